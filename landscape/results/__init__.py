@@ -1,0 +1,30 @@
+"""Result types: frozen dataclasses with one field schema. A leaf: imports nothing else of the package."""
+
+from landscape.results.base import Result, array, arrays, describe, nested, plain, role_of, rows, volatile
+from landscape.results.slices import Directions, Line, Plane, Slice
+from landscape.results.spectra import Eigenpairs, Estimate, SpectralDensity
+
+KINDS: dict[str, type[Result]] = {
+    cls.kind: cls for cls in (Directions, Line, Plane, Eigenpairs, Estimate, SpectralDensity)
+}
+"""Every result class by the slug that a study file stores."""
+
+__all__ = [
+    "KINDS",
+    "Directions",
+    "Eigenpairs",
+    "Estimate",
+    "Line",
+    "Plane",
+    "Result",
+    "Slice",
+    "SpectralDensity",
+    "array",
+    "arrays",
+    "describe",
+    "nested",
+    "plain",
+    "role_of",
+    "rows",
+    "volatile",
+]

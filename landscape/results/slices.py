@@ -1,0 +1,124 @@
+"""Results of walking through the loss surface: directions, lines, planes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from landscape.results.base import Result, array, arrays, describe, nested
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Directions(Result):
+    """Directions in parameter space, one a row.
+
+    Attributes:
+        vectors: (n, P); `None` when only their recipe was stored.
+        norms: (n,) Euclidean length of each direction.
+        cosines: (n, n) cosines between them as used.
+        direction_kind: ``gaussian``, ``eigenvector``, ``between``, ``points``, ``pca`` or ``gradient``.
+        normalize: ``filter``, ``layer``, ``model``, ``element`` or ``none``.
+        vectors_as: what was done to biases and norm parameters: ``zero``, ``scale`` or ``keep``.
+        seed: seed of the CPU generator that drew them.
+        sha256: fingerprint of the float64 bytes of ``vectors``.
+        notes: remarks such as filters whose weights are all zero.
+    """
+
+    kind: ClassVar[str] = "directions"
+    location: ClassVar[str] = "checkpoints/{owner}/directions/{entry}"
+
+    vectors: np.ndarray | None = array("direction", "P", long_name="directions", units="parameter", optional=True)
+    norms: np.ndarray = array("direction", long_name="Euclidean length", units="parameter")
+    cosines: np.ndarray = array("direction", "direction", long_name="cosine between directions")
+    direction_kind: str
+    normalize: str = "none"
+    vectors_as: str = "zero"
+    seed: int | None = None
+    sha256: str = ""
+    notes: tuple[str, ...] = ()
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Slice(Result):
+    """What lines and planes share: named values over a grid, and the directions that span it.
+
+    Attributes:
+        values: arrays over the grid by name: ``train/loss``, ``train/accuracy``, ``test/loss`` …; NaN where not computed.
+        directions: the directions of the axes.
+        dataset: which data set ``loss`` and ``accuracy`` mean: the first part of the names.
+    """
+
+    location: ClassVar[str] = "checkpoints/{owner}/slices/{entry}"
+
+    dataset: str = "train"
+
+    @property
+    def loss(self) -> np.ndarray:
+        """The loss on the objective's own data."""
+        return self.value("loss")
+
+    @property
+    def accuracy(self) -> np.ndarray:
+        """The accuracy on the objective's own data, between 0 and 1."""
+        return self.value("accuracy")
+
+    def value(self, name: str, dataset: str | None = None) -> np.ndarray:
+        """Return the array of a metric on one data set.
+
+        Raises:
+            KeyError: there is no such metric; the message lists those that exist.
+        """
+        values: Mapping[str, np.ndarray] = getattr(self, "values")  # noqa: B009 - declared by the subclasses with their dims
+        key = f"{dataset or self.dataset}/{name}"
+        if key not in values:
+            raise KeyError(f"no values named {key!r}; this slice holds {', '.join(sorted(values))}")
+        return values[key]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Line(Slice):
+    """Loss and metrics along one line: value[i] = f(theta + x[i] d), or along a path with parameter x."""
+
+    kind: ClassVar[str] = "line"
+
+    x: np.ndarray = array("x", long_name="coordinate along the direction")
+    values: Mapping[str, np.ndarray] = arrays("x", long_name="value on the line")
+    directions: Directions | None = nested(Directions, optional=True)
+
+    def summary(self) -> Iterator[tuple[str, str]]:
+        """Yield the span, the loss at the centre and its range."""
+        yield "points", f"{len(self.x)} from {self.x[0]:.4g} to {self.x[-1]:.4g}"
+        for name, value in self.values.items():
+            yield name, describe(value)
+        if self.directions is not None:
+            yield "direction", f"{self.directions.direction_kind}, {self.directions.normalize}-normalised"
+        yield "seconds", f"{self.seconds:.3g}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Plane(Slice):
+    """Loss and metrics on a plane: value[j, i] = f(theta + x[i] d0 + y[j] d1); arrays are (ny, nx), x fastest."""
+
+    kind: ClassVar[str] = "plane"
+
+    x: np.ndarray = array("x", long_name="coordinate along the first direction")
+    y: np.ndarray = array("y", long_name="coordinate along the second direction")
+    values: Mapping[str, np.ndarray] = arrays("y", "x", long_name="value on the plane")
+    computed: np.ndarray = array("y", "x", long_name="1 where the value was computed")
+    directions: Directions | None = nested(Directions, optional=True)
+
+    def summary(self) -> Iterator[tuple[str, str]]:
+        """Yield the window, the ranges and how much of the grid was computed."""
+        yield "x", f"{len(self.x)} from {self.x[0]:.4g} to {self.x[-1]:.4g}"
+        yield "y", f"{len(self.y)} from {self.y[0]:.4g} to {self.y[-1]:.4g}"
+        for name, value in self.values.items():
+            yield name, describe(value)
+        if not self.computed.all():
+            yield "computed", f"{self.computed.mean():.0%} of the grid"
+        if self.directions is not None:
+            yield "directions", f"{self.directions.direction_kind}, {self.directions.normalize}-normalised"
+        yield "seconds", f"{self.seconds:.3g}"
