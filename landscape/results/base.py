@@ -43,7 +43,7 @@ def arrays(*dims: str, long_name: str, units: str = "1", optional: bool = False)
 
 
 def rows(row: type, *, dim: str = "row", optional: bool = False) -> Any:
-    """Declare a tuple of frozen dataclasses stored column by column; `None` in a ``float | None`` column is NaN on disk."""
+    """Declare a tuple of row dataclasses, stored by column; `None` in a ``float | None`` column is NaN on disk."""
     return _declared("rows", optional, row=row, dims=(dim,))
 
 

@@ -47,7 +47,7 @@ class Slice(Result):
     """What lines and planes share: named values over a grid, and the directions that span it.
 
     Attributes:
-        values: arrays over the grid by name: ``train/loss``, ``train/accuracy``, ``test/loss`` …; NaN where not computed.
+        values: arrays over the grid by name: ``train/loss``, ``train/accuracy``, ``test/loss`` …; NaN if not computed.
         directions: the directions of the axes.
         dataset: which data set ``loss`` and ``accuracy`` mean: the first part of the names.
     """
