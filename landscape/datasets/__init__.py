@@ -1,0 +1,8 @@
+"""Small real data in the package, and readers for standard files the user already has; nothing is ever downloaded."""
+
+from landscape.datasets.cifar import cifar10_binary
+from landscape.datasets.digits import digits
+from landscape.datasets.mnist import mnist_idx
+from landscape.datasets.split import Split, fingerprint
+
+__all__ = ["Split", "cifar10_binary", "digits", "fingerprint", "mnist_idx"]
