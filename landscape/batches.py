@@ -1,0 +1,252 @@
+"""Data as a fixed list of batches: read once, kept in order, resident on the device or moved there when used."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from landscape.errors import LandscapeError
+
+DEFAULT_BATCH = 1024
+_TARGET_KEYS = ("labels", "label", "targets", "target", "y")
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """One batch on the device.
+
+    Attributes:
+        inputs: what the model is called with: a tensor, a tuple (``model(*inputs)``) or a mapping (``model(**inputs)``).
+        target: the target tensor; `None` for losses that read the raw batch.
+        raw: the batch as the user's data gave it.
+        size: number of examples.
+        scale: the factor that turns the batch's loss into its share of the data set's: the shares add up to L.
+    """
+
+    inputs: Any
+    target: Tensor | None
+    raw: Any
+    size: int
+    scale: float = 1.0
+
+    def rescaled(self, scale: float) -> Batch:
+        """Return the same batch with another share."""
+        return replace(self, scale=scale)
+
+
+class Batches(Sequence[Batch]):
+    """A sequence of batches with fixed shares; iterating moves each to the device when it does not live there already."""
+
+    def __init__(self, batches: Sequence[Batch], device: torch.device, dtype: torch.dtype | None, resident: bool):
+        self._batches = list(batches)
+        self.device, self.dtype, self.resident = device, dtype, resident
+        if resident:
+            self._batches = [self._placed(batch) for batch in self._batches]
+
+    def _placed(self, batch: Batch) -> Batch:
+        def place(x: Any) -> Any:
+            return move(x, self.device, self.dtype)
+
+        return replace(batch, inputs=place(batch.inputs), target=place(batch.target), raw=place(batch.raw))
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        batch = self._batches[index]
+        return batch if self.resident else self._placed(batch)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return (self[i] for i in range(len(self)))
+
+    @property
+    def stored(self) -> list[Batch]:
+        """The batches where they are kept, without moving them."""
+        return self._batches
+
+    def with_scales(self, scales: Iterable[float]) -> Batches:
+        """Return the same batches with other shares."""
+        fresh = [batch.rescaled(scale) for batch, scale in zip(self._batches, scales, strict=True)]
+        return Batches(fresh, self.device, self.dtype, self.resident)
+
+    def regrouped(self, indices: Sequence[int] | None, size: int) -> Batches:
+        """Return the chosen examples (all, in order, for `None`) in batches of another size.
+
+        Raises:
+            LandscapeError: the batches cannot be cut along their first dimension, or an index is out of range.
+        """
+        total = sum(batch.size for batch in self._batches)
+        wanted = list(range(total)) if indices is None else [int(i) for i in indices]
+        if not wanted:
+            raise LandscapeError("a subset of no examples; name at least one index")
+        if min(wanted) < 0 or max(wanted) >= total:
+            raise LandscapeError(
+                f"example {max(max(wanted), -min(wanted))} is out of range; the data has {total} examples"
+            )
+        raws = [batch.raw for batch in self._batches]
+        where, starts = torch.tensor(wanted), torch.tensor([0, *[b.size for b in self._batches]]).cumsum(0)
+        out = []
+        for chunk in where.split(size):
+            parts, owner = [], torch.searchsorted(starts, chunk, right=True) - 1
+            # consecutive runs of examples from one batch are cut out together, so that the order asked for is kept
+            cuts = [0, *(torch.nonzero(owner.diff()).flatten() + 1).tolist(), len(chunk)]
+            for a, b in pairwise(cuts):
+                at = int(owner[a])
+                parts.append(take(raws[at], chunk[a:b] - starts[at], self._batches[at].size))
+            out.append(_batch(join(parts, [b - a for a, b in pairwise(cuts)])))
+        return Batches(out, self.device, self.dtype, self.resident)
+
+    def fingerprint(self) -> str:
+        """Return the sha256 of every tensor in order: shapes, dtypes and bytes."""
+        digest = hashlib.sha256()
+        for batch in self._batches:
+            for tensor in leaves(batch.raw):
+                digest.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
+                digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+
+def read(
+    data: Any, batch_size: int | None, device: torch.device, dtype: torch.dtype | None, resident: bool | None
+) -> Batches:
+    """Read data once into batches.
+
+    Args:
+        data: a pair of tensors (X, y), a Dataset, a DataLoader, or a list of batches; a batch is a pair (inputs, target),
+            a mapping with a target among ``labels``, ``label``, ``targets``, ``target``, ``y``, or anything a
+            `BatchLoss` understands.
+        batch_size: examples a batch for tensors and data sets; `None`: 1,024. Loaders and lists keep their own.
+        device: where batches are used.
+        dtype: floating-point tensors are cast to it; `None` leaves them.
+        resident: keep everything on the device; `None`: when it fits into half of what is free there.
+
+    Raises:
+        LandscapeError: there are no examples, or the data is of another kind.
+    """
+    if batch_size is not None and batch_size < 1:
+        raise LandscapeError(f"batch_size is {batch_size}, expected at least 1")
+    size = batch_size or DEFAULT_BATCH
+    if isinstance(data, Batches):
+        raws: list[Any] = [batch.raw for batch in data.stored]
+    elif isinstance(data, DataLoader):
+        raws = list(data)
+    elif isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
+        X, y = data
+        if len(X) != len(y):
+            raise LandscapeError(f"{len(X)} inputs but {len(y)} targets; expected as many targets as inputs")
+        raws = list(zip(X.split(size), y.split(size), strict=True)) if len(X) else []
+    elif isinstance(data, Dataset):
+        loader: DataLoader[Any] = DataLoader(data, batch_size=size, shuffle=False, collate_fn=default_collate)
+        raws = list(loader)
+    elif isinstance(data, tuple | list):
+        raws = list(data)
+    else:
+        raise LandscapeError(
+            f"the data is {type(data).__name__}; expected tensors (X, y), a Dataset, a DataLoader or a list of batches"
+        )
+    batches = [_batch(raw) for raw in raws]
+    batches = [batch for batch in batches if batch.size > 0]
+    if not batches:
+        raise LandscapeError("the data is empty; expected at least one example")
+    if resident is None:
+        needed = sum(t.numel() * t.element_size() for raw in raws for t in leaves(raw))
+        resident = device.type != "cuda" or needed < torch.cuda.mem_get_info(device)[0] / 2
+    return Batches(batches, device, dtype, resident)
+
+
+def _batch(raw: Any) -> Batch:
+    """Tell inputs from the target."""
+    if isinstance(raw, Mapping):
+        key = next((key for key in _TARGET_KEYS if key in raw), None)
+        inputs: Any = {name: value for name, value in raw.items() if name != key}
+        return Batch(inputs, raw[key] if key else None, raw, length(raw))
+    if isinstance(raw, tuple | list) and len(raw) >= 2:
+        inputs = raw[0] if len(raw) == 2 else tuple(raw[:-1])
+        target = raw[-1] if isinstance(raw[-1], Tensor) else None
+        return Batch(inputs, target, raw, length(raw))
+    return Batch(raw, None, raw, length(raw))
+
+
+def leaves(x: Any) -> Iterator[Tensor]:
+    """Yield the tensors of a nested batch in a fixed order."""
+    if isinstance(x, Tensor):
+        yield x
+    elif isinstance(x, Mapping):
+        for key in x:
+            yield from leaves(x[key])
+    elif isinstance(x, tuple | list):
+        for item in x:
+            yield from leaves(item)
+
+
+def _map(x: Any, f: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(x, Tensor):
+        return f(x)
+    if isinstance(x, Mapping):
+        return {key: _map(value, f) for key, value in x.items()}
+    if isinstance(x, tuple) and hasattr(x, "_fields"):
+        return type(x)(*(_map(item, f) for item in x))
+    if isinstance(x, tuple | list):
+        return type(x)(_map(item, f) for item in x)
+    return x
+
+
+def length(x: Any) -> int:
+    """Return the number of examples: the length of the first tensor that has one."""
+    return next((len(tensor) for tensor in leaves(x) if tensor.ndim), 1)
+
+
+def move(x: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
+    """Return the nested batch on a device, floating-point tensors cast to ``dtype``."""
+
+    def place(tensor: Tensor) -> Tensor:
+        return tensor.to(device, dtype) if dtype is not None and tensor.is_floating_point() else tensor.to(device)
+
+    return _map(x, place)
+
+
+def take(x: Any, index: Tensor, size: int) -> Any:
+    """Pick examples out of a batch of ``size``: tensors whose first dimension is the batch's are indexed, others kept."""
+    return _map(x, lambda t: t[index.to(t.device)] if t.ndim and len(t) == size else t)
+
+
+def join(parts: Sequence[Any], sizes: Sequence[int]) -> Any:
+    """Concatenate batches along their examples; what is not per example must be the same in all.
+
+    Raises:
+        LandscapeError: the batches differ in structure or shape.
+    """
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    if isinstance(first, Tensor):
+        if first.ndim and all(len(part) == size for part, size in zip(parts, sizes, strict=True)):
+            if any(part.shape[1:] != first.shape[1:] for part in parts):
+                shapes = sorted({tuple(part.shape[1:]) for part in parts})
+                raise LandscapeError(f"batches of different shapes {shapes} cannot be joined; keep them apart")
+            return torch.cat(list(parts))
+        return first
+    if isinstance(first, Mapping):
+        return {key: join([part[key] for part in parts], sizes) for key in first}
+    if isinstance(first, tuple | list):
+        return type(first)(join([part[i] for part in parts], sizes) for i in range(len(first)))
+    return first
+
+
+def part(batch: Batch, start: int, stop: int) -> Batch:
+    """Return the examples ``start … stop − 1`` of a batch, with the whole batch's share."""
+    index = torch.arange(start, stop)
+
+    def cut(x: Any) -> Any:
+        return take(x, index, batch.size)
+
+    return Batch(cut(batch.inputs), cut(batch.target), cut(batch.raw), stop - start, batch.scale)

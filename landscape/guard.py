@@ -1,0 +1,58 @@
+"""Evaluation without traces: sets modes, random state and kernels for a while, and puts back exactly what was there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import nn
+
+
+@contextmanager
+def guard(model: nn.Module, *, mode: str = "eval", device: torch.device | None = None) -> Iterator[None]:
+    """Run a block with the model in a mode of its own and the global random state set aside.
+
+    On leaving, also through an exception, every module's ``training`` flag and the random state are as before.
+    Parameters, buffers and gradients are safe because the objective only ever passes its own copies to the model.
+
+    Args:
+        model: the module whose flags are set.
+        mode: ``eval`` (norm statistics frozen, dropout off) or ``train``.
+        device: a CUDA device whose generator is also set aside.
+    """
+    modules = list(model.modules())
+    flags = [module.training for module in modules]
+    devices = [device] if device is not None and device.type == "cuda" else []
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=devices))
+        if any(hasattr(module, "_orig_mod") or module._compiled_call_impl is not None for module in modules):
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        try:
+            model.train(mode == "train")
+            yield
+        finally:
+            for module, flag in zip(modules, flags, strict=True):
+                module.training = flag
+
+
+@contextmanager
+def second_order(device: torch.device, *, tf32: bool = False) -> Iterator[None]:
+    """Choose kernels that have a second derivative, and full float32 precision, while a block runs.
+
+    Flash and memory-efficient attention have neither a double backward nor forward-mode rules, cuDNN recurrent layers
+    no double backward: attention runs as plain matrix products and recurrent layers without cuDNN inside the block.
+    TF32 is off on CUDA unless asked for, because it keeps ten bits of each factor.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH))
+        if device.type == "cuda":
+            stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=tf32))
+            before = torch.backends.cuda.matmul.allow_tf32
+            torch.backends.cuda.matmul.allow_tf32 = tf32
+            try:
+                yield
+            finally:
+                torch.backends.cuda.matmul.allow_tf32 = before
+        else:
+            yield

@@ -1,0 +1,227 @@
+"""What a loss averages over: its per-example terms and the divisor of its mean, for exact weighting of unequal batches.
+
+A criterion that returns a mean divides by something: examples, elements, counted tokens, or the sum of class weights.
+The loss of a data set is the sum of all terms over the sum of all divisors, which is the mean of the batch means only
+when every batch has the same divisor.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from landscape.errors import LandscapeError
+
+Criterion = Callable[[Any, Tensor], Tensor]
+Count = Callable[[Any, Tensor], float]
+Task = Literal["classes", "binary", "other"]
+
+_TARGET_CLASSES = {"cross_entropy", "nll_loss"}
+_BINARY = {"binary_cross_entropy_with_logits"}
+# Losses whose mean is over the elements of the target.
+_ELEMENTWISE = {
+    "mse_loss",
+    "l1_loss",
+    "smooth_l1_loss",
+    "huber_loss",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "poisson_nll_loss",
+    "soft_margin_loss",
+}
+_MODULES: dict[type[nn.Module], str] = {
+    nn.CrossEntropyLoss: "cross_entropy",
+    nn.NLLLoss: "nll_loss",
+    nn.MSELoss: "mse_loss",
+    nn.L1Loss: "l1_loss",
+    nn.SmoothL1Loss: "smooth_l1_loss",
+    nn.HuberLoss: "huber_loss",
+    nn.BCELoss: "binary_cross_entropy",
+    nn.BCEWithLogitsLoss: "binary_cross_entropy_with_logits",
+    nn.PoissonNLLLoss: "poisson_nll_loss",
+    nn.SoftMarginLoss: "soft_margin_loss",
+}
+
+
+@dataclass(frozen=True)
+class BatchLoss:
+    """A loss written by the user on the model and a whole batch, for anything a criterion(output, target) cannot say.
+
+    Args:
+        fn: ``fn(model, batch) -> scalar``; ``model`` is a module that carries the parameters being studied.
+        count: ``count(batch) -> float``, the divisor of the mean in this batch; `None`: the number of examples. Either
+            is checked by comparing one batch with its halves.
+        outputs: ``outputs(model, batch) -> (n, C)`` logits or predictions, for scores that need them.
+        reduction: ``mean``, or ``sum`` when ``fn`` returns a sum.
+
+    >>> import torch.nn as nn
+    >>> penalised = BatchLoss(lambda model, batch: F.mse_loss(model(batch[0]), batch[1]) + 1e-3 * model.weight.square().sum())
+    """
+
+    fn: Callable[[nn.Module, Any], Tensor]
+    count: Callable[[Any], float] | None = None
+    outputs: Callable[[nn.Module, Any], Tensor] | None = None
+    reduction: Literal["mean", "sum"] = "mean"
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A criterion with what is known of it.
+
+    Attributes:
+        fn: ``fn(output, target) -> scalar``.
+        reduction: ``mean`` or ``sum``.
+        count: divisor of the mean in a batch; `None` when it is not known and has to be asked for or assumed.
+        per_example: ``(output, target) -> (n,)`` terms whose ``count``-weighted mean is the loss; `None` if unknown.
+        task: ``classes`` (logits (n, C, …) and class indices), ``binary`` (logits of 0/1 targets) or ``other``.
+        description: text stored with results.
+        ignore_index: class index that is not counted.
+        likelihood: the loss is a negative log-likelihood whose model is known: ``categorical``, ``bernoulli`` or
+            ``gaussian``; `None` otherwise.
+    """
+
+    fn: Criterion
+    reduction: Literal["mean", "sum"]
+    count: Count | None
+    per_example: Callable[[Any, Tensor], Tensor] | None
+    task: Task
+    description: str
+    ignore_index: int = -100
+    likelihood: Literal["categorical", "bernoulli", "gaussian"] | None = None
+
+
+def resolve(loss: Any, count: Count | None = None) -> Loss:
+    """Recognise a criterion: a name in `torch.nn.functional`, one of its functions, a loss module, or any callable.
+
+    Args:
+        loss: the criterion.
+        count: the divisor of its mean, when it is not one of the known losses.
+
+    Raises:
+        LandscapeError: the name is unknown, or the object is not callable.
+
+    >>> import torch
+    >>> known = resolve("cross_entropy")
+    >>> known.task, known.count(torch.zeros(4, 3), torch.tensor([0, 2, -100, 1]))
+    ('classes', 3.0)
+    """
+    if isinstance(loss, Loss):
+        return loss
+    if isinstance(loss, str):
+        if not (loss in _ELEMENTWISE or loss in _TARGET_CLASSES):
+            known = ", ".join(sorted(_TARGET_CLASSES | _ELEMENTWISE))
+            raise LandscapeError(f"unknown loss {loss!r}; known names are {known}; or pass a function (output, target)")
+        return _known(loss, {}, count, None)
+    if type(loss) in _MODULES:
+        return _known(_MODULES[type(loss)], _module_options(loss), count, loss)
+    function, options = loss, {}
+    if isinstance(loss, functools.partial) and not loss.args:
+        function, options = loss.func, dict(loss.keywords)
+    name = getattr(function, "__name__", "")
+    if getattr(F, name, None) is function and (name in _ELEMENTWISE or name in _TARGET_CLASSES):
+        return _known(name, options, count, None)
+    if not callable(loss):
+        raise LandscapeError(
+            f"the loss is {type(loss).__name__}, expected a function (output, target), a loss module or a name"
+        )
+    reduction = getattr(loss, "reduction", "mean")
+    if reduction not in ("mean", "sum"):
+        raise LandscapeError(f"the loss has reduction={reduction!r}; expected 'mean' or 'sum'")
+    return Loss(loss, reduction, count, None, "other", _describe(loss))
+
+
+def _module_options(module: nn.Module) -> dict[str, Any]:
+    """Read a loss module's settings back as keywords of its function."""
+    accepted = inspect.signature(getattr(F, _MODULES[type(module)])).parameters
+    return {key: getattr(module, key) for key in accepted if hasattr(module, key)}
+
+
+def _known(name: str, options: dict[str, Any], count: Count | None, module: nn.Module | None) -> Loss:
+    function = getattr(F, name)
+    reduction = options.pop("reduction", "mean")
+    if reduction == "none":
+        reduction = "mean"  # the terms are averaged as the functional's own mean would
+    if reduction not in ("mean", "sum"):
+        raise LandscapeError(f"{name} has reduction={reduction!r}; expected 'mean', 'sum' or 'none'")
+    options = {key: value for key, value in options.items() if key not in ("size_average", "reduce")}
+    fixed = _moved_to_output(function, options, reduction)
+    terms = _moved_to_output(function, options, "none")
+    ignore = int(options.get("ignore_index", -100))
+    if name in _TARGET_CLASSES:
+        counter: Count = functools.partial(_count_classes, ignore=ignore, weight=options.get("weight"))
+        task: Task = "classes"
+        likelihood: Any = (
+            "categorical" if options.get("weight") is None and not options.get("label_smoothing") else None
+        )
+    else:
+        counter = _count_elements
+        task = "binary" if name in _BINARY else "other"
+        plain = options.get("weight") is None and options.get("pos_weight") is None
+        likelihood = (
+            {"mse_loss": "gaussian", "binary_cross_entropy_with_logits": "bernoulli"}.get(name) if plain else None
+        )
+
+    def per_example(output: Tensor, target: Tensor) -> Tensor:
+        values = terms(output, target)
+        if name in _TARGET_CLASSES and not target.is_floating_point():
+            weights = _class_weights(target, ignore, options.get("weight")).to(values.dtype)
+            if values.ndim == 1:
+                # the functional's unreduced terms already carry the class weight; divide it out again
+                return torch.where(weights != 0, values / weights.clamp_min(torch.finfo(values.dtype).tiny), 0)
+            return values.flatten(1).sum(1) / weights.flatten(1).sum(1).clamp_min(torch.finfo(values.dtype).tiny)
+        return values.flatten(1).mean(1) if values.ndim > 1 else values
+
+    return Loss(
+        fixed, reduction, count or counter, per_example, task, _describe_known(name, options), ignore, likelihood
+    )
+
+
+def _moved_to_output(function: Callable[..., Tensor], options: dict[str, Any], reduction: str) -> Criterion:
+    """Bind a functional's options; tensors among them (class weights) follow the output's device and dtype."""
+
+    def criterion(output: Tensor, target: Tensor) -> Tensor:
+        moved = {k: v.to(output.device, output.dtype) if isinstance(v, Tensor) else v for k, v in options.items()}
+        return function(output, target, **moved, reduction=reduction)
+
+    return criterion
+
+
+def _class_weights(target: Tensor, ignore: int, weight: Tensor | None) -> Tensor:
+    counted = target != ignore
+    if weight is None:
+        return counted.double()
+    weight = weight.to(target.device, torch.float64)
+    return torch.where(counted, weight[target.clamp(0, len(weight) - 1)], 0.0)
+
+
+def _count_classes(output: Any, target: Tensor, *, ignore: int, weight: Tensor | None) -> float:
+    if target.is_floating_point():  # class probabilities: the mean is over positions, whatever the weights
+        return float(target.numel() / target.shape[1 if target.ndim > 1 else 0])
+    return float(_class_weights(target, ignore, weight).sum())
+
+
+def _count_elements(output: Any, target: Tensor) -> float:
+    return float(target.numel())
+
+
+def _describe_known(name: str, options: dict[str, Any]) -> str:
+    default = {key: p.default for key, p in inspect.signature(getattr(F, name)).parameters.items()}
+    shown = []
+    for key, value in sorted(options.items()):
+        if isinstance(value, Tensor):
+            shown.append(f"{key}={[round(v, 6) for v in value.flatten().tolist()[:20]]}")
+        elif value != default.get(key):
+            shown.append(f"{key}={value!r}")
+    return f"{name}({', '.join(shown)})"
+
+
+def _describe(loss: Any) -> str:
+    function = loss.func if isinstance(loss, functools.partial) else loss
+    return str(getattr(function, "__qualname__", type(function).__qualname__))
