@@ -242,11 +242,10 @@ def join(parts: Sequence[Any], sizes: Sequence[int]) -> Any:
     return first
 
 
-def part(batch: Batch, start: int, stop: int) -> Batch:
-    """Return the examples ``start … stop − 1`` of a batch, with the whole batch's share."""
-    index = torch.arange(start, stop)
+def pick(batch: Batch, index: Tensor) -> Batch:
+    """Return some examples of a batch, with the whole batch's share."""
 
     def cut(x: Any) -> Any:
         return take(x, index, batch.size)
 
-    return Batch(cut(batch.inputs), cut(batch.target), cut(batch.raw), stop - start, batch.scale)
+    return Batch(cut(batch.inputs), cut(batch.target), cut(batch.raw), len(index), batch.scale)

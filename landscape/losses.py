@@ -131,10 +131,15 @@ def resolve(loss: Any, count: Count | None = None) -> Loss:
         raise LandscapeError(
             f"the loss is {type(loss).__name__}, expected a function (output, target), a loss module or a name"
         )
-    reduction = getattr(loss, "reduction", "mean")
-    if reduction not in ("mean", "sum"):
-        raise LandscapeError(f"the loss has reduction={reduction!r}; expected 'mean' or 'sum'")
-    return Loss(loss, reduction, count, None, "other", _describe(loss))
+    return Loss(loss, _reduction(getattr(loss, "reduction", "mean")), count, None, "other", _describe(loss))
+
+
+def _reduction(name: str) -> Literal["mean", "sum"]:
+    if name in ("mean", "none"):  # unreduced terms are averaged as the functional's own mean would
+        return "mean"
+    if name == "sum":
+        return "sum"
+    raise LandscapeError(f"the loss has reduction={name!r}; expected 'mean', 'sum' or 'none'")
 
 
 def _module_options(module: nn.Module) -> dict[str, Any]:
@@ -145,11 +150,7 @@ def _module_options(module: nn.Module) -> dict[str, Any]:
 
 def _known(name: str, options: dict[str, Any], count: Count | None, module: nn.Module | None) -> Loss:
     function = getattr(F, name)
-    reduction = options.pop("reduction", "mean")
-    if reduction == "none":
-        reduction = "mean"  # the terms are averaged as the functional's own mean would
-    if reduction not in ("mean", "sum"):
-        raise LandscapeError(f"{name} has reduction={reduction!r}; expected 'mean', 'sum' or 'none'")
+    reduction = _reduction(options.pop("reduction", "mean"))
     options = {key: value for key, value in options.items() if key not in ("size_average", "reduce")}
     fixed = _moved_to_output(function, options, reduction)
     terms = _moved_to_output(function, options, "none")

@@ -15,7 +15,7 @@ from torch.func import functional_call
 
 from landscape import batches as _batches
 from landscape._version import __version__
-from landscape.batches import Batch, Batches, part
+from landscape.batches import Batch, Batches, pick
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.forward import Bound, forward, logits, unwrapped
 from landscape.guard import guard, second_order
@@ -233,6 +233,8 @@ class Objective:
 
     def batch_loss(self, theta: Tensor, batch: Batch) -> Tensor:
         """Return a batch's share of L (a scalar, differentiable in theta); the shares add up to L. Use inside `guard`."""
+        if batch.scale == 0:
+            return theta.sum() * 0.0
         return self.batch_value(theta, batch).reshape(()) * batch.scale
 
     def batch_metrics(self, theta: Tensor, batch: Batch) -> dict[str, Tensor]:
@@ -325,7 +327,7 @@ class Objective:
         with self.guard(), torch.no_grad():
             for batch in self.batches:
                 if self._criterion is None or self.known.per_example is None:
-                    parts = [self.batch_value(at, part(batch, i, i + 1)).reshape(1) for i in range(batch.size)]
+                    parts = [self.batch_value(at, pick(batch, torch.tensor([i]))).reshape(1) for i in range(batch.size)]
                     out.append(torch.cat(parts))
                 else:
                     assert batch.target is not None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from landscape.batches import Batch, Batches, part
+from landscape.batches import Batch, Batches, pick
 from landscape.errors import LandscapeError
 from landscape.losses import BatchLoss
 
@@ -26,9 +26,10 @@ def weighted(objective: Objective, data: Batches) -> Batches:
             does not hold, or nothing counts.
     """
     with objective.guard(), torch.no_grad():
-        _check_loss(objective, data[0])
+        few = pick(data[0], torch.arange(min(data[0].size, CHECKED)))
+        _check_loss(objective, few)
         if objective.task == "classes":
-            classes = objective.batch_outputs(objective._theta, part(data[0], 0, 1)).shape[1]
+            classes = objective.batch_outputs(objective._theta, few).shape[1]
             for batch in data.stored:
                 check_labels(batch, classes, objective.known.ignore_index)
         if objective.reduction == "sum":
@@ -64,14 +65,13 @@ def _divisor(objective: Objective, batch: Batch) -> float:
     return float(objective.known.count(output, batch.target))
 
 
-def _check_loss(objective: Objective, batch: Batch) -> None:
+def _check_loss(objective: Objective, few: Batch) -> None:
     """Try the loss on a few examples: it must be a scalar, and a mean over what is counted."""
     own_loss = isinstance(objective._loss, BatchLoss)
-    if not own_loss and batch.target is None:
+    if not own_loss and few.target is None:
         raise LandscapeError(
             "the first batch has no target; expected (inputs, target), a mapping with 'labels', or a loss ls.BatchLoss(fn)"
         )
-    few = part(batch, 0, min(batch.size, CHECKED))
     if objective.task == "classes":
         check_labels(few, objective.batch_outputs(objective._theta, few).shape[1], objective.known.ignore_index)
     value = objective.batch_value(objective._theta, few)
@@ -86,9 +86,9 @@ def _check_loss(objective: Objective, batch: Batch) -> None:
 
 
 def _check_parts(objective: Objective, batch: Batch, value: Tensor) -> None:
-    """Compare a batch with its two unequal parts under the rule for the divisor that was assumed or given."""
-    cut = max(1, batch.size // 3)
-    parts = [part(batch, 0, cut), part(batch, cut, batch.size)]
+    """Compare a batch with a third of it and the rest under the rule for the divisor that was assumed or given."""
+    third = torch.arange(batch.size) % 3 == 0
+    parts = [pick(batch, torch.nonzero(keep).flatten()) for keep in (third, ~third)]
     values = torch.stack([objective.batch_value(objective._theta, p).double().reshape(()) for p in parts])
     if objective.reduction == "sum":
         expected = values.sum()

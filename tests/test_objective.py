@@ -1,0 +1,357 @@
+"""The objective: exact weighting, nothing left behind, clear refusals."""
+
+import copy
+import functools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import landscape as ls
+
+torch.manual_seed(0)
+N, D, C = 23, 5, 4
+X = torch.randn(N, D, dtype=torch.float64)
+Y = torch.randint(0, C, (N,))
+R = torch.randn(N, C, dtype=torch.float64)
+WEIGHT = torch.tensor([0.2, 3.0, 1.0, 0.5], dtype=torch.float64)
+RAGGED = [(X[:10], Y[:10]), (X[10:13], Y[10:13]), (X[13:], Y[13:])]
+
+
+def network(seed=0):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(D, 7), nn.GELU(), nn.Linear(7, C)).double()
+
+
+def with_norm():
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = nn.Sequential(nn.Linear(D, 7), nn.BatchNorm1d(7), nn.Dropout(0.5), nn.ReLU(), nn.Linear(7, C)).double()
+        model.train()
+        model(X)  # statistics that differ from the initial ones
+    return model
+
+
+IGNORED = Y.clone()
+IGNORED[:9] = -100
+
+LOSSES = {
+    "cross entropy": (nn.CrossEntropyLoss(), Y),
+    "by name": ("cross_entropy", Y),
+    "partial": (functools.partial(F.cross_entropy, label_smoothing=0.1), Y),
+    "ignored targets": (nn.CrossEntropyLoss(), IGNORED),
+    "own ignore index": (nn.CrossEntropyLoss(ignore_index=2), Y),
+    "class weights": (nn.CrossEntropyLoss(weight=WEIGHT), Y),
+    "weights and ignored": (nn.CrossEntropyLoss(weight=WEIGHT, ignore_index=1, label_smoothing=0.2), Y),
+    "soft targets": (nn.CrossEntropyLoss(), R.softmax(1)),
+    "weighted soft targets": (nn.CrossEntropyLoss(weight=WEIGHT), R.softmax(1)),
+    "mse": (nn.MSELoss(), R),
+    "huber": (nn.HuberLoss(delta=0.3), R),
+    "bce": (nn.BCEWithLogitsLoss(pos_weight=torch.full((C,), 2.0)), (R > 0).double()),
+    "sum": (nn.CrossEntropyLoss(reduction="sum"), Y),
+    "mse sum": (nn.MSELoss(reduction="sum"), R),
+    "own mean": (lambda output, target: (output - target).abs().sum(1).mean(), R),
+}
+
+
+@pytest.mark.parametrize("case", LOSSES)
+@pytest.mark.parametrize("cuts", [[N], [10, 3, 10], [1, 22], [8, 8, 7]])
+def test_loss_and_gradient_do_not_depend_on_the_batches(case, cuts):
+    loss, target = LOSSES[case]
+    criterion = getattr(F, loss) if isinstance(loss, str) else loss
+    model = network()
+    data = list(zip(X.split(cuts), target.split(cuts), strict=True))
+    objective = ls.Objective(model, data, loss)
+    expected = criterion(model(X), target)
+    gradient = torch.cat([g.flatten() for g in torch.autograd.grad(expected, list(model.parameters()))])
+    assert objective.loss() == pytest.approx(expected.item(), rel=1e-13)
+    torch.testing.assert_close(objective.gradient(), gradient, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("case", [c for c in LOSSES if not c.startswith(("sum", "mse sum"))])
+def test_per_example_terms_average_to_the_loss(case):
+    loss, target = LOSSES[case]
+    objective = ls.Objective(network(), (X, target), loss)
+    terms = objective.per_example()
+    assert terms.shape == (N,)
+    weights = torch.ones(N, dtype=torch.float64)
+    if not target.is_floating_point() and isinstance(loss, nn.CrossEntropyLoss):
+        weights = torch.where(target == loss.ignore_index, 0.0, 1.0).double()
+        if loss.weight is not None:
+            weights *= loss.weight[target.clamp(0)]
+    assert float((terms * weights).sum() / weights.sum()) == pytest.approx(objective.loss(), rel=1e-12)
+
+
+def test_token_losses_are_weighted_by_counted_tokens():
+    model = nn.Embedding(6, C).double()
+    tokens, target = torch.randint(0, 6, (4, 9)), torch.randint(0, C, (4, 9))
+    target[0, 2:] = -100
+
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = model
+
+        def forward(self, x):
+            return self.table(x).transpose(1, 2)
+
+    net = Tokens()
+    data = [(tokens[:1], target[:1]), (tokens[1:], target[1:])]
+    objective = ls.Objective(net, data, "cross_entropy")
+    assert objective.loss() == pytest.approx(F.cross_entropy(net(tokens), target).item(), rel=1e-13)
+    hits = (net(tokens).argmax(1) == target).sum() / (target != -100).sum()
+    assert objective.evaluate()["accuracy"] == pytest.approx(float(hits))
+
+
+def test_data_sets_loaders_and_lists_are_the_same_function():
+    model, dataset = network(), TensorDataset(X, Y)
+    forms = [(X, Y), dataset, DataLoader(dataset, batch_size=4), list(DataLoader(dataset, batch_size=9))]
+    values = [
+        ls.Objective(model, form, "cross_entropy", batch_size=6 if i < 2 else None).loss()
+        for i, form in enumerate(forms)
+    ]
+    assert values == pytest.approx([values[0]] * 4, rel=1e-13)
+
+
+def test_own_loss_on_model_and_batch_reaches_the_weights():
+    model = network()
+
+    def ridge(net, batch):
+        return F.cross_entropy(net(batch[0]), batch[1]) + 0.1 * net[0].weight.square().sum()
+
+    objective = ls.Objective(model, RAGGED, ls.BatchLoss(ridge))
+    expected = ridge(model, (X, Y))
+    assert objective.loss() == pytest.approx(expected.item(), rel=1e-13)
+    gradient = torch.cat([g.flatten() for g in torch.autograd.grad(expected, list(model.parameters()))])
+    torch.testing.assert_close(objective.gradient(), gradient, rtol=1e-12, atol=1e-14)
+    with pytest.raises(ls.NotDefinedError, match="outputs"):
+        objective.outputs()
+
+
+def test_mapping_batches_and_structured_outputs():
+    class Classifier(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = network()
+
+        def forward(self, features, scale):
+            return {"hidden": features, "logits": self.net(features * scale)}
+
+    model = Classifier()
+    scale = torch.tensor(2.0, dtype=torch.float64)
+    batches = [{"features": x, "scale": scale, "labels": y} for x, y in RAGGED]
+    objective = ls.Objective(model, batches, "cross_entropy")
+    assert objective.loss() == pytest.approx(float(F.cross_entropy(model.net(2 * X), Y)), rel=1e-13)
+    assert objective.rebatch(7).loss() == pytest.approx(objective.loss(), rel=1e-13)
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            self.encode, self.decode = nn.Linear(D, D).double(), nn.Linear(D, D).double()
+            self.unused = nn.Linear(2, 2).double()
+        self.decode.weight = self.encode.weight
+
+    def forward(self, x):
+        return self.decode(torch.tanh(self.encode(x)))[:, :C]
+
+
+def test_tied_and_unused_parameters():
+    model = Tied()
+    objective = ls.Objective(model, (X, Y), "cross_entropy")
+    assert objective.size == D * D + D + D + 6
+    loss = F.cross_entropy(model(X), Y)
+    grads = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
+    flat = torch.cat(
+        [(torch.zeros_like(p) if g is None else g).flatten() for p, g in zip(model.parameters(), grads, strict=True)]
+    )
+    torch.testing.assert_close(objective.gradient(), flat, rtol=1e-12, atol=1e-14)
+    assert objective.at(model.state_dict()).loss() == objective.loss()
+
+
+def snapshot(model):
+    return (
+        {k: v.clone() for k, v in model.state_dict().items()},
+        [m.training for m in model.modules()],
+        [p.requires_grad for p in model.parameters()],
+        [p.grad for p in model.parameters()],
+        torch.random.get_rng_state(),
+    )
+
+
+def assert_same(before, after):
+    assert all(torch.equal(before[0][k], after[0][k]) for k in before[0])
+    assert before[1:4] == after[1:4]
+    assert torch.equal(before[4], after[4])
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_model_and_random_state_are_untouched(mode):
+    model = with_norm()
+    model[0].eval()  # flags that differ from module to module
+    before = snapshot(model)
+    objective = ls.Objective(model, RAGGED, "cross_entropy", mode=mode)
+    objective.evaluate()
+    objective.gradient()
+    objective.recalibrated()
+    assert_same(before, snapshot(model))
+
+
+def test_model_is_untouched_after_an_exception():
+    model = with_norm()
+    calls = []
+
+    def fragile(output, target):
+        calls.append(1)
+        if len(calls) > 4:
+            torch.rand(3)
+            raise RuntimeError("the user's own error")
+        return F.cross_entropy(output, target)
+
+    objective = ls.Objective(model, (X, Y), fragile)
+    before = snapshot(model)
+    with pytest.raises(RuntimeError, match="own error"):
+        for _ in range(9):
+            objective.gradient()
+    assert_same(before, snapshot(model))
+
+
+def test_frozen_statistics_and_no_dropout_by_default():
+    model = with_norm()
+    objective = ls.Objective(model, (X, Y), "cross_entropy")
+    assert objective.loss() == pytest.approx(float(F.cross_entropy(copy.deepcopy(model).eval()(X), Y)), rel=1e-13)
+
+
+def test_objective_does_not_follow_later_changes_of_the_model():
+    model = network()
+    objective = ls.Objective(model, (X, Y), "cross_entropy")
+    before = objective.loss()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.zero_()
+    assert objective.loss() == before
+
+
+def test_recalibrated_statistics_are_those_of_the_data():
+    model = with_norm()
+    objective = ls.Objective(model, (X, Y), "cross_entropy").recalibrated()
+    hidden = model[0](X)
+    expected = copy.deepcopy(model)
+    expected[1].running_mean, expected[1].running_var = hidden.mean(0).detach(), hidden.var(0).detach()
+    assert objective.loss() == pytest.approx(float(F.cross_entropy(expected.eval()(X), Y)), rel=1e-12)
+
+
+@pytest.mark.parametrize("parameters", ["0.*", ["*.bias"], lambda name, tensor: tensor.ndim == 2])
+def test_selected_parameters(parameters):
+    model = network()
+    objective = ls.Objective(model, (X, Y), "cross_entropy", parameters=parameters)
+    full = ls.Objective(model, (X, Y), "cross_entropy")
+    assert objective.loss() == full.loss()
+    mask = full.space.mask(list(objective.names))
+    torch.testing.assert_close(objective.gradient(), full.gradient()[mask], rtol=1e-12, atol=0)
+
+
+def test_frozen_parameters_are_left_out():
+    model = network()
+    model[0].weight.requires_grad_(False)
+    assert "0.weight" not in ls.Objective(model, (X, Y), "cross_entropy").names
+    assert "0.weight" in ls.Objective(model, (X, Y), "cross_entropy", parameters="*").names
+
+
+def test_subset_keeps_the_order_asked_for():
+    objective = ls.Objective(network(), RAGGED, "cross_entropy")
+    indices = [22, 0, 11, 12, 10, 3, 3]
+    part = objective.subset(indices)
+    torch.testing.assert_close(part.per_example(), objective.per_example()[indices], rtol=1e-12, atol=0)
+    torch.testing.assert_close(part.targets, Y[indices])
+    assert part.evaluate()["accuracy"] == pytest.approx(
+        float((objective.outputs()[indices].argmax(1) == Y[indices]).double().mean())
+    )
+
+
+def test_with_loss_and_at():
+    objective = ls.Objective(network(), (X, Y), "cross_entropy")
+    doubled = objective.with_loss(lambda output, target: 2 * F.cross_entropy(output, target))
+    assert doubled.loss() == pytest.approx(2 * objective.loss())
+    other = network(5)
+    moved = objective.at(other.state_dict())
+    assert moved.loss() == pytest.approx(float(F.cross_entropy(other(X), Y)))
+    assert moved.at(objective.theta).loss() == objective.loss()
+
+
+def test_float32_sums_over_batches_in_double():
+    objective = ls.Objective(network(), (X, Y), "cross_entropy", dtype=torch.float32, batch_size=1)
+    exact = ls.Objective(network(), (X, Y), "cross_entropy")
+    assert objective.dtype == torch.float32
+    assert objective.gradient().dtype == torch.float32
+    assert objective.loss() == pytest.approx(exact.loss(), rel=1e-6)
+
+
+def test_compiled_and_parallel_wrappers_are_taken_off():
+    model = network()
+    wrapped = nn.DataParallel(model)
+    assert ls.Objective(wrapped, (X, Y), "cross_entropy").names == ls.Objective(model, (X, Y), "cross_entropy").names
+    compiled = torch.compile(model)
+    assert ls.Objective(compiled, (X, Y), "cross_entropy").names == ls.Objective(model, (X, Y), "cross_entropy").names
+
+
+def _nan():
+    model = network()
+    with torch.no_grad():
+        model[2].bias[1] = float("nan")
+    return model
+
+
+REFUSED = {
+    "empty data": (lambda: ls.Objective(network(), (X[:0], Y[:0]), "cross_entropy"), "empty"),
+    "empty list": (lambda: ls.Objective(network(), [], "cross_entropy"), "empty"),
+    "label too large": (lambda: ls.Objective(network(), (X, Y + 1), "cross_entropy"), "label 4 is out of range"),
+    "negative label": (lambda: ls.Objective(network(), (X, Y - 1), "cross_entropy"), "label -1 is out of range"),
+    "late label": (lambda: ls.Objective(network(), [(X, Y), (X, Y + 9)], "cross_entropy"), "out of range"),
+    "NaN weights": (lambda: ls.Objective(_nan(), (X, Y), "cross_entropy"), r"2\.bias"),
+    "unknown pattern": (
+        lambda: ls.Objective(network(), (X, Y), "cross_entropy", parameters="layer9.*"),
+        "matches no parameter",
+    ),
+    "unknown loss": (lambda: ls.Objective(network(), (X, Y), "cross_entropee"), "unknown loss"),
+    "not a loss": (lambda: ls.Objective(network(), (X, Y), 3), "expected a function"),
+    "not a scalar": (lambda: ls.Objective(network(), (X, Y), lambda o, t: o.argmax(1) - t), "expected a scalar"),
+    "a sum in disguise": (lambda: ls.Objective(network(), (X, R), lambda o, t: (o - t).square().sum()), "count="),
+    "wrong count": (
+        lambda: ls.Objective(network(), (X, IGNORED), lambda o, t: F.cross_entropy(o, t), count=lambda o, t: len(t)),
+        "count=",
+    ),
+    "unequal lengths": (lambda: ls.Objective(network(), (X, Y[:-1]), "cross_entropy"), "23 inputs but 22 targets"),
+    "not a model": (lambda: ls.Objective(lambda x: x, (X, Y), "cross_entropy"), "expected a torch.nn.Module"),
+    "wrong theta": (lambda: ls.Objective(network(), (X, Y), "cross_entropy").loss(torch.zeros(3)), "expected"),
+    "no targets": (lambda: ls.Objective(network(), [X], "cross_entropy"), "no target"),
+    "missing key": (
+        lambda: ls.Objective(network(), (X, Y), "cross_entropy").at({"0.weight": torch.zeros(7, D)}),
+        r"missing 0\.bias",
+    ),
+    "index out of range": (lambda: ls.Objective(network(), (X, Y), "cross_entropy").subset([N]), "out of range"),
+    "all ignored": (lambda: ls.Objective(network(), (X, torch.full((N,), -100)), "cross_entropy"), "no target counts"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_in_one_line(case):
+    call, message = REFUSED[case]
+    with pytest.raises(ls.LandscapeError, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+def test_provenance_tells_functions_apart():
+    objective = ls.Objective(network(), (X, Y), "cross_entropy")
+    same = ls.Objective(network(), (X, Y), "cross_entropy").provenance()
+    assert objective.provenance() == same
+    other_data = ls.Objective(network(), (X + 1e-9, Y), "cross_entropy").provenance()
+    other_weights = ls.Objective(network(2), (X, Y), "cross_entropy").provenance()
+    assert other_data["data_sha256"] != same["data_sha256"]
+    assert other_weights["weights_sha256"] != same["weights_sha256"]
