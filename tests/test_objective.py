@@ -144,7 +144,7 @@ def test_mapping_batches_and_structured_outputs():
     scale = torch.tensor(2.0, dtype=torch.float64)
     batches = [{"features": x, "scale": scale, "labels": y} for x, y in RAGGED]
     objective = ls.Objective(model, batches, "cross_entropy")
-    assert objective.loss() == pytest.approx(float(F.cross_entropy(model.net(2 * X), Y)), rel=1e-13)
+    assert objective.loss() == pytest.approx(F.cross_entropy(model.net(2 * X), Y).item(), rel=1e-13)
     assert objective.rebatch(7).loss() == pytest.approx(objective.loss(), rel=1e-13)
 
 
@@ -204,27 +204,26 @@ def test_model_and_random_state_are_untouched(mode):
 
 def test_model_is_untouched_after_an_exception():
     model = with_norm()
-    calls = []
+    broken = []
 
     def fragile(output, target):
-        calls.append(1)
-        if len(calls) > 4:
+        if broken:
             torch.rand(3)
             raise RuntimeError("the user's own error")
         return F.cross_entropy(output, target)
 
     objective = ls.Objective(model, (X, Y), fragile)
     before = snapshot(model)
+    broken.append(True)
     with pytest.raises(RuntimeError, match="own error"):
-        for _ in range(9):
-            objective.gradient()
+        objective.gradient()
     assert_same(before, snapshot(model))
 
 
 def test_frozen_statistics_and_no_dropout_by_default():
     model = with_norm()
     objective = ls.Objective(model, (X, Y), "cross_entropy")
-    assert objective.loss() == pytest.approx(float(F.cross_entropy(copy.deepcopy(model).eval()(X), Y)), rel=1e-13)
+    assert objective.loss() == pytest.approx(F.cross_entropy(copy.deepcopy(model).eval()(X), Y).item(), rel=1e-13)
 
 
 def test_objective_does_not_follow_later_changes_of_the_model():
@@ -243,7 +242,7 @@ def test_recalibrated_statistics_are_those_of_the_data():
     hidden = model[0](X)
     expected = copy.deepcopy(model)
     expected[1].running_mean, expected[1].running_var = hidden.mean(0).detach(), hidden.var(0).detach()
-    assert objective.loss() == pytest.approx(float(F.cross_entropy(expected.eval()(X), Y)), rel=1e-12)
+    assert objective.loss() == pytest.approx(F.cross_entropy(expected.eval()(X), Y).item(), rel=1e-12)
 
 
 @pytest.mark.parametrize("parameters", ["0.*", ["*.bias"], lambda name, tensor: tensor.ndim == 2])
@@ -280,7 +279,7 @@ def test_with_loss_and_at():
     assert doubled.loss() == pytest.approx(2 * objective.loss())
     other = network(5)
     moved = objective.at(other.state_dict())
-    assert moved.loss() == pytest.approx(float(F.cross_entropy(other(X), Y)))
+    assert moved.loss() == pytest.approx(F.cross_entropy(other(X), Y).item())
     assert moved.at(objective.theta).loss() == objective.loss()
 
 
