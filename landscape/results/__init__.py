@@ -2,15 +2,16 @@
 
 from landscape.results.base import Result, array, arrays, describe, nested, plain, role_of, rows, volatile
 from landscape.results.slices import Directions, Line, Plane, Slice
-from landscape.results.spectra import Eigenpairs, Estimate, SpectralDensity
+from landscape.results.spectra import Diagonal, Eigenpairs, Estimate, SpectralDensity
 
 KINDS: dict[str, type[Result]] = {
-    cls.kind: cls for cls in (Directions, Line, Plane, Eigenpairs, Estimate, SpectralDensity)
+    cls.kind: cls for cls in (Directions, Line, Plane, Eigenpairs, Estimate, Diagonal, SpectralDensity)
 }
 """Every result class by the slug that a study file stores."""
 
 __all__ = [
     "KINDS",
+    "Diagonal",
     "Directions",
     "Eigenpairs",
     "Estimate",

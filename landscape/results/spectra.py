@@ -19,13 +19,19 @@ class Eigenpairs(Result):
         values: (k,) Rayleigh quotients, in the order asked for.
         residuals: (k,) measured ‖Av − λv‖₂ of each unit vector; an eigenvalue of A lies within that distance of λ.
         vectors: (k, P) unit eigenvectors, one a row.
-        history: (restarts,) largest relative residual after each restart.
+        gaps: (k,) distance to the nearest other Ritz interval; NaN where intervals overlap.
+        history: (checks,) largest relative residual estimate among the wanted pairs after each block of products.
+        history_matvecs: (checks,) products spent by then.
         operator: what was multiplied: ``hessian``, ``gauss-newton`` …
         which: ``LA``, ``SA``, ``LM`` or ``BE``, as in SciPy.
         tol: the relative residual asked for.
         matvecs: products used, those that measured the residuals included.
-        converged: every residual ≤ tol·max(|λ|, the floating-point floor).
+        converged: every residual ≤ tol·|λ|, or below the rounding level of the products.
+        verified: whether the residuals come from fresh products rather than from the recurrence.
         message: what happened, and what to do when it did not converge.
+        block_size: vectors multiplied at a time.
+        max_basis: the largest number of vectors kept.
+        restarts: thick restarts made.
         seed: seed of the start vector.
     """
 
@@ -35,14 +41,34 @@ class Eigenpairs(Result):
     values: np.ndarray = array("k", long_name="eigenvalue", units="loss per parameter squared")
     residuals: np.ndarray = array("k", long_name="measured residual norm", units="loss per parameter squared")
     vectors: np.ndarray | None = array("k", "P", long_name="unit eigenvectors, one a row", optional=True)
-    history: np.ndarray | None = array("restart", long_name="largest relative residual", optional=True)
+    gaps: np.ndarray | None = array(
+        "k", long_name="distance to the nearest other Ritz interval", units="loss per parameter squared", optional=True
+    )
+    history: np.ndarray | None = array("check", long_name="largest relative residual", optional=True)
+    history_matvecs: np.ndarray | None = array("check", long_name="products spent", optional=True)
     operator: str
     which: str
     tol: float
     matvecs: int
     converged: bool
+    verified: bool = True
     message: str = ""
+    block_size: int = 1
+    max_basis: int = 0
+    restarts: int = 0
     seed: int = 0
+
+    @property
+    def gap_bounds(self) -> np.ndarray:
+        """(k,) residual² / gap, the Kato–Temple bound on |λ − λ*|; NaN where no gap exceeds the residual.
+
+        The residual itself always bounds the distance to *some* eigenvalue. This bound is quadratically smaller and
+        holds when the Ritz values missed no eigenvalue inside the gap, which no Krylov method can exclude.
+        """
+        if self.gaps is None:
+            return np.full_like(self.residuals, np.nan)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(self.gaps > self.residuals, self.residuals**2 / self.gaps, np.nan)
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield each eigenvalue with its residual, then the cost."""
@@ -59,11 +85,16 @@ class Estimate(Result):
 
     Attributes:
         value: the estimate.
-        standard_error: its standard error; 0 when the value is exact.
-        samples: (m,) the independent terms averaged, when the method has such terms.
+        standard_error: its standard error; 0 when the value is exact, NaN when one probe shows no spread.
+        samples: (m,) the terms averaged, when the method has such terms.
         matvecs: products used.
-        method: ``hutchinson``, ``hutch++``, ``xtrace`` …
+        method: ``hutchinson``, ``hutch++``, ``xtrace`` … or ``exact``.
         quantity: what was estimated: ``trace``, ``frobenius-norm`` …
+        operator: what was multiplied.
+        degrees: degrees of freedom of the standard error; infinite when the value is exact.
+        error_kind: ``standard``, ``conservative`` (errs on the large side), ``heuristic`` or ``exact``.
+        converged: whether the standard error reached what was asked for.
+        message: what to do when it did not.
         seed: seed of the probes.
     """
 
@@ -72,22 +103,60 @@ class Estimate(Result):
 
     value: float
     standard_error: float
-    samples: np.ndarray | None = array("probe", long_name="independent terms", optional=True)
+    samples: np.ndarray | None = array("probe", long_name="terms averaged", optional=True)
     matvecs: int
     method: str
     quantity: str
     operator: str = ""
+    degrees: float = float("inf")
+    error_kind: str = "standard"
     converged: bool = True
     message: str = ""
     seed: int = 0
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Return the two-sided confidence interval at `level`, from Student's t with this estimate's degrees."""
+        from scipy.stats import norm, t
+
+        tail = (1 + level) / 2
+        quantile = norm.ppf(tail) if np.isinf(self.degrees) else t.ppf(tail, self.degrees)
+        return self.value - quantile * self.standard_error, self.value + quantile * self.standard_error
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield the value with its standard error, then the cost."""
         yield self.quantity, f"{self.value:.6g} ± {self.standard_error:.2g}"
         yield "method", f"{self.method} on {self.operator}" if self.operator else self.method
+        if self.error_kind in ("conservative", "heuristic"):
+            yield "error", f"{self.error_kind} standard error"
         if self.message:
             yield "message", self.message
         yield "cost", f"{self.matvecs} products, {self.seconds:.3g} s"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Diagonal(Result):
+    """The diagonal of an operator, entry by entry, with standard errors.
+
+    Attributes:
+        values: (P,) the entries.
+        standard_errors: (P,) their standard errors over the probes; 0 when exact.
+        operator: what was multiplied.
+        method: ``hutchinson``, ``xdiag`` or ``exact``.
+        matvecs: products used.
+        error_kind: ``standard``, ``heuristic`` or ``exact``.
+        seed: seed of the probes.
+    """
+
+    kind: ClassVar[str] = "diagonal"
+    location: ClassVar[str] = "checkpoints/{owner}/diagonals/{entry}"
+
+    values: np.ndarray = array("P", long_name="diagonal entry", units="loss per parameter squared")
+    standard_errors: np.ndarray = array("P", long_name="standard error", units="loss per parameter squared")
+    operator: str
+    method: str
+    matvecs: int
+    error_kind: str = "standard"
+    seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -1,0 +1,300 @@
+"""Eigenpairs at an end of the spectrum, each with a measured residual."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.bars import bar
+from landscape.errors import LandscapeError
+from landscape.results import Eigenpairs
+from landscape.spectra.goal import Goal, make_goal
+from landscape.spectra.lanczos import Lanczos, LanczosState
+from landscape.spectra.orthonormal import host
+from landscape.spectra.probes import Probes
+from landscape.spectra.protocol import Operator, Products, as_rows
+from landscape.spectra.selection import Which, select
+from landscape.spectra.state import StateFile
+
+Method = Literal["auto", "lanczos", "block"]
+
+
+def top_eigenpairs(
+    op: Operator,
+    k: int = 5,
+    which: Which = "LA",
+    tol: float = 1e-3,
+    seed: int = 0,
+    *,
+    method: Method = "auto",
+    block_size: int | None = None,
+    max_basis: int | None = None,
+    max_matvecs: int | None = None,
+    start: Any = None,
+    deflate: Any = None,
+    vectors: bool = True,
+    verify: bool = True,
+    checkpoint: str | Path | Callable[[LanczosState], None] | None = None,
+    resume: LanczosState | None = None,
+) -> Eigenpairs:
+    """Compute k eigenpairs at an end of the spectrum by thick-restart Lanczos, until ‖Av − λv‖ ≤ tol·|λ| for each.
+
+    The run stops when the residuals that the recurrence implies are small enough, then measures them with one block of
+    fresh products, takes the Rayleigh quotients as eigenvalues, and goes on when a measured residual fails. An
+    eigenvalue of A lies within each residual of its value: |λ − λ*| ≤ ‖Av − λv‖ (Parlett 1998, theorem 4.5.1).
+
+    Single-vector Lanczos needs the fewest products. The block variant finds eigenvalues of multiplicity up to its block
+    size, separates clusters, and pays where a block of products costs little more than one.
+
+    Args:
+        op: symmetric operator (P, P).
+        k: how many pairs, 1 ≤ k ≤ P.
+        which: ``LA`` most positive, ``SA`` most negative, ``LM`` largest magnitude, ``BE`` both ends in one run.
+        tol: relative residual asked for.
+        seed: seed of the start vector.
+        method: ``lanczos``, ``block``, or ``auto``: the operator's own ``block_size`` decides, one vector without it.
+        block_size: vectors multiplied at a time in the block variant.
+        max_basis: the largest number of vectors of length P kept; more of them save products.
+        max_matvecs: products to spend at most.
+        start: vectors to start from: (P,), rows (s, P) or `Eigenpairs` of a nearby operator.
+        deflate: known eigenvectors to leave out: rows (d, P) or `Eigenpairs`.
+        vectors: whether to return the eigenvectors.
+        verify: measure the residuals with fresh products; without it they are those the recurrence implies.
+        checkpoint: a file that keeps the run while it lasts and from which the same call goes on after a kill, or a
+            function that takes a `LanczosState` after every block of products.
+        resume: a state to continue from.
+
+    Returns:
+        `Eigenpairs`, with a message that says what to do where the pairs did not converge.
+
+    Raises:
+        LandscapeError: k, which, tol, `max_basis`, `start` or `deflate` do not fit the operator.
+        NumericalError: the operator is not symmetric, not deterministic, or a product is not finite.
+
+    >>> pairs = top_eigenpairs(torch.diag(torch.tensor([3.0, -7.0, 1.0, 0.0])), k=2, which="LM")
+    >>> [round(float(value), 4) for value in pairs.values]
+    [-7.0, 3.0]
+    """
+    started = time.perf_counter()
+    products = Products(op)
+    locked = _locked(deflate, products)
+    goal = make_goal(
+        products,
+        k=k,
+        which=which,
+        tol=tol,
+        locked=len(locked),
+        block_size=_block_size(method, block_size, k, products),
+        max_basis=max_basis,
+        max_matvecs=max_matvecs,
+        verify=verify,
+    )
+    begin = _start(start, goal.block_size, seed, products)
+    run = Lanczos(products, begin, capacity=goal.max_basis, seed=seed, locked=locked)
+    settings = {"operator": products.name, "k": k, "which": which, "seed": seed, "deflated": len(locked)}
+    settings["block_size"] = goal.block_size
+    file = StateFile(Path(checkpoint), settings) if isinstance(checkpoint, str | Path) else None
+    resume = resume or (file.load() if file else None)
+    if resume is not None:
+        run.resume(resume)
+    try:
+        found = _iterate(run, goal, _saver(checkpoint, file, run))
+    except KeyboardInterrupt:
+        if file:
+            file.save(run.state, now=True)
+        raise
+    if file:
+        file.discard()
+    return Eigenpairs(
+        values=found.values,
+        residuals=found.residuals,
+        vectors=found.vectors.cpu().numpy() if vectors else None,
+        gaps=found.gaps,
+        history=np.array([excess * tol for _, excess in found.history]),
+        history_matvecs=np.array([count for count, _ in found.history], dtype=np.int64),
+        operator=products.name,
+        which=which,
+        tol=tol,
+        matvecs=products.count,
+        converged=found.converged,
+        verified=verify,
+        message=found.message,
+        block_size=goal.block_size,
+        max_basis=goal.max_basis,
+        restarts=run.restarts,
+        seed=seed,
+        provenance=products.provenance,
+        seconds=time.perf_counter() - started,
+    )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Pairs with their residuals, and how the run ended."""
+
+    values: np.ndarray
+    residuals: np.ndarray
+    vectors: Tensor
+    gaps: np.ndarray
+    converged: bool
+    message: str
+    history: list[tuple[int, float]]
+
+
+def _iterate(run: Lanczos, goal: Goal, save: Callable[[], None]) -> _Found:
+    """Extend the basis until the measured residuals pass, the space ends, or the budget does."""
+    history: list[tuple[int, float]] = []
+    strictness, attempts = 1.0, 0
+    reserve = goal.k * goal.verify + goal.block_size
+    with bar(desc=f"eigenpairs of the {run.products.name}", unit="product") as progress:
+        while True:
+            _extend(run, goal)
+            values, coefficients, residuals = run.ritz()
+            wanted = select(values, goal.which, goal.k)
+            worst = goal.excess(values[wanted], residuals[wanted], np.abs(values).max()).max()
+            history.append((run.products.count, float(worst)))
+            progress.update(run.products.count - progress.n)
+            save()
+            spent = run.products.count + reserve > goal.max_matvecs
+            if not (run.exhausted or spent or goal.reached(run, values, residuals, strictness)):
+                continue
+            attempts += 1
+            found = _measure(run, goal, values, coefficients, residuals, history)
+            if found.converged or run.exhausted or spent or attempts == 4:
+                return found
+            strictness *= 0.2
+
+
+def _extend(run: Lanczos, goal: Goal) -> None:
+    """Make one block of products, after a thick restart where the basis is full."""
+    if run.full:
+        values, coefficients, _ = run.ritz()
+        keep = min(goal.k + (run.size - goal.k) // 2, goal.max_basis - len(run.candidates))
+        best = select(values, goal.which, keep)
+        run.restart(values[best], coefficients[:, best])
+    sequence = run.sequence
+    run.step()
+    if run.sequence > sequence:
+        run.confirmed = not goal.improved(run, sequence)
+
+
+def _measure(
+    run: Lanczos,
+    goal: Goal,
+    values: np.ndarray,
+    coefficients: np.ndarray,
+    residuals: np.ndarray,
+    history: list[tuple[int, float]],
+) -> _Found:
+    """Take the wanted Ritz pairs out of the basis and measure ‖Av − λv‖ with one block of fresh products."""
+    wanted = select(values, goal.which, goal.k)
+    vectors = run.vectors(coefficients[:, wanted])
+    found, left = values[wanted], residuals[wanted]
+    if goal.verify:
+        applied = run.products.rows(vectors).double()
+        found = host((vectors.double() * applied).sum(1))
+        left = host(torch.linalg.vector_norm(applied - torch.as_tensor(found).to(applied)[:, None] * vectors, dim=1))
+        run.products.require_finite(left)
+    norm = float(np.abs(values).max())
+    excess = goal.excess(found, left, norm)
+    order = select(found, goal.which, goal.k)
+    gaps = _gaps(values, residuals, wanted, found, left, run.products.size)
+    converged = bool(np.all(excess <= 1)) and len(found) == goal.k
+    message = "" if converged else _remedy(goal, run, excess, residuals[wanted], norm)
+    positions = torch.as_tensor(order.copy())
+    return _Found(found[order], left[order], _signed(vectors)[positions], gaps[order], converged, message, history)
+
+
+def _gaps(
+    values: np.ndarray, residuals: np.ndarray, wanted: np.ndarray, found: np.ndarray, left: np.ndarray, size: int
+) -> np.ndarray:
+    """Return the distance from each value to the nearest interval θ ± residual of another Ritz pair."""
+    centres, radii = values.copy(), residuals.copy()
+    centres[wanted], radii[wanted] = found, left
+    gaps = np.full(len(wanted), np.inf if size == 1 else np.nan)
+    for position, index in enumerate(wanted):
+        others = np.arange(len(values)) != index
+        if others.any():
+            nearest = float((np.abs(centres[others] - centres[index]) - radii[others]).min())
+            gaps[position] = nearest if nearest > 0 else np.nan
+    return gaps
+
+
+def _remedy(goal: Goal, run: Lanczos, excess: np.ndarray, implied: np.ndarray, norm: float) -> str:
+    """Say why the pairs did not converge and what to change."""
+    reached = f"the largest relative residual is {excess.max() * goal.tol:.1e}, {goal.tol:.0e} was asked for"
+    if (
+        implied.max() < 1e3 * goal.epsilon * norm
+        or goal.excess(np.full_like(implied, norm), implied, norm).max() < 0.05
+    ):
+        return f"{reached}: the products themselves are no more exact; use float64, or a larger tol"
+    larger = f", a max_basis above {goal.max_basis}" if run.restarts else ""
+    return f"{reached} after {run.products.count} products: raise max_matvecs{larger}, or start from these vectors"
+
+
+def _signed(vectors: Tensor) -> Tensor:
+    """Turn each row so that its largest entry is positive; eigenvectors have no sign of their own."""
+    largest = vectors.gather(1, vectors.abs().argmax(1, keepdim=True))
+    return vectors * torch.where(largest < 0, -1.0, 1.0).to(vectors.dtype)
+
+
+def _block_size(method: Method, block_size: int | None, k: int, products: Products) -> int:
+    """Decide how many vectors to multiply at a time."""
+    if method not in get_args(Method):
+        raise LandscapeError(f"method={method!r} is unknown: use 'auto', 'lanczos' or 'block'")
+    if method == "lanczos":
+        if block_size not in (None, 1):
+            raise LandscapeError(
+                f"method='lanczos' multiplies one vector at a time, not {block_size}: use method='block'"
+            )
+        return 1
+    if block_size is None:
+        block_size = products.block_size if method == "auto" or products.block_size > 1 else max(2, min(k, 8))
+    return min(block_size, products.size)
+
+
+def _locked(deflate: Any, products: Products) -> Tensor:
+    """Return an orthonormal basis (d, P) of the vectors to leave out."""
+    if deflate is None:
+        return torch.empty(0, products.size, dtype=products.dtype, device=products.device)
+    rows = as_rows(deflate, products, "deflate")
+    if len(rows) >= products.size:
+        raise LandscapeError(
+            f"deflate holds {len(rows)} vectors, which leaves nothing of P={products.size}: pass fewer"
+        )
+    return torch.linalg.qr(rows.T)[0].T.contiguous()
+
+
+def _start(start: Any, block_size: int, seed: int, products: Products) -> Tensor:
+    """Return start rows (b, P): random, or the given ones.
+
+    A single vector starts from the sum of several given ones: it has a part in each, which is all Lanczos needs to find
+    every one of them again.
+    """
+    random = Probes(products.size, seed, "gaussian", products.device, products.dtype).rows(0, block_size)
+    if start is None:
+        return random
+    rows = as_rows(start, products, "start")
+    norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    if not bool((norms > 0).all()):
+        raise LandscapeError("start holds a zero vector: expected vectors with a direction")
+    rows = rows / norms
+    if block_size == 1:
+        return rows.sum(0, keepdim=True)
+    return torch.cat([rows[:block_size], random[len(rows) :]])
+
+
+def _saver(checkpoint: Any, file: StateFile | None, run: Lanczos) -> Callable[[], None]:
+    """Return what is called after every block of products."""
+    if file is not None:
+        return lambda: file.save(run.state)
+    if callable(checkpoint):
+        return lambda: checkpoint(run.state())
+    return lambda: None

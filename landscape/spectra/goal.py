@@ -1,0 +1,110 @@
+"""What a Lanczos run is asked for, and when it is there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from landscape.errors import LandscapeError
+from landscape.spectra.lanczos import Lanczos
+from landscape.spectra.protocol import Products
+from landscape.spectra.selection import Which, check_which, merit, select
+
+
+@dataclass(frozen=True)
+class Goal:
+    """k pairs at an end of the spectrum, each with a relative residual of at most `tol`.
+
+    Attributes:
+        k: pairs.
+        which: the end.
+        tol: relative residual.
+        epsilon: unit rounding of the products; residuals below 10·epsilon·‖A‖ cannot be told from zero.
+        block_size: vectors multiplied at a time.
+        max_basis: vectors kept.
+        max_matvecs: products to spend.
+        verify: whether fresh products measure the residuals.
+    """
+
+    k: int
+    which: Which
+    tol: float
+    epsilon: float
+    block_size: int
+    max_basis: int
+    max_matvecs: int
+    verify: bool
+
+    def excess(self, values: np.ndarray, residuals: np.ndarray, norm: float) -> np.ndarray:
+        """Return residual / allowed residual of each pair: at most 1 where it converged."""
+        allowed = np.maximum(self.tol * np.abs(values), 10 * self.epsilon * norm)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(residuals > 0, residuals / allowed, 0.0)
+
+    def reached(self, run: Lanczos, values: np.ndarray, residuals: np.ndarray, strictness: float) -> bool:
+        """Say whether the wanted Ritz pairs are good enough and nothing better is still hidden.
+
+        An invariant subspace makes every residual vanish at once, before multiple eigenvalues have all been seen. So
+        after one was found, a further sequence from a random vector must have shown its own best pair.
+        """
+        wanted = select(values, self.which, self.k)
+        norm = np.abs(values).max()
+        if len(values) < self.k or self.excess(values[wanted], residuals[wanted], norm).max() > strictness:
+            return False
+        if run.sequence == 0:
+            return True
+        if run.sequence == run.size:
+            return run.confirmed
+        tail, coefficients = np.linalg.eigh(run.projected[run.sequence :, run.sequence :])
+        best = select(tail, self.which, 2 if self.which == "BE" else 1)
+        left = np.linalg.norm(run.coupling[:, run.sequence :] @ coefficients[:, best], axis=0)
+        return bool(self.excess(tail[best], left, norm).max() <= 1)
+
+    def improved(self, run: Lanczos, sequence: int) -> bool:
+        """Say whether the Krylov sequence that began at row `sequence` holds any of the wanted pairs."""
+        if sequence < self.k:
+            return True
+        before = np.linalg.eigvalsh(run.projected[:sequence, :sequence])
+        after = np.linalg.eigvalsh(run.projected)
+        gain = merit(after, self.which, self.k) - merit(before, self.which, self.k)
+        return bool(gain > 64 * self.k * self.epsilon * np.abs(after).max())
+
+
+def make_goal(
+    products: Products,
+    *,
+    k: int,
+    which: Which,
+    tol: float,
+    locked: int,
+    block_size: int,
+    max_basis: int | None,
+    max_matvecs: int | None,
+    verify: bool,
+) -> Goal:
+    """Check a request against the operator and fill in what was left open.
+
+    Raises:
+        LandscapeError: the request cannot be met; the message says which option to change.
+    """
+    check_which(which)
+    room = products.size - locked
+    if not 1 <= k <= room:
+        left = f" of which {locked} are deflated" if locked else ""
+        raise LandscapeError(f"k={k} eigenpairs of an operator with P={products.size}{left}: use 1 ≤ k ≤ {room}")
+    if not 0 < tol < 1:
+        raise LandscapeError(f"tol={tol} is a relative residual: use 0 < tol < 1, such as 1e-3")
+    if block_size < 1:
+        raise LandscapeError(f"block_size={block_size}: use at least 1")
+    least = min(room, k + 2 * block_size)
+    if max_basis is None:
+        max_basis = min(room, max(4 * k, 64, 8 * block_size))
+    if max_basis < least:
+        raise LandscapeError(f"max_basis={max_basis} is too small for k={k}: use at least {least}, better {4 * k + 20}")
+    needed = k + block_size + (k if verify else 0)
+    if max_matvecs is None:
+        max_matvecs = max(1000, 20 * k)
+    if max_matvecs < needed:
+        raise LandscapeError(f"max_matvecs={max_matvecs} cannot give k={k} pairs: use at least {needed}")
+    return Goal(k, which, tol, products.epsilon, block_size, min(max_basis, room), max_matvecs, verify)

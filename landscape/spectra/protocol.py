@@ -1,0 +1,141 @@
+"""What an operator is, and the one wrapper through which every algorithm multiplies by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.errors import LandscapeError, NumericalError
+
+
+@runtime_checkable
+class Operator(Protocol):
+    """A symmetric linear map on vectors (P,): a dense tensor (P, P), a Hessian, anything that multiplies.
+
+    Optional attributes are read where they exist: ``name`` (str), ``provenance`` (mapping), ``positive_semidefinite``
+    (bool) and ``block_size`` (int: the number of vectors at which one product is cheapest per vector).
+
+    >>> isinstance(torch.eye(3), Operator)
+    True
+    """
+
+    @property
+    def shape(self) -> Any:
+        """(P, P)."""
+
+    @property
+    def dtype(self) -> Any:
+        """The floating-point type of the vectors it takes."""
+
+    @property
+    def device(self) -> Any:
+        """Where those vectors live."""
+
+    def __matmul__(self, other: Any) -> Any:
+        """Multiply a vector (P,) or columns (P, K)."""
+
+
+class Products:
+    """An operator that counts its products and hands back detached vectors of a known type.
+
+    Vectors are rows here, (K, P), so that a basis is contiguous vector by vector. Half-precision operators are
+    multiplied in their own type and everything else happens in float32.
+
+    Args:
+        op: the operator (P, P).
+
+    Raises:
+        LandscapeError: `op` does not multiply, is not square, or is not of a real floating-point type.
+
+    >>> products = Products(torch.diag(torch.tensor([1.0, 2.0])))
+    >>> products.rows(torch.ones(1, 2)), products.count
+    (tensor([[1., 2.]]), 1)
+    """
+
+    def __init__(self, op: Operator | np.ndarray) -> None:
+        held: Any = torch.as_tensor(op) if isinstance(op, np.ndarray) else op
+        missing = [name for name in ("shape", "dtype", "device", "__matmul__") if not hasattr(held, name)]
+        if missing:
+            raise LandscapeError(
+                f"an operator needs .shape, .dtype, .device and op @ V, but {type(held).__name__} has no "
+                f"{', '.join(missing)}: pass a torch tensor (P, P) or an operator of landscape.operators"
+            )
+        shape = tuple(held.shape)
+        if len(shape) != 2 or shape[0] != shape[1] or shape[0] < 1:
+            raise LandscapeError(f"the operator has shape {shape}, expected a square (P, P) with P ≥ 1")
+        if not (isinstance(held.dtype, torch.dtype) and held.dtype.is_floating_point):
+            raise LandscapeError(f"the operator has dtype {held.dtype}, expected a real floating-point type of torch")
+        self.op = held
+        self.size = int(shape[0])
+        self.device = torch.device(held.device)
+        self.dtype = held.dtype if held.dtype in (torch.float32, torch.float64) else torch.float32
+        self.epsilon = float(torch.finfo(held.dtype).eps)
+        self.block_size = max(1, int(getattr(held, "block_size", 1)))
+        self.count = 0
+
+    @property
+    def name(self) -> str:
+        """What is multiplied, for results and messages."""
+        return str(getattr(self.op, "name", None) or ("matrix" if isinstance(self.op, Tensor) else "operator"))
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """What the operator says about itself."""
+        return dict(getattr(self.op, "provenance", None) or {})
+
+    def rows(self, vectors: Tensor) -> Tensor:
+        """Multiply the rows (K, P) and return the products as rows (K, P)."""
+        given = vectors.to(self.op.dtype)
+        if len(given) == 1:
+            product = (self.op @ given[0])[None]
+        else:
+            product = (self.op @ given.T).T
+        if product.shape != vectors.shape:
+            raise LandscapeError(
+                f"{self.name} @ {tuple(given.T.shape)} gave {tuple(product.T.shape)}, expected the same shape"
+            )
+        self.count += len(vectors)
+        return product.detach().to(self.dtype).contiguous()
+
+    def require_finite(self, numbers: np.ndarray | float) -> None:
+        """Raise unless every number that came out of a product is finite."""
+        if not np.all(np.isfinite(numbers)):
+            raise NumericalError(
+                f"product {self.count} with the {self.name} holds NaN or infinity: check that the loss and its "
+                "gradient are finite at this point, and use float64 where float32 overflows"
+            )
+
+    def explain_asymmetry(self, vector: Tensor, relative: float) -> NumericalError:
+        """Return the error for products that contradict each other, after one more product that tells the cause."""
+        first, second = self.rows(vector[None]), self.rows(vector[None])
+        difference = float((first - second).abs().max())
+        if difference > 100 * self.epsilon * float(first.abs().max()):
+            return NumericalError(
+                f"the {self.name} is not deterministic: the same vector gave two products that differ by "
+                f"{difference:.1e}; switch off dropout, batch-norm updates, shuffling and random augmentation"
+            )
+        return NumericalError(
+            f"the {self.name} is not symmetric (relative asymmetry {relative:.1e}): pass a symmetric operator, such as "
+            "(A + A.T) / 2, or one whose function does not change between products"
+        )
+
+
+def as_rows(vectors: Any, products: Products, what: str) -> Tensor:
+    """Turn a vector (P,), rows (K, P) or a result with ``.vectors`` into rows on the operator's device.
+
+    Raises:
+        LandscapeError: the shape does not fit the operator, or a number is not finite.
+    """
+    vectors = getattr(vectors, "vectors", vectors)
+    if vectors is None:
+        raise LandscapeError(f"{what} holds no vectors: compute it with vectors=True")
+    rows = torch.atleast_2d(torch.as_tensor(vectors)).detach().to(products.device, products.dtype)
+    if rows.ndim != 2 or rows.shape[1] != products.size:
+        raise LandscapeError(f"{what} has shape {tuple(rows.shape)}, expected rows (K, {products.size})")
+    if not bool(torch.isfinite(rows).all()):
+        raise LandscapeError(f"{what} holds NaN or infinity: expected finite vectors")
+    return rows
