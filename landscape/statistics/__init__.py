@@ -1,0 +1,62 @@
+"""Statistics for comparing scores: tests between two arms of seeds, and evidence over many models.
+
+Which to use. Two recipes, several seeds each: `permutation_test` (or `sign_flip_test` when the arms share
+initialisations), `holm` over the scores tested, `equivalence_test` before calling anything a tie, and
+`bootstrap_interval` with `superiority` for the size of the effect. Many models over a grid of hyperparameters:
+`kendall` for a first look, `granulated_kendall` and `conditional_independence` to take the hyperparameters out,
+`robust_sign_error` for the worst environment, `increment` for what the score adds to what was known anyway, and
+`selection_regret` for the price of choosing by it.
+
+SciPy computes every statistic it has; nothing here draws from the global random state.
+"""
+
+from landscape.statistics.equivalence import Equivalence, equivalence_test
+from landscape.statistics.increment import Increment, increment
+from landscape.statistics.independence import ConditionalIndependence, conditional_independence
+from landscape.statistics.intervals import Interval, bootstrap_interval, superiority
+from landscape.statistics.kendall import (
+    GranulatedKendall,
+    Kendall,
+    granulated_kendall,
+    kendall,
+    smallest_significant_tau,
+)
+from landscape.statistics.multiplicity import holm
+from landscape.statistics.permutation import (
+    PermutationTest,
+    permutation_floor,
+    permutation_p_values,
+    permutation_test,
+    sign_flip_test,
+)
+from landscape.statistics.selection import Regret, selection_regret
+from landscape.statistics.sign_error import RobustSignError, hoeffding_weight, informative_gap, robust_sign_error
+
+__all__ = [
+    "ConditionalIndependence",
+    "Equivalence",
+    "GranulatedKendall",
+    "Increment",
+    "Interval",
+    "Kendall",
+    "PermutationTest",
+    "Regret",
+    "RobustSignError",
+    "bootstrap_interval",
+    "conditional_independence",
+    "equivalence_test",
+    "granulated_kendall",
+    "hoeffding_weight",
+    "holm",
+    "increment",
+    "informative_gap",
+    "kendall",
+    "permutation_floor",
+    "permutation_p_values",
+    "permutation_test",
+    "robust_sign_error",
+    "selection_regret",
+    "sign_flip_test",
+    "smallest_significant_tau",
+    "superiority",
+]

@@ -1,0 +1,182 @@
+"""Randomisation tests of two arms: relabelling for independent seeds, flipping signs for paired ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import combinations
+from math import comb
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from landscape.errors import LandscapeError
+from landscape.statistics.samples import equally_long, vector
+
+EXACT_LIMIT = 200_000
+"""Arrangements up to which a test enumerates them all: arms of 10 against 10, or 17 pairs."""
+
+RESAMPLES = 99_999
+"""Random arrangements drawn beyond that limit."""
+
+
+@dataclass(frozen=True)
+class PermutationTest:
+    """The outcome of a randomisation test.
+
+    Attributes:
+        difference: mean of `b` minus mean of `a`, in the units of the values.
+        p_value: two-sided: twice the smaller tail, at most 1.
+        exact: whether every arrangement was enumerated; otherwise they were drawn with a seed.
+        arrangements: how many arrangements the null distribution holds.
+        floor: the smallest p value these arm sizes can reach.
+    """
+
+    difference: float
+    p_value: float
+    exact: bool
+    arrangements: int
+    floor: float
+
+
+def permutation_floor(a: int, b: int) -> float:
+    r"""Return the smallest two-sided p value an exact test of `a` against `b` seeds can reach, $2/\binom{a+b}{a}$.
+
+    >>> [float(f"{permutation_floor(n, n):.2g}") for n in (4, 5, 6, 8)]
+    [0.029, 0.0079, 0.0022, 0.00016]
+    """
+    if min(a, b) < 1:
+        raise LandscapeError(f"Arms of {a} and {b} seeds: expected at least one seed in each.")
+    return min(1.0, 2 / comb(a + b, a))
+
+
+def permutation_test(a: ArrayLike, b: ArrayLike, *, fewest: int = 6, seed: int = 0) -> PermutationTest:
+    r"""Test whether two arms of independent seeds differ in their mean.
+
+    Under the null every assignment of the pooled values to the arms is equally likely. All $\binom{n_a+n_b}{n_a}$ of
+    them are enumerated up to 200,000 (10 against 10); beyond, 99,999 are drawn and the observed one is counted with them.
+
+    Args:
+        a: scores of the first recipe, one a seed; take log10 of positive scores first.
+        b: scores of the second recipe.
+        fewest: seeds an arm below which significance is not defined (five against five cannot reach 5 % after
+            Holm's correction over nine tests).
+        seed: of the drawn assignments; an exact test does not use it.
+
+    Returns:
+        The difference of means (b minus a) with its two-sided p value and the floor of these arm sizes.
+
+    Raises:
+        NotDefinedError: fewer than `fewest` seeds in an arm.
+
+    Source: Fisher 1935, *The Design of Experiments*; computed by `scipy.stats.permutation_test`.
+
+    >>> test = permutation_test(range(8), range(10, 18))
+    >>> test.difference, round(test.p_value, 5), test.exact
+    (10.0, 0.00016, True)
+    """
+    first, second = vector(a, "a", fewest=fewest), vector(b, "b", fewest=fewest)
+    arrangements = comb(len(first) + len(second), len(first))
+    return _randomised((second, first), _difference_of_means, "independent", arrangements, seed)
+
+
+def sign_flip_test(a: ArrayLike, b: ArrayLike, *, fewest: int = 9, seed: int = 0) -> PermutationTest:
+    """Test whether two paired arms, such as two recipes started from shared initialisations, differ in their mean.
+
+    Under the null the sign of every difference b_i - a_i is a coin toss; all 2^n sign patterns are enumerated up to
+    200,000 (17 pairs), beyond which 99,999 are drawn.
+
+    Args:
+        a: scores of the first recipe, one a pair.
+        b: scores of the second recipe, in the same order.
+        fewest: pairs below which significance is not defined.
+        seed: of the drawn sign patterns.
+
+    Returns:
+        The mean of b - a with its two-sided p value.
+
+    Raises:
+        NotDefinedError: fewer than `fewest` pairs.
+        LandscapeError: arms of different lengths.
+
+    Source: Fisher 1935, *The Design of Experiments*, §21; computed by `scipy.stats.permutation_test`.
+
+    >>> sign_flip_test(range(9), range(1, 10)).p_value == 2 / 2**9
+    True
+    """
+    first, second = vector(a, "a", fewest=fewest), vector(b, "b", fewest=fewest)
+    equally_long(a=first, b=second)
+    return _randomised((second - first,), _mean, "samples", 2 ** len(first), seed)
+
+
+def permutation_p_values(a: ArrayLike, b: ArrayLike) -> np.ndarray:
+    r"""Return the exact p values of many comparisons of equally sized arms at once, for placebo and power studies.
+
+    The pooled scores of R comparisons are multiplied by the table of all $\binom{n_a+n_b}{n_a}$ assignments, which is
+    hundreds of times faster than R calls of `permutation_test` and gives the same p values.
+
+    Args:
+        a: scores of the first arm, one row a comparison (R, n_a).
+        b: scores of the second arm (R, n_b).
+
+    Returns:
+        Two-sided p values (R,).
+
+    Raises:
+        LandscapeError: arms that do not pair up, or too large to enumerate (10 against 10 is the limit).
+
+    >>> [float(f"{p:.2g}") for p in permutation_p_values([range(8), range(8)], [range(10, 18), range(8)])]
+    [0.00016, 1.0]
+    """
+    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if first.ndim != 2 or second.ndim != 2 or len(first) != len(second):
+        raise LandscapeError(
+            f"Arms of shapes {first.shape} and {second.shape}: expected (R, n_a) and (R, n_b), one row a comparison."
+        )
+    size, total = first.shape[1], first.shape[1] + second.shape[1]
+    if comb(total, size) > EXACT_LIMIT:
+        raise LandscapeError(f"{size} against {total - size} seeds are too many to enumerate: use permutation_test.")
+    in_first = np.array(list(combinations(range(total), size)))
+    assignments = np.zeros((len(in_first), total))
+    np.put_along_axis(assignments, in_first, 1.0, axis=1)
+    pooled = np.hstack([first, second])
+    pooled = pooled - pooled.mean(axis=1, keepdims=True)
+    tolerance = 1e-12 * np.abs(pooled).sum(axis=1)
+    p_values = np.empty(len(pooled))
+    for i, row in enumerate(pooled):
+        sums = assignments @ row
+        observed = sums[0]
+        tail = min((sums >= observed - tolerance[i]).mean(), (sums <= observed + tolerance[i]).mean())
+        p_values[i] = min(1.0, 2 * tail)
+    return p_values
+
+
+def _difference_of_means(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:
+    return np.mean(x, axis=axis) - np.mean(y, axis=axis)
+
+
+def _mean(x: np.ndarray, axis: int = -1) -> np.ndarray:
+    return np.mean(x, axis=axis)
+
+
+def _randomised(
+    data: tuple[np.ndarray, ...], statistic: Callable[..., np.ndarray], kind: str, arrangements: int, seed: int
+) -> PermutationTest:
+    exact = arrangements <= EXACT_LIMIT
+    test = stats.permutation_test(
+        data,
+        statistic,
+        permutation_type=kind,
+        vectorized=True,
+        n_resamples=arrangements if exact else RESAMPLES,
+        batch=20_000,
+        rng=np.random.default_rng(seed),
+    )
+    return PermutationTest(
+        difference=float(test.statistic),
+        p_value=float(test.pvalue),
+        exact=exact,
+        arrangements=arrangements if exact else RESAMPLES,
+        floor=min(1.0, 2 / (arrangements if exact else RESAMPLES + 1)),
+    )

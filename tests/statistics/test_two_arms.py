@@ -1,0 +1,191 @@
+"""Tests between two arms of seeds: randomisation, Holm, equivalence, intervals, superiority."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import stats
+
+from landscape import LandscapeError, NotDefinedError
+from landscape.statistics import (
+    bootstrap_interval,
+    equivalence_test,
+    holm,
+    permutation_floor,
+    permutation_p_values,
+    permutation_test,
+    sign_flip_test,
+    superiority,
+)
+
+scores = st.integers(-50, 50).map(float)
+
+
+@pytest.mark.parametrize(("n", "floor"), [(4, 0.029), (5, 0.0079), (6, 0.0022), (8, 1.6e-4)])
+def test_the_published_floors_are_reached_by_separated_arms(n, floor):
+    low, high = np.arange(n), np.arange(n) + 100.0
+    test = permutation_test(low, high, fewest=4)
+    assert test.exact
+    assert test.p_value == pytest.approx(permutation_floor(n, n), rel=1e-12)
+    assert test.p_value == test.floor
+    assert float(f"{test.p_value:.2g}") == floor
+    assert test.difference == 100.0
+
+
+@given(arrays(float, 6, elements=scores), arrays(float, 7, elements=scores))
+@settings(max_examples=20, deadline=None)
+def test_the_exact_test_is_the_count_over_all_assignments(a, b):
+    pooled = np.concatenate([a, b])
+    sums = np.array([pooled[list(chosen)].sum() for chosen in itertools.combinations(range(13), 6)])
+    expected = min(1.0, 2 * min((sums <= a.sum() + 1e-9).mean(), (sums >= a.sum() - 1e-9).mean()))
+    assert permutation_test(a, b).p_value == pytest.approx(expected, rel=1e-12)
+    assert permutation_p_values(a[None], b[None])[0] == pytest.approx(expected, rel=1e-12)
+
+
+def test_p_values_at_once_equal_the_tests_one_by_one():
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(size=(5, 8)), rng.normal(0.7, size=(5, 8))
+    expected = [permutation_test(x, y).p_value for x, y in zip(a, b)]
+    assert permutation_p_values(a, b) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_null_is_rejected_at_the_nominal_rate_and_an_effect_far_more_often():
+    rng = np.random.default_rng(0)
+    null = permutation_p_values(rng.normal(size=(1000, 6)), rng.normal(size=(1000, 6)))
+    effect = permutation_p_values(rng.normal(size=(200, 6)), rng.normal(2.0, size=(200, 6)))
+    assert (null < 0.05).mean() < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 1000)
+    assert (effect < 0.05).mean() > 0.7
+
+
+def test_beyond_the_limit_assignments_are_drawn_with_the_seed():
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=11), rng.normal(0.8, size=11)
+    drawn = permutation_test(a, b)
+    assert (drawn.exact, drawn.arrangements) == (False, 99_999)
+    assert drawn == permutation_test(a, b)
+    assert drawn.p_value != permutation_test(a, b, seed=1).p_value
+    # The drawn p value lies within its Monte-Carlo error.
+    sums = _sums_of_subsets(np.concatenate([a, b]), 11)
+    assert len(sums) == 705_432
+    exact = 2 * min((sums <= a.sum() + 1e-9).mean(), (sums >= a.sum() - 1e-9).mean())
+    assert drawn.p_value == pytest.approx(exact, abs=6 * np.sqrt(exact / 99_999))
+
+
+def _sums_of_subsets(values, size):
+    """Sums of every subset of that size: subsets of each half, joined."""
+    half = len(values) // 2
+    by_size = []
+    for part in (values[:half], values[half:]):
+        bits = (np.arange(2 ** len(part))[:, None] >> np.arange(len(part))) & 1
+        by_size.append([bits[bits.sum(1) == k] @ part for k in range(len(part) + 1)])
+    joined = [np.add.outer(by_size[0][k], by_size[1][size - k]).ravel() for k in range(half + 1)]
+    return np.concatenate(joined)
+
+
+def test_sign_flips_are_the_count_over_all_patterns():
+    rng = np.random.default_rng(2)
+    a, b = rng.normal(size=9), rng.normal(0.5, size=9)
+    means = np.array([np.mean(np.array(s) * (b - a)) for s in itertools.product([1, -1], repeat=9)])
+    observed = np.mean(b - a)
+    test = sign_flip_test(a, b)
+    assert test.p_value == pytest.approx((np.abs(means) >= abs(observed) - 1e-12).mean())
+    assert test.difference == pytest.approx(observed)
+    assert test.floor == 2 / 512
+
+
+def test_pairing_finds_what_independent_arms_hide():
+    start = np.random.default_rng(0).normal(0, 10, size=9)
+    assert sign_flip_test(start, start + 0.1).p_value == 2 / 512
+    assert permutation_test(start, start + 0.1).p_value > 0.5
+
+
+def test_too_few_seeds_are_not_defined():
+    with pytest.raises(NotDefinedError, match="at least 6"):
+        permutation_test(range(5), range(8))
+    with pytest.raises(NotDefinedError, match="at least 9"):
+        sign_flip_test(range(8), range(8))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: permutation_test([np.nan] * 8, range(8)), "NaN or infinite"),
+        (lambda: permutation_test(np.ones((8, 2)), range(8)), "expected a vector"),
+        (lambda: sign_flip_test(range(9), range(10)), "do not pair up"),
+        (lambda: permutation_p_values(np.ones((2, 8)), np.ones((3, 8))), "one row a comparison"),
+        (lambda: permutation_p_values(np.ones((1, 20)), np.ones((1, 20))), "too many to enumerate"),
+        (lambda: permutation_floor(0, 5), "at least one seed"),
+        (lambda: holm([0.1, 1.2]), "must lie in"),
+        (lambda: equivalence_test([1, 2], [1, 2], margin=0.0), "positive number"),
+        (lambda: equivalence_test([1, 2], [1, 2], margin=1.0, level=5), "between 0 and 1"),
+        (lambda: equivalence_test([1], [1, 2], margin=1.0), "at least 2"),
+        (lambda: bootstrap_interval([1.0, 2.0], confidence=95), "between 0 and 1"),
+        (lambda: bootstrap_interval([1.0]), "at least 2"),
+        (lambda: superiority([], [1.0]), "at least 1"),
+    ],
+)
+def test_wrong_input_says_what_to_do(call, message):
+    with pytest.raises(LandscapeError, match=message):
+        call()
+
+
+def test_holm_keeps_order_and_controls_the_chance_of_any_false_claim():
+    assert holm([0.04, 0.01, 0.03, 0.005]) == pytest.approx([0.06, 0.03, 0.06, 0.02])
+    assert holm([0.6, 0.7]) == pytest.approx([1.0, 1.0])
+    p = np.random.default_rng(0).uniform(size=(4000, 3))
+    assert np.mean([holm(row).min() < 0.05 for row in p]) == pytest.approx(0.05, abs=0.011)
+
+
+def test_equivalence_is_two_welch_tests():
+    rng = np.random.default_rng(4)
+    a, b = rng.normal(0, 0.02, size=8), rng.normal(0.01, 0.05, size=10)
+    test = equivalence_test(a, b, margin=0.05)
+    above = stats.ttest_ind(b + 0.05, a, equal_var=False, alternative="greater")
+    below = stats.ttest_ind(b - 0.05, a, equal_var=False, alternative="less")
+    assert test.p_value == pytest.approx(max(above.pvalue, below.pvalue), rel=1e-10)
+    interval = stats.ttest_ind(b, a, equal_var=False).confidence_interval(0.90)
+    assert (test.low, test.high) == pytest.approx((interval.low, interval.high), rel=1e-10)
+
+
+@given(st.floats(0.001, 0.2), st.integers(0, 1000))
+@settings(max_examples=50, deadline=None)
+def test_equivalence_is_shown_exactly_when_the_interval_lies_within_the_margin(margin, seed):
+    rng = np.random.default_rng(seed)
+    test = equivalence_test(rng.normal(0, 0.05, 8), rng.normal(0.02, 0.05, 8), margin=margin)
+    assert test.shown == (-margin < test.low and test.high < margin)
+
+
+def test_scores_equal_by_construction_tie_and_distant_ones_do_not():
+    assert equivalence_test([1.0] * 8, [1.0] * 8, margin=0.05).shown
+    assert not equivalence_test([1.0] * 8, [1.1] * 8, margin=0.05).shown
+    assert not equivalence_test([0.0, 1.0] * 4, [0.0, 1.0] * 4, margin=0.05).shown  # no evidence of a tie
+
+
+def test_bootstrap_covers_the_mean_at_the_nominal_rate():
+    rng = np.random.default_rng(5)
+    covered = 0
+    for seed in range(200):
+        interval = bootstrap_interval(rng.normal(3.0, 1.0, size=30), resamples=500, seed=seed)
+        covered += interval.low <= 3.0 <= interval.high
+    assert 0.88 <= covered / 200 <= 0.99
+    assert interval.standard_error == pytest.approx(1 / np.sqrt(30), rel=0.4)
+
+
+def test_bootstrap_of_two_arms_is_of_their_difference_and_pairing_narrows_it():
+    rng = np.random.default_rng(6)
+    a = rng.normal(size=20)
+    b = a + 1 + 0.01 * rng.normal(size=20)
+    apart, together = bootstrap_interval(a, b), bootstrap_interval(a, b, paired=True)
+    assert apart.value == together.value == pytest.approx(np.mean(b - a))
+    assert together.high - together.low < 0.1 * (apart.high - apart.low)
+    assert apart == bootstrap_interval(a, b)
+    assert bootstrap_interval([2.0] * 5).standard_error == 0.0
+
+
+def test_superiority_is_the_share_of_pairs():
+    a, b = np.array([1.0, 2.0, 5.0]), np.array([2.0, 3.0])
+    assert superiority(a, b) == pytest.approx((1 + 0.5 + 0 + 1 + 1 + 0) / 6)
+    assert superiority(a, b) + superiority(b, a) == pytest.approx(1.0)
