@@ -1,0 +1,173 @@
+"""Trace a function of tensors into a graph of ATen operations. The only place that touches private PyTorch API."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from landscape.errors import LandscapeError
+
+try:
+    from torch.fx.experimental.proxy_tensor import make_fx
+    from torch.utils import _pytree as pytree
+except ImportError:  # a PyTorch that moved them: callers fall back to programs that need no trace
+    make_fx = None  # type: ignore[assignment]
+
+
+class TraceError(LandscapeError):
+    """The function cannot be traced or split; a caller falls back to a program that needs no trace."""
+
+
+def flatten(tree: Any) -> tuple[list[Tensor], Callable[[Sequence[Tensor]], Any]]:
+    """Take the tensors out of nested tuples, lists and dicts, and say how to put others back in their place.
+
+    Leaves that are not tensors (flags, strings, None) stay where they are.
+
+    >>> import torch
+    >>> tensors, rebuild = flatten({"x": torch.ones(2), "training": False})
+    >>> rebuild([torch.zeros(2)])
+    {'x': tensor([0., 0.]), 'training': False}
+    """
+    leaves, spec = pytree.tree_flatten(tree)
+    places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+    plain = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+
+    def rebuild(tensors: Sequence[Tensor]) -> Any:
+        filled = list(plain)
+        for place, tensor in zip(places, tensors, strict=True):
+            filled[place] = tensor
+        return pytree.tree_unflatten(filled, spec)
+
+    return [leaves[place] for place in places], rebuild
+
+
+def signature(tree: Any) -> tuple[Any, ...]:
+    """What a trace bakes in: structure, shapes, dtypes, devices and plain values. Equal signatures may share a trace.
+
+    >>> import torch
+    >>> signature(torch.ones(2)) == signature(torch.zeros(2)), signature(torch.ones(2)) == signature(torch.ones(3))
+    (True, False)
+    """
+    leaves, spec = pytree.tree_flatten(tree)
+    parts = tuple(
+        (tuple(leaf.shape), leaf.stride(), leaf.dtype, str(leaf.device)) if isinstance(leaf, Tensor) else repr(leaf)
+        for leaf in leaves
+    )
+    return (str(spec), *parts)
+
+
+def trace(function: Callable[..., Any], inputs: Sequence[Tensor]) -> fx.GraphModule:
+    """Record what ``function(*inputs)`` does as a graph without mutations.
+
+    Args:
+        function: Takes tensors, returns a tensor or a tuple of tensors.
+        inputs: Example tensors; their shapes are baked in.
+
+    Raises:
+        TraceError: Tracing failed: a value read by Python, an opaque operation, a checkpointed block.
+    """
+    if make_fx is None:
+        raise TraceError("this PyTorch has no make_fx; use a program that needs no trace, or another PyTorch (≥ 2.10)")
+    graph = _record(function, inputs)
+    _drop_mutations(graph.graph)
+    _drop_detach(graph)
+    return graph
+
+
+def _record(function: Callable[..., Any], inputs: Sequence[Tensor]) -> fx.GraphModule:
+    try:
+        # a tensor given twice would be one input of the graph: every place gets an object of its own
+        return make_fx(function, tracing_mode="real")(*(tensor.detach() for tensor in inputs))
+    except Exception as error:  # the tracer raises whatever the traced code met
+        first = (str(error).strip().splitlines() or ["no message"])[0]
+        raise TraceError(
+            f"tracing failed ({type(error).__name__}: {first}); use a program that needs no trace"
+        ) from error
+
+
+def _drop_mutations(graph: fx.Graph) -> None:
+    """Replace in-place operations on the function's own intermediate values by ones that make a new value."""
+    order = {node: place for place, node in enumerate(graph.nodes)}
+    for node in list(graph.nodes):
+        if not isinstance(node.target, torch._ops.OpOverload) or not node.target._schema.is_mutable:
+            continue
+        name, overload = node.target.overloadpacket.__name__, node.target._overloadname
+        packet = getattr(torch.ops.aten, name.removesuffix("_"), None)
+        changed = node.all_input_nodes[0]
+        earlier = [n for n in order if order[n] < order[node] and storage_of(n) is storage_of(changed)]
+        later = [u for n in earlier if n is not changed for u in n.users if order[u] > order[node]]
+        if overload not in getattr(packet, "overloads", list)() or later or storage_of(changed).op != "call_function":
+            raise TraceError(f"{name} changes a tensor that is used elsewhere; use a program that needs no trace")
+        node.target = getattr(packet, overload)
+        changed.replace_all_uses_with(node, delete_user_cb=lambda user, node=node: order[user] > order[node])
+
+
+def _drop_detach(graph: fx.GraphModule) -> None:
+    """Every part runs without autograd, where detach only costs a call."""
+    for node in graph.graph.nodes:
+        if node.target is torch.ops.aten.detach.default:
+            node.replace_all_uses_with(node.args[0])
+    graph.graph.eliminate_dead_code()
+
+
+def size_of(node: fx.Node) -> int:
+    """Bytes of the storage a node creates: 0 when it is not a tensor."""
+    value = node.meta.get("val")
+    return value.untyped_storage().nbytes() if isinstance(value, Tensor) else 0
+
+
+def is_part(node: fx.Node) -> bool:
+    """Whether the node picks one of several results."""
+    return node.target is operator.getitem
+
+
+def is_view(node: fx.Node) -> bool:
+    """Whether the node's result shares storage with its first tensor argument."""
+    target = node.target
+    if is_part(node):
+        return is_view(node.all_input_nodes[0])
+    if not isinstance(target, torch._ops.OpOverload):
+        return False
+    if target is torch.ops.aten._unsafe_view.default:
+        return True
+    returns = target._schema.returns
+    return bool(returns) and all(r.alias_info is not None for r in returns)
+
+
+def storage_of(node: fx.Node) -> fx.Node:
+    """The node that made the storage a view looks at."""
+    while is_view(node):
+        node = node.all_input_nodes[0]
+    return node
+
+
+def is_cheap(node: fx.Node) -> bool:
+    """Whether running the node again costs about one pass over its result, and gives the same numbers."""
+    target = node.target
+    if is_part(node):
+        return True
+    if not isinstance(target, torch._ops.OpOverload) or torch.Tag.nondeterministic_seeded in target.tags:
+        return False
+    return torch.Tag.pointwise in target.tags or is_view(node) or target.overloadpacket in _CHEAP
+
+
+_aten = torch.ops.aten
+_CHEAP = {
+    _aten.clone,
+    _aten._to_copy,
+    _aten.constant_pad_nd,
+    _aten.full,
+    _aten.full_like,
+    _aten.ones_like,
+    _aten.zeros_like,
+    _aten.new_zeros,
+    _aten.scalar_tensor,
+    _aten.arange,
+    _aten.repeat,
+    _aten.stack,
+    _aten.cat,
+}
