@@ -1,0 +1,23 @@
+"""Recipes that train reference networks, and experiments made of them."""
+
+from landscape.experiments.many import train_many
+from landscape.experiments.recipes import RECIPES, Recipe, get_recipe
+from landscape.experiments.runs import History, TrainedRun, load_run, save_run
+from landscape.experiments.train import evaluate, train
+from landscape.experiments.training_data import TrainingSet, corrupt_labels, training_set
+
+__all__ = [
+    "RECIPES",
+    "History",
+    "Recipe",
+    "TrainedRun",
+    "TrainingSet",
+    "corrupt_labels",
+    "evaluate",
+    "get_recipe",
+    "load_run",
+    "save_run",
+    "train",
+    "train_many",
+    "training_set",
+]

@@ -1,0 +1,131 @@
+"""Train several recipes over several seeds, in parallel, keeping what is finished."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import os
+import pickle
+import signal
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+from landscape.bars import bar, progress
+from landscape.datasets import Split
+from landscape.errors import LandscapeError
+from landscape.experiments.recipes import Recipe
+from landscape.experiments.runs import ModelFactory, TrainedRun, describe_model, load_run, read_manifest, save_run
+from landscape.experiments.train import train
+from landscape.models import mlp
+
+Job = tuple[Recipe, int]
+
+
+def train_many(
+    recipes: Sequence[Recipe],
+    split: Split,
+    model_factory: ModelFactory = mlp,
+    *,
+    seeds: Iterable[int] = range(8),
+    out: str | os.PathLike[str] | None = None,
+    workers: int = 1,
+) -> dict[str, list[TrainedRun]]:
+    """Train every recipe with every seed; the numbers do not depend on the number of workers.
+
+    Each finished run is saved at once, so an interruption (Ctrl-C) loses only those in progress, and the same call again
+    trains only what is missing.
+
+    Args:
+        recipes: what to train.
+        split: data to train and test on.
+        model_factory: see `train`; with more than one worker it must be importable by name (or a `functools.partial`).
+        seeds: one run of each recipe a seed.
+        out: folder to save runs in, or None.
+        workers: processes to train in, one thread each; 1 trains in this process. A script that asks for more must start
+            them under ``if __name__ == "__main__":``.
+
+    Returns:
+        Runs by recipe name, in the order of the seeds.
+
+    Raises:
+        LandscapeError: two recipes with one name, or `out` already holds a run of that name made in another way.
+        NumericalError: a loss became NaN or infinite.
+
+    >>> from landscape.datasets import digits
+    >>> from landscape.experiments import get_recipe
+    >>> quick = get_recipe("momentum", examples=50, target=0.1)
+    >>> [run.name for run in train_many([quick], digits(train=100), seeds=range(2))["momentum"]]
+    ['momentum-0', 'momentum-1']
+    """
+    seeds, names = list(seeds), [recipe.name for recipe in recipes]
+    if len(set(names)) < len(names):
+        raise LandscapeError(f"recipes {', '.join(names)}: names repeat; give each recipe a name of its own")
+    jobs = [(recipe, seed) for recipe in recipes for seed in seeds]
+    done = _finished(jobs, split, model_factory, Path(out)) if out is not None else {}
+    missing = [job for job in jobs if job not in done]
+    trained = _in_processes if workers > 1 and len(missing) > 1 else _in_order
+    with bar(total=len(jobs), desc="training", unit="run") as shown:
+        shown.update(len(done))
+        for job, run in trained(missing, split, model_factory, workers):
+            if out is not None:
+                save_run(run, out)
+            done[job] = run
+            shown.update()
+    return {recipe.name: [done[recipe, seed] for seed in seeds] for recipe in recipes}
+
+
+def _finished(jobs: Sequence[Job], split: Split, model_factory: ModelFactory, out: Path) -> dict[Job, TrainedRun]:
+    found = {}
+    for recipe, seed in jobs:
+        path = out / f"{recipe.name}-{seed}.json"
+        if not path.exists():
+            continue
+        manifest = read_manifest(path)
+        recorded = (manifest["recipe"], manifest["model"], manifest["data"]["fingerprint"])
+        if recorded != (dataclasses.asdict(recipe), describe_model(model_factory), split.fingerprint):
+            raise LandscapeError(
+                f"{path.name} was made with other settings or data; choose an empty folder or remove it"
+            )
+        found[recipe, seed] = load_run(path, split=split, factory=model_factory)
+    return found
+
+
+def _in_order(
+    jobs: Sequence[Job], split: Split, model_factory: ModelFactory, workers: int
+) -> Iterator[tuple[Job, TrainedRun]]:
+    for recipe, seed in jobs:
+        yield (recipe, seed), train(recipe, split, model_factory, seed=seed)
+
+
+def _in_processes(
+    jobs: Sequence[Job], split: Split, model_factory: ModelFactory, workers: int
+) -> Iterator[tuple[Job, TrainedRun]]:
+    before = set(multiprocessing.active_children())
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_ignore_interrupts)
+    try:
+        # Tensors are pickled by value here: PyTorch's own way through queues shares memory that dies with its worker.
+        futures = {
+            pool.submit(_work, pickle.dumps((recipe, split, model_factory, seed))): (recipe, seed)
+            for recipe, seed in jobs
+        }
+        for future in as_completed(futures):
+            yield futures[future], pickle.loads(future.result())
+    except BaseException:
+        for child in set(multiprocessing.active_children()) - before:
+            child.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _ignore_interrupts() -> None:
+    """Ctrl-C reaches every process of a terminal; the parent alone answers it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _work(job: bytes) -> bytes:
+    recipe, split, model_factory, seed = pickle.loads(job)
+    with progress(False):
+        return pickle.dumps(train(recipe, split, model_factory, seed=seed))
