@@ -1,5 +1,6 @@
 """Recipes that train reference networks, and experiments made of them."""
 
+from landscape.experiments.checkpoints import as_checkpoint, load_checkpoint
 from landscape.experiments.many import train_many
 from landscape.experiments.recipes import RECIPES, Recipe, get_recipe
 from landscape.experiments.runs import History, TrainedRun, load_run, save_run
@@ -12,9 +13,11 @@ __all__ = [
     "Recipe",
     "TrainedRun",
     "TrainingSet",
+    "as_checkpoint",
     "corrupt_labels",
     "evaluate",
     "get_recipe",
+    "load_checkpoint",
     "load_run",
     "save_run",
     "train",

@@ -1,0 +1,41 @@
+# make demo and make test are all a newcomer needs; both set up a virtual environment first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# One thread a process: the tests run in two processes, and small matrices do not gain from threads.
+# glibc's defaults give large freed blocks back at once and pay for them again in page faults.
+export OMP_NUM_THREADS ?= 1
+export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
+export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
+
+.PHONY: demo test slow lint notebooks wheel clean
+
+$(VENV)/ready: setup.cfg constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+demo: $(VENV)/ready  ## train, measure and compare 3 recipes × 8 seeds; writes study/
+	$(BIN)/landscape demo --out study
+
+test: $(VENV)/ready  ## the tests, in two processes
+	$(BIN)/python -m pytest -n 2
+
+slow: $(VENV)/ready  ## the long proofs
+	$(BIN)/python -m pytest -n 2 -m slow
+
+lint: $(VENV)/ready  ## formatting, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+notebooks: $(VENV)/ready  ## run the notebooks and store their outputs
+	$(BIN)/python notebooks/run.py
+
+wheel: $(VENV)/ready  ## build the wheel and the source distribution
+	$(BIN)/python -m build --outdir dist
+
+clean:
+	rm -rf $(VENV) build dist study *.egg-info

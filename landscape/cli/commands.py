@@ -1,0 +1,201 @@
+"""What each command does: read arguments, call the library, hand back a result to print. No numerics live here."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+from pathlib import Path
+from typing import Any
+
+from landscape.cli.targets import load
+from landscape.errors import LandscapeError
+
+
+def demo(arguments: argparse.Namespace) -> Any:
+    """Run the main job."""
+    from landscape.experiments.demo import demo as run
+
+    done = run(arguments.out, seeds=arguments.seeds, quick=arguments.quick, workers=arguments.workers)
+    lines = [
+        done.comparison.table(),
+        "",
+        done.comparison.verdict,
+        "",
+        f"study    {done.study}",
+        *(f"figure   {path}" for path in done.figures if path.suffix == ".png"),
+    ]
+    return Printed("\n".join(lines), done.comparison.to_dict())
+
+
+def train(arguments: argparse.Namespace) -> Any:
+    """Train networks by recipe."""
+    import functools
+
+    from landscape.datasets import digits
+    from landscape.experiments import get_recipe, train_many
+    from landscape.models import mlp
+
+    changes = {
+        key: value
+        for key, value in {
+            "lr": arguments.lr,
+            "momentum": arguments.momentum,
+            "batch_size": arguments.batch_size,
+            "weight_decay": arguments.weight_decay,
+            "shift": arguments.augment,
+            "label_noise": arguments.label_noise,
+            "examples": arguments.examples,
+            "target": arguments.target,
+            "max_epochs": arguments.epochs,
+        }.items()
+        if value is not None
+    }
+    recipes = [get_recipe(name, **changes) for name in arguments.recipe]
+    factory = functools.partial(mlp, sizes=tuple(arguments.sizes))
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+    runs = train_many(
+        recipes, digits(seed=arguments.split_seed), factory, seeds=seeds, out=arguments.out, workers=arguments.workers
+    )
+    rows = [run for arm in runs.values() for run in arm]
+    text = "\n".join(
+        f"{run.name:<22} loss {run.train_loss:.4f}  train {run.train_accuracy:.1%}  test {run.test_accuracy:.1%}"
+        f"  {run.steps} steps" + ("" if run.reached else "  TARGET NOT REACHED")
+        for run in rows
+    )
+    record = [
+        {
+            "name": run.name,
+            "reached": run.reached,
+            "train_loss": run.train_loss,
+            "train_accuracy": run.train_accuracy,
+            "test_loss": run.test_loss,
+            "test_accuracy": run.test_accuracy,
+            "steps": run.steps,
+        }
+        for run in rows
+    ]
+    return Printed(text, record)
+
+
+def eigen(arguments: argparse.Namespace) -> Any:
+    """Compute eigenpairs of the Hessian."""
+    from landscape.operators import Hessian
+    from landscape.spectra import top_eigenpairs
+
+    def one(checkpoint: Any) -> Any:
+        return top_eigenpairs(
+            Hessian(checkpoint.objective(arguments.on)),
+            k=arguments.k, which=arguments.which, tol=arguments.tol, seed=arguments.seed,
+        )  # fmt: skip
+
+    return _each(arguments, one, f"top{arguments.k}-{arguments.which.lower()}")
+
+
+def slice_(arguments: argparse.Namespace) -> Any:
+    """Evaluate a line or a plane."""
+    from landscape.slices import line, plane, random_directions
+
+    def one(checkpoint: Any) -> Any:
+        objective = checkpoint.objective("train")
+        also = {"test": checkpoint.objective("test")} if checkpoint.has_test else None
+        normalize = None if arguments.normalize == "none" else arguments.normalize
+        directions = random_directions(objective, n=arguments.dims, normalize=normalize, seed=arguments.seed)
+        walk = line if arguments.dims == 1 else plane
+        return walk(objective, directions, span=arguments.span, points=arguments.points, also=also)
+
+    return _each(arguments, one, "line" if arguments.dims == 1 else "plane")
+
+
+def score(arguments: argparse.Namespace) -> Any:
+    """Score checkpoints."""
+    from landscape.scores import sharpness
+
+    wanted = "all" if arguments.scores == ["all"] else arguments.scores
+    return _each(arguments, lambda ckpt: sharpness(ckpt.objective(arguments.on), wanted, seed=arguments.seed), "scores")
+
+
+def compare(arguments: argparse.Namespace) -> Any:
+    """Compare recipes over seeds."""
+    from landscape.comparison import compare as run
+
+    recipes: dict[str, list[Any]] = {}
+    for item in arguments.recipes:
+        name, equals, pattern = item.partition("=")
+        if not equals:
+            raise LandscapeError(
+                f"{item!r} does not name a recipe; expected NAME=PATTERN, such as sgd='runs/sgd-*.safetensors'"
+            )
+        paths = [
+            p for p in sorted(glob.glob(pattern)) if not p.endswith((".json", "-init.safetensors", ".init.safetensors"))
+        ]
+        if not paths:
+            raise LandscapeError(f"no file matches {pattern!r} of recipe {name!r}")
+        recipes[name] = [load(arguments, path) for path in paths]
+    result = run(
+        recipes, scores=arguments.scores, seed=arguments.seed, margin=arguments.margin,
+        loss_tolerance=arguments.loss_tolerance, waive=arguments.waive, save=arguments.save,
+    )  # fmt: skip
+    if arguments.save:
+        result.save(arguments.save, arguments.entry, overwrite=arguments.overwrite)
+    return Printed(f"{result.table()}\n\n{result.verdict}", result.to_dict())
+
+
+def plot(arguments: argparse.Namespace) -> Any:
+    """Draw entries of a study."""
+    from landscape import plots
+    from landscape.study import open_study
+
+    opened = open_study(arguments.study)
+    names = arguments.entries or list(opened.names())
+    written = []
+    for name in names:
+        result = opened[name]
+        if type(result).kind not in plots.KINDS:
+            continue
+        drawn = result.plot()
+        target = Path(arguments.out) / name.replace("/", "-")
+        written += plots.save(drawn.figure, target, formats=tuple(arguments.format))
+    if not written:
+        raise LandscapeError(
+            f"{Path(arguments.study).name} holds nothing that can be drawn among {', '.join(names) or 'nothing'}"
+        )
+    return Printed("\n".join(str(path) for path in written), [str(path) for path in written])
+
+
+def info(arguments: argparse.Namespace) -> Any:
+    """Print what a study holds."""
+    from landscape import study
+
+    return Printed(study.info(arguments.study), None)
+
+
+def validate(arguments: argparse.Namespace) -> Any:
+    """Check a study against the schema."""
+    from landscape import study
+
+    problems = study.validate(arguments.study)
+    if problems:
+        raise LandscapeError(f"{Path(arguments.study).name} is not a valid study: {'; '.join(problems)}")
+    return Printed("valid", {"valid": True})
+
+
+class Printed:
+    """A result with its text and its JSON form."""
+
+    def __init__(self, text: str, record: Any):
+        self.text, self.record = text, record
+
+
+def _each(arguments: argparse.Namespace, measure: Any, entry: str) -> Printed:
+    """Measure every checkpoint named; store each result when asked to, as soon as it is there."""
+    texts, records = [], {}
+    for path in arguments.checkpoint:
+        checkpoint = load(arguments, path)
+        result = measure(checkpoint)
+        name = checkpoint.name or Path(path).stem
+        if arguments.save:
+            result.save(arguments.save, f"{name}/{arguments.entry or entry}", overwrite=arguments.overwrite)
+        text = result.table() if hasattr(result, "table") else repr(result)
+        texts.append(f"{name}\n{text}")
+        records[name] = result.to_dict()
+    return Printed("\n\n".join(texts), records)

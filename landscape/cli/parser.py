@@ -1,0 +1,133 @@
+"""The command line: commands, their options and their help."""
+
+from __future__ import annotations
+
+import argparse
+
+from landscape._version import __version__
+from landscape.cli import commands
+from landscape.cli.targets import add_target
+
+EXAMPLES = """\
+examples:
+  landscape demo --out study                       the main job: three recipes, eight seeds, one verdict
+  landscape train sgd random-labels --seeds 8 --out runs
+  landscape eigen runs/sgd-0.safetensors -k 5 --save study.h5
+  landscape compare SGD='runs/sgd-?.safetensors' Random='runs/random-labels-?.safetensors' --save study.h5
+  landscape score best.safetensors --model mynet:build --data mydata:load
+  landscape info study.h5
+
+exit codes: 0 done; 1 an unexpected error; 2 a wrong input, said in one line; 130 interrupted (finished work is kept)
+"""
+
+
+def build() -> argparse.ArgumentParser:
+    """Return the parser of ``landscape``."""
+    parser = argparse.ArgumentParser(
+        prog="landscape",
+        description="Is this minimum flat or spiky, and would the answer survive a referee?",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"landscape {__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, function: object, summary: str) -> argparse.ArgumentParser:
+        made = subparsers.add_parser(name, help=summary, description=summary)
+        made.set_defaults(run=function)
+        made.add_argument("--json", action="store_true", help="print the result as JSON")
+        made.add_argument("--quiet", action="store_true", help="no progress bars")
+        return made
+
+    demo = command("demo", commands.demo, "train SGD, momentum and random labels; measure, compare, draw")
+    demo.add_argument("--out", default="study", help="folder to write (default: study)")
+    demo.add_argument("--seeds", type=_positive, default=8, help="networks a recipe (default: 8)")
+    demo.add_argument("--quick", action="store_true", help="small network, 2 seeds: under a minute")
+    demo.add_argument("--workers", type=_positive, default=2, help="training processes (default: 2)")
+
+    train = command("train", commands.train, "train reference networks on the digits")
+    train.add_argument("recipe", nargs="+", help="sgd, momentum, momentum-matched, large-batch, random-labels, …")
+    train.add_argument("--out", required=True, help="folder for checkpoints and manifests")
+    train.add_argument("--seeds", type=_positive, default=1, help="runs a recipe (default: 1)")
+    train.add_argument("--first-seed", type=int, default=0)
+    train.add_argument("--split-seed", type=int, default=0, help="seed of the split into training and test examples")
+    train.add_argument("--workers", type=_positive, default=1, help="training processes (default: 1)")
+    train.add_argument("--sizes", type=_positive, nargs="+", default=[64, 256, 256, 10], help="widths of the network")
+    train.add_argument("--target", type=float, help="training cross-entropy to stop at (default: 0.01)")
+    train.add_argument("--epochs", type=_positive, help="where to give up")
+    train.add_argument("--lr", type=float)
+    train.add_argument("--momentum", type=float)
+    train.add_argument("--batch-size", type=_positive)
+    train.add_argument("--weight-decay", type=float)
+    train.add_argument("--augment", type=int, metavar="PIXELS", help="shift images at random by up to this much")
+    train.add_argument("--label-noise", type=float, metavar="P", help="redraw each training label with probability P")
+    train.add_argument("--examples", type=_positive, metavar="N", help="train on N examples only")
+
+    eigen = command("eigen", commands.eigen, "extreme eigenvalues of the Hessian, with measured residuals")
+    add_target(eigen)
+    eigen.add_argument("-k", type=_positive, default=5, help="how many (default: 5)")
+    eigen.add_argument("--which", choices=["LA", "SA", "LM", "BE"], default="LA", help="which end, as in SciPy")
+    eigen.add_argument("--tol", type=float, default=1e-3, help="relative residual (default: 1e-3)")
+    _measured(eigen)
+
+    slices = command("slice", commands.slice_, "loss along random filter-normalised directions")
+    add_target(slices)
+    slices.add_argument("--dims", type=int, choices=[1, 2], default=2, help="a line or a plane (default: 2)")
+    slices.add_argument("--points", type=_positive, default=51, help="grid points an axis (default: 51)")
+    slices.add_argument("--span", type=float, default=1.0, help="from -span to span (default: 1)")
+    slices.add_argument("--normalize", choices=["filter", "layer", "model", "element", "none"], default="filter")
+    _measured(slices)
+
+    score = command("score", commands.score, "sharpness scores with radius, standard error and cost")
+    add_target(score)
+    score.add_argument("--scores", nargs="+", help="slugs, or all (default: the panel)")
+    _measured(score)
+
+    compare = command("compare", commands.compare, "compare recipes over seeds, with gates, exact tests and a verdict")
+    compare.add_argument("recipes", nargs="+", metavar="NAME=PATTERN", help="checkpoints of a recipe; first: reference")
+    _own_without_checkpoint(compare)
+    compare.add_argument("--scores", nargs="+", help="slugs (default: the panel)")
+    compare.add_argument("--margin", type=float, default=0.05, help="equivalence margin in log10 (default: 0.05)")
+    compare.add_argument(
+        "--loss-tolerance", type=float, default=0.1, help="allowed difference of losses (default: 0.1)"
+    )
+    compare.add_argument("--waive", nargs="+", default=[], metavar="GATE", help="gates you take responsibility for")
+    _measured(compare, entry="main", on=False)
+
+    plot = command("plot", commands.plot, "draw entries of a study")
+    plot.add_argument("study")
+    plot.add_argument("entries", nargs="*", help="sgd-0/plane … (default: everything that can be drawn)")
+    plot.add_argument("--out", default="figures", help="folder (default: figures)")
+    plot.add_argument("--format", nargs="+", default=["png", "pdf"], choices=["png", "pdf", "svg"])
+
+    for name, function, summary in (
+        ("info", commands.info, "what a study holds"),
+        ("validate", commands.validate, "check a study against the schema"),
+    ):
+        command(name, function, summary).add_argument("study")
+    return parser
+
+
+def _measured(parser: argparse.ArgumentParser, *, entry: str | None = None, on: bool = True) -> None:
+    if on:
+        parser.add_argument("--on", choices=["train", "test"], default="train", help="which data (default: train)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of random draws (default: 0)")
+    parser.add_argument("--save", metavar="STUDY", help="store the result in this HDF5 file")
+    parser.add_argument("--entry", default=entry, help="its name there")
+    parser.add_argument("--overwrite", action="store_true", help="replace a different result of that name")
+
+
+def _own_without_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """Offer the options of `add_target` where checkpoints are named by patterns."""
+    other = argparse.ArgumentParser(add_help=False)
+    add_target(other)
+    for action in other._actions:
+        if action.option_strings:
+            parser._add_action(action)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value}, expected at least 1")
+    return value

@@ -1,0 +1,109 @@
+"""How a command names what it works on: a checkpoint of ours by its path, or the user's own network and data by import."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from landscape.errors import LandscapeError
+
+
+def add_target(parser: argparse.ArgumentParser, *, many: bool = True) -> None:
+    """Add the arguments that name checkpoints."""
+    parser.add_argument(
+        "checkpoint", nargs="+" if many else 1, help="checkpoint of `landscape train`, or weights that fit --model"
+    )
+    own = parser.add_argument_group("your own network (instead of a manifest beside the weights)")
+    own.add_argument("--model", metavar="MODULE:FACTORY", help="a function that returns the torch.nn.Module")
+    own.add_argument(
+        "--data", metavar="MODULE:LOADER", help="a function that returns the training data, or a pair (train, test)"
+    )
+    own.add_argument("--loss", default="cross_entropy", help="a name in torch.nn.functional, or MODULE:FUNCTION")
+    own.add_argument("--parameters", metavar="PATTERN", nargs="+", help="only parameters whose names match")
+    own.add_argument("--device", help="cpu, cuda, cuda:1 … (default: cuda when there is one)")
+    own.add_argument("--dtype", choices=["float32", "float64"], help="compute in this precision")
+
+
+def import_object(reference: str) -> Any:
+    """Import ``package.module:name``, looking in the working directory too.
+
+    Raises:
+        LandscapeError: the reference is not of that form, or there is no such module or name.
+    """
+    module_name, _, attribute = reference.partition(":")
+    if not module_name or not attribute:
+        raise LandscapeError(f"{reference!r} does not name an object; expected package.module:name")
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        found: Any = import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module_name.startswith(error.name):
+            raise  # the user's module lacks something: the traceback should show where
+        raise LandscapeError(
+            f"there is no module {module_name!r}; run from the folder that holds it, or install it"
+        ) from None
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise LandscapeError(f"{module_name} has no {attribute!r}")
+        found = getattr(found, part)
+    return found
+
+
+def load(arguments: argparse.Namespace, path: str) -> Any:
+    """Return the `Checkpoint` a path names.
+
+    Raises:
+        LandscapeError: the file is missing, has no manifest and no --model, or does not fit.
+    """
+    if not Path(path).exists():
+        raise LandscapeError(f"there is no file {Path(path).name!r}; expected a checkpoint")
+    if arguments.model is None:
+        return _ours(arguments, path)
+    if arguments.data is None:
+        raise LandscapeError("--model needs --data MODULE:LOADER: curvature is curvature of a loss on data")
+    from landscape.checkpoint import Checkpoint
+
+    train, test = _pair(import_object(arguments.data)())
+    loss = import_object(arguments.loss) if ":" in arguments.loss else arguments.loss
+    model = import_object(arguments.model)()
+    return Checkpoint(
+        model, path, loss=loss, train=train, test=test, name=Path(path).stem,
+        parameters=arguments.parameters, **placement(arguments),
+    )  # fmt: skip
+
+
+def _ours(arguments: argparse.Namespace, path: str) -> Any:
+    from landscape.experiments import load_checkpoint
+
+    if not Path(path).with_suffix(".json").exists():
+        raise LandscapeError(
+            f"{Path(path).name} has no manifest {Path(path).stem}.json beside it; name its network and data with "
+            "--model MODULE:FACTORY and --data MODULE:LOADER"
+        )
+    checkpoint = load_checkpoint(path)
+    checkpoint.options.update(parameters=arguments.parameters, **placement(arguments))
+    return checkpoint
+
+
+def placement(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the device and dtype asked for."""
+    import torch
+
+    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return {"device": device, "dtype": getattr(torch, arguments.dtype) if arguments.dtype else None}
+
+
+def _pair(data: Any) -> tuple[Any, Any]:
+    """Tell (train, test) from training data alone: a pair of tensors is one data set."""
+    from torch import Tensor
+
+    if isinstance(data, Mapping) and "train" in data:
+        return data["train"], data.get("test")
+    if isinstance(data, tuple) and len(data) == 2 and not all(isinstance(part, Tensor) for part in data):
+        return data[0], data[1]
+    return data, None

@@ -1,0 +1,146 @@
+"""Tests between two recipes and the verdict they support.
+
+The decision rests on three scores declared beforehand, the only ones that neither a rescaling of layers or neurons nor
+a change of temperature can move: adaptive worst case and adaptive average case on normalised logits, and
+magnitude-aware 1/σ′² on the 0–1 error. All others are reported beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from landscape.results.comparison import Gate, Test, Verdict, over_radii
+from landscape.statistics import bootstrap_interval, equivalence_test, holm, permutation_test, superiority
+
+PRIMARY = ("adaptive-worst-linf", "adaptive-average", "inverse-sigma-mag")
+IN_WORDS = {
+    "adaptive-worst-linf": "adaptive worst-case sharpness",
+    "adaptive-average": "adaptive average sharpness",
+    "inverse-sigma-mag": "magnitude-aware 1/σ′²",
+}
+
+
+def compare_scores(
+    a: str,
+    b: str,
+    scores: Sequence[str],
+    arm_a: np.ndarray,
+    arm_b: np.ndarray,
+    *,
+    margin: float,
+    level: float,
+    fewest: int,
+) -> list[Test]:
+    """Compare two recipes score by score.
+
+    Args:
+        a: the reference recipe.
+        b: the other one.
+        scores: slugs.
+        arm_a: (seed, score, radius) values, NaN where missing.
+        arm_b: the same for b.
+        margin: half-width of equivalence in log10 S.
+        level: of the tests.
+        fewest: seeds an arm below which no p value is given.
+
+    Returns:
+        One row a score with at least one defined value in each arm; positive scores are compared on log10, others as
+        they are.
+    """
+    found = []
+    for i, name in enumerate(scores):
+        x, y = over_radii(arm_a[:, i]), over_radii(arm_b[:, i])
+        x, y = x[np.isfinite(x)], y[np.isfinite(y)]
+        if len(x) and len(y):
+            found.append(_compare(a, b, name, x, y, _stable(arm_a[:, i], arm_b[:, i]), margin, level, fewest))
+    primary = [i for i, row in enumerate(found) if row.primary and row.p_value is not None]
+    adjusted = holm([found[i].p_value for i in primary]) if primary else []
+    by_index = dict(zip(primary, adjusted, strict=True))
+    return [
+        Test(**{**vars(row), "p_holm": float(by_index[i]) if i in by_index else None}) for i, row in enumerate(found)
+    ]
+
+
+def _compare(
+    a: str, b: str, name: str, x: np.ndarray, y: np.ndarray, stable: bool, margin: float, level: float, fewest: int
+) -> Test:
+    positive = bool((x > 0).all() and (y > 0).all())
+    if positive:
+        x, y = np.log10(x), np.log10(y)
+    enough = min(len(x), len(y)) >= fewest
+    several = min(len(x), len(y)) > 1
+    interval = bootstrap_interval(x, y) if several else None
+    equivalence = equivalence_test(x, y, margin=margin, level=level) if several and positive else None
+    difference = float(y.mean() - x.mean())
+    return Test(
+        a=a,
+        b=b,
+        score=name,
+        primary=name in PRIMARY,
+        scale="log10" if positive else "raw",
+        difference=difference,
+        low=interval.low if interval else np.nan,
+        high=interval.high if interval else np.nan,
+        p_value=permutation_test(x, y, fewest=fewest).p_value if enough else None,
+        p_holm=None,
+        superiority=superiority(x, y),
+        equivalent=bool(equivalence and equivalence.p_value < level),
+        sign_stable=stable,
+        seeds_a=len(x),
+        seeds_b=len(y),
+    )
+
+
+def _stable(arm_a: np.ndarray, arm_b: np.ndarray) -> bool:
+    """Whether the difference of mean logarithms has one sign at every radius both arms have."""
+    signs = set()
+    for r in range(arm_a.shape[1]):
+        x, y = arm_a[:, r], arm_b[:, r]
+        x, y = x[np.isfinite(x) & (x > 0)], y[np.isfinite(y) & (y > 0)]
+        if len(x) and len(y):
+            signs.add(np.sign(np.log(y).mean() - np.log(x).mean()))
+    return len(signs) <= 1
+
+
+def decide(
+    a: str, b: str, gates: Sequence[Gate], tests: Sequence[Test], *, level: float, names: dict[str, str]
+) -> Verdict:
+    """Return the verdict on b against a.
+
+    ``spikier`` or ``flatter``: the three primary scores agree in sign and at least two are significant after Holm's
+    correction with a sign that holds at every radius. ``tie``: all three lie within the margin of equivalence.
+    ``mixed``: significant scores disagree. ``inconclusive``: neither a difference nor equivalence is shown. ``not
+    comparable``: a gate failed.
+    """
+    label_a, label_b = names.get(a, a), names.get(b, b)
+    failed = [gate for gate in gates if not gate.passed and gate.gate != "seeds"]
+    if failed:
+        why = "; ".join(f"{g.gate} {g.value:.3g}, allowed {g.limit:.3g} ({g.note})" for g in failed)
+        return Verdict(a, b, "not comparable", f"{label_b} and {label_a} are not comparable: {why}.")
+    primary = [row for row in tests if row.primary]
+    if len(primary) < len(PRIMARY):
+        missing = ", ".join(sorted(set(PRIMARY) - {row.score for row in primary}))
+        text = f"{label_b} against {label_a} is inconclusive: {missing} not defined on this objective."
+        return Verdict(a, b, "inconclusive", text)
+    significant = [row for row in primary if row.p_holm is not None and row.p_holm < level and row.sign_stable]
+    signs = {float(np.sign(row.difference)) for row in primary}
+    evidence = "; ".join(_sentence(row) for row in primary)
+    if len({float(np.sign(row.difference)) for row in significant}) > 1:
+        return Verdict(a, b, "mixed", f"{label_b} against {label_a} is mixed, significant scores disagree: {evidence}.")
+    if len(signs) == 1 and len(significant) >= 2:
+        word = "spikier" if signs == {1.0} else "flatter"
+        return Verdict(a, b, word, f"{label_b} ends in {word} minima than {label_a} at matched loss: {evidence}.")
+    if all(row.equivalent for row in primary):
+        return Verdict(a, b, "tie", f"{label_b} and {label_a} tie within the declared margin: {evidence}.")
+    few = " (too few seeds for significance)" if any(row.p_value is None for row in primary) else ""
+    text = f"{label_b} against {label_a} is inconclusive{few}, neither a difference nor a tie is shown: {evidence}."
+    return Verdict(a, b, "inconclusive", text)
+
+
+def _sentence(row: Test) -> str:
+    p = "" if row.p_holm is None else f", p = {row.p_holm:.2g}"
+    low, high = 10**row.low, 10**row.high
+    spread = f" [{low:.2f}, {high:.2f}]" if np.isfinite(low) and np.isfinite(high) else ""
+    return f"{IN_WORDS[row.score]} × {10**row.difference:.2f}{spread}{p}"

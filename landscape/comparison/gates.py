@@ -1,0 +1,131 @@
+"""Whether two recipes may be compared at all: same network, same inputs, matched loss, near a critical point.
+
+Sharpness falls by orders of magnitude as the training loss of an interpolating network falls, so scores of solutions
+at different losses measure how long each was trained.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from landscape.batches import leaves
+from landscape.errors import LandscapeError
+from landscape.gradients import gradient_noise_ratio
+from landscape.objective import Objective
+from landscape.results.comparison import Gate
+
+GATES = ("network", "inputs", "seeds", "train accuracy", "train loss", "gradient", "collapse")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the gates look at in one checkpoint.
+
+    Attributes:
+        network: names and shapes of the parameters.
+        inputs: sha256 of the inputs the scores are measured on.
+        loss: training loss.
+        accuracy: training accuracy; NaN when the task has none.
+        noise_ratio: ‖g‖ / √(Tr C / n); NaN when single gradients cannot be computed.
+        modal_share: share of examples that get the most frequent prediction, over that of the most frequent label.
+    """
+
+    network: str
+    inputs: str
+    loss: float
+    accuracy: float
+    noise_ratio: float
+    modal_share: float
+
+
+def facts(objective: Objective) -> Facts:
+    """Measure a checkpoint for the gates: one evaluation and about two gradients."""
+    measured = objective.evaluate()
+    try:
+        ratio = gradient_noise_ratio(objective)
+    except LandscapeError:
+        ratio = math.nan
+    return Facts(
+        network=";".join(f"{n}{tuple(s)}" for n, s in zip(objective.space.names, objective.space.shapes, strict=True)),
+        inputs=_inputs_sha256(objective),
+        loss=measured["loss"],
+        accuracy=measured.get("accuracy", math.nan),
+        noise_ratio=ratio,
+        modal_share=_modal_share(objective),
+    )
+
+
+def check(
+    a: str,
+    b: str,
+    arm_a: Sequence[Facts],
+    arm_b: Sequence[Facts],
+    *,
+    loss_tolerance: float = 0.1,
+    fewest: int = 6,
+    waive: Sequence[str] = (),
+) -> list[Gate]:
+    """Return every gate between two recipes, those waived by the user marked so.
+
+    Args:
+        a: the reference recipe.
+        b: the other recipe.
+        arm_a: its checkpoints, one a seed.
+        arm_b: the other's.
+        loss_tolerance: how far apart the mean training losses may be, relative to the smaller.
+        fewest: seeds an arm below which significance is not defined.
+        waive: gates the user takes responsibility for.
+
+    Raises:
+        LandscapeError: an unknown gate is waived.
+    """
+    unknown = set(waive) - set(GATES)
+    if unknown:
+        raise LandscapeError(f"no gate is called {', '.join(sorted(unknown))}; the gates are {', '.join(GATES)}")
+    both = [*arm_a, *arm_b]
+    losses = [float(np.mean([f.loss for f in arm])) for arm in (arm_a, arm_b)]
+    accuracies = [float(np.mean([f.accuracy for f in arm])) for arm in (arm_a, arm_b)]
+    ratio = max(losses) / min(losses) - 1 if min(losses) > 0 else math.inf
+    noise = float(np.max([np.median([f.noise_ratio for f in arm]) for arm in (arm_a, arm_b)]))
+    gap = 0.0 if any(map(math.isnan, accuracies)) else abs(accuracies[0] - accuracies[1])
+    networks, inputs = len({f.network for f in both}), len({f.inputs for f in both})
+    smallest = min(len(arm_a), len(arm_b))
+    modal = max(f.modal_share for f in both)
+    measured = [
+        ("network", networks == 1, networks, 1, "parameters have the same names and shapes"),
+        ("inputs", inputs == 1, inputs, 1, "all checkpoints are measured on the same inputs"),
+        ("seeds", smallest >= fewest, smallest, fewest, f"significance needs at least {fewest} seeds a recipe"),
+        ("train accuracy", gap <= 0.005, gap, 0.005, "train both to the same accuracy"),
+        ("train loss", ratio <= loss_tolerance, ratio, loss_tolerance, "train both to the same cross-entropy"),
+        ("gradient", not noise > 1, noise, 1.0, "mean gradient within its sampling noise; train on if not"),
+        ("collapse", modal <= 3, modal, 3.0, "no predictor gives nearly always the same answer"),
+    ]
+    return [
+        Gate(a, b, name, passed or name in waive, float(value), float(limit), "waived" if name in waive else note)
+        for name, passed, value, limit, note in measured
+    ]
+
+
+def _inputs_sha256(objective: Objective) -> str:
+    digest = hashlib.sha256()
+    for batch in objective.batches.stored:
+        for tensor in leaves(batch.inputs):
+            digest.update(f"{tuple(tensor.shape[1:])}{tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _modal_share(objective: Objective) -> float:
+    if objective.task != "classes":
+        return 1.0
+    predicted, target = objective.outputs().argmax(1).flatten(), objective.targets
+    if target.is_floating_point():
+        return 1.0
+    target = target.flatten()[target.flatten() >= 0]
+    return float(predicted.bincount().max() / len(predicted) / (target.bincount().max() / len(target)))

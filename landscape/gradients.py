@@ -1,0 +1,69 @@
+"""Gradients of single examples, without storing them: their norms, and the sampling noise of the mean gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import grad, vmap
+
+from landscape.batches import Batch
+from landscape.errors import LandscapeError
+from landscape.objective import Objective
+
+CHUNK_BYTES = 256 * 2**20
+"""Memory that the gradients of the examples treated at once may take."""
+
+
+def example_gradient_norms(objective: Objective) -> Tensor:
+    r"""Return ‖∇ℓ_i‖₂ for every example, (N,), in float64.
+
+    The gradient of the i-th example's own loss at theta; by `torch.func.vmap` over examples, a chunk at a time. Costs about
+    one gradient of the data set in arithmetic.
+
+    Raises:
+        LandscapeError: the loss or the network couples examples or cannot be mapped over them.
+    """
+    theta, chunk = objective.theta, max(1, CHUNK_BYTES // (objective.size * objective.theta.element_size()))
+    out: list[Tensor] = []
+    with objective.guard():
+        for batch in objective.batches:
+
+            def norm(inputs: Any, target: Tensor) -> Tensor:
+                one = Batch(_lifted(inputs), target[None], (inputs, target), 1)
+                return grad(objective.batch_value)(theta, one).double().square().sum().sqrt()
+
+            try:
+                out.append(vmap(norm, chunk_size=chunk, randomness="same")(batch.inputs, batch.target))
+            except RuntimeError as error:
+                raise LandscapeError(
+                    f"gradients of single examples cannot be computed for this network ({str(error).splitlines()[0]}); "
+                    "leave out what needs them"
+                ) from error
+    return torch.cat(out)
+
+
+def gradient_noise_ratio(objective: Objective) -> float:
+    r"""Return ‖g‖ / √(Tr C / n): the mean gradient in units of its own sampling noise.
+
+    With g the mean gradient and C the covariance of single examples' gradients, E‖g‖² = ‖∇L‖² + Tr C / n for a sample of
+    n examples, so a ratio of at most about one means that the data cannot tell the point from a stationary one.
+    Invariant to nothing; it says whether curvature at this point is curvature of a minimum.
+    """
+    norms = example_gradient_norms(objective)
+    g = float(torch.linalg.vector_norm(objective.gradient().double()))
+    n = len(norms)
+    trace = max(float(norms.square().mean()) - g**2, 0.0)
+    return g / (trace / n) ** 0.5 if trace > 0 else (0.0 if g == 0 else float("inf"))
+
+
+def _lifted(inputs: Any) -> Any:
+    """Give one example its batch dimension back."""
+    if isinstance(inputs, Tensor):
+        return inputs[None]
+    if isinstance(inputs, tuple):
+        return tuple(_lifted(item) for item in inputs)
+    if isinstance(inputs, dict):
+        return {key: _lifted(item) for key, item in inputs.items()}
+    return inputs

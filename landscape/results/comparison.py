@@ -1,0 +1,199 @@
+"""Results of comparing recipes over seeds: scores, gates, tests and verdicts in one labelled table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from landscape.results.base import Result, array, arrays, rows
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One condition that two recipes must meet before their scores may be compared.
+
+    Attributes:
+        a: the reference recipe.
+        b: the other recipe.
+        gate: what is asked.
+        passed: whether it holds.
+        value: what was measured.
+        limit: what was allowed.
+        note: the remedy or a remark.
+    """
+
+    a: str
+    b: str
+    gate: str
+    passed: bool
+    value: float
+    limit: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Test:
+    """One score of two recipes, compared over seeds on log10.
+
+    Attributes:
+        a: the reference recipe.
+        b: the other recipe.
+        score: slug of the score.
+        primary: whether the verdict rests on it.
+        scale: ``log10`` for positive scores (geometric mean over radii), ``raw`` for the others.
+        difference: mean over seeds of b minus that of a on that scale: positive when b is sharper.
+        low: lower end of its 95 % bootstrap interval.
+        high: upper end.
+        p_value: exact two-sided permutation p; `None` where significance is not defined.
+        p_holm: p after Holm's correction over the primary scores.
+        superiority: share of pairs of seeds in which b is sharper.
+        equivalent: the difference lies within the margin (two one-sided tests).
+        sign_stable: the sign is the same at every radius.
+        seeds_a: seeds of a with a defined value.
+        seeds_b: seeds of b with a defined value.
+    """
+
+    __test__: ClassVar[bool] = False  # not a test for pytest to collect
+
+    a: str
+    b: str
+    score: str
+    primary: bool
+    scale: str
+    difference: float
+    low: float
+    high: float
+    p_value: float | None
+    p_holm: float | None
+    superiority: float
+    equivalent: bool
+    sign_stable: bool
+    seeds_a: int
+    seeds_b: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What may be said of two recipes.
+
+    Attributes:
+        a: the reference recipe.
+        b: the other recipe.
+        verdict: ``flatter``, ``spikier``, ``tie``, ``mixed``, ``inconclusive`` or ``not comparable``: b against a.
+        text: the same in a sentence that claims geometry only.
+    """
+
+    a: str
+    b: str
+    verdict: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Comparison(Result):
+    """Scores of several recipes over seeds, the gates between them, the tests, and a verdict for each pair.
+
+    Attributes:
+        recipes: slugs, the reference first.
+        long_names: their names in words.
+        scores: slugs of the scores.
+        radii: (score, radius) radii; NaN where a score has fewer or none.
+        values: (recipe, seed, score, radius) scores; NaN where missing or not defined.
+        standard_errors: their Monte-Carlo standard errors; NaN where deterministic.
+        metrics: (recipe, seed) train and test loss and accuracy.
+        gates: conditions for comparing.
+        tests: one row a pair of recipes and score.
+        verdicts: one row a pair of recipes.
+        audit: what the invariance audit found, or that it was not run.
+    """
+
+    kind: ClassVar[str] = "comparison"
+    location: ClassVar[str] = "comparisons/{entry}"
+
+    recipes: tuple[str, ...]
+    long_names: tuple[str, ...]
+    scores: tuple[str, ...]
+    radii: np.ndarray = array("score", "radius", long_name="radius of the score")
+    values: np.ndarray = array("recipe", "seed", "score", "radius", long_name="score (higher is sharper)")
+    standard_errors: np.ndarray = array("recipe", "seed", "score", "radius", long_name="Monte-Carlo standard error")
+    metrics: Mapping[str, np.ndarray] = arrays("recipe", "seed", long_name="loss or accuracy")
+    gates: tuple[Gate, ...] = rows(Gate, dim="gate")
+    tests: tuple[Test, ...] = rows(Test, dim="test")
+    verdicts: tuple[Verdict, ...] = rows(Verdict, dim="pair")
+    audit: str = "not run"
+
+    @property
+    def verdict(self) -> str:
+        """The verdicts as sentences, one a line."""
+        return "\n".join(row.text for row in self.verdicts)
+
+    def score(self, name: str, radius: int | None = None) -> dict[str, np.ndarray]:
+        """Return the values of a score per recipe, one a seed: at one radius index, or the geometric mean over radii.
+
+        Raises:
+            KeyError: there is no such score.
+        """
+        if name not in self.scores:
+            raise KeyError(f"no score {name!r}; there are {', '.join(self.scores)}")
+        block = self.values[:, :, self.scores.index(name)]
+        if radius is None:
+            return {recipe: over_radii(block[i]) for i, recipe in enumerate(self.recipes)}
+        return {recipe: block[i, :, radius] for i, recipe in enumerate(self.recipes)}
+
+    def table(self) -> str:
+        """Return a text table: mean ± standard deviation over seeds for each score and recipe."""
+        header = ["score", *self.long_names]
+        body = [[name, *(_spread(values) for values in self.metrics[name])] for name in self.metrics]
+        for name in self.scores:
+            body.append([name, *(_spread(values) for values in self.score(name).values())])
+        return text_table(header, body)
+
+    def summary(self) -> Iterator[tuple[str, str]]:
+        """Yield the recipes, then each verdict."""
+        yield "recipes", ", ".join(self.long_names)
+        yield "seeds", str(self.values.shape[1])
+        for row in self.verdicts:
+            yield f"{row.b} against {row.a}", row.text
+        failed = [gate.gate for gate in self.gates if not gate.passed]
+        yield "gates", "all passed" if not failed else "failed: " + ", ".join(sorted(set(failed)))
+        yield "audit", self.audit
+        yield "seconds", f"{self.seconds:.3g}"
+
+
+def over_radii(values: np.ndarray) -> np.ndarray:
+    """Combine the radii of a score, (seed, radius) → (seed,): the value itself, or the geometric mean of positive ones."""
+    present = ~np.isnan(values)
+    out = np.full(len(values), np.nan)
+    for i, (row, there) in enumerate(zip(values, present, strict=True)):
+        chosen = row[there]
+        if len(chosen) == 1:
+            out[i] = chosen[0]
+        elif len(chosen) > 1 and (chosen > 0).all():
+            out[i] = np.exp(np.log(chosen).mean())
+    return out
+
+
+def text_table(header: list[str], body: list[list[str]]) -> str:
+    """Lay out rows of cells in columns: the first left, the others right aligned."""
+    widths = [max(len(row[i]) for row in [header, *body]) for i in range(len(header))]
+
+    def lay(row: list[str]) -> str:
+        first, rest = (
+            row[0].ljust(widths[0]),
+            [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)],
+        )
+        return "  ".join([first, *rest]).rstrip()
+
+    return "\n".join([lay(header), "  ".join("-" * width for width in widths), *(lay(row) for row in body)])
+
+
+def _spread(values: np.ndarray) -> str:
+    finite = values[np.isfinite(values)]
+    if finite.size == 0:
+        return "not defined"
+    if finite.size == 1:
+        return f"{finite[0]:.4g}"
+    return f"{finite.mean():.4g} ± {finite.std(ddof=1):.2g}"

@@ -1,0 +1,70 @@
+"""Gates: each fails when its own condition is broken, and no other does."""
+
+import pytest
+import torch
+
+import landscape as ls
+from landscape.comparison import check, facts
+from landscape.comparison.gates import Facts
+from landscape.gradients import example_gradient_norms, gradient_noise_ratio
+
+GOOD = Facts("net", "data", 0.01, 1.0, 0.5, 1.0)
+
+
+def failed(arm_b, arm_a=None, **options):
+    return [g.gate for g in check("a", "b", arm_a or [GOOD] * 8, arm_b, **options) if not g.passed]
+
+
+@pytest.mark.parametrize(
+    ("changes", "gate"),
+    [
+        ({"network": "other"}, "network"),
+        ({"inputs": "other"}, "inputs"),
+        ({"loss": 0.0115}, "train loss"),
+        ({"accuracy": 0.98}, "train accuracy"),
+        ({"noise_ratio": 1.5}, "gradient"),
+        ({"modal_share": 9.0}, "collapse"),
+    ],
+)
+def test_each_gate_fails_alone(changes, gate):
+    assert failed([GOOD] * 8) == []
+    assert failed([Facts(**{**vars(GOOD), **changes})] * 8) == [gate]
+    assert failed([Facts(**{**vars(GOOD), **changes})] * 8, waive=[gate]) == []
+
+
+def test_too_few_seeds():
+    assert failed([GOOD] * 5) == ["seeds"]
+
+
+def test_unknown_gate():
+    with pytest.raises(ls.LandscapeError, match="the gates are"):
+        check("a", "b", [GOOD], [GOOD], waive=["luck"])
+
+
+def objective(batch_size=None):
+    g = torch.Generator().manual_seed(0)
+    X, y = torch.randn(30, 4, generator=g, dtype=torch.float64), torch.randint(0, 3, (30,), generator=g)
+    net = ls.models.mlp((4, 6, 3), activation="gelu", seed=1).double()
+    return ls.Objective(net, (X, y), "cross_entropy", batch_size=batch_size)
+
+
+def test_example_gradients_against_one_example_at_a_time():
+    whole = objective(batch_size=7)
+    singles = [float(whole.subset([i]).gradient().norm()) for i in range(whole.n)]
+    assert example_gradient_norms(whole).tolist() == pytest.approx(singles, rel=1e-10)
+
+
+def test_noise_ratio_is_the_gradient_over_its_standard_error():
+    whole = objective()
+    grads = torch.stack([whole.subset([i]).gradient() for i in range(whole.n)])
+    g = grads.mean(0)
+    trace = (grads - g).square().sum(1).mean()
+    assert gradient_noise_ratio(whole) == pytest.approx(float(g.norm() / (trace / whole.n).sqrt()), rel=1e-10)
+
+
+def test_facts_of_a_collapsed_predictor():
+    whole = objective()
+    theta = torch.zeros(whole.size, dtype=torch.float64)
+    theta[-1] = 10.0  # the bias of the last class wins everywhere
+    assert facts(whole.at(theta)).modal_share > 1.5
+    assert facts(whole).inputs == facts(whole.rebatch(4)).inputs
