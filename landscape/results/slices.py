@@ -100,6 +100,52 @@ class Line(Slice):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Path(Line):
+    """Loss and metrics along a path between two solutions; x runs from 0 (the first) to 1 (the second).
+
+    Attributes:
+        path_kind: ``linear``, ``bezier`` or ``polygon``.
+        controls: (m, P) control points of a curve, ends included; `None` for a straight line.
+        notes: remarks, such as how statistics of norm layers were treated.
+    """
+
+    kind: ClassVar[str] = "path"
+    location: ClassVar[str] = "paths/{entry}"
+
+    path_kind: str = "linear"
+    controls: np.ndarray | None = array("control", "P", long_name="control points", units="parameter", optional=True)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def barrier(self) -> float:
+        """The highest loss on the path minus the loss of the higher end; at least 0."""
+        return self.barrier_of("loss")
+
+    def barrier_of(self, name: str = "loss", dataset: str | None = None, *, over: str = "larger") -> float:
+        """Return the highest value on the path minus that of its ends.
+
+        Args:
+            name: the metric.
+            dataset: the data set; `None`: the objective's own.
+            over: ``larger`` (the higher end) or ``mean`` (the mean of both ends).
+
+        Raises:
+            KeyError: there is no such metric.
+            ValueError: ``over`` is something else.
+        """
+        value = self.value(name, dataset)
+        if over not in ("larger", "mean"):
+            raise ValueError(f"over is {over!r}, expected 'larger' or 'mean'")
+        ends = max(value[0], value[-1]) if over == "larger" else (value[0] + value[-1]) / 2
+        return float(np.nanmax(value) - ends)
+
+    def summary(self) -> Iterator[tuple[str, str]]:
+        """Yield the barrier first, then what a line yields."""
+        yield "barrier", f"{describe(self.barrier)} over the higher end"
+        yield from super().summary()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Plane(Slice):
     """Loss and metrics on a plane: value[j, i] = f(theta + x[i] d0 + y[j] d1); arrays are (ny, nx), x fastest."""
 

@@ -1,0 +1,65 @@
+"""Loss and metrics along one direction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from landscape.objective import Objective
+from landscape.results import Line
+from landscape.slices.directions import as_directions
+from landscape.slices.engine import Engine, named
+from landscape.slices.grid import Points, Span, coordinates
+
+
+def line(
+    objective: Objective,
+    direction: Any,
+    *,
+    span: Span = 1.0,
+    points: Points = 51,
+    also: Mapping[str, Objective] | None = None,
+    dataset: str = "train",
+    save: tuple[Any, str] | None = None,
+) -> Line:
+    r"""Evaluate loss and metrics along a line, :math:`f(\theta + x_i d)`.
+
+    Args:
+        objective: the function, centred at theta.
+        direction: a `Directions` result, or a vector (P,) as a tensor or array.
+        span: ``s`` for x from −s to s, or a pair (low, high), in lengths of the direction.
+        points: how many, or the coordinates themselves.
+        also: further objectives of the same network, ``{"test": other}``, evaluated at the same points in the same pass.
+        dataset: the name of the objective's own data.
+        save: ``("study.h5", "sgd-0/line")``: store the result.
+
+    Returns:
+        A line with ``values["train/loss"]``, ``["train/accuracy"]``, ``["test/loss"]`` … (n,). NaN and inf are kept.
+
+    Raises:
+        LandscapeError: a direction of the wrong size, zero or NaN; fewer than 2 points; an empty span.
+
+    >>> import torch, landscape as ls
+    >>> model, data = torch.nn.Linear(1, 1, bias=False), (torch.ones(4, 1), torch.zeros(4, 1))
+    >>> objective = ls.Objective(model, data, "mse_loss", dtype=torch.float64).at(torch.zeros(1))
+    >>> line(objective, torch.ones(1), span=2, points=5).loss  # x²
+    array([4., 1., 0., 1., 4.])
+    """
+    started = time.perf_counter()
+    directions = as_directions(direction, 1, objective.size)
+    assert directions.vectors is not None
+    x = coordinates(span, points)
+    with Engine(named(objective, also, dataset)) as engine:
+        values = engine.row(engine.place(objective.theta), engine.place(directions.vectors[0]), x)
+    result = Line(
+        x=x,
+        values=values,
+        directions=directions,
+        dataset=dataset,
+        provenance=objective.provenance(),
+        seconds=time.perf_counter() - started,
+    )
+    if save is not None:
+        result.save(*save)
+    return result

@@ -1,0 +1,219 @@
+"""Lines and planes: exact paraboloids, orientation, several data sets, exceptions, bad input."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import landscape as ls
+from landscape.slices import gradient_direction, log_coordinates, plane_through
+
+
+class Quadratic(nn.Module):
+    """Outputs whose squared error is (x − 0.5)² + 3 y²."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(2, dtype=torch.float64))
+
+    def forward(self, inputs):
+        return (inputs @ self.w)[:, None]
+
+
+@pytest.fixture
+def quadratic():
+    """L(x, y) = (x − 0.5)² + 3 y² as a linear regression on two weighted examples."""
+    inputs = torch.tensor([[2.0**0.5, 0.0], [0.0, 6.0**0.5]], dtype=torch.float64)
+    target = torch.tensor([[0.5 * 2.0**0.5], [0.0]], dtype=torch.float64)
+    return ls.Objective(Quadratic(), (inputs, target), "mse_loss")
+
+
+def normed_net():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 3))
+
+
+def classes(n=20, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n, 4, generator=generator), torch.randint(3, (n,), generator=generator)
+
+
+def state_of(model):
+    return (
+        {k: v.clone() for k, v in model.state_dict().items()},
+        [m.training for m in model.modules()],
+        [(p.grad, p.requires_grad) for p in model.parameters()],
+    )
+
+
+def assert_untouched(model, before):
+    tensors, training, flags = before
+    assert all(torch.equal(v, tensors[k]) for k, v in model.state_dict().items())
+    assert [m.training for m in model.modules()] == training
+    assert [(p.grad, p.requires_grad) for p in model.parameters()] == flags
+
+
+def test_a_quadratic_is_an_exact_paraboloid_the_right_way_round(quadratic):
+    surface = ls.plane(quadratic, torch.eye(2), span=(1.0, 2.0), points=(9, 5))
+    assert surface.loss.shape == (5, 9)
+    x, y = np.meshgrid(surface.x, surface.y)
+    np.testing.assert_allclose(surface.loss, (x - 0.5) ** 2 + 3 * y**2, atol=1e-12)
+    j, i = np.unravel_index(surface.loss.argmin(), surface.loss.shape)
+    assert (surface.x[i], surface.y[j]) == (0.5, 0.0)
+
+
+def test_every_point_is_where_its_coordinates_say(quadratic):
+    # off-centre windows, even numbers of points and rows walked back and forth have misplaced surfaces elsewhere
+    surface = ls.plane(quadratic, torch.eye(2), span=((-1, 3), (0, 1)), points=(6, 4))
+    for j, y in enumerate(surface.y):
+        for i, x in enumerate(surface.x):
+            assert surface.loss[j, i] == pytest.approx(quadratic.loss(torch.tensor([x, y])), abs=1e-12)
+
+
+def test_a_line_has_the_curvature_of_the_hessian():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.Linear(8, 3))
+    objective = ls.Objective(model, classes(), "cross_entropy", dtype=torch.float64)
+    d = ls.random_directions(objective, 1, seed=3)
+    h = 1e-3
+    found = ls.line(objective, d, points=[-h, 0.0, h]).loss
+    v = torch.as_tensor(d.vectors[0])
+    with objective.guard():
+        hessian = torch.func.hessian(lambda t: sum(objective.batch_loss(t, b) for b in objective.batches))(
+            objective.theta
+        )
+    exact = float(v @ hessian @ v)
+    assert (found[0] + found[2] - 2 * found[1]) / h**2 == pytest.approx(exact, rel=1e-5)
+
+
+def test_train_and_test_share_one_pass_and_accuracies():
+    objective = ls.Objective(
+        normed_net(), classes(), "cross_entropy", batch_size=7, metrics={"top": lambda o, t: o.max()}
+    )
+    other = objective.on(classes(11, seed=2), batch_size=4)
+    d = ls.random_directions(objective, 2)
+    surface = ls.plane(objective, d, points=3, also={"test": other})
+    assert set(surface.values) == {f"{s}/{m}" for s in ("train", "test") for m in ("loss", "accuracy", "top")}
+    theta = objective.theta + torch.as_tensor(d.vectors[0] - d.vectors[1])
+    for name, one in (("train", objective), ("test", other)):
+        expected = one.evaluate(theta)
+        for metric, value in expected.items():
+            assert surface.value(metric, name)[0, 2] == pytest.approx(value, rel=1e-5)
+
+
+def test_the_model_is_untouched_also_when_a_metric_raises_mid_grid():
+    model, calls = normed_net().train(), []
+    model[0].weight.requires_grad_(False)
+
+    def metric(output, target):
+        calls.append(1)
+        if len(calls) > 5:
+            raise RuntimeError("mid-grid")
+        return output.mean()
+
+    objective = ls.Objective(model, classes(), "cross_entropy", parameters="*", metrics={"mine": metric})
+    before, random = state_of(model), torch.random.get_rng_state()
+    with pytest.raises(RuntimeError, match="mid-grid"):
+        ls.plane(objective, ls.random_directions(objective), points=3)
+    assert_untouched(model, before)
+    assert torch.equal(torch.random.get_rng_state(), random)
+    calls.append(-(10**9))
+    metric_free = ls.Objective(model, classes(), "cross_entropy", parameters="*")
+    surface = ls.plane(metric_free, ls.random_directions(metric_free), points=5)
+    assert_untouched(model, before)
+    assert np.isfinite(surface.loss).all()  # running variances are no direction: nothing turns NaN
+
+
+def test_infinite_and_undefined_losses_are_kept():
+    loss = ls.BatchLoss(lambda model, batch: 1 / model.weight.sum() + torch.log(model.weight.sum() + 1))
+    objective = ls.Objective(nn.Linear(1, 1, bias=False), [(torch.ones(1, 1),)], loss, dtype=torch.float64)
+    found = ls.line(objective.at(torch.zeros(1, dtype=torch.float64)), torch.ones(1), span=2, points=5).loss
+    assert np.isnan(found[0])
+    assert np.isinf(found[1:3]).all()
+    assert np.isfinite(found[3:]).all()
+
+
+def test_streamed_data_gives_the_same_values():
+    data = classes(30)
+    resident = ls.Objective(normed_net(), data, "cross_entropy", batch_size=8)
+    streamed = ls.Objective(normed_net(), data, "cross_entropy", batch_size=8, resident=False)
+    d = ls.random_directions(resident, 2)
+    np.testing.assert_array_equal(ls.plane(resident, d, points=4).loss, ls.plane(streamed, d, points=4).loss)
+
+
+def test_half_precision_networks_take_steps_smaller_than_their_rounding():
+    objective = ls.Objective(nn.Linear(4, 3).bfloat16(), classes(), "cross_entropy")
+    found = ls.line(objective, ls.random_directions(objective, 1), points=5)
+    assert np.isfinite(found.loss).all()
+    assert found.directions.vectors.dtype == np.float32
+
+
+def test_two_runs_agree_bit_for_bit():
+    objective = ls.Objective(normed_net(), classes(), "cross_entropy")
+    first, second = (ls.plane(objective, ls.random_directions(objective, seed=4), points=5).loss for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"points": 0}, "at least 2"),
+        ({"points": (5, 1)}, "at least 2"),
+        ({"span": 0.0}, "span from -0 to 0"),
+        ({"span": ((1, -1), 1.0)}, "increasing ends"),
+        ({"points": ([0.0, 0.0], 3)}, "strictly increasing"),
+        ({"points": (3, 3, 3)}, "one for each axis"),
+        ({"also": {"train": None}}, "choose another"),
+        ({"also": {"a/b": None}}, "without slashes"),
+    ],
+)
+def test_wrong_grids_are_refused(quadratic, options, message):
+    with pytest.raises(ls.LandscapeError, match=message):
+        ls.plane(quadratic, torch.eye(2), **options)
+
+
+@pytest.mark.parametrize(
+    ("directions", "message"),
+    [
+        (torch.ones(2, 3), "vectors of 2 parameters"),
+        (torch.ones(1, 2), "expected 2"),
+        (torch.eye(2)[[0, 0]] * torch.tensor([[1.0], [-3.0]]), "collinear"),
+        (torch.tensor([[1.0, 0.0], [0.0, 0.0]]), "direction 1 is zero"),
+        (torch.tensor([[1.0, float("nan")], [0.0, 1.0]]), "direction 0 has NaN"),
+    ],
+)
+def test_wrong_directions_are_refused(quadratic, directions, message):
+    with pytest.raises(ls.LandscapeError, match=message):
+        ls.plane(quadratic, directions)
+
+
+def test_objectives_of_other_networks_are_refused(quadratic):
+    other = ls.Objective(nn.Linear(4, 3), classes(), "cross_entropy")
+    with pytest.raises(ls.LandscapeError, match="same network"):
+        ls.line(quadratic, torch.ones(2), also={"test": other})
+
+
+def test_log_coordinates_are_symmetric_about_an_exact_centre():
+    x = log_coordinates(2.0, 11, smallest=1e-4)
+    np.testing.assert_array_equal(x, -x[::-1])
+    assert (x[5], x[6], x[-1]) == (0.0, 1e-4, 2.0)
+    with pytest.raises(ls.LandscapeError, match="odd"):
+        log_coordinates(1.0, 10)
+
+
+def test_gradient_direction_descends(quadratic):
+    at = quadratic.at(torch.tensor([0.0, 1.0], dtype=torch.float64))
+    d = gradient_direction(at)
+    assert d.info["gradient_norm"] == pytest.approx(np.hypot(1.0, 6.0))
+    found = ls.line(at, d, points=[-1e-6, 0.0, 1e-6]).loss
+    assert (found[2] - found[0]) / 2e-6 == pytest.approx(d.info["gradient_norm"], rel=1e-6)
+
+
+def test_plane_through_three_points_holds_all_three():
+    a, b, c = np.random.default_rng(0).standard_normal((3, 9))
+    d = plane_through(a, b, c)
+    np.testing.assert_allclose(d.vectors @ d.vectors.T, np.eye(2), atol=1e-12)
+    for point, (x, y) in zip((a, b, c), d.info["points"], strict=True):
+        np.testing.assert_allclose(a + x * d.vectors[0] + y * d.vectors[1], point, atol=1e-12)
+    with pytest.raises(ls.LandscapeError, match="one line"):
+        plane_through(a, b, a + 2 * (b - a))
