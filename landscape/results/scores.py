@@ -1,0 +1,196 @@
+"""Results about sharpness scores: one row a score and radius."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from landscape.results.base import Result, plain, rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One measured number.
+
+    Attributes:
+        name: slug of the score, as in the registry.
+        value: the score; NaN when it is not defined for the objective.
+        standard_error: Monte-Carlo standard error; `None` for a deterministic score.
+        radius: radius or scale of the perturbation; `None` for an infinitesimal or radius-free score.
+        reference: this radius stands for the score where one number is wanted (declared beforehand).
+        status: ``ok``, ``not defined``, ``not converged`` or ``invalid``.
+        note: why the status is what it is, and remarks a reader needs.
+        family: group of scores that measure the same thing.
+        orientation: ``higher is sharper``, ``lower is sharper`` or ``control``.
+        unit: unit of the value.
+        gradients: cost in gradients over the objective's data (a forward pass counts ⅓, a Hessian product 2).
+        seed: seed of the random draws.
+        invariant_to: transformations T1 … T7 that leave the value unchanged, as declared in the registry.
+        long_name: the score in words.
+    """
+
+    name: str
+    value: float
+    standard_error: float | None = None
+    radius: float | None = None
+    reference: bool = True
+    status: str = "ok"
+    note: str = ""
+    family: str = ""
+    orientation: str = "higher is sharper"
+    unit: str = "1"
+    gradients: float = 0.0
+    seed: int = 0
+    invariant_to: str = ""
+    long_name: str = ""
+
+    @property
+    def defined(self) -> bool:
+        """Whether the score has a meaning for this objective."""
+        return self.status != "not defined"
+
+    @property
+    def log10(self) -> float:
+        """Common logarithm of a positive value, NaN otherwise: strictly positive scores are compared as ratios."""
+        return math.log10(self.value) if self.value > 0 else math.nan
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Scores(Result):
+    """A panel of scores of one checkpoint.
+
+    Attributes:
+        rows: the measured scores; those with a grid of radii have one row a radius.
+        timings: seconds by score.
+        examples: number of examples measured on.
+        seed: seed of all random draws.
+
+    >>> panel = Scores(rows=(Score(name="trace", value=2.0),), examples=10)
+    >>> panel["trace"].value
+    2.0
+    """
+
+    kind: ClassVar[str] = "scores"
+    location: ClassVar[str] = "checkpoints/{owner}/scores/{entry}"
+
+    rows: tuple[Score, ...] = rows(Score)
+    timings: Mapping[str, float] = field(default_factory=dict, metadata={"role": "attribute", "volatile": True})
+    examples: int = 0
+    seed: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Slugs of the scores, in order."""
+        return tuple(dict.fromkeys(row.name for row in self.rows))
+
+    @property
+    def gradients(self) -> float:
+        """Cost of the whole panel in gradients."""
+        return float(sum(row.gradients for row in self.rows))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.names
+
+    def __getitem__(self, name: str) -> Score:
+        """Return the row of a score, at its reference radius when it was measured at several.
+
+        Raises:
+            KeyError: there is no such score; the message lists those that exist.
+        """
+        found = self.all(name)
+        return next((row for row in found if row.reference), found[0])
+
+    def all(self, name: str) -> tuple[Score, ...]:
+        """Return the rows of a score, one a radius.
+
+        Raises:
+            KeyError: there is no such score; the message lists those that exist.
+        """
+        found = tuple(row for row in self.rows if row.name == name)
+        if not found:
+            raise KeyError(f"no score named {name!r}; this panel holds {', '.join(self.names)}")
+        return found
+
+    def at(self, name: str, radius: float) -> Score:
+        """Return the row of a score at one radius.
+
+        Raises:
+            KeyError: it was not measured at that radius; the message lists the radii.
+        """
+        for row in self.all(name):
+            if row.radius is not None and math.isclose(row.radius, radius, rel_tol=1e-9):
+                return row
+        radii = ", ".join(f"{row.radius:g}" for row in self.all(name) if row.radius is not None) or "none"
+        raise KeyError(f"{name!r} was not measured at radius {radius:g}; its radii are {radii}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return ``{"rows": [{"name": …, "value": …, "standard_error": …, "radius": …, …}], …}``."""
+        return {
+            "rows": [{**plain(row), "seconds": self.timings.get(row.name)} for row in self.rows],
+            "examples": self.examples,
+            "seed": self.seed,
+            "gradients": self.gradients,
+            "settings": plain(self.settings),
+            "provenance": plain(self.provenance),
+        }
+
+    def table(self, style: str = "text") -> str:
+        """Return the panel as a table.
+
+        Args:
+            style: ``text`` (aligned columns) or ``markdown``.
+
+        Raises:
+            ValueError: another style.
+        """
+        header = ("score", "value", "± s.e.", "radius", "gradients", "seconds", "invariant to", "status")
+        return format_table(header, [self._cells(row) for row in self.rows], style)
+
+    def _cells(self, row: Score) -> tuple[str, ...]:
+        measured = row.defined
+        seconds = self.timings.get(row.name)
+        return (
+            row.name,
+            f"{row.value:.5g}" if measured else "—",
+            "—" if row.standard_error is None or not measured else f"{row.standard_error:.2g}",
+            "" if row.radius is None else f"{row.radius:g}",
+            f"{row.gradients:.3g}",
+            "" if seconds is None else f"{seconds:.2g}",
+            row.invariant_to,
+            row.status if not row.note else f"{row.status}: {row.note}",
+        )
+
+    def summary(self) -> Iterator[tuple[str, str]]:
+        """Yield each score with its standard error, then the cost."""
+        for row in self.rows:
+            label = row.name if row.radius is None else f"{row.name} ({row.radius:g})"
+            error = f" ± {row.standard_error:.2g}" if row.standard_error is not None and row.defined else ""
+            text = f"{row.value:.5g}{error}" if row.defined else "not defined"
+            yield label, text if row.status in ("ok", "not defined") else f"{text} ({row.status})"
+        yield "cost", f"{self.gradients:.4g} gradients on {self.examples} examples, {self.seconds:.3g} s"
+
+
+def format_table(header: tuple[str, ...], body: list[tuple[str, ...]], style: str = "text") -> str:
+    """Lay out cells as aligned text or as a Markdown table.
+
+    Raises:
+        ValueError: `style` is neither ``text`` nor ``markdown``.
+
+    >>> print(format_table(("a", "b"), [("1", "22")], "markdown"))
+    | a | b  |
+    |---|----|
+    | 1 | 22 |
+    """
+    if style not in ("text", "markdown"):
+        raise ValueError(f"a table style of {style!r}, expected 'text' or 'markdown'")
+    widths = [max(len(line[i]) for line in [header, *body]) for i in range(len(header))]
+    if style == "text":
+        lines = ["  ".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=True)).rstrip() for line in [header, *body]]
+        return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
+    lines = [
+        "| " + " | ".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=True)) + " |" for line in [header, *body]
+    ]
+    return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])

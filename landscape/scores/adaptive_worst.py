@@ -1,0 +1,134 @@
+"""Worst-case sharpness in a box proportional to each weight, on normalised logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from landscape.bars import bar
+from landscape.batches import Batch
+from landscape.objective import Objective
+from landscape.scores.apgd import Evaluate, maximize
+from landscape.scores.evaluation import Meter
+from landscape.scores.normalized import logit_normalized
+from landscape.scores.registry import Definition, Measurement, score
+
+RADII = (1e-3, 4e-3, 16e-3, 64e-3)
+SUBSET = 128
+"""Examples a maximisation: m-sharpness with m = 128, whatever the objective's own batches."""
+
+
+def increase_from(objective: Objective, batch: Batch) -> Evaluate:
+    """Return ``delta -> (L_B(theta + delta), its gradient)`` for the mean loss of one batch. Use inside the guard."""
+    theta = objective.theta
+
+    def evaluate(delta: Tensor) -> tuple[Tensor, Tensor]:
+        at = (theta + delta).requires_grad_()
+        with torch.enable_grad():
+            value = objective.batch_value(at, batch).reshape(())
+            (gradient,) = torch.autograd.grad(value, at)
+        return value.detach().double(), gradient
+
+    return evaluate
+
+
+def worst_increase(
+    objective: Objective,
+    scale: Tensor,
+    radius: float,
+    meter: Meter,
+    *,
+    subset: int = SUBSET,
+    iterations: int = 20,
+) -> float:
+    """Return the mean over sub-batches of max over |δ| ≤ ρc of L_B(w + δ) − L_B(w), by APGD from δ = 0.
+
+    Args:
+        objective: the function; its examples are cut into sub-batches by index.
+        scale: c, (P,).
+        radius: ρ.
+        meter: counts the gradients.
+        subset: examples a sub-batch.
+        iterations: steps of the ascent.
+    """
+    parts = objective.rebatch(subset)
+    limit = radius * scale
+    total = torch.zeros((), dtype=torch.float64, device=objective.device)
+    with objective.guard(), torch.no_grad():
+        for batch in parts.batches:
+            initial, best, _ = maximize(
+                increase_from(parts, batch),
+                lambda gradient: scale * gradient.sign(),
+                lambda delta: torch.minimum(torch.maximum(delta, -limit), limit),
+                torch.zeros_like(scale),
+                2 * radius,
+                iterations=iterations,
+            )
+            total += (best - initial) * batch.scale
+            meter.gradient((iterations + 1) * batch.size / objective.n)
+    return float(total)
+
+
+@score(
+    Definition(
+        "adaptive-worst-linf",
+        "adaptive worst-case sharpness in the ℓ∞ box on normalised logits",
+        family="worst case",
+        formula="E_B max over |δ| ≤ ρ|w| of L_B(w + δ) − L_B(w), L on normalised logits",
+        source="Andriushchenko et al. 2023, arXiv 2302.07011, S_max with p = ∞",
+        cost=84,
+        invariant="T1 T2 T4 T7",
+        needs=("three classes",),
+        unit="loss",
+        panel=True,
+        primary=True,
+        radii=RADII,
+        reference=16e-3,
+    )
+)
+def adaptive_worst_linf(
+    objective: Objective,
+    *,
+    radii: Sequence[float] | None = None,
+    subset: int = SUBSET,
+    iterations: int = 20,
+) -> list[Measurement]:
+    r"""Measure the largest rise of the loss on normalised logits in a box proportional to the weights.
+
+    .. math:: S(\rho) = E_B \max_{|\delta| \le \rho |w|} L_B(w + \delta) - L_B(w)
+
+    The maximum is sought by APGD from δ = 0 on disjoint sub-batches of fixed size, cut by index, so that the value does not
+    depend on the objective's batches; it is a lower bound of the true maximum.
+
+    Args:
+        objective: a classifier with three or more classes.
+        radii: relative box sizes ρ.
+        subset: examples a sub-batch.
+        iterations: steps of the ascent, each one gradient.
+
+    Returns:
+        One row a radius; deterministic.
+
+    Raises:
+        NotDefinedError: no class logits, or only two classes.
+
+    Source: Andriushchenko et al. 2023 (arXiv 2302.07011), section 3, and their evaluation protocol.
+
+    >>> import torch, landscape as ls
+    >>> model = ls.models.mlp((4, 8, 3))
+    >>> X, y = torch.eye(4), torch.tensor([0, 1, 2, 0])
+    >>> rows = adaptive_worst_linf(ls.Objective(model, (X, y), "cross_entropy"), radii=[0.01, 0.02])
+    >>> rows[0].value < rows[1].value
+    True
+    """
+    chosen = tuple(radii) if radii is not None else RADII
+    reference = 16e-3 if 16e-3 in chosen else chosen[0]
+    normalized = logit_normalized(objective)
+    scale, found = objective.theta.abs(), []
+    for radius in bar(chosen, desc="adaptive worst case"):
+        meter = Meter()
+        value = worst_increase(normalized, scale, radius, meter, subset=subset, iterations=iterations)
+        found.append(Measurement(value, None, radius, meter.gradients, radius == reference))
+    return found

@@ -1,0 +1,126 @@
+"""The one call that measures a panel of scores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from landscape.bars import bar
+from landscape.errors import LandscapeError, NotDefinedError
+from landscape.objective import Objective
+from landscape.results.scores import Score, Scores
+from landscape.scores.registry import REGISTRY, Definition, accepts, select
+
+
+def sharpness(
+    objective: Objective,
+    scores: str | Sequence[str] | None = None,
+    seed: int = 0,
+    *,
+    radii: Mapping[str, Sequence[float]] | Sequence[float] | None = None,
+    checkpoint: Any = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Scores:
+    """Measure sharpness scores of one trained network, with standard errors, costs and declared invariances.
+
+    Without ``scores`` this is the primary panel: the three scores that survive rescaling and temperature, the usual
+    curvature numbers, and the controls that must be seen beside them. The values do not depend on the objective's batch
+    size or device beyond rounding.
+
+    Args:
+        objective: the function, at the trained weights.
+        scores: `None` for the primary panel, ``"all"``, a slug, a family, or a list of slugs and families.
+        seed: of every random draw.
+        radii: a grid for all scores that have radii, or ``{slug: grid}``.
+        checkpoint: an `landscape.Checkpoint`, for scores that need to know how the network was trained.
+        options: further keyword arguments by slug, e.g. ``{"trace": {"matvecs": 100}}``.
+
+    Returns:
+        `Scores`; a score without meaning for the objective is a row marked ``not defined``.
+
+    Raises:
+        LandscapeError: an unknown score, or options for one that is not measured.
+        NotDefinedError: a score named in ``scores`` by its slug has no meaning for the objective.
+
+    >>> import torch, landscape as ls
+    >>> X, y = torch.eye(3), torch.arange(3)
+    >>> objective = ls.Objective(ls.models.mlp((3, 8, 3)), (X, y), "cross_entropy")
+    >>> panel = sharpness(objective, ["margin", "gradient-norm"])
+    >>> panel.names
+    ('margin', 'gradient-norm')
+    """
+    started = time.perf_counter()
+    definitions = select(scores)
+    named = {scores} if isinstance(scores, str) else set(scores or ())
+    _check_options(definitions, radii, options or {})
+    rows: dict[str, tuple[Score, ...]] = {}
+    timings: dict[str, float] = {}
+    with bar(total=round(sum(d.cost for d in definitions)), desc="sharpness", unit="gradient") as progress:
+        for definition in definitions:
+            if definition.slug not in rows:
+                together = [d for d in definitions if d.compute is definition.compute]
+                progress.set_postfix_str(definition.slug)
+                begin = time.perf_counter()
+                found = _measure(together, objective, seed, radii, checkpoint, options or {}, named)
+                each = (time.perf_counter() - begin) / len(together)
+                for member in together:
+                    rows[member.slug] = tuple(row for row in found if row.name == member.slug)
+                    timings[member.slug] = each
+            progress.update(round(definition.cost))
+    return Scores(
+        rows=tuple(row for definition in definitions for row in rows[definition.slug]),
+        timings=timings,
+        examples=objective.n,
+        seed=seed,
+        provenance=objective.provenance(),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _measure(
+    together: list[Definition],
+    objective: Objective,
+    seed: int,
+    radii: Mapping[str, Sequence[float]] | Sequence[float] | None,
+    checkpoint: Any,
+    options: Mapping[str, Mapping[str, Any]],
+    named: set[str],
+) -> tuple[Score, ...]:
+    """Run one function for all the scores that it measures."""
+    arguments: dict[str, Any] = {}
+    first = together[0]
+    assert first.compute is not None
+    if accepts(first, "seed"):
+        arguments["seed"] = seed
+    if accepts(first, "checkpoint"):
+        arguments["checkpoint"] = checkpoint
+    if accepts(first, "radii") and radii is not None:
+        grid = radii.get(first.slug) if isinstance(radii, Mapping) else radii
+        arguments["radii"] = grid
+    for member in together:
+        arguments.update(options.get(member.slug, {}))
+    try:
+        return first.compute(objective, **arguments)
+    except NotDefinedError as error:
+        if named & {member.slug for member in together}:
+            raise
+        reason = str(error).partition(": ")[2] or str(error)
+        return tuple(member.undefined(reason, seed) for member in together)
+
+
+def _check_options(
+    definitions: list[Definition],
+    radii: Mapping[str, Sequence[float]] | Sequence[float] | None,
+    options: Mapping[str, Mapping[str, Any]],
+) -> None:
+    measured = {definition.slug for definition in definitions}
+    for slug in [*options, *(radii if isinstance(radii, Mapping) else ())]:
+        if slug not in REGISTRY:
+            raise LandscapeError(f"options for an unknown score {slug!r}; known are {', '.join(REGISTRY)}")
+        if slug not in measured:
+            raise LandscapeError(f"options for {slug!r}, which is not measured; add it to scores=")
+    grids = radii.values() if isinstance(radii, Mapping) else [radii] if radii is not None else []
+    for grid in grids:
+        if not len(grid) or any(not radius > 0 for radius in grid):
+            raise LandscapeError(f"radii are {list(grid)}; expected one or more positive numbers")

@@ -1,0 +1,67 @@
+"""What a score needs of an objective, and the one-line reason when it is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+
+from landscape.errors import NotDefinedError
+from landscape.objective import Objective
+
+
+def class_count(objective: Objective) -> int:
+    """Return C, the number of outputs of a classifier."""
+    batch = objective.batches[0]
+    with objective.guard(), torch.no_grad():
+        return int(objective.batch_outputs(objective.theta, batch).shape[1])
+
+
+def _classes(objective: Objective) -> str | None:
+    if objective.task != "classes":
+        return f"needs logits (N, C) and class labels, but the loss is {objective.loss_name}"
+    if any(batch.target is not None and batch.target.is_floating_point() for batch in objective.batches.stored):
+        return "needs class indices as targets, but the targets are probabilities"
+    return None
+
+
+def _errors(objective: Objective) -> str | None:
+    if objective.task == "binary":
+        return None
+    if objective.task == "other":
+        return f"0–1 error needs a classifier, but the loss is {objective.loss_name}"
+    return _classes(objective)
+
+
+def _three_classes(objective: Objective) -> str | None:
+    reason = _classes(objective)
+    if reason is None and class_count(objective) < 3:
+        return "normalised logits of two classes keep only the decision, so the loss has no gradient; use a 0–1 score"
+    return reason
+
+
+def _likelihood(objective: Objective) -> str | None:
+    if objective.likelihood is None:
+        return f"needs a loss that is a negative log-likelihood, but the loss is {objective.loss_name}"
+    return None
+
+
+_CHECKS = {"classes": _classes, "errors": _errors, "three classes": _three_classes, "likelihood": _likelihood}
+
+
+def require(objective: Objective, needs: Iterable[str], slug: str) -> None:
+    """Raise unless the objective has everything a score needs.
+
+    Args:
+        objective: the function to be scored.
+        needs: names among ``classes`` (logits and class indices), ``three classes`` (C ≥ 3), ``errors`` (a classifier,
+            one logit included) and ``likelihood``.
+        slug: the score, for the message.
+
+    Raises:
+        NotDefinedError: something is missing; the message says what.
+    """
+    for need in needs:
+        reason = _CHECKS[need](objective)
+        if reason is not None:
+            raise NotDefinedError(f"{slug} is not defined here: {reason}")
