@@ -215,12 +215,17 @@ def _manifest(run: TrainedRun, files: Mapping[str, str]) -> str:
         **{name: getattr(run, name) for name in scalars},
         "data": {**run.split, "training_fingerprint": run.data.fingerprint, "changed_labels": len(run.data.changed)},
         "files": files,
-        "init_fingerprint": fingerprint(*run.init.values()),
+        "init_fingerprint": _state_fingerprint(run.init),
         "versions": {"landscape": __version__, "torch": torch.__version__, "numpy": version("numpy")},
         "history": {name: values.tolist() for name, values in vars(run.history).items()},
     }
     lines = [f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in entries.items()]
     return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _state_fingerprint(state: StateDict) -> str:
+    """Hash tensors by name, because a safetensors file keeps an order of its own."""
+    return fingerprint(*(state[name] for name in sorted(state)))
 
 
 def load_run(
@@ -253,7 +258,7 @@ def load_run(
             raise LandscapeError(f"{path.name}: its training labels cannot be drawn again with this NumPy; retrain it")
         stored = {name: _read_weights(path.parent / name, digest) for name, digest in manifest["files"].items()}
         init = stored.get(f"{path.stem}.init.safetensors") or _build(model, seed, factory).state_dict()
-        if fingerprint(*(init[name] for name in init)) != manifest["init_fingerprint"]:
+        if _state_fingerprint(init) != manifest["init_fingerprint"]:
             raise LandscapeError(f"{path.name}: the initial weights are not those trained from; retrain with init=True")
         scalars = ("steps", "reached", "last_step", "train_loss", "train_accuracy", "test_loss", "test_accuracy")
         return TrainedRun(
