@@ -21,7 +21,7 @@ def hutchpp_samples(products: Products, matvecs: int, seed: int, *, tol: float |
     """
     sketch = max(1, min(matvecs // 3, (matvecs - FEWEST) // 2))
     probes = Probes(products.size, seed, "rademacher", products.device, products.dtype)
-    basis = range_basis(products, probes, sketch)
+    basis, _ = range_basis(products, probes, sketch)
     captured = sum(float(found) for found in _quadratic_forms(products, basis))
 
     def draw(start: int, stop: int) -> np.ndarray:
@@ -43,10 +43,11 @@ def hutchpp_samples(products: Products, matvecs: int, seed: int, *, tol: float |
     )
 
 
-def range_basis(products: Products, probes: Probes, count: int) -> Basis:
-    """Return an orthonormal basis of the span of A z for the first `count` probes z."""
+def range_basis(products: Products, probes: Probes, count: int) -> tuple[Basis, np.ndarray]:
+    """Return an orthonormal basis Q of the span of A z for the first `count` probes z, and R with A z = Qᵀ R."""
     basis = Basis(products.size)
     fresh = count_from(1 << 40)
+    triangle = np.zeros((0, 0))
     for start in range(0, count, products.block_size):
         applied = products.rows(probes.rows(start, min(start + products.block_size, count)))
         split = orthonormalise(
@@ -57,8 +58,10 @@ def range_basis(products: Products, probes: Probes, count: int) -> Basis:
             draw=lambda: probes.rows(number := next(fresh), number + 1)[0],
         )
         products.require_finite(split.triangle)
+        below = np.zeros((len(split.rows), len(basis)))
+        triangle = np.block([[triangle, split.coefficients], [below, split.triangle]])
         basis.append(split.rows)
-    return basis
+    return basis, triangle
 
 
 def _quadratic_forms(products: Products, basis: Basis) -> np.ndarray:

@@ -8,7 +8,7 @@ from itertools import count as count_from
 
 import numpy as np
 import torch
-from scipy.linalg import null_space, solve_triangular
+from scipy.linalg import solve_triangular
 
 from landscape.bars import bar
 from landscape.spectra.basis import Basis
@@ -45,7 +45,7 @@ class SmallProblem:
         tr(QᵢAQᵢᵀ) plus ωᵢᵀ(I − QᵢᵀQᵢ)A(I − QᵢᵀQᵢ)ωᵢ, rescaled to the length that a vector uniform on the sphere of the
         complement should have (Epperly, Tropp and Webber 2024, sections 2.2 and 2.3).
         """
-        directions = self._directions()
+        directions = leave_one_out_directions(self.triangle)
         inside = self.overlap - directions * (directions * self.overlap).sum(0)
         left = self.diagonal + (inside * (self.form @ inside - 2 * self.triangle)).sum(0)
         length = self.size - (inside**2).sum(0)
@@ -57,8 +57,8 @@ class SmallProblem:
     def without(self, index: int) -> SmallProblem:
         """Return the problem of the other n − 1 vectors, from the same products."""
         rest = np.arange(self.triangle.shape[1]) != index
-        direction = self._directions()[:, [index]]
-        kept = null_space(direction.T) if np.any(direction) else np.eye(len(direction))
+        direction = leave_one_out_directions(self.triangle)[:, [index]]
+        kept = np.linalg.qr(direction, mode="complete")[0][:, 1:] if np.any(direction) else np.eye(len(direction))
         return SmallProblem(
             self.size,
             kept.T @ self.triangle[:, rest],
@@ -67,21 +67,26 @@ class SmallProblem:
             self.diagonal[rest],
         )
 
-    def _directions(self) -> np.ndarray:
-        """Return the unit columns sᵢ ⟂ Rⱼ for j ≠ i; zero where the other vectors span the whole range already."""
-        rows, columns = self.triangle.shape
-        if rows != columns or not self._independent():
-            return np.zeros((rows, columns))
-        if np.array_equal(self.triangle, np.triu(self.triangle)):
-            directions = solve_triangular(self.triangle, np.eye(rows), trans="T")
-        else:
-            directions = np.linalg.inv(self.triangle).T
-        unit: np.ndarray = directions / np.linalg.norm(directions, axis=0)
-        return unit
 
-    def _independent(self) -> bool:
-        pivots = np.abs(np.diagonal(np.linalg.qr(self.triangle, mode="r")))
-        return bool(pivots.min() > 1e-13 * pivots.max()) if pivots.size else False
+def leave_one_out_directions(triangle: np.ndarray) -> np.ndarray:
+    """Return unit columns sᵢ orthogonal to every column of R (r, n) but the i-th; zero where R has dependent columns.
+
+    Dependent columns mean that the products without vector i span the same range as all of them.
+
+    >>> leave_one_out_directions(np.array([[2.0, 0.0], [0.0, 3.0]]))
+    array([[1., 0.],
+           [0., 1.]])
+    """
+    rows, columns = triangle.shape
+    pivots = np.abs(np.diagonal(np.linalg.qr(triangle, mode="r")))
+    if rows != columns or pivots.min() <= 1e-13 * pivots.max():
+        return np.zeros((rows, columns))
+    if np.array_equal(triangle, np.triu(triangle)):
+        directions = solve_triangular(triangle, np.eye(rows), trans="T")
+    else:
+        directions = np.linalg.inv(triangle).T
+    unit: np.ndarray = directions / np.linalg.norm(directions, axis=0)
+    return unit
 
 
 def xtrace_samples(
