@@ -1,0 +1,118 @@
+"""A product as a sum over batches, by a plan, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from landscape.errors import LandscapeError
+from landscape.guard import second_order
+from landscape.operators.failures import explained, out_of_memory
+from landscape.operators.programs.choose import Settings, prepare
+from landscape.operators.programs.plan import Plan
+from landscape.operators.programs.program import Program
+from landscape.operators.programs.recompute import Recompute
+from landscape.operators.programs.rule import Rule
+
+if TYPE_CHECKING:
+    from landscape.batches import Batch
+
+
+class BatchSum:
+    """Σ_b scale_b A_b V with the states of some batches kept between products.
+
+    Args:
+        rule: One batch's share of the matrix.
+        name: The matrix in messages.
+        settings: What the user asked for.
+    """
+
+    def __init__(self, rule: Rule, name: str, settings: Settings):
+        self.rule, self.name, self.settings = rule, name, settings
+        self.objective = rule.objective
+        self._states: dict[int, Any] = {}
+        self._prepared: tuple[Plan, Program, Sequence[Batch]] | None = None
+
+    @property
+    def plan(self) -> Plan:
+        """The plan, made when first asked for."""
+        return self._ready()[0]
+
+    def release(self) -> None:
+        """Give back the memory of all kept states; the next product builds them again."""
+        self._states.clear()
+
+    @contextmanager
+    def _setting(self) -> Iterator[None]:
+        with (
+            explained(self.name),
+            self.objective.guard(),
+            second_order(self.objective.device, tf32=self.settings.tf32),
+        ):
+            yield
+
+    def _ready(self) -> tuple[Plan, Program, Sequence[Batch]]:
+        if self._prepared is None:
+            with self._setting():
+                self._prepared = prepare(self.rule, self.name, self.settings)
+        return self._prepared
+
+    def multiply(self, V: Tensor) -> Tensor:
+        """Return Σ_b scale_b A_b V (P, K) in float64; with less memory at a time when an allocation fails."""
+        self._ready()
+        while True:
+            try:
+                with self._setting():
+                    # a checkpointed block runs its forward pass again inside the product and must find theta there
+                    return self.objective.call(self.rule_theta, lambda _: self._multiply(V))
+            except (RuntimeError, MemoryError) as error:
+                if isinstance(error, LandscapeError) or not out_of_memory(error):
+                    raise
+                self._shrink(error, V.shape[1])
+
+    @property
+    def rule_theta(self) -> Tensor:
+        """The point the states belong to."""
+        return self._ready()[1].theta
+
+    def _multiply(self, V: Tensor) -> Tensor:
+        plan, program, batches = self._ready()
+        total = torch.zeros(V.shape, dtype=torch.float64, device=V.device)
+        chunks = [slice(k, k + plan.chunk) for k in range(0, V.shape[1], plan.chunk)]
+        given = V.to(self.objective.dtype)
+        for i, batch in enumerate(batches):
+            unit = batch.rescaled(1.0)
+            state = self._states.get(i)
+            if i not in self._states:
+                state = program.build(unit)
+                if i < plan.kept:
+                    self._states[i] = state
+            for chunk in chunks:
+                total[:, chunk].add_(program.multiply(state, unit, given[:, chunk]), alpha=batch.scale)
+            del state
+        return total
+
+    def _shrink(self, error: BaseException, vectors: int) -> None:
+        """Ask for less memory: fewer vectors at a time, then fewer kept batches, then nothing kept."""
+        plan, program, batches = self._ready()
+        self._states.clear()
+        if self.objective.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if min(plan.chunk, vectors) > 1:
+            plan = replace(plan, chunk=min(plan.chunk, vectors) // 2)
+        elif plan.kept:
+            plan = replace(plan, kept=plan.kept // 2, kept_bytes=plan.kept_bytes // 2)
+        elif not isinstance(program, Recompute):
+            program = Recompute(self.rule, program.theta)
+            plan = replace(plan, program=program.name, reason="nothing else fits into memory")
+        else:
+            raise LandscapeError(
+                f"out of memory in a product with the {self.name}: P = {self.objective.size:,} and batches of "
+                f"{plan.batch_size:,} examples need more than there is; use a smaller batch_size= in the objective"
+            ) from error
+        self._prepared = plan, program, batches

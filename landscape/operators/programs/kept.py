@@ -1,0 +1,33 @@
+"""Kept graph: reverse mode through a retained graph of the first backward pass."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from landscape.operators.programs.program import Program
+from landscape.operators.programs.rule import Multiply
+
+if TYPE_CHECKING:
+    from landscape.batches import Batch
+
+
+class Kept(Program):
+    """The forward and first backward pass stay in memory as an autograd graph; a product is one more backward pass.
+
+    Works wherever reverse mode works twice. Building costs about 1.3 gradients, a product 1.6 to 3 (measured: 1.9 on an MLP, 2.1
+    on a transformer, 3.0 on a ResNet-20 on a CPU).
+    """
+
+    name = "kept"
+
+    def build(self, batch: Batch) -> Multiply:
+        """Record the graph on the objective's own copy of theta."""
+        with torch.enable_grad():
+            return self.rule.record(self.theta, batch)
+
+    def multiply(self, state: Multiply, batch: Batch, V: Tensor) -> Tensor:
+        """One backward pass a vector: mapping them together would hold K graphs' worth of intermediate values."""
+        return torch.stack([state(v) for v in V.T.contiguous()], dim=1)

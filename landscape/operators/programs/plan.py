@@ -1,0 +1,44 @@
+"""The plan of an operator: what was chosen, why, and what it keeps in memory."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How an operator computes its products.
+
+    Attributes:
+        program: ``kept``, ``split`` or ``recompute``.
+        reason: Why, in words.
+        batches: Batches after coalescing.
+        batch_size: Largest number of examples in one of them.
+        kept: Batches whose state stays in memory; the others are computed again for every product.
+        kept_bytes: Bytes of all kept states, as estimated (``kept``) or counted (``split``).
+        budget_bytes: Bytes that states and working memory may take.
+        chunk: Vectors multiplied at a time.
+        mapped: Whether the vectors of a chunk are mapped together (`torch.vmap`) or one after the other.
+        compiled: Whether the split program went through the compiler.
+        trace_seconds: Time to trace, cut and check; 0 without a trace.
+        compile_seconds: Time to compile; 0 without.
+    """
+
+    program: str
+    reason: str
+    batches: int
+    batch_size: int
+    kept: int
+    kept_bytes: int
+    budget_bytes: int
+    chunk: int
+    mapped: bool = False
+    compiled: bool = False
+    trace_seconds: float = 0.0
+    compile_seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a result stores: everything but the times and the memory that happened to be free."""
+        volatile = ("trace_seconds", "compile_seconds", "budget_bytes")
+        return {key: value for key, value in asdict(self).items() if key not in volatile}

@@ -1,0 +1,37 @@
+"""The interface of the three programs: build a state for a batch, multiply vectors with it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from landscape.operators.programs.rule import Rule
+
+if TYPE_CHECKING:
+    from landscape.batches import Batch
+
+
+class Program(ABC):
+    """A way to compute one batch's share of a product.
+
+    Args:
+        rule: What is multiplied.
+        theta: Where, (P,).
+    """
+
+    name: str
+    keeps: bool = True
+    """Whether a state is worth keeping between products."""
+
+    def __init__(self, rule: Rule, theta: Tensor):
+        self.rule, self.theta = rule, theta.detach()
+
+    @abstractmethod
+    def build(self, batch: Batch) -> Any:
+        """Return the state for a batch (of scale 1): all that does not depend on the vector."""
+
+    @abstractmethod
+    def multiply(self, state: Any, batch: Batch, V: Tensor) -> Tensor:
+        """Return A_b V (P, K) from the state."""

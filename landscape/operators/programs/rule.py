@@ -1,0 +1,34 @@
+"""What a program needs to know of a curvature matrix: two ways to multiply by one batch's share of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from landscape.batches import Batch
+    from landscape.objective import Objective
+
+Multiply = Callable[[Tensor], Tensor]
+
+
+class Rule(ABC):
+    """One mathematical object on one batch: its share A_b, with A = Σ_b A_b, linear in the batch's scale.
+
+    Args:
+        objective: The function it is the curvature of.
+    """
+
+    def __init__(self, objective: Objective):
+        self.objective = objective
+
+    @abstractmethod
+    def record(self, theta: Tensor, batch: Batch) -> Multiply:
+        """Run what does not depend on the vector under autograd, and return v ↦ A_b v (P,), which reuses its graph."""
+
+    @abstractmethod
+    def product(self, theta: Tensor, batch: Batch, v: Tensor) -> Tensor:
+        """Return A_b v (P,) by functional transforms alone, so that it can be traced and mapped over vectors."""
