@@ -163,14 +163,24 @@ class Diagonal(Result):
 class SpectralDensity(Result):
     """The density of eigenvalues, estimated by stochastic Lanczos quadrature, with a band from the spread over probes.
 
+    The density is that of the bulk, the P − o eigenvalues that were not deflated, and integrates to one over the linear
+    axis. On the logarithmic axis it is the density per decade of |λ|, positive and negative eigenvalues apart.
+
     Attributes:
-        grid: (g,) eigenvalue axis.
-        density: (g,) eigenvalue density, integrating to one.
-        standard_error: (g,) standard error of the density over probes.
+        grid: (g,) eigenvalue axis; |λ| on the logarithmic one.
+        density: (g,) eigenvalue density; of the positive eigenvalues on the logarithmic axis.
+        standard_error: (g,) standard error of the density over probes; NaN for a single probe.
         nodes: (probes, steps) Ritz values.
         weights: (probes, steps) their quadrature weights; each row sums to one.
-        width: standard deviation of the Gaussian that smooths the nodes.
+        negative_density: (g,) density of the negative eigenvalues; on the logarithmic axis only.
+        negative_standard_error: (g,) its standard error.
         outliers: (o,) converged eigenvalues that were deflated and are listed apart from the bulk.
+        operator: what was multiplied.
+        width: standard deviation of the Gaussian that smooths the nodes; in decades on the logarithmic axis.
+        axis: ``linear`` or ``log``.
+        size: P.
+        matvecs: products used.
+        seed: seed of the probes.
     """
 
     kind: ClassVar[str] = "density"
@@ -179,11 +189,30 @@ class SpectralDensity(Result):
     grid: np.ndarray = array("lambda", long_name="eigenvalue", units="loss per parameter squared")
     density: np.ndarray = array("lambda", long_name="eigenvalue density")
     standard_error: np.ndarray = array("lambda", long_name="standard error of the density")
-    nodes: np.ndarray = array("probe", "step", long_name="Ritz values")
+    nodes: np.ndarray = array("probe", "step", long_name="Ritz values", units="loss per parameter squared")
     weights: np.ndarray = array("probe", "step", long_name="quadrature weights")
-    outliers: np.ndarray | None = array("outlier", long_name="deflated eigenvalues", optional=True)
+    negative_density: np.ndarray | None = array(
+        "lambda", long_name="density of the negative eigenvalues", optional=True
+    )
+    negative_standard_error: np.ndarray | None = array(
+        "lambda", long_name="standard error of the density of the negative eigenvalues", optional=True
+    )
+    outliers: np.ndarray | None = array(
+        "outlier", long_name="deflated eigenvalues", units="loss per parameter squared", optional=True
+    )
     operator: str
     width: float
     size: int
     matvecs: int
+    axis: str = "linear"
     seed: int = 0
+
+    def summary(self) -> Iterator[tuple[str, str]]:
+        """Yield the range of the bulk, the outliers and the cost."""
+        yield "bulk", f"[{self.nodes.min():.4g}, {self.nodes.max():.4g}]"
+        if self.outliers is not None:
+            yield "outliers", describe(self.outliers)
+        yield "operator", f"{self.operator}, P = {self.size}"
+        yield "smoothing", f"{self.width:.3g}" + (" decades" if self.axis == "log" else "")
+        probes, steps = self.nodes.shape
+        yield "cost", f"{probes} probes of {steps} steps, {self.matvecs} products, {self.seconds:.3g} s"

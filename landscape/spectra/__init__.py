@@ -1,7 +1,38 @@
 """Eigenpairs, densities and traces of anything that multiplies vectors."""
 
+from landscape.spectra.density import spectral_density
+from landscape.spectra.diagonal import diagonal
 from landscape.spectra.eigenpairs import top_eigenpairs
 from landscape.spectra.frobenius import frobenius_norm, trace_and_frobenius
+from landscape.spectra.functionals import (
+    bulk_edge,
+    effective_dimension,
+    log_determinant,
+    mass,
+    moment,
+    renyi_entropy,
+    spectral_sum,
+)
+from landscape.spectra.lanczos import LanczosState
+from landscape.spectra.protocol import Operator
+from landscape.spectra.smoothing import resmooth
 from landscape.spectra.trace import trace
 
-__all__ = ["frobenius_norm", "top_eigenpairs", "trace", "trace_and_frobenius"]
+__all__ = [
+    "LanczosState",
+    "Operator",
+    "bulk_edge",
+    "diagonal",
+    "effective_dimension",
+    "frobenius_norm",
+    "log_determinant",
+    "mass",
+    "moment",
+    "renyi_entropy",
+    "resmooth",
+    "spectral_density",
+    "spectral_sum",
+    "top_eigenpairs",
+    "trace",
+    "trace_and_frobenius",
+]

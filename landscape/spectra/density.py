@@ -1,0 +1,112 @@
+"""The density of all eigenvalues by stochastic Lanczos quadrature."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from landscape.bars import bar
+from landscape.errors import LandscapeError
+from landscape.results import Eigenpairs, SpectralDensity
+from landscape.spectra.basis import Basis
+from landscape.spectra.orthonormal import host
+from landscape.spectra.probes import Probes
+from landscape.spectra.protocol import Operator, Products, as_rows
+from landscape.spectra.quadrature import lanczos_quadrature
+from landscape.spectra.smoothing import Axis, smooth
+
+
+def spectral_density(
+    op: Operator,
+    probes: int = 10,
+    steps: int = 80,
+    seed: int = 0,
+    *,
+    deflate: Any = None,
+    axis: Axis = "linear",
+    width: float | None = None,
+    grid: Any = None,
+    points: int = 1000,
+) -> SpectralDensity:
+    """Estimate the eigenvalue density p(x) = P⁻¹ Σᵢ N(x; λᵢ, width²) from random probes, with a standard error.
+
+    Each probe v, uniform on the sphere, gives the Gauss quadrature of its own spectral measure: nodes θₖ and weights wₖ
+    with E Σₖ wₖ f(θₖ) = tr f(A) / P for polynomials f up to degree 2·steps − 1. Lanczos keeps its whole basis orthogonal, so that
+    no node is a ghost copy of another.
+
+    Args:
+        op: symmetric operator (P, P).
+        probes: independent quadratures; their spread is the standard error.
+        steps: Lanczos steps each; probes·steps products are spent, steps vectors of length P kept.
+        seed: seed of the probes.
+        deflate: converged `Eigenpairs` (or rows (d, P) that are eigenvectors) to list as outliers apart from the bulk.
+        axis: ``linear``, or ``log`` for the density per decade of |λ|, positive and negative apart.
+        width: standard deviation of the smoothing Gaussian in units of the axis; None for the range of the nodes over
+            `steps`, below which Lanczos does not resolve.
+        grid: axis values (g,); None covers all nodes.
+        points: length of the grid made where none is given.
+
+    Returns:
+        `SpectralDensity`; `resmooth` draws it again without products, and `moment`, `effective_dimension`,
+        `log_determinant`, `renyi_entropy`, `mass` and `bulk_edge` take it.
+
+    Raises:
+        LandscapeError: probes, steps, `deflate`, axis, width or grid do not fit.
+        NumericalError: the operator is not symmetric, not deterministic, or a product is not finite.
+
+    Sources: Golub and Meurant 2010; Ghorbani, Krishnan and Xiao 2019.
+
+    >>> density = spectral_density(torch.diag(torch.tensor([0.0, 1.0, 2.0])), probes=2)
+    >>> density.nodes.round(3)[0] + 0.0
+    array([0., 1., 2.])
+    """
+    started = time.perf_counter()
+    if probes < 1 or steps < 1:
+        raise LandscapeError(f"probes={probes} and steps={steps}: use at least 1 of each")
+    products = Products(op)
+    outliers, locked = _outliers(deflate, products)
+    room = products.size - (len(locked) if locked is not None else 0)
+    steps = min(steps, room)
+    drawn = Probes(products.size, seed, "gaussian", products.device, products.dtype)
+    rules = []
+    with bar(total=probes * steps, desc=f"density of the {products.name}", unit="product") as progress:
+        for begin in range(0, probes, products.block_size):
+            start = drawn.rows(begin, min(begin + products.block_size, probes))
+            rules.append(lanczos_quadrature(products, start, steps, locked=locked, progress=progress))
+    nodes = np.concatenate([nodes for nodes, _ in rules])
+    weights = np.concatenate([weights for _, weights in rules])
+    drawing = smooth(nodes, weights, axis=axis, width=width, grid=grid, points=points)
+    return SpectralDensity(
+        **vars(drawing),
+        nodes=nodes,
+        weights=weights,
+        outliers=outliers,
+        operator=products.name,
+        size=products.size,
+        matvecs=products.count,
+        seed=seed,
+        provenance=products.provenance,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _outliers(deflate: Any, products: Products) -> tuple[np.ndarray | None, Basis | None]:
+    """Return the eigenvalues to list apart and an orthonormal basis of their eigenvectors."""
+    if deflate is None:
+        return None, None
+    if isinstance(deflate, Eigenpairs) and not deflate.converged:
+        raise LandscapeError(f"deflate holds eigenpairs that did not converge ({deflate.message}): converge them first")
+    rows = as_rows(deflate, products, "deflate")
+    if len(rows) >= products.size:
+        raise LandscapeError(
+            f"deflate holds {len(rows)} vectors, which leaves nothing of P={products.size}: pass fewer"
+        )
+    basis = Basis(products.size)
+    basis.append(torch.linalg.qr(rows.T)[0].T.contiguous())
+    if isinstance(deflate, Eigenpairs):
+        return np.asarray(deflate.values), basis
+    units = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    return host((units.double() * products.rows(units).double()).sum(1)), basis
