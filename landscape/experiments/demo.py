@@ -21,7 +21,7 @@ from landscape.results import Comparison, Eigenpairs, Line, Plane
 from landscape.slices import interpolate, line, plane, random_directions
 from landscape.spectra import top_eigenpairs
 
-RECIPES = ("sgd", "momentum", "random-labels")
+RECIPES = ("sgd", "momentum-matched", "random-labels")
 
 
 @dataclass(frozen=True)
