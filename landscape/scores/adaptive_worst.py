@@ -11,7 +11,7 @@ from landscape.bars import bar
 from landscape.batches import Batch
 from landscape.objective import Objective
 from landscape.scores.apgd import Evaluate, maximize
-from landscape.scores.evaluation import Meter
+from landscape.scores.evaluation import Meter, draws
 from landscape.scores.normalized import logit_normalized
 from landscape.scores.registry import Definition, Measurement, score
 
@@ -55,19 +55,28 @@ def worst_increase(
     """
     parts = objective.rebatch(subset)
     limit = radius * scale
+    low, zero = -limit, torch.zeros_like(limit)
     total = torch.zeros((), dtype=torch.float64, device=objective.device)
+
+    def climb(batch: Batch, start: Tensor) -> tuple[Tensor, Tensor]:
+        initial, best, _ = maximize(
+            increase_from(parts, batch),
+            lambda gradient: scale * gradient.sign(),
+            lambda delta: torch.clamp(delta, low, limit),
+            start,
+            2 * radius,
+            iterations=iterations,
+        )
+        meter.gradient((iterations + 1) * batch.size / objective.n)
+        return initial, best
+
     with objective.guard(), torch.no_grad():
         for batch in parts.batches:
-            initial, best, _ = maximize(
-                increase_from(parts, batch),
-                lambda gradient: scale * gradient.sign(),
-                lambda delta: torch.minimum(torch.maximum(delta, -limit), limit),
-                torch.zeros_like(scale),
-                2 * radius,
-                iterations=iterations,
-            )
+            initial, best = climb(batch, zero)
+            if not best > initial:  # at an exact critical point the sign of the gradient is zero
+                aside = next(iter(draws(objective.size, 1, seed=0))).to(limit).clamp(-1, 1)
+                best = torch.maximum(best, climb(batch, 0.1 * limit * aside)[1])
             total += (best - initial) * batch.scale
-            meter.gradient((iterations + 1) * batch.size / objective.n)
     return float(total)
 
 

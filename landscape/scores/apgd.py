@@ -60,7 +60,7 @@ def maximize(
     marks, last = set(checkpoints(iterations)), 0
     for iteration in range(1, iterations + 1):
         ahead = project(x + size * ascent(gradient))
-        x, previous = MOMENTUM * ahead + (1 - MOMENTUM) * previous, x
+        x, previous = torch.lerp(previous, ahead, MOMENTUM), x
         value, gradient = evaluate(x)
         better = value > best
         best = torch.where(better, value, best)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -53,8 +53,16 @@ Share = Callable[[Objective, Tensor, Batch], Tensor]
 
 
 def loss_share(objective: Objective, theta: Tensor, batch: Batch) -> Tensor:
-    """Return a batch's share of the loss."""
-    return objective.batch_loss(theta, batch)
+    """Return a batch's share of the loss, from float64 outputs where the loss is a known function of them.
+
+    Scores are differences of nearly equal losses, and a float32 mean would keep only their first digits.
+    """
+    if objective.task == "other" and objective.likelihood is None:
+        return objective.batch_loss(theta, batch)
+    target = batch.target
+    if target is not None and target.is_floating_point():
+        batch = replace(batch, target=target.double())
+    return objective.criterion(objective.batch_outputs(theta, batch).double(), batch)
 
 
 def error_share(objective: Objective, theta: Tensor, batch: Batch) -> Tensor:
