@@ -42,6 +42,7 @@ def top_eigenpairs(
     vectors: bool = True,
     verify: bool = True,
     checkpoint: str | Path | Callable[[LanczosState], None] | None = None,
+    checkpoint_seconds: float = 30.0,
     resume: LanczosState | None = None,
 ) -> Eigenpairs:
     """Compute k eigenpairs at an end of the spectrum by thick-restart Lanczos, until ‖Av − λv‖ ≤ tol·|λ| for each.
@@ -69,6 +70,7 @@ def top_eigenpairs(
         verify: measure the residuals with fresh products; without it they are those the recurrence implies.
         checkpoint: a file that keeps the run while it lasts and from which the same call goes on after a kill, or a
             function that takes a `LanczosState` after every block of products.
+        checkpoint_seconds: the least time between two writings of that file, which holds the whole basis.
         resume: a state to continue from.
 
     Returns:
@@ -100,7 +102,9 @@ def top_eigenpairs(
     run = Lanczos(products, begin, capacity=goal.max_basis, seed=seed, locked=locked)
     settings = {"operator": products.name, "k": k, "which": which, "seed": seed, "deflated": len(locked)}
     settings["block_size"] = goal.block_size
-    file = StateFile(Path(checkpoint), settings) if isinstance(checkpoint, str | Path) else None
+    file = (
+        StateFile(Path(checkpoint), settings, every=checkpoint_seconds) if isinstance(checkpoint, str | Path) else None
+    )
     resume = resume or (file.load() if file else None)
     if resume is not None:
         run.resume(resume)

@@ -1,0 +1,129 @@
+"""A run that was killed goes on where it was and gives the same eigenpairs."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+
+from landscape.errors import LandscapeError
+from landscape.spectra import top_eigenpairs
+
+SPECTRUM = np.concatenate([[-9.0, -4.0, 7.0, 6.0, 5.0], np.linspace(-4.5, 4.5, 195)])
+OPTIONS = {"k": 4, "which": "LM", "tol": 1e-7, "max_basis": 20}
+
+
+class Stop(Exception):
+    pass
+
+
+def stop_at(number, error):
+    def act(count, product):
+        if count == number:
+            raise error
+        return product
+
+    return act
+
+
+@pytest.mark.parametrize("block_size", [1, 2])
+@pytest.mark.parametrize("moment", [1, 7, 23, 40])
+def test_resumed_from_any_state_gives_the_same_digits(matrix_with, counting, moment, block_size):
+    matrix = matrix_with(SPECTRUM)
+    whole = top_eigenpairs(counting(matrix), block_size=block_size, **OPTIONS)
+    states = []
+    with pytest.raises(Stop):
+        top_eigenpairs(
+            counting(matrix, stop_at(moment * block_size, Stop())),
+            block_size=block_size,
+            checkpoint=states.append,
+            **OPTIONS,
+        )
+    assert len(states) == moment - 1
+    resumed = top_eigenpairs(counting(matrix), block_size=block_size, resume=states[-1] if states else None, **OPTIONS)
+    np.testing.assert_array_equal(resumed.values, whole.values)
+    np.testing.assert_array_equal(resumed.vectors, whole.vectors)
+    assert resumed.matvecs == whole.matvecs
+    assert whole.restarts > 0
+
+
+def test_an_interrupt_leaves_a_file_from_which_the_same_call_goes_on(matrix_with, counting, tmp_path):
+    matrix, path = matrix_with(SPECTRUM), tmp_path / "run.npz"
+    whole = top_eigenpairs(counting(matrix), **OPTIONS)
+    with pytest.raises(KeyboardInterrupt):
+        top_eigenpairs(counting(matrix, stop_at(25, KeyboardInterrupt())), checkpoint=path, **OPTIONS)
+    assert [file.name for file in tmp_path.iterdir()] == ["run.npz"]
+    operator = counting(matrix)
+    resumed = top_eigenpairs(operator, checkpoint=path, **OPTIONS)
+    np.testing.assert_array_equal(resumed.values, whole.values)
+    assert operator.count == whole.matvecs - 24
+    assert not path.exists()
+
+
+def test_a_file_of_another_run_is_refused(matrix_with, counting, tmp_path):
+    matrix, path = matrix_with(SPECTRUM), tmp_path / "run.npz"
+    with pytest.raises(KeyboardInterrupt):
+        top_eigenpairs(counting(matrix, stop_at(25, KeyboardInterrupt())), checkpoint=path, **OPTIONS)
+    with pytest.raises(LandscapeError, match="which 'LM' instead of 'SA'"):
+        top_eigenpairs(counting(matrix), checkpoint=path, **{**OPTIONS, "which": "SA"})
+    path.write_bytes(b"PK\x03\x04 cut short")
+    with pytest.raises(LandscapeError, match="not a saved Lanczos run"):
+        top_eigenpairs(counting(matrix), checkpoint=path, **OPTIONS)
+
+
+SCRIPT = textwrap.dedent("""
+    import sys, time
+    import numpy as np, torch
+    from landscape.spectra import top_eigenpairs
+
+    generator = torch.Generator().manual_seed(0)
+    values = torch.as_tensor(np.concatenate([[-9.0, -4.0, 7.0, 6.0, 5.0], np.linspace(-4.5, 4.5, 195)]))
+    vectors = torch.linalg.qr(torch.randn(200, 200, dtype=torch.float64, generator=generator))[0]
+    matrix = (vectors * values) @ vectors.T
+    matrix = (matrix + matrix.T) / 2
+
+    class Slow:
+        shape, dtype, device, name = matrix.shape, matrix.dtype, matrix.device, "slow"
+
+        def __matmul__(self, other):
+            print("product", flush=True)
+            time.sleep(0.002)
+            return matrix @ other
+
+    pairs = top_eigenpairs(Slow(), 4, "LM", 1e-7, max_basis=20, checkpoint=sys.argv[1], checkpoint_seconds=0.0)
+    np.savez(sys.argv[2], values=pairs.values, vectors=pairs.vectors, matvecs=pairs.matvecs)
+""")
+
+
+def run_with_kills(tmp_path, kills, seed):
+    """Kill the script `kills` times, each a few products on, then let it finish; return (result, products seen)."""
+    choose = random.Random(seed)
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "run.npz"), str(tmp_path / "result.npz")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "LANDSCAPE_PROGRESS": "0"}
+    seen = 0
+    for _ in range(kills):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as child:
+            for _ in range(choose.randint(1, 3)):
+                seen += bool(child.stdout.readline())
+            time.sleep(choose.random() * 0.01)
+            child.send_signal(signal.SIGKILL)
+            seen += len(child.stdout.read().splitlines())
+        assert not (tmp_path / "result.npz").exists(), "finished before it was killed often enough"
+    subprocess.run(command, check=True, env=environment, capture_output=True)
+    with np.load(tmp_path / "result.npz") as result:
+        return dict(result), seen
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_and_resumed_gives_the_same_eigenpairs(tmp_path, matrix_with, kills):
+    whole = top_eigenpairs(matrix_with(SPECTRUM), **OPTIONS)
+    resumed, seen = run_with_kills(tmp_path, kills, 1)
+    np.testing.assert_allclose(resumed["values"], whole.values, rtol=1e-12)
+    np.testing.assert_allclose(resumed["vectors"], whole.vectors, atol=1e-9)
+    assert resumed["matvecs"] == whole.matvecs
+    assert seen >= kills
