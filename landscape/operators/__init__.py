@@ -2,6 +2,10 @@
 
 from landscape.operators.algebra import scaled
 from landscape.operators.base import Operator
+from landscape.operators.empirical_fisher import EmpiricalFisher
+from landscape.operators.fisher import Fisher
+from landscape.operators.gauss_newton import GaussNewton
+from landscape.operators.gradient_covariance import GradientCovariance
 from landscape.operators.hessian import Hessian
 
-__all__ = ["Hessian", "Operator", "scaled"]
+__all__ = ["EmpiricalFisher", "Fisher", "GaussNewton", "GradientCovariance", "Hessian", "Operator", "scaled"]

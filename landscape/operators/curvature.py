@@ -46,7 +46,10 @@ class Curvature(Operator):
     ):
         self.objective = objective
         self.size, self.dtype, self.device = objective.size, objective.dtype, objective._theta.device
-        self._sum = BatchSum(self.rule_class(objective), self.name, Settings(program, memory, tf32))
+        self._sum = BatchSum(self._rule(), self.name, Settings(program, memory, tf32))
+
+    def _rule(self) -> Rule:
+        return self.rule_class(self.objective)
 
     @property
     def plan(self) -> Plan:

@@ -74,7 +74,10 @@ def trace(function: Callable[..., Any], inputs: Sequence[Tensor]) -> fx.GraphMod
         raise TraceError("this PyTorch has no make_fx; use a program that needs no trace, or another PyTorch (≥ 2.10)")
     graph = _record(function, inputs)
     _drop_mutations(graph.graph)
-    _drop_detach(graph)
+    _drop_detach(graph.graph)
+    _merge_equal(graph.graph)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
     return graph
 
 
@@ -106,12 +109,28 @@ def _drop_mutations(graph: fx.Graph) -> None:
         changed.replace_all_uses_with(node, delete_user_cb=lambda user, node=node: order[user] > order[node])
 
 
-def _drop_detach(graph: fx.GraphModule) -> None:
+def _drop_detach(graph: fx.Graph) -> None:
     """Every part runs without autograd, where detach only costs a call."""
-    for node in graph.graph.nodes:
+    for node in graph.nodes:
         if node.target is torch.ops.aten.detach.default:
             node.replace_all_uses_with(node.args[0])
-    graph.graph.eliminate_dead_code()
+
+
+def _merge_equal(graph: fx.Graph) -> None:
+    """Compute once what the function computes twice, such as a forward pass under forward and under reverse mode."""
+    seen: dict[tuple[Any, str], fx.Node] = {}
+    for node in graph.nodes:
+        if node.op != "call_function" or _is_random(node):
+            continue
+        key = (node.target, f"{node.args} {node.kwargs}")
+        if key in seen:
+            node.replace_all_uses_with(seen[key])
+        else:
+            seen[key] = node
+
+
+def _is_random(node: fx.Node) -> bool:
+    return isinstance(node.target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in node.target.tags
 
 
 def size_of(node: fx.Node) -> int:
@@ -150,7 +169,7 @@ def is_cheap(node: fx.Node) -> bool:
     target = node.target
     if is_part(node):
         return True
-    if not isinstance(target, torch._ops.OpOverload) or torch.Tag.nondeterministic_seeded in target.tags:
+    if not isinstance(target, torch._ops.OpOverload) or _is_random(node):
         return False
     return torch.Tag.pointwise in target.tags or is_view(node) or target.overloadpacket in _CHEAP
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from landscape.operators.programs.recompute import Recompute
 from landscape.operators.programs.rule import Rule
 
 if TYPE_CHECKING:
-    from landscape.batches import Batch
+    from landscape.batches import Batches
 
 
 class BatchSum:
@@ -36,7 +36,7 @@ class BatchSum:
         self.rule, self.name, self.settings = rule, name, settings
         self.objective = rule.objective
         self._states: dict[int, Any] = {}
-        self._prepared: tuple[Plan, Program, Sequence[Batch]] | None = None
+        self._prepared: tuple[Plan, Program, Batches] | None = None
 
     @property
     def plan(self) -> Plan:
@@ -56,7 +56,7 @@ class BatchSum:
         ):
             yield
 
-    def _ready(self) -> tuple[Plan, Program, Sequence[Batch]]:
+    def _ready(self) -> tuple[Plan, Program, Batches]:
         if self._prepared is None:
             with self._setting():
                 self._prepared = prepare(self.rule, self.name, self.settings)
@@ -86,7 +86,7 @@ class BatchSum:
         chunks = [slice(k, k + plan.chunk) for k in range(0, V.shape[1], plan.chunk)]
         given = V.to(self.objective.dtype)
         for i, batch in enumerate(batches):
-            unit = batch.rescaled(1.0)
+            unit = self.rule.dress(batch.rescaled(1.0), batches.stored[:i])
             state = self._states.get(i)
             if i not in self._states:
                 state = program.build(unit)

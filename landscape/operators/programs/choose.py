@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -15,7 +14,7 @@ from landscape.operators.programs.recompute import Recompute
 from landscape.operators.programs.rule import Rule
 
 if TYPE_CHECKING:
-    from landscape.batches import Batch
+    from landscape.batches import Batches
 
 Choice = Literal["auto", "kept", "split", "recompute"]
 
@@ -33,7 +32,7 @@ class Settings:
             raise LandscapeError(f"program is {self.program!r}, expected 'auto', 'kept', 'split' or 'recompute'")
 
 
-def prepare(rule: Rule, name: str, settings: Settings) -> tuple[Plan, Program, Sequence[Batch]]:
+def prepare(rule: Rule, name: str, settings: Settings) -> tuple[Plan, Program, Batches]:
     """Choose a program, the batches it works on and how many of them keep their state."""
     objective = rule.objective
     batches = objective.batches

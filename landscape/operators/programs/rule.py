@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -24,6 +24,10 @@ class Rule(ABC):
 
     def __init__(self, objective: Objective):
         self.objective = objective
+
+    def dress(self, batch: Batch, before: Sequence[Batch]) -> Batch:
+        """Return the batch with what else the rule needs of it in ``raw``, given the batches before it in the data."""
+        return batch
 
     @abstractmethod
     def record(self, theta: Tensor, batch: Batch) -> Multiply:

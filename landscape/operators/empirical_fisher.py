@@ -1,0 +1,121 @@
+"""The empirical Fisher matrix: the second moment of single examples' gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from landscape.batches import pick
+from landscape.losses import BatchLoss
+from landscape.operators.curvature import Curvature
+from landscape.operators.jacobian import JacobianRule, Middle
+from landscape.operators.output_model import class_weights
+
+if TYPE_CHECKING:
+    from landscape.batches import Batch
+
+
+class EmpiricalFisherRule(JacobianRule):
+    """JᵀJ with J the Jacobian of √ω_i ℓ_i over the examples of a batch."""
+
+    def dress(self, batch: Batch, before: Sequence[Batch]) -> Batch:
+        """Put the weights (n,) beside the batch where only the user's own count knows them."""
+        loss = self.objective._loss
+        if isinstance(loss, BatchLoss):
+            counts = [loss.count(self._one(batch, i).raw) if loss.count else 1.0 for i in range(batch.size)]
+        elif self.objective._count is not None:
+            counts = [self._counted(self._one(batch, i)) for i in range(batch.size)]
+        else:
+            return replace(batch, raw=None)
+        weights = torch.tensor(counts, dtype=self.objective.dtype, device=self.objective.device)
+        if self.objective.reduction == "mean":
+            weights = weights / weights.sum()
+        return replace(batch, raw=(batch.raw, weights))
+
+    def _one(self, batch: Batch, i: int) -> Batch:
+        return pick(batch, torch.tensor([i]))
+
+    def _counted(self, one: Batch) -> float:
+        assert self.objective.known.count is not None
+        assert one.target is not None
+        with torch.no_grad():
+            return float(
+                self.objective.known.count(self.objective.batch_outputs(self.objective.theta, one), one.target)
+            )
+
+    def values(self, theta: Tensor, batch: Batch) -> Tensor:
+        """Return √ω_i ℓ_i, (n,), with the weights of L = Σ_i ω_i ℓ_i."""
+        if isinstance(self.objective._loss, BatchLoss):
+            raw, weights = batch.raw
+            bare = replace(batch, raw=raw)
+            values = [self.objective.batch_value(theta, self._one(bare, i)).reshape(()) for i in range(batch.size)]
+            losses = torch.stack(values)
+            return (losses / weights if self.objective.reduction == "sum" else losses) * weights.sqrt()
+        known, target = self.objective.known, batch.target
+        assert target is not None
+        outputs = self.objective.batch_outputs(theta, batch)
+        if known.per_example is not None:
+            losses = known.per_example(outputs, target)
+        else:
+            pieces = zip(outputs.split(1), target.split(1), strict=True)
+            losses = torch.stack([known.fn(output, y).reshape(()) for output, y in pieces])
+            losses = losses / target[0].numel() if known.reduction == "sum" else losses
+        return losses * self._weights(outputs.detach(), batch).to(losses.dtype).sqrt()
+
+    def total_weight(self) -> float:
+        """Return Ω = Σ_i ω_i of a loss that is a sum: what its mean would have divided by."""
+        total = 0.0
+        with self.objective.guard(), torch.no_grad():
+            for batch in self.objective.batches:
+                dressed = self.dress(batch, ())
+                if dressed.raw is not None:
+                    total += float(dressed.raw[1].sum())
+                else:
+                    outputs = self.objective.batch_outputs(self.objective.theta, batch)
+                    total += float(self._weights(outputs, dressed).sum())
+        return total
+
+    def _weights(self, outputs: Tensor, batch: Batch) -> Tensor:
+        if batch.raw is not None:
+            return batch.raw[1]
+        assert batch.target is not None
+        if self.objective.known.task == "classes" and not batch.target.is_floating_point():
+            # rounding may leave an ignored target a weight of −1e-17
+            weights = class_weights(self.objective, outputs, batch).clamp_min(0)
+            return weights.flatten(1).sum(1) if weights.ndim > 1 else weights
+        elements = 1.0 if self.objective.reduction == "mean" else float(batch.target.numel())
+        return torch.full((batch.size,), elements / batch.size, dtype=outputs.dtype, device=outputs.device)
+
+    def middle(self, values: Tensor, batch: Batch) -> Middle:
+        """Nothing: the weights are in the values."""
+        return lambda tangent: tangent
+
+
+class EmpiricalFisher(Curvature):
+    r"""The second moment of single examples' gradients (for a negative log-likelihood: the empirical Fisher matrix).
+
+    .. math:: \hat F = \sum_i \omega_i\, g_i g_i^\top, \qquad g_i = \nabla\ell_i(\theta), \quad L = \sum_i \omega_i \ell_i
+
+    With a plain mean ω_i = 1/N; ignored targets have no weight and class weights are weights. It is not the Fisher matrix, since
+    its labels are the data's (Kunstner et al. 2019). Examples are entries along the first dimension of a batch.
+
+    Args:
+        objective: The loss L; a sum over examples.
+        options: How products are computed, see `Curvature`.
+
+    >>> import torch, landscape as ls
+    >>> X, y = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.zeros(2, 1)
+    >>> model = torch.nn.Linear(2, 1, bias=False)
+    >>> objective = ls.Objective(model, (X, y), "mse_loss").at(torch.ones(2))
+    >>> ls.EmpiricalFisher(objective).dense().round(decimals=4)  # g₁ = (2, 0), g₂ = (0, 8)
+    tensor([[ 2.,  0.],
+            [ 0., 32.]])
+    """
+
+    name = "empirical Fisher matrix"
+    positive_semidefinite = True
+    rule_class = EmpiricalFisherRule

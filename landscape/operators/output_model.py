@@ -1,0 +1,65 @@
+"""The likelihood a loss belongs to, seen from the outputs of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+from torch.func import grad, vjp
+
+from landscape.errors import NotDefinedError
+
+if TYPE_CHECKING:
+    from landscape.batches import Batch
+    from landscape.objective import Objective
+
+Family = Literal["categorical", "bernoulli", "gaussian"]
+
+
+def family_of(objective: Objective) -> Family:
+    """Return the likelihood whose negative logarithm the loss is, up to weights of examples and classes.
+
+    Raises:
+        NotDefinedError: The loss is no negative log-likelihood that is known here.
+    """
+    known = objective.known
+    if known.task == "classes":
+        return "categorical"
+    if known.likelihood == "bernoulli" or known.likelihood == "gaussian":
+        return known.likelihood
+    raise NotDefinedError(
+        f"{objective.loss_name} is not a negative log-likelihood that is known here, so it has no Fisher matrix; use "
+        "cross_entropy, nll_loss, binary_cross_entropy_with_logits or mse_loss, or ls.EmpiricalFisher"
+    )
+
+
+def loss_curvature(objective: Objective, outputs: Tensor, batch: Batch) -> Callable[[Tensor], Tensor]:
+    """Return t ↦ (∇²_f ℓ_b) t: the Hessian of a batch's loss in its outputs times a tangent (n, …), exactly.
+
+    By reverse over reverse mode: forward mode fails in the derivative of `mse_loss` (an immutable zero tangent).
+    """
+
+    def loss(f: Tensor) -> Tensor:
+        return objective.criterion(f, batch).reshape(())
+
+    pulled = vjp(grad(loss), outputs)[1]
+    return lambda tangent: pulled(tangent)[0]
+
+
+def class_weights(objective: Objective, outputs: Tensor, batch: Batch) -> Tensor:
+    """Return the weight of every class index in a batch's share of L, (n, …).
+
+    Read off the criterion itself, so that reductions, ignored targets, class weights and label smoothing all count: at
+    outputs of zero the Hessian of a cross-entropy is w (I/C − 11ᵀ/C²), and nll_loss has the gradient −w at its target.
+    """
+
+    def loss(f: Tensor) -> Tensor:
+        return objective.criterion(f, batch).reshape(())
+
+    zero, classes = torch.zeros_like(outputs), outputs.shape[1]
+    first = torch.cat([torch.ones_like(zero[:, :1]), zero[:, 1:]], 1)
+    curvature = loss_curvature(objective, zero, batch)(first)[:, 0] * (classes**2 / (classes - 1))
+    # nll_loss is linear in its log-probabilities: no curvature, but a gradient that does not sum to zero
+    return curvature - grad(loss)(zero).sum(1)
