@@ -20,7 +20,7 @@ class Score:
         standard_error: Monte-Carlo standard error; `None` for a deterministic score.
         radius: radius or scale of the perturbation; `None` for an infinitesimal or radius-free score.
         reference: this radius stands for the score where one number is wanted (declared beforehand).
-        status: ``ok``, ``not defined``, ``not converged`` or ``invalid``.
+        status: ``ok``, ``not defined``, ``not converged``, ``invalid`` or ``failed``.
         note: why the status is what it is, and remarks a reader needs.
         family: group of scores that measure the same thing.
         orientation: ``higher is sharper``, ``lower is sharper`` or ``control``.
@@ -48,8 +48,8 @@ class Score:
 
     @property
     def defined(self) -> bool:
-        """Whether the score has a meaning for this objective."""
-        return self.status != "not defined"
+        """Whether there is a value: the score has a meaning for this objective, and nothing failed."""
+        return self.status not in ("not defined", "failed")
 
     @property
     def log10(self) -> float:
@@ -168,8 +168,8 @@ class Scores(Result):
         for row in self.rows:
             label = row.name if row.radius is None else f"{row.name} ({row.radius:g})"
             error = f" ± {row.standard_error:.2g}" if row.standard_error is not None and row.defined else ""
-            text = f"{row.value:.5g}{error}" if row.defined else "not defined"
-            yield label, text if row.status in ("ok", "not defined") else f"{text} ({row.status})"
+            text = f"{row.value:.5g}{error}" if row.defined else row.status
+            yield label, text if row.status in ("ok", text) else f"{text} ({row.status})"
         yield "cost", f"{self.gradients:.4g} gradients on {self.examples} examples, {self.seconds:.3g} s"
 
 

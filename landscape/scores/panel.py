@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from landscape.bars import bar
-from landscape.errors import LandscapeError, NotDefinedError
+from landscape.errors import LandscapeError
 from landscape.objective import Objective
 from landscape.results.scores import Score, Scores
 from landscape.scores.registry import REGISTRY, Definition, accepts, select
@@ -37,7 +37,8 @@ def sharpness(
         options: further keyword arguments by slug, e.g. ``{"trace": {"matvecs": 100}}``.
 
     Returns:
-        `Scores`; a score without meaning for the objective is a row marked ``not defined``.
+        `Scores`; a score without meaning for the objective is a row marked ``not defined``, one that met an error a row
+        marked ``failed``.
 
     Raises:
         LandscapeError: an unknown score, or options for one that is not measured.
@@ -73,6 +74,7 @@ def sharpness(
         timings=timings,
         examples=objective.n,
         seed=seed,
+        settings={**({"radii": radii} if radii is not None else {}), **(options or {})},
         provenance=objective.provenance(),
         seconds=time.perf_counter() - started,
     )
@@ -102,11 +104,10 @@ def _measure(
         arguments.update(options.get(member.slug, {}))
     try:
         return first.compute(objective, **arguments)
-    except NotDefinedError as error:
+    except LandscapeError as error:
         if named & {member.slug for member in together}:
             raise
-        reason = str(error).partition(": ")[2] or str(error)
-        return tuple(member.undefined(reason, seed) for member in together)
+        return tuple(member.missing(error, seed) for member in together)
 
 
 def _check_options(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from landscape.errors import LandscapeError
+from landscape.errors import LandscapeError, NotDefinedError
 from landscape.objective import Objective
 from landscape.results.scores import Score, format_table
 from landscape.scores.requirements import require
@@ -126,8 +126,11 @@ class Definition:
             long_name=self.title,
         )
 
-    def undefined(self, reason: str, seed: int) -> Score:
-        """Return the marked row of a score that has no meaning for an objective."""
+    def missing(self, error: LandscapeError, seed: int) -> Score:
+        """Return the marked row of a score that has no meaning for an objective, or that failed there."""
+        if not isinstance(error, NotDefinedError):
+            return self.row(Measurement(math.nan, status="failed", note=str(error)), seed)
+        reason = str(error).partition(": ")[2] or str(error)
         return self.row(Measurement(math.nan, status="not defined", note=reason), seed)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape.errors import LandscapeError, NotDefinedError
 from landscape.objective import Objective
 from landscape.scores.evaluation import Meter, loss_share, values_at
 from landscape.scores.registry import Definition, Measurement, score
@@ -15,6 +16,20 @@ from landscape.slices import random_directions
 
 SCALES = (1e-3, 1e-2, 1e-1)
 REFERENCE = 1e-2
+
+
+def filter_directions(objective: Objective, count: int, seed: int) -> np.ndarray:
+    """Return random filter-normalised directions, (count, P) or as many as there are parameters.
+
+    Raises:
+        NotDefinedError: filter normalisation leaves nothing to move.
+    """
+    try:
+        drawn = random_directions(objective, n=min(count, objective.size), seed=seed).vectors
+    except LandscapeError as error:
+        raise NotDefinedError(f"slices along filter-normalised directions are not defined here: {error}") from error
+    assert drawn is not None
+    return drawn
 
 
 @score(
@@ -63,13 +78,12 @@ def curvature_at_scale(
     """
     theta, meter = objective.theta, Meter()
     chosen = tuple(radii) if radii is not None else SCALES
-    drawn = random_directions(objective, n=min(directions, objective.size), seed=seed).vectors
-    assert drawn is not None
+    drawn = filter_directions(objective, directions, seed)
 
     def points() -> Iterator[Tensor]:
         yield theta
         for vector in drawn:
-            d = torch.from_numpy(np.asarray(vector)).to(theta)
+            d = torch.from_numpy(vector).to(theta)
             for h in chosen:
                 yield theta + h * d
                 yield theta - h * d

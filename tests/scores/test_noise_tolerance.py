@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+import torch
+from scipy.stats import norm
+
+import landscape as ls
+from landscape.errors import NotDefinedError
+from landscape.scores.noise_tolerance import inverse_sigma, inverse_sigma_mag
+
+Z90 = norm.ppf(0.9)
+
+
+def test_relative_noise_is_a_standard_deviation(each):
+    """P(1 + σ z < 0) = 0.1 at σ = 1/z₀.₉; noise passed as a variance would give σ = z₀.₉^−½."""
+    (row,) = inverse_sigma_mag(each(torch.full((2000,), 3.0)), samples=16)
+    assert abs(row.value - Z90**2) < 3 * row.standard_error
+    assert row.standard_error < 0.05 * row.value
+
+
+def test_isotropic_noise_is_a_standard_deviation(each):
+    (row,) = inverse_sigma(each(torch.full((2000,), 3.0)), samples=16)
+    assert abs(row.value - (Z90 / 3) ** 2) < 3 * row.standard_error
+
+
+def test_absolute_noise_adds_in_quadrature(each):
+    (row,) = inverse_sigma_mag(each(torch.full((2000,), 0.01)), samples=16, epsilon=5e-3)
+    sigma = row.value**-0.5
+    expected = np.sqrt((0.01 / Z90) ** 2 - 5e-3**2) / 0.01
+    assert abs(sigma - expected) < 3 * 0.5 * row.standard_error * sigma**3
+
+
+def test_levels_above_two_are_found():
+    """A decision that averages a hundred weights stands noise of 7.8 times each; published code stops at 2."""
+
+    class Votes(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = torch.nn.Parameter(torch.ones(300, 100))
+
+        def forward(self, index):
+            score = self.w[index].sum(1, keepdim=True)
+            return torch.cat([score, torch.zeros_like(score)], 1)
+
+    data = (torch.arange(300), torch.zeros(300, dtype=torch.long))
+    (row,) = inverse_sigma_mag(ls.Objective(Votes(), data, "cross_entropy"))
+    assert abs(row.value - (Z90 / 10) ** 2) < 3 * row.standard_error
+
+
+def test_an_error_that_falls_is_not_a_rise(each):
+    """Eight of ten decisions are wrong and noise makes more of them right: no level raises the error."""
+    with pytest.raises(NotDefinedError, match="does not move"):
+        inverse_sigma(each(torch.tensor([1e-9] * 20 + [-1e-9] * 80), classes=2), samples=4)
+
+
+def test_no_room_for_the_rise(each):
+    with pytest.raises(NotDefinedError, match="cannot rise"):
+        inverse_sigma_mag(each(torch.full((10,), -1.0)))
+
+
+def test_standard_error_is_calibrated(each):
+    objective = each(torch.linspace(0.5, 2, 40))
+    rows = [inverse_sigma(objective, seed=s)[0] for s in range(40)]
+    spread = np.std([row.value for row in rows], ddof=1)
+    assert 0.6 < np.sqrt(np.mean([row.standard_error**2 for row in rows])) / spread < 1.6
+
+
+def test_scale_of_the_weights_does_not_matter(classifier):
+    objective = classifier()
+    scaled = objective.at(objective.theta * 2.0 ** torch.arange(1).double())
+    assert inverse_sigma_mag(objective)[0].value == inverse_sigma_mag(scaled)[0].value
+
+
+def test_regression_has_no_error(regression):
+    for compute in (inverse_sigma, inverse_sigma_mag):
+        with pytest.raises(NotDefinedError, match="0–1 error"):
+            compute(regression)
+
+
+def test_one_logit_classifier_is_scored():
+    X = torch.linspace(-1, 1, 40).unsqueeze(1)
+    net = torch.nn.Linear(1, 1)
+    with torch.no_grad():
+        net.weight.fill_(2.0)
+        net.bias.fill_(0.1)
+    objective = ls.Objective(net, (X, (X > 0).float()), "binary_cross_entropy_with_logits")
+    assert inverse_sigma_mag(objective)[0].value > 0

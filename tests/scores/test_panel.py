@@ -1,0 +1,155 @@
+import json
+import math
+
+import pytest
+import torch
+
+import landscape as ls
+from landscape.errors import LandscapeError, NotDefinedError
+from landscape.results import Scores
+from landscape.scores.registry import REGISTRY, Definition, score
+
+PRIMARY = {"adaptive-worst-linf", "adaptive-average", "inverse-sigma-mag"}
+
+
+def test_panel_holds_the_primary_scores_and_the_controls(classifier):
+    panel = ls.sharpness(classifier())
+    assert set(panel.names) >= PRIMARY
+    assert {"lambda-max", "trace", "lambda-min", "gradient-norm", "keskar", "margin", "loss"} <= set(panel.names)
+    assert {d.slug for d in REGISTRY.values() if d.primary} == PRIMARY
+    assert len(panel.all("adaptive-worst-linf")) == len(panel.all("adaptive-average")) == 4
+    assert all(math.isfinite(row.value) for row in panel.rows)
+    assert set(panel.timings) == set(panel.names)
+
+
+def test_panel_costs_at_most_four_hundred_gradients(classifier):
+    assert ls.sharpness(classifier(n=200)).gradients <= 400
+
+
+def test_same_numbers_for_every_batch_size(classifier):
+    small, large = (ls.sharpness(classifier(batch_size=b)) for b in (11, 60))
+    for a, b in zip(small.rows, large.rows, strict=True):
+        assert a.value == pytest.approx(b.value, rel=1e-6, abs=1e-9), a.name
+
+
+def test_same_seed_same_panel_other_seed_other_draws(classifier):
+    objective = classifier()
+    first, again, other = (ls.sharpness(objective, list(PRIMARY), seed=s) for s in (0, 0, 1))
+    assert first.to_dict()["rows"][0]["value"] == again.to_dict()["rows"][0]["value"]
+    assert first["adaptive-average"].value != other["adaptive-average"].value
+    assert first["adaptive-worst-linf"].value == other["adaptive-worst-linf"].value
+    assert other["adaptive-average"].seed == 1
+
+
+def test_model_and_random_state_are_untouched(classifier):
+    objective = classifier()
+    model = objective.model.train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state = torch.random.get_rng_state()
+    ls.sharpness(objective)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert model.training
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_undefined_scores_are_marked_in_a_panel_and_raise_by_name(regression):
+    panel = ls.sharpness(regression)
+    for name in PRIMARY | {"margin", "accuracy"}:
+        assert panel[name].status == "not defined"
+        assert math.isnan(panel[name].value)
+        assert panel[name].note
+    assert panel["lambda-max"].status == "ok"
+    with pytest.raises(NotDefinedError, match="inverse-sigma-mag is not defined here"):
+        ls.sharpness(regression, "inverse-sigma-mag")
+
+
+def test_a_family_a_slug_and_a_list(classifier):
+    objective = classifier()
+    assert ls.sharpness(objective, "fit").names == ("loss", "accuracy", "weight-norm")
+    assert ls.sharpness(objective, "lambda-max").names == ("lambda-max",)
+    assert ls.sharpness(objective, ["loss", "margin"]).names == ("loss", "margin")
+
+
+def test_radii_for_all_or_by_slug(classifier):
+    objective = classifier()
+    panel = ls.sharpness(objective, "adaptive-average", radii=[0.05, 0.3])
+    assert [row.radius for row in panel.rows] == [0.05, 0.3]
+    panel = ls.sharpness(objective, ["adaptive-average", "keskar"], radii={"keskar": [2e-3]})
+    assert [row.radius for row in panel.rows] == [0.1, 0.2, 0.4, 0.8, 2e-3]
+
+
+def test_options_reach_the_score(classifier):
+    panel = ls.sharpness(classifier(), "trace", options={"trace": {"matvecs": 12}})
+    assert panel.gradients == pytest.approx(12)  # half of the products; the other half is the norm's
+    assert panel.settings == {"trace": {"matvecs": 12}}
+
+
+def test_a_score_that_fails_does_not_take_the_panel_with_it(quadratic):
+    """Keskar's sharpness of a loss below −1 is an error by name and a marked row in a panel."""
+    objective = quadratic(-torch.eye(2), at=[3.0, 1.0], minimum=[0.0, 0.0])
+    panel = ls.sharpness(objective)
+    assert panel["keskar"].status == "failed"
+    assert "divides by 1" in panel["keskar"].note
+    assert panel["lambda-max"].value == pytest.approx(-1.0)
+    with pytest.raises(LandscapeError, match="divides by 1"):
+        ls.sharpness(objective, "keskar")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"scores": "no-such"}, "unknown score 'no-such'"),
+        ({"scores": "loss", "radii": [0.0]}, "expected one or more positive numbers"),
+        ({"scores": "loss", "options": {"trace": {}}}, "not measured"),
+        ({"scores": "loss", "radii": {"nonsense": [1.0]}}, "unknown score 'nonsense'"),
+    ],
+)
+def test_wrong_requests(classifier, arguments, message):
+    with pytest.raises(LandscapeError, match=message):
+        ls.sharpness(classifier(fit=1), **arguments)
+
+
+def test_result_prints_and_exports(classifier):
+    panel = ls.sharpness(classifier(), ["adaptive-average", "loss"])
+    assert isinstance(panel, Scores)
+    assert "adaptive-average (0.4)" in repr(panel)
+    assert panel.table("markdown").startswith("| score")
+    exported = panel.to_dict()
+    assert json.loads(json.dumps(exported))["rows"][0]["name"] == "adaptive-average"
+    assert {"name", "value", "standard_error", "radius", "seconds", "gradients"} <= set(exported["rows"][0])
+    assert panel["adaptive-average"].radius == 0.4
+    assert panel.at("adaptive-average", 0.8).radius == 0.8
+    with pytest.raises(KeyError, match="its radii are"):
+        panel.at("adaptive-average", 7.0)
+    with pytest.raises(KeyError, match="this panel holds"):
+        panel["nonsense"]
+
+
+def test_registry_describes_every_score():
+    text = ls.scores.describe("markdown")
+    for slug, definition in REGISTRY.items():
+        assert slug in text
+        assert definition.compute is not None
+        assert definition.formula
+        assert definition.title
+
+
+@pytest.mark.parametrize(
+    ("definition", "message"),
+    [
+        (Definition("trace", "t", "curvature", "f", "s"), "exists already"),
+        (Definition("new", "t", "nonsense", "f", "s"), "unknown family"),
+        (Definition("new", "t", "curvature", "f", "s", invariant="T9"), "unknown transformations"),
+    ],
+)
+def test_wrong_definitions(definition, message):
+    with pytest.raises(LandscapeError, match=message):
+        score(definition)
+
+
+def test_a_value_that_is_not_finite_is_marked(classifier):
+    definition = Definition("made-up", "t", "fit", "f", "s")
+    row = definition.row(ls.scores.Measurement(math.inf), 0)
+    assert row.status == "invalid"
+    assert "inf" in row.note
