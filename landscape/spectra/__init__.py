@@ -1,11 +1,11 @@
 """Eigenpairs, densities and traces of anything that multiplies vectors."""
 
+from landscape.spectra.bulk_edge import bulk_edge
 from landscape.spectra.density import spectral_density
 from landscape.spectra.diagonal import diagonal
 from landscape.spectra.eigenpairs import top_eigenpairs
 from landscape.spectra.frobenius import frobenius_norm, trace_and_frobenius
 from landscape.spectra.functionals import (
-    bulk_edge,
     effective_dimension,
     log_determinant,
     mass,

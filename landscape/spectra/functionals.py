@@ -11,7 +11,6 @@ from landscape.errors import LandscapeError, NotDefinedError
 from landscape.results import Estimate, SpectralDensity
 
 Sign = Literal["positive", "negative"]
-Side = Literal["upper", "lower"]
 
 
 def spectral_sum(density: SpectralDensity, function: Callable[[np.ndarray], np.ndarray], quantity: str) -> Estimate:
@@ -126,42 +125,6 @@ def mass(density: SpectralDensity, sign: Sign = "negative") -> Estimate:
         raise NotDefinedError("the mass of a zero operator is not defined: its eigenvalues sum to zero")
     parts = _sums(density, lambda values: np.maximum(direction * values, 0.0), "mass")
     return _ratio(density, lambda total, part: part / total, totals, parts, f"{sign}-mass")
-
-
-def bulk_edge(density: SpectralDensity, side: Side = "upper", tail: tuple[float, float] = (0.005, 0.08)) -> Estimate:
-    """Estimate where the bulk of the spectrum ends, with a few outliers beyond it or without.
-
-    Near the edge E of a bulk with a square-root end (Marchenko–Pastur, semicircle) the share of eigenvalues beyond x is
-    proportional to (E − x)^{3/2}. So (share)^{2/3} is fitted by a line in x, between two shares, and continued to zero.
-    Outliers take less than the first share and do not matter.
-
-    Args:
-        density: nodes and weights.
-        side: ``upper`` or ``lower`` end.
-        tail: shares of the eigenvalues between which the line is fitted, the smaller first.
-
-    Returns:
-        `Estimate` of E, with one fit a probe. Where the bulk falls off more slowly than a square root, as trained
-        networks' do, it is the edge of the square-root bulk that fits those shares.
-
-    Raises:
-        LandscapeError: unknown side, or fewer than two nodes between the shares.
-    """
-    if side not in ("upper", "lower"):
-        raise LandscapeError(f"side={side!r} is unknown: use 'upper' or 'lower'")
-    direction = 1.0 if side == "upper" else -1.0
-    edges = []
-    for nodes, weights in zip(direction * density.nodes, density.weights, strict=True):
-        order = np.argsort(-nodes)
-        beyond = np.cumsum(weights[order]) - weights[order] / 2
-        fitted = (beyond >= tail[0]) & (beyond <= tail[1]) & (weights[order] > 0)
-        if fitted.sum() < 2:
-            raise LandscapeError(
-                f"{int(fitted.sum())} nodes lie between the shares {tail}: use more steps, or a wider tail"
-            )
-        line = np.polyfit(beyond[fitted] ** (2 / 3), nodes[order][fitted], 1)
-        edges.append(direction * line[1])
-    return _estimate(density, np.array(edges), f"{side}-bulk-edge")
 
 
 def _check_shift(density: SpectralDensity, z: float) -> None:
