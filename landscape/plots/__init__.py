@@ -1,0 +1,104 @@
+"""Figures of results, in the style of a paper.
+
+Every function reads results and computes nothing but means, medians and ranges of what it draws; takes ``ax=`` (or ``figure=``,
+where it draws several panels); returns the axes (or the figure); never shows anything; leaves matplotlib's settings as they were.
+Axes of the caller are drawn on in the caller's style; ``with plots.style():`` gives them the paper's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from landscape.errors import LandscapeError
+from landscape.plots.grids import grid, lines_grid
+from landscape.plots.layers import layers
+from landscape.plots.lines import line
+from landscape.plots.matrices import barriers, cosines, invariance
+from landscape.plots.planes import contour, heatmap
+from landscape.plots.saving import save
+from landscape.plots.scales import Scale, scale_of
+from landscape.plots.scores import comparison, effects, scores
+from landscape.plots.spectra import density, diagonal, eigenvalues, estimate
+from landscape.plots.style import DOUBLE, PALETTE, SINGLE, style
+from landscape.plots.surfaces import surface
+from landscape.plots.tables import panel, summary, table
+from landscape.plots.trajectories import trajectory
+from landscape.results import Result
+
+KINDS: dict[str, Callable[..., Any]] = {
+    "comparison": comparison,
+    "density": density,
+    "diagonal": diagonal,
+    "directions": cosines,
+    "eigenpairs": eigenvalues,
+    "estimate": estimate,
+    "line": line,
+    "path": line,
+    "plane": contour,
+    "scores": panel,
+}
+"""The figure of each kind of result; other kinds are drawn as a table of their summary."""
+
+_FIGURES = {"comparison"}
+
+
+def plot(result: Result, ax: Any = None, **options: Any) -> Any:
+    """Draw a result the way its kind is usually drawn.
+
+    Args:
+        result: any result of the package.
+        ax: where to draw; `None`: a new figure. A comparison has several panels: give it a figure or a part of one.
+        **options: passed on to the function of the kind, listed in `KINDS`.
+
+    Returns:
+        The axes, or the figure of a result with several panels; both have ``.figure``.
+
+    Raises:
+        LandscapeError: axes for a result that needs a figure, or what the function raises.
+
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> from landscape.results import Line
+    >>> one = Line(x=np.array([-1.0, 0.0, 1.0]), values={"train/loss": np.array([1.0, 0.0, 1.0])})
+    >>> plot(one, ax=Figure().add_subplot()).get_ylabel()
+    'loss'
+    """
+    kind = type(result).kind
+    if kind in _FIGURES and ax is not None and not hasattr(ax, "add_subplot"):
+        raise LandscapeError(f"a {kind} has several panels; give a figure, or a part of one, instead of axes")
+    return KINDS.get(kind, summary)(result, ax, **options)
+
+
+__all__ = [
+    "DOUBLE",
+    "KINDS",
+    "PALETTE",
+    "SINGLE",
+    "Scale",
+    "barriers",
+    "comparison",
+    "contour",
+    "cosines",
+    "density",
+    "diagonal",
+    "effects",
+    "eigenvalues",
+    "estimate",
+    "grid",
+    "heatmap",
+    "invariance",
+    "layers",
+    "line",
+    "lines_grid",
+    "panel",
+    "plot",
+    "save",
+    "scale_of",
+    "scores",
+    "style",
+    "summary",
+    "surface",
+    "table",
+    "trajectory",
+]

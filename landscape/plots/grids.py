@@ -1,0 +1,183 @@
+"""Checkpoints side by side, with one scale, one window and one camera for all of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+
+from landscape.errors import LandscapeError
+from landscape.plots.lines import Band, Lines, groups_of, line, twin_of
+from landscape.plots.planes import Levels, contour, default_levels, heatmap, is_log, values_of
+from landscape.plots.scales import add_colourbar, scale_of
+from landscape.plots.style import COLOURMAP, DOUBLE, SINGLE, sheet
+from landscape.plots.surfaces import surface
+from landscape.plots.windows import window_of
+from landscape.results import Plane
+
+_DRAW: dict[str, Callable[..., Axes]] = {"contour": contour, "heatmap": heatmap, "surface": surface}
+
+
+def grid(
+    planes: Mapping[str, Plane],
+    figure: Figure | SubFigure | None = None,
+    *,
+    kind: str = "contour",
+    columns: int = 3,
+    metric: str = "loss",
+    dataset: str | None = None,
+    levels: Levels | None = None,
+    limit: float | None = None,
+    log: bool | None = None,
+    distances: bool = False,
+    cmap: str = COLOURMAP,
+    **options: Any,
+) -> Figure | SubFigure:
+    """Draw planes of several checkpoints side by side with shared levels, limits, colours and camera.
+
+    Args:
+        planes: by the name above each panel.
+        figure: where to draw; `None`: a new figure, two columns wide when there are several planes.
+        kind: ``contour``, ``heatmap`` or ``surface``.
+        columns: panels in a row.
+        metric: ``loss``, ``accuracy`` …
+        dataset: ``train``, ``test`` …; `None`: each plane's own.
+        levels: for all panels together: their number, the levels, or a `Scale`; `None`: what `kind` takes by default.
+        limit: the largest value shown.
+        log: logarithmic levels; `None`: for everything but accuracies.
+        distances: draw true Euclidean distances.
+        cmap: name of the colour map.
+        **options: passed on to every panel: ``elevation``, ``azimuth``, ``labels`` …
+
+    Returns:
+        The figure: a panel for each plane, then one colour bar.
+
+    Raises:
+        LandscapeError: no planes, an unknown kind, or what the panels raise.
+
+    >>> from matplotlib.figure import Figure
+    >>> x, y = np.linspace(-1, 1, 11), np.linspace(-1, 1, 7)
+    >>> bowls = {
+    ...     name: Plane(x=x, y=y, values={"train/loss": a * (x**2 + y[:, None] ** 2)}, computed=np.ones((7, 11)))
+    ...     for name, a in (("flat", 1.0), ("sharp", 9.0))
+    ... }
+    >>> [ax.get_title() for ax in grid(bowls, Figure()).axes[:2]]
+    ['flat', 'sharp']
+    """
+    if not planes:
+        raise LandscapeError("no planes to draw; give at least one by name")
+    if kind not in _DRAW:
+        raise LandscapeError(f"kind={kind!r}; expected one of {', '.join(_DRAW)}")
+    values = [values_of(plane, metric, dataset) for plane in planes.values()]
+    wanted: Levels = (12 if kind == "contour" else 8) if levels is None else levels
+    scale = scale_of(values, levels=default_levels(wanted, metric), limit=limit, log=is_log(log, metric))
+    windows = [window_of(plane, distances=distances).limits(cells=kind == "heatmap") for plane in planes.values()]
+    low, high = np.min(windows, axis=0), np.max(windows, axis=0)
+    three = kind == "surface"
+    with sheet(figure, **_size(len(planes), columns, height=2.25 if three else 2.0)) as figure:
+        panels = _panels(figure, len(planes), columns, projection="3d" if three else None)
+        for ax, (name, plane) in zip(panels, planes.items(), strict=True):
+            _DRAW[kind](
+                plane, ax, metric=metric, dataset=dataset, levels=scale, distances=distances, cmap=cmap, colourbar=False,
+                **options,
+            )  # fmt: skip
+            ax.set_title(name)
+            ax.set_xlim(low[0], high[1])
+            ax.set_ylim(low[2], high[3])
+            if three:
+                ax.set_zlabel("")  # type: ignore[attr-defined]  # the colour bar says it
+        if not three:
+            _outer_labels(panels, columns)
+        owner = next(iter(planes.values()))
+        label = f"{dataset or owner.dataset} {metric}"
+        room = {"shrink": 0.7, "aspect": 15, "pad": 0.04} if three else {"aspect": 25, "pad": 0.02}
+        add_colourbar(figure, scale, panels, label=label, cmap=cmap, banded=kind == "contour", **room)
+    return figure
+
+
+def lines_grid(
+    lines: Mapping[str, Lines],
+    figure: Figure | SubFigure | None = None,
+    *,
+    columns: int = 3,
+    metric: str = "loss",
+    accuracy: bool | None = None,
+    band: Band = "range",
+    log: bool = False,
+    limit: float | None = None,
+) -> Figure | SubFigure:
+    """Draw lines of several checkpoints side by side with shared limits.
+
+    Args:
+        lines: one line or several (a band) by the name above each panel.
+        figure: where to draw; `None`: a new figure, two columns wide when there are several panels.
+        columns: panels in a row.
+        metric: the metric of the left axes.
+        accuracy: add accuracies on the right; `None`: where there are any.
+        band: as in `line`.
+        log: logarithmic values.
+        limit: the largest value shown.
+
+    Returns:
+        The figure.
+
+    Raises:
+        LandscapeError: no lines, or what `line` raises.
+
+    >>> from matplotlib.figure import Figure
+    >>> from landscape.results import Line
+    >>> x = np.linspace(-1, 1, 5)
+    >>> both = {name: Line(x=x, values={"train/loss": a * x**2}) for name, a in (("flat", 1.0), ("sharp", 9.0))}
+    >>> a, b = lines_grid(both, Figure()).axes
+    >>> a.get_ylim() == b.get_ylim()
+    True
+    """
+    groups = groups_of(lines)
+    with sheet(figure, **_size(len(groups), columns, height=1.9)) as figure:
+        panels = _panels(figure, len(groups), columns)
+        for ax, (name, members) in zip(panels, groups.items(), strict=True):
+            line(members, ax, metric=metric, accuracy=accuracy, band=band, log=log, limit=limit, legend=ax is panels[0])
+            ax.set_title(name)
+        low, high = zip(*(ax.get_ylim() for ax in panels), strict=True)
+        left, right = zip(*(ax.get_xlim() for ax in panels), strict=True)
+        for ax in panels:
+            ax.set_ylim(min(low), max(high))
+            ax.set_xlim(min(left), max(right))
+        _outer_labels(panels, columns)
+    return figure
+
+
+def _size(count: int, columns: int, *, height: float) -> dict[str, float]:
+    return {
+        "width": DOUBLE if min(count, columns) > 1 else SINGLE,
+        "height": height * math.ceil(count / columns) + 0.15,
+    }
+
+
+def _panels(figure: Figure | SubFigure, count: int, columns: int, projection: str | None = None) -> list[Axes]:
+    if columns < 1:
+        raise LandscapeError(f"columns={columns}; at least one is needed")
+    across = min(count, columns)
+    rows = math.ceil(count / across)
+    return [figure.add_subplot(rows, across, i + 1, projection=projection) for i in range(count)]
+
+
+def _outer_labels(panels: list[Axes], columns: int) -> None:
+    """Keep the labels and numbers of the outer axes only: the inner ones are the same."""
+    across = min(len(panels), columns)
+    for index, ax in enumerate(panels):
+        last_in_row = index % across == across - 1 or index == len(panels) - 1
+        if index % across:
+            ax.set_ylabel("")
+            ax.tick_params(labelleft=False)
+        if index + across < len(panels):
+            ax.set_xlabel("")
+            ax.tick_params(labelbottom=False)
+        right = twin_of(ax)
+        if right is not None and not last_in_row:
+            right.set_ylabel("")
+            right.tick_params(labelright=False)

@@ -1,0 +1,205 @@
+"""Lines: loss and accuracy along directions and paths, with bands over several of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from landscape.errors import LandscapeError
+from landscape.plots.style import GREY, PALETTE, SINGLE, canvas, colour
+from landscape.plots.windows import HATCHES, direction_name
+from landscape.results import Line, Path
+
+LOSS, ACCURACY = PALETTE[0], PALETTE[1]
+DASHES = ("-", "--", ":", "-.")
+Lines = Line | Sequence[Line]
+Band = str | tuple[float, float] | None
+
+
+def line(
+    results: Lines | Mapping[str, Lines],
+    ax: Axes | None = None,
+    *,
+    metric: str = "loss",
+    accuracy: bool | None = None,
+    band: Band = "range",
+    log: bool = False,
+    limit: float | None = None,
+    legend: bool = True,
+) -> Axes:
+    """Draw one line, a band over several directions, or several recipes over each other.
+
+    Args:
+        results: a line; a list of lines over the same x (directions or seeds: their centre and band); or
+            such by recipe, each with its colour.
+        ax: where to draw; `None`: a new figure as wide as one column.
+        metric: the metric of the left axis; the line's own data set solid, the others dashed.
+        accuracy: add accuracies in per cent on a right axis; `None`: for a single recipe that has them.
+        band: ``range`` (mean, and minimum to maximum), two quantiles such as ``(0.1, 0.9)`` (median, and between
+            them), or `None` (mean only).
+        log: logarithmic values.
+        limit: the largest value shown.
+        legend: add a legend.
+
+    Returns:
+        The left axes; the right one, when there is one, is labelled ``accuracy`` in ``ax.figure.axes``.
+
+    Raises:
+        LandscapeError: lines over different x, no such metric, a logarithm of values that are not positive, or
+            accuracies of several recipes at once.
+
+    >>> from matplotlib.figure import Figure
+    >>> x = np.linspace(-1, 1, 5)
+    >>> flat, sharp = (Line(x=x, values={"train/loss": a * x**2}) for a in (1.0, 9.0))
+    >>> line([flat, sharp], Figure().add_subplot()).lines[0].get_ydata()
+    array([5.  , 1.25, 0.  , 1.25, 5.  ])
+    """
+    groups = groups_of(results)
+    several = isinstance(results, Mapping) and len(groups) > 1
+    if several and accuracy:
+        raise LandscapeError("accuracies of several recipes on one axis cannot be read; use lines_grid")
+    shown = not several and metric != "accuracy" and any(key.endswith("/accuracy") for key in _first(groups).values)
+    with canvas(ax, width=SINGLE, height=2.2) as ax:
+        for index, (name, lines) in enumerate(groups.items()):
+            _draw(ax, lines, metric, band, colour(index) if several else LOSS, name if several else None)
+        _axes(ax, _first(groups), metric, log, limit)
+        if shown if accuracy is None else accuracy:
+            right = ax.twinx()
+            right.set_label("accuracy")
+            _draw(right, _members(groups), "accuracy", band, ACCURACY, None)
+            _right(ax, right)
+        if legend:
+            _legend(ax, _members(groups), band, names=list(groups) if several else [])
+    return ax
+
+
+def groups_of(results: Lines | Mapping[str, Lines]) -> dict[str, list[Line]]:
+    """Return lists of lines by recipe, each over one common x.
+
+    Raises:
+        LandscapeError: nothing to draw, or lines over different x.
+    """
+    named = results if isinstance(results, Mapping) else {"": results}
+    groups = {name: [lines] if isinstance(lines, Line) else list(lines) for name, lines in named.items()}
+    if not groups or not all(groups.values()):
+        raise LandscapeError("no lines to draw; give at least one line for each recipe")
+    for name, lines in groups.items():
+        if any(not np.array_equal(lines[0].x, other.x) for other in lines):
+            of = f" of {name!r}" if name else ""
+            raise LandscapeError(f"the lines{of} have different x; a band needs the same span and points")
+    return groups
+
+
+def twin_of(ax: Axes) -> Axes | None:
+    """Return the right axes with accuracies that share the position of a left one."""
+    shared = ax.get_shared_x_axes().get_siblings(ax)
+    return next((other for other in shared if other is not ax and other.get_label() == "accuracy"), None)
+
+
+def spread(stack: np.ndarray, band: Band) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return centre, lower and upper edge (x,) of values (line, x); NaN wherever a line is not finite.
+
+    >>> centre, low, high = spread(np.array([[1.0, 2.0], [3.0, np.inf]]), "range")
+    >>> centre, low, high
+    (array([ 2., nan]), array([ 1., nan]), array([ 3., nan]))
+    """
+    known = np.isfinite(stack).all(axis=0)
+    centre, low, high = (np.full(stack.shape[1], np.nan) for _ in range(3))
+    values = stack[:, known]
+    if isinstance(band, tuple):
+        low[known], centre[known], high[known] = np.quantile(values, [band[0], 0.5, band[1]], axis=0)
+    else:
+        low[known], centre[known], high[known] = values.min(axis=0), values.mean(axis=0), values.max(axis=0)
+    return centre, low, high
+
+
+def _first(groups: Mapping[str, list[Line]]) -> Line:
+    return next(iter(groups.values()))[0]
+
+
+def _members(groups: Mapping[str, list[Line]]) -> list[Line]:
+    return next(iter(groups.values()))
+
+
+def _datasets(example: Line, metric: str) -> list[str]:
+    found = [key.removesuffix(f"/{metric}") for key in example.values if key.endswith(f"/{metric}")]
+    return sorted(found, key=lambda name: name != example.dataset)
+
+
+def _draw(ax: Axes, lines: list[Line], metric: str, band: Band, tint: str, name: str | None) -> None:
+    datasets = _datasets(lines[0], metric)
+    if not datasets or any(f"{dataset}/{metric}" not in one.values for one in lines for dataset in datasets):
+        held = ", ".join(sorted(lines[0].values))
+        raise LandscapeError(f"not every line holds values of {metric!r}; the first one holds {held}")
+    if (isinstance(band, str) and band != "range") or (isinstance(band, tuple) and not 0 <= band[0] < band[1] <= 1):
+        raise LandscapeError(f"band={band!r}; expected 'range', two quantiles such as (0.1, 0.9), or None")
+    x = np.asarray(lines[0].x, dtype=float)
+    percent = 100.0 if metric == "accuracy" else 1.0
+    known = np.ones(len(x), dtype=bool)
+    for dataset, dash in zip(datasets, DASHES, strict=False):
+        stack = percent * np.stack([np.asarray(one.values[f"{dataset}/{metric}"], dtype=float) for one in lines])
+        centre, low, high = spread(stack, band)
+        label = f"{name}, {dataset}" if name else dataset
+        ax.plot(x, centre, dash, color=tint, label=label, zorder=3)
+        if len(lines) > 1 and band is not None:
+            ax.fill_between(x, low, high, color=tint, alpha=0.22 if dash == "-" else 0.12, linewidth=0, zorder=2)
+        known &= np.isfinite(centre)
+    _hatch(ax, x, ~known)
+
+
+def _hatch(ax: Axes, x: np.ndarray, mask: np.ndarray) -> None:
+    """Hatch the stretches of the axis where a line has no number."""
+    padded = np.concatenate([[False], mask, [False]])
+    starts, stops = np.flatnonzero(~padded[:-1] & padded[1:]), np.flatnonzero(padded[:-1] & ~padded[1:])
+    for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
+        left, right = float(x[max(start - 1, 0)]), float(x[min(stop, len(x) - 1)])
+        ax.axvspan(
+            left, right, facecolor="#F2F2F2", edgecolor=GREY, hatch=HATCHES["inf"],
+            linewidth=0, zorder=0, label="_inf or NaN",
+        )  # fmt: skip
+
+
+def _axes(ax: Axes, example: Line, metric: str, log: bool, limit: float | None) -> None:
+    ax.set_xlabel(
+        "position on the path" if isinstance(example, Path) else f"step along {direction_name(example.directions)}"
+    )
+    ax.set_ylabel(metric if metric != "accuracy" else "accuracy (%)")
+    ax.set_xlim(float(np.min(example.x)), float(np.max(example.x)))
+    drawn = [np.asarray(one.get_ydata(), dtype=float) for one in ax.lines]
+    values = np.concatenate(drawn)
+    if log:
+        if (values[np.isfinite(values)] <= 0).any():
+            raise LandscapeError("a logarithmic axis needs positive values, and some are not; use log=False")
+        ax.set_yscale("log")
+    elif metric != "accuracy" and np.isfinite(values).any() and np.nanmin(values) >= 0:
+        ax.set_ylim(bottom=0)
+    if limit is not None:
+        ax.set_ylim(top=limit)
+
+
+def _right(left: Axes, right: Axes) -> None:
+    right.set_ylim(0, 100)
+    right.set_ylabel("accuracy (%)", color=ACCURACY)
+    right.tick_params(axis="y", colors=ACCURACY)
+    right.spines["right"].set_visible(True)
+    right.spines["right"].set_color(ACCURACY)
+    left.yaxis.label.set_color(LOSS)
+    left.tick_params(axis="y", colors=LOSS)
+    left.set_zorder(right.get_zorder() + 1)
+    left.patch.set_visible(False)
+
+
+def _legend(ax: Axes, lines: list[Line], band: Band, names: list[str]) -> None:
+    handles, labels = ax.get_legend_handles_labels()
+    if any(patch.get_hatch() for patch in ax.patches):
+        handles.append(next(patch for patch in ax.patches if patch.get_hatch()))
+        labels.append("inf or NaN")
+    note = None
+    if len(lines) > 1 and band is not None:
+        what = "min–max" if band == "range" else f"{100 * band[0]:g}–{100 * band[1]:g} %"
+        note = f"{what} of {len(lines)} lines"
+    if len(handles) > 1 or note:
+        legend = ax.legend(handles, labels, title=note, title_fontsize="small", loc="best", alignment="left")
+        legend.set_zorder(6)

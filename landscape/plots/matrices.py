@@ -1,0 +1,182 @@
+"""Matrices with a number in every cell: barriers between solutions, invariance of scores, cosines of directions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.patches import Rectangle
+
+from landscape.errors import LandscapeError
+from landscape.plots.style import COLOURMAP, GREY, SINGLE, canvas, ink
+from landscape.plots.windows import HATCHES
+from landscape.results import Directions
+
+
+def barriers(values: np.ndarray, names: Sequence[str], ax: Axes | None = None, *, label: str = "loss barrier") -> Axes:
+    """Draw the barriers between pairs of solutions.
+
+    Args:
+        values: (m, m) barriers; the diagonal is left empty.
+        names: of the m solutions.
+        ax: where to draw; `None`: a new figure.
+        label: of the colour bar.
+
+    Returns:
+        The axes.
+
+    Raises:
+        LandscapeError: a matrix that does not fit the names.
+
+    >>> from matplotlib.figure import Figure
+    >>> [text.get_text() for text in barriers(np.array([[0, 2.5], [2.5, 0]]), ["a", "b"], Figure().add_subplot()).texts]
+    ['2.5', '2.5']
+    """
+    values = _checked(values, names, names)
+    off = np.where(np.eye(len(names), dtype=bool), np.nan, values)
+    finite = off[np.isfinite(off)]
+    norm = Normalize(min(0.0, finite.min()) if finite.size else 0.0, (finite.max() if finite.size else 0.0) or 1.0)
+    empty = np.eye(len(names), dtype=bool)
+    return _matrix(off, names, names, ax, norm=norm, cmap=COLOURMAP, label=label, form=_number, empty=empty)
+
+
+def invariance(
+    ratios: np.ndarray,
+    scores: Sequence[str],
+    transformations: Sequence[str],
+    ax: Axes | None = None,
+    *,
+    tolerance: float = 0.01,
+    span: float = 100.0,
+) -> Axes:
+    """Draw by which factor each score changes under transformations that leave the function as it is.
+
+    Args:
+        ratios: (score, transformation) score after over score before; 1 for an invariant score, NaN where not defined.
+        scores: names of the rows.
+        transformations: names of the columns.
+        ax: where to draw; `None`: a new figure that grows with the table.
+        tolerance: relative change up to which a score counts as invariant and its cell is white, with a dot.
+        span: factor at which the colours end.
+
+    Returns:
+        The axes.
+
+    Raises:
+        LandscapeError: a matrix that does not fit the names.
+
+    >>> from matplotlib.figure import Figure
+    >>> drawn = invariance(np.array([[1.0, 100.0]]), ["trace"], ["T1", "T2"], Figure().add_subplot())
+    >>> [text.get_text() for text in drawn.texts]
+    ['·', '×100']
+    """
+    ratios = _checked(ratios, scores, transformations)
+
+    def form(ratio: float) -> str:
+        if abs(ratio - 1) <= tolerance:
+            return "·"
+        if ratio <= 0:
+            return f"{ratio:.2g}"
+        return f"×{_number(ratio)}" if ratio >= 1 else f"÷{_number(1 / ratio)}"
+
+    shown = np.where(np.abs(ratios - 1) <= tolerance, 1.0, ratios)
+    shown = np.where(shown > 0, np.clip(shown, 1 / span, span), np.where(np.isnan(shown), np.nan, 1 / span))
+    ax = _matrix(
+        shown, scores, transformations, ax, norm=LogNorm(1 / span, span), cmap="PuOr_r", label="score after / score before",
+        form=form, written=ratios,
+    )  # fmt: skip
+    ax.set_xlabel("transformation")
+    return ax
+
+
+def cosines(result: Directions, ax: Axes | None = None) -> Axes:
+    """Draw the cosines between directions.
+
+    >>> from matplotlib.figure import Figure
+    >>> both = Directions(norms=np.ones(2), cosines=np.eye(2), direction_kind="gaussian")
+    >>> cosines(both, Figure().add_subplot()).get_title()
+    'gaussian directions'
+    """
+    names = [str(i + 1) for i in range(len(result.norms))]
+    ax = _matrix(np.asarray(result.cosines, dtype=float), names, names, ax, norm=Normalize(-1, 1), cmap="PuOr_r",
+                 label="cosine", form=lambda value: f"{value:.2f}".replace("-0.00", "0.00"))  # fmt: skip
+    ax.set_title(f"{result.direction_kind} directions")
+    return ax
+
+
+def _checked(values: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> np.ndarray:
+    values = np.asarray(values, dtype=float)
+    if values.shape != (len(rows), len(columns)) or values.size == 0:
+        raise LandscapeError(
+            f"a matrix of shape {values.shape}, expected {(len(rows), len(columns))} as there are names"
+        )
+    return values
+
+
+def _number(value: float) -> str:
+    """Write a number in at most five characters.
+
+    >>> _number(0.0123), _number(12.3), _number(12345.0)
+    ('0.012', '12', '1e4')
+    """
+    if value and not 1e-3 <= abs(value) < 1e4:
+        return f"{value:.0e}".replace("e+0", "e").replace("e-0", "e-").replace("e+", "e")
+    return f"{value:.2g}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def _matrix(
+    values: np.ndarray,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    ax: Axes | None,
+    *,
+    norm: Normalize,
+    cmap: str,
+    label: str,
+    form: Any,
+    written: np.ndarray | None = None,
+    empty: np.ndarray | None = None,
+) -> Axes:
+    """Colour the cells, write the numbers into them, hatch those that should have one and have none."""
+    written = values if written is None else written
+    longest = max(len(name) for name in rows)
+    width = max(SINGLE, 0.07 * longest + 0.42 * len(columns) + 0.9)
+    slanted = any(len(name) > 4 for name in columns)
+    height = 0.24 * len(rows) + 0.5 + (0.06 * max(len(name) for name in columns) if slanted else 0.2)
+    with canvas(ax, width=width, height=max(height, 1.5)) as ax:
+        masked = np.ma.masked_invalid(values)
+        image = ax.imshow(masked, norm=norm, cmap=cmap, aspect="auto", interpolation="nearest")
+        shades = matplotlib.colormaps[cmap](norm(masked.filled(norm.vmin)))
+        for i, j in np.ndindex(values.shape):
+            if np.isfinite(values[i, j]):
+                ax.text(j, i, form(written[i, j]), ha="center", va="center", fontsize=6, color=ink(shades[i, j]))
+            elif empty is None or not empty[i, j]:
+                reason = "inf" if np.isinf(values[i, j]) else "NaN"
+                ax.add_patch(
+                    Rectangle(
+                        (j - 0.5, i - 0.5),
+                        1,
+                        1,
+                        facecolor="#F2F2F2",
+                        edgecolor=GREY,
+                        linewidth=0,
+                        hatch=HATCHES[reason],
+                    )
+                )
+        ax.set_xticks(range(len(columns)), columns, rotation=35 if slanted else 0)
+        if slanted:
+            for tick in ax.get_xticklabels():
+                tick.set(ha="right", rotation_mode="anchor")
+        ax.set_yticks(range(len(rows)), rows)
+        ax.tick_params(length=0)
+        for spine in ax.spines.values():
+            spine.set_visible(True)
+        bar = ax.figure.colorbar(image, ax=ax, pad=0.02)
+        bar.set_label(label)
+        bar.ax.tick_params(labelsize="small", length=2)
+        bar.outline.set_linewidth(0.5)
+    return ax

@@ -1,0 +1,219 @@
+"""Planes as contours and heat maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+
+from landscape.errors import LandscapeError
+from landscape.plots.scales import Scale, add_colourbar, scale_of
+from landscape.plots.style import COLOURMAP, SINGLE, canvas, ink
+from landscape.plots.windows import Window, hatch, hatch_legend, missing, window_of
+from landscape.results import Plane
+
+Levels = int | Sequence[float] | np.ndarray | Scale
+
+
+def contour(
+    plane: Plane,
+    ax: Axes | None = None,
+    *,
+    metric: str = "loss",
+    dataset: str | None = None,
+    levels: Levels = 12,
+    limit: float | None = None,
+    log: bool | None = None,
+    filled: bool = True,
+    labels: bool = True,
+    colourbar: bool = True,
+    distances: bool = False,
+    centre: bool = True,
+    cmap: str = COLOURMAP,
+) -> Axes:
+    """Draw the level lines of a plane.
+
+    Args:
+        plane: values (ny, nx) over x and y.
+        ax: where to draw; `None`: a new figure as wide as one column.
+        metric: ``loss``, ``accuracy`` …
+        dataset: ``train``, ``test`` …; `None`: the plane's own.
+        levels: their number (spaced logarithmically above the minimum), the levels, or a `Scale` shared with other figures.
+        limit: the largest value shown; larger ones get the top colour and the colour bar says ``> limit``.
+        log: logarithmic levels; `None`: for everything but accuracies.
+        filled: colour the bands between the lines.
+        labels: write the level on every second line.
+        colourbar: add a colour bar.
+        distances: draw true Euclidean distances, at the true angle between the directions.
+        centre: mark (0, 0), the trained solution.
+        cmap: name of the colour map.
+
+    Returns:
+        The axes. Points that are infinite, NaN or not computed are hatched.
+
+    Raises:
+        LandscapeError: no such metric, fewer than 2 × 2 points, or unusable levels.
+
+    >>> from matplotlib.figure import Figure
+    >>> x, y = np.linspace(-1, 1, 11), np.linspace(-1, 1, 7)
+    >>> bowl = Plane(x=x, y=y, values={"train/loss": x**2 + y[:, None] ** 2}, computed=np.ones((7, 11)))
+    >>> contour(bowl, Figure().add_subplot()).get_xlabel()
+    'direction 1'
+    """
+    values = values_of(plane, metric, dataset)
+    if min(values.shape) < 2:
+        raise LandscapeError(f"contours need at least 2 × 2 points, this plane has {values.shape}; use heatmap")
+    scale = scale_of([values], levels=default_levels(levels, metric), limit=limit, log=is_log(log, metric))
+    window = window_of(plane, distances=distances)
+    with canvas(ax, width=SINGLE, height=2.6) as ax:
+        frame(ax, window, window.limits(cells=False))
+        masks = missing(values, plane.computed)
+        hatch(ax, window, masks, spread=True)
+        _bands(ax, window, np.ma.masked_invalid(values), scale, filled=filled, labels=labels, cmap=cmap)
+        finish(
+            ax,
+            window,
+            masks,
+            scale,
+            colourbar=colourbar,
+            label=label_of(metric, dataset, plane),
+            cmap=cmap,
+            banded=True,
+        )
+        if centre:
+            mark_centre(ax, window)
+    return ax
+
+
+def heatmap(
+    plane: Plane,
+    ax: Axes | None = None,
+    *,
+    metric: str = "loss",
+    dataset: str | None = None,
+    levels: Levels = 8,
+    limit: float | None = None,
+    log: bool | None = None,
+    colourbar: bool = True,
+    distances: bool = False,
+    centre: bool = True,
+    cmap: str = COLOURMAP,
+) -> Axes:
+    """Draw each point of a plane as a cell, without interpolation; the arguments are those of `contour`.
+
+    Raises:
+        LandscapeError: no such metric, or unusable levels.
+
+    >>> from matplotlib.figure import Figure
+    >>> x, y = np.linspace(-1, 1, 11), np.linspace(-1, 1, 7)
+    >>> bowl = Plane(x=x, y=y, values={"train/loss": x**2 + y[:, None] ** 2}, computed=np.ones((7, 11)))
+    >>> heatmap(bowl, Figure().add_subplot()).collections[0].get_array().shape
+    (7, 11)
+    """
+    values = values_of(plane, metric, dataset)
+    scale = scale_of([values], levels=default_levels(levels, metric), limit=limit, log=is_log(log, metric))
+    window = window_of(plane, distances=distances)
+    with canvas(ax, width=SINGLE, height=2.6) as ax:
+        frame(ax, window, window.limits(cells=True))
+        masks = missing(values, plane.computed)
+        X, Y = window.corners()
+        ax.pcolormesh(X, Y, np.ma.masked_invalid(values), cmap=cmap, norm=scale.norm, rasterized=True)
+        hatch(ax, window, masks, spread=False)
+        finish(
+            ax,
+            window,
+            masks,
+            scale,
+            colourbar=colourbar,
+            label=label_of(metric, dataset, plane),
+            cmap=cmap,
+            banded=False,
+        )
+        if centre:
+            mark_centre(ax, window)
+    return ax
+
+
+def values_of(plane: Plane, metric: str, dataset: str | None) -> np.ndarray:
+    """Return the values (ny, nx) to draw, checked against the coordinates."""
+    try:
+        values = np.asarray(plane.value(metric, dataset), dtype=float)
+    except KeyError as error:
+        raise LandscapeError(str(error.args[0])) from None
+    if values.shape != (len(plane.y), len(plane.x)):
+        raise LandscapeError(f"values of shape {values.shape}, expected (ny, nx) = {(len(plane.y), len(plane.x))}")
+    return values
+
+
+def is_log(log: bool | None, metric: str) -> bool:
+    """Losses are spaced logarithmically and accuracies are not, unless asked for."""
+    return metric != "accuracy" if log is None else log
+
+
+def default_levels(levels: Levels, metric: str) -> Levels:
+    """Accuracies get ten bands from 0 to 1, so that figures compare without being told to."""
+    return np.linspace(0.0, 1.0, 11) if metric == "accuracy" and isinstance(levels, int) else levels
+
+
+def label_of(metric: str, dataset: str | None, plane: Plane) -> str:
+    """Name the drawn quantity."""
+    return f"{dataset or plane.dataset} {metric}"
+
+
+def frame(ax: Axes, window: Window, limits: tuple[float, float, float, float]) -> None:
+    """Set the limits, labels and box of a plane's axes."""
+    left, right, bottom, top = limits
+    ax.set_xlim(left, right)
+    ax.set_ylim(bottom, top)
+    ax.set_xlabel(window.labels[0])
+    ax.set_ylabel(window.labels[1])
+    if window.distances:
+        ax.set_aspect("equal")
+    for spine in ax.spines.values():
+        spine.set_visible(True)
+
+
+def finish(
+    ax: Axes, window: Window, masks: Any, scale: Scale, *, colourbar: bool, label: str, cmap: str, banded: bool
+) -> None:
+    """Explain the hatches and the colours."""
+    hatch_legend(ax, masks)
+    if colourbar and not _empty(masks):
+        add_colourbar(ax.figure, scale, ax, label=label, cmap=cmap, banded=banded)
+
+
+def mark_centre(ax: Axes, window: Window) -> None:
+    """Mark the trained solution where it is inside the window."""
+    if min(window.x) <= 0 <= max(window.x) and min(window.y) <= 0 <= max(window.y):
+        ax.plot(0.0, 0.0, "+", color="white", markersize=6, markeredgewidth=1.2, zorder=4, label="centre",
+                path_effects=[patheffects.withStroke(linewidth=2.6, foreground="black")])  # fmt: skip
+
+
+def _empty(masks: dict[str, np.ndarray]) -> bool:
+    return bool(masks) and bool(np.logical_or.reduce(list(masks.values())).all())
+
+
+def _bands(ax: Axes, window: Window, values: Any, scale: Scale, *, filled: bool, labels: bool, cmap: str) -> None:
+    if values.count() == 0:
+        return
+    X, Y = window.points()
+    if filled:
+        bands = ax.contourf(
+            X, Y, values, levels=scale.levels, norm=scale.norm, cmap=cmap, corner_mask=False,
+            extend="max" if scale.clipped else "neither",
+        )  # fmt: skip
+        bands.set_rasterized(True)  # as vectors, viewers show white seams between the bands
+    inside = [i for i, level in enumerate(scale.levels) if values.min() < level < values.max()]
+    if not inside:
+        return
+    shades = matplotlib.colormaps[cmap](scale.norm(scale.levels))
+    colours = [ink(shades[i]) if filled else shades[i] for i in inside]
+    at = scale.levels[inside]
+    lines = ax.contour(X, Y, values, levels=at, colors=colours, linewidths=0.4 if filled else 1.0, corner_mask=False)
+    if labels:
+        texts = dict(zip(scale.levels, scale.labels, strict=True))
+        ax.clabel(lines, at[::2], fmt=texts, fontsize=5.5, inline_spacing=2, colors=colours[::2])

@@ -1,0 +1,99 @@
+"""Figures into files: all formats or none, the same bytes every time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+from landscape.errors import LandscapeError
+from landscape.plots.style import style
+
+_UNDATED: dict[str, dict[str, Any]] = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None},
+    "svg": {"Date": None},
+}
+
+
+def save(
+    figure: Any, path: str | os.PathLike[str], formats: Sequence[str] = ("png", "pdf"), *, dpi: float = 300
+) -> list[Path]:
+    """Write a figure in several formats, without dates, so that the same figure gives the same bytes.
+
+    Every format is written beside its target first and renamed when all are complete. Outside interactive sessions the
+    figure is then taken off pyplot's list, so that a loop over results does not fill the memory; it can still be drawn.
+
+    Args:
+        figure: a figure, or axes of it.
+        path: where to, without the suffix; folders are made.
+        formats: ``png``, ``pdf``, ``svg``.
+        dpi: resolution of PNG and of the rasterised parts of PDF and SVG, in dots per inch.
+
+    Returns:
+        The files written.
+
+    Raises:
+        LandscapeError: an unknown format, a path with a suffix, or a place that cannot be written.
+
+    >>> import tempfile
+    >>> from matplotlib.figure import Figure
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     [file.name for file in save(Figure(), Path(folder) / "figure", formats=("svg",))]
+    ['figure.svg']
+    """
+    figure = _root(figure)
+    target = Path(path)
+    unknown = sorted(set(formats) - set(_UNDATED))
+    if unknown or not formats:
+        raise LandscapeError(
+            f"cannot write {unknown[0] if unknown else 'no format'!r}; expected some of {', '.join(_UNDATED)}"
+        )
+    if target.suffix[1:] in _UNDATED:
+        raise LandscapeError(
+            f"{target.name} has a suffix; give the path without it and formats=({target.suffix[1:]!r},)"
+        )
+    files = [target.with_name(f"{target.name}.{suffix}") for suffix in formats]
+    written: list[Path] = []
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            written.append(_beside(file))
+            _write(figure, written[-1], file.suffix[1:], dpi)
+        for fresh, file in zip(written, files, strict=True):
+            os.replace(fresh, file)
+    except OSError as error:
+        raise LandscapeError(
+            f"cannot write {target}: {error.strerror or error}; choose a folder that can be written"
+        ) from error
+    finally:
+        for fresh in written:
+            fresh.unlink(missing_ok=True)
+    _release(figure)
+    return files
+
+
+def _beside(file: Path) -> Path:
+    return file.with_name(f".{file.name}.{os.getpid()}.part")
+
+
+def _root(drawn: Any) -> Any:
+    """Return the whole figure that axes or a part of a figure belong to."""
+    while (owner := getattr(drawn, "figure", drawn)) is not drawn:
+        drawn = owner
+    return drawn
+
+
+def _write(figure: Any, file: Path, suffix: str, dpi: float) -> None:
+    with style():
+        figure.savefig(file, format=suffix, dpi=dpi, metadata=_UNDATED[suffix])
+
+
+def _release(figure: Any) -> None:
+    if not matplotlib.is_interactive():
+        from matplotlib import pyplot
+
+        pyplot.close(figure)

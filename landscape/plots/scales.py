@@ -1,0 +1,168 @@
+"""One scale for many panels: levels, their labels, and the colours and heights that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import Normalize
+
+from landscape.errors import LandscapeError
+
+INNERMOST = 0.03
+"""Share of the grid below the first level above the minimum: enough points for a ring that the grid can show."""
+
+
+class LevelNorm(Normalize):
+    """Map values to [0, 1] so that every band between two levels gets an equal share of the colours.
+
+    Between levels the map is linear in the value, or in log(value − minimum) on a logarithmic scale.
+    """
+
+    def __init__(self, levels: np.ndarray, *, log: bool) -> None:
+        super().__init__(vmin=float(levels[0]), vmax=float(levels[-1]))
+        self.levels, self.log = levels, log
+        self.shares = np.linspace(0.0, 1.0, len(levels))
+        above = levels[1:] - levels[0]
+        # a logarithm has no bottom: the lowest band reaches as far below its level as the next one reaches above it
+        self.floor = float(above[0] ** 2 / above[1]) if log else 0.0
+
+    def _stretch(self, value: np.ndarray) -> np.ndarray:
+        return np.log(np.maximum(value - self.levels[0], self.floor)) if self.log else value
+
+    def __call__(self, value: Any, clip: bool | None = None) -> Any:
+        """Return the share of the colours below each value; masked and NaN values stay masked."""
+        data: Any = np.ma.masked_invalid(np.ma.asarray(value, dtype=float))
+        stretched = self._stretch(data.filled(self.levels[0]))
+        return np.ma.array(np.interp(stretched, self._stretch(self.levels), self.shares), mask=data.mask)
+
+    def inverse(self, value: Any) -> Any:
+        """Return the values at given shares of the colours."""
+        stretched = np.interp(np.asarray(value, dtype=float), self.shares, self._stretch(self.levels))
+        return np.exp(stretched) + self.levels[0] if self.log else stretched
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Levels that several panels share.
+
+    Attributes:
+        levels: increasing, from the smallest value to the largest shown.
+        log: the levels are spaced evenly in log(value − minimum).
+        clipped: some values lie above the last level.
+    """
+
+    levels: np.ndarray
+    log: bool
+    clipped: bool
+
+    @property
+    def norm(self) -> LevelNorm:
+        """The map from values to shares of the colours, and to heights of surfaces."""
+        return LevelNorm(self.levels, log=self.log)
+
+    @property
+    def labels(self) -> list[str]:
+        """The levels as text, with as many digits as tell neighbours apart, and ``> x`` at a clipped top."""
+        texts = distinct(self.levels)
+        return [*texts[:-1], f"> {texts[-1]}"] if self.clipped else texts
+
+
+def scale_of(
+    arrays: Iterable[np.ndarray],
+    *,
+    levels: int | Sequence[float] | np.ndarray | Scale = 12,
+    limit: float | None = None,
+    log: bool = True,
+) -> Scale:
+    """Choose the levels for one or several arrays together.
+
+    The levels of a logarithmic scale are L_min, then L_min + ε, …, L_max with evenly spaced logarithms of the distance from
+    L_min; ε leaves 3 % of the points inside the first ring. Not finite values are left out.
+
+    Args:
+        arrays: the values of every panel.
+        levels: their number, the levels themselves, or a scale to use as it is.
+        limit: the largest value shown; larger ones get the top colour and the colour bar says ``> limit``.
+        log: space them logarithmically above the minimum.
+
+    Raises:
+        LandscapeError: fewer than two levels, levels that do not increase, or a limit not above the smallest value.
+
+    >>> scale_of([np.array([0.0, 1.0, 10.0, 100.0])], levels=4, limit=10.0).labels[-1]
+    '> 10'
+    """
+    if isinstance(levels, Scale):
+        return levels
+    flat = np.concatenate([np.ravel(a).astype(float) for a in arrays] or [np.empty(0)])
+    finite = flat[np.isfinite(flat)]
+    if finite.size == 0:
+        return Scale(np.array([0.0, 1.0]), log=False, clipped=False)
+    bottom, top = float(finite.min()), float(finite.max())
+    if not isinstance(levels, int | np.integer):
+        return _given(np.asarray(levels, dtype=float), bottom, top, log)
+    if levels < 2:
+        raise LandscapeError(f"levels={levels}; at least 2 are needed to tell low from high")
+    if limit is not None and not (np.isfinite(limit) and limit > bottom):
+        raise LandscapeError(f"limit={limit:g} is not above the smallest value {bottom:g}; give a larger one")
+    clipped = limit is not None and limit < top
+    top = float(limit) if limit is not None and clipped else top
+    if top - bottom <= 1e-12 * max(abs(bottom), abs(top)):
+        return Scale(np.array([bottom, bottom + max(abs(bottom), 1.0) * 1e-6]), log=False, clipped=False)
+    if not log:
+        return Scale(np.linspace(bottom, top, levels + 1), log=False, clipped=clipped)
+    above = finite[(finite > bottom) & (finite <= top)] - bottom
+    high = top - bottom
+    low = min(float(np.quantile(above, INNERMOST)) if above.size else high, high / 10)
+    chosen = np.concatenate([[bottom], bottom + np.geomspace(low, high, levels)])
+    chosen[-1] = top  # exactly, so that the highest point is inside
+    return Scale(chosen, log=True, clipped=clipped)
+
+
+def _given(levels: np.ndarray, bottom: float, top: float, log: bool) -> Scale:
+    if levels.ndim != 1 or len(levels) < 2 or not np.isfinite(levels).all() or (np.diff(levels) <= 0).any():
+        raise LandscapeError("levels must be at least two finite numbers that increase; sort them and drop repeats")
+    if bottom < levels[0]:
+        levels = np.concatenate([[bottom], levels])
+    return Scale(levels, log=log and len(levels) > 2, clipped=top > levels[-1])
+
+
+def distinct(values: np.ndarray) -> list[str]:
+    """Format numbers with the fewest significant digits, from two up, that keep neighbours apart.
+
+    >>> distinct(np.array([2.3001, 2.3004, 2.34]))
+    ['2.3001', '2.3004', '2.34']
+    """
+    for digits in range(2, 16):
+        texts = [f"{value:.{digits}g}" for value in values]
+        if len(set(texts)) == len(set(values.tolist())):
+            break
+    return [_plain(text) for text in texts]
+
+
+def _plain(text: str) -> str:
+    """Write 1.5e+04 as 15000 and 2e+06 as 2e6."""
+    mantissa, exponent, power = text.partition("e")
+    if not exponent:
+        return text
+    return f"{float(text):.0f}" if 0 <= int(power) < 5 else f"{mantissa}e{int(power)}"
+
+
+def add_colourbar(
+    figure: Any, scale: Scale, axes: Any, *, label: str, cmap: str, banded: bool, **options: Any
+) -> Colorbar:
+    """Add the colour bar of a scale beside axes: bands for contours, a continuous bar for heat maps and surfaces."""
+    bounds: dict[str, Any] = {"boundaries": scale.levels, "spacing": "uniform"} if banded else {}
+    bar: Colorbar = figure.colorbar(
+        ScalarMappable(scale.norm, cmap), ax=axes, extend="max" if scale.clipped else "neither", **bounds, **options
+    )
+    bar.set_ticks(list(scale.levels), labels=scale.labels)
+    bar.minorticks_off()
+    bar.ax.tick_params(labelsize="small", length=2)
+    bar.set_label(label)
+    bar.outline.set_linewidth(0.5)
+    return bar

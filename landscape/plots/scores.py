@@ -1,0 +1,155 @@
+"""Scores of recipes over seeds: panels of values, and differences with their intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+
+from landscape.errors import LandscapeError
+from landscape.plots.style import DOUBLE, GREY, MARKERS, SINGLE, canvas, colour, sheet
+
+Values = Mapping[str, Mapping[str, Sequence[float] | np.ndarray]]
+Intervals = Mapping[str, Mapping[str, tuple[float, float]]]
+
+
+def scores(
+    values: Values,
+    figure: Figure | SubFigure | None = None,
+    *,
+    intervals: Intervals | None = None,
+    columns: int = 4,
+    log: bool | None = None,
+    titles: Mapping[str, str] | None = None,
+) -> Figure | SubFigure:
+    """Draw a small panel for each score: one dot a seed, and the median, for each recipe.
+
+    Args:
+        values: ``{score: {recipe: one value a seed}}``; NaN where not defined.
+        figure: where to draw; `None`: a new figure, two columns wide when there are several scores.
+        intervals: ``{score: {recipe: (low, high)}}`` drawn as bars behind the dots; `None`: from the smallest to the largest.
+        columns: panels in a row.
+        log: logarithmic axes; `None`: for each score whose values are all positive and span a factor of 3 or more.
+        titles: names of the scores in words.
+
+    Returns:
+        The figure.
+
+    Raises:
+        LandscapeError: no scores.
+
+    >>> from matplotlib.figure import Figure
+    >>> drawn = scores({"trace": {"sgd": [1.0, 2.0], "momentum": [3.0, 4.0]}}, Figure())
+    >>> [tick.get_text() for tick in drawn.axes[0].get_xticklabels()]
+    ['sgd', 'momentum']
+    """
+    if not values or columns < 1:
+        raise LandscapeError("no scores to draw; give at least one, and at least one column")
+    across = min(len(values), columns)
+    rows = math.ceil(len(values) / across)
+    recipes = list(dict.fromkeys(recipe for by_recipe in values.values() for recipe in by_recipe))
+    width = DOUBLE if across > 2 else SINGLE * max(1.0, across / 1.5)
+    with sheet(figure, width=width, height=1.45 * rows + 0.5) as figure:
+        for index, (score, by_recipe) in enumerate(values.items()):
+            ax = figure.add_subplot(rows, across, index + 1)
+            _panel(ax, by_recipe, recipes, (intervals or {}).get(score, {}), log)
+            ax.set_title((titles or {}).get(score, score))
+            if index + across < len(values):
+                ax.tick_params(labelbottom=False)
+            elif any(len(recipe) > 5 for recipe in recipes):
+                ax.tick_params(axis="x", rotation=30)
+                for tick in ax.get_xticklabels():
+                    tick.set(ha="right", rotation_mode="anchor")
+    return figure
+
+
+def comparison(result: Any, figure: Figure | SubFigure | None = None, **options: Any) -> Figure | SubFigure:
+    """Draw the scores of a comparison, one panel a score; the options are those of `scores`.
+
+    Scores without a single finite value are left out.
+
+    Raises:
+        LandscapeError: no score has a value.
+    """
+    names = dict(zip(result.recipes, result.long_names, strict=True))
+    values = {score: {names[recipe]: found for recipe, found in result.score(score).items()} for score in result.scores}
+    defined = {
+        score: found for score, found in values.items() if any(np.isfinite(seeds).any() for seeds in found.values())
+    }
+    return scores(defined, figure, **options)
+
+
+def effects(tests: Any, ax: Axes | None = None, *, scale: str = "log10") -> Axes:
+    """Draw the differences between recipes with their 95 % intervals, one row a score; to the right is sharper.
+
+    Args:
+        tests: a comparison, or rows with ``a``, ``b``, ``score``, ``scale``, ``difference``, ``low``, ``high``, ``primary``.
+        ax: where to draw; `None`: a new figure as wide as one column.
+        scale: draw the scores compared on this scale, ``log10`` or ``raw``: the two share no axis.
+
+    Returns:
+        The axes. Scores that the verdict rests on have filled markers.
+
+    Raises:
+        LandscapeError: no score was compared on that scale.
+    """
+    rows = getattr(tests, "tests", tests)
+    every = [row for row in rows if row.scale == scale and math.isfinite(row.difference)]
+    if not every:
+        raise LandscapeError(f"no score was compared on the scale {scale!r}; try scale='raw' or scale='log10'")
+    names = list(dict.fromkeys(row.score for row in every))
+    pairs = list(dict.fromkeys((row.a, row.b) for row in every))
+    with canvas(ax, width=SINGLE, height=0.6 + 0.2 * len(names) + 0.13 * len(pairs)) as ax:
+        for row in every:
+            pair = pairs.index((row.a, row.b))
+            place = names.index(row.score) + (pair - (len(pairs) - 1) / 2) * 0.6 / len(pairs)
+            ax.plot([row.low, row.high], [place, place], color=colour(pair), linewidth=1.0)
+            ax.plot(
+                row.difference, place, MARKERS[pair % len(MARKERS)], color=colour(pair), markersize=3.5,
+                markerfacecolor=colour(pair) if row.primary else "white",
+            )  # fmt: skip
+        ax.axvline(0, color=GREY, linewidth=0.6, zorder=0)
+        ax.set_yticks(range(len(names)), names)
+        ax.set_ylim(len(names) - 0.5, -0.5)
+        ax.set_xlabel("log₁₀ ratio (right: sharper)" if scale == "log10" else "difference (right: sharper)")
+        handles = [
+            Line2D([], [], color=colour(i), marker=MARKERS[i % len(MARKERS)], label=f"{b} against {a}")
+            for i, (a, b) in enumerate(pairs)
+        ]
+        ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
+    return ax
+
+
+def _panel(
+    ax: Axes,
+    by_recipe: Mapping[str, Any],
+    recipes: list[str],
+    bars: Mapping[str, tuple[float, float]],
+    log: bool | None,
+) -> None:
+    every = []
+    for place, recipe in enumerate(recipes):
+        seeds = np.asarray(by_recipe.get(recipe, ()), dtype=float)
+        seeds = seeds[np.isfinite(seeds)]
+        every.append(seeds)
+        tint = colour(place)
+        if seeds.size == 0:
+            ax.text(place, 0.5, "not defined", rotation=90, ha="center", va="center", color=GREY, fontsize=5.5,
+                    transform=ax.get_xaxis_transform())  # fmt: skip
+            continue
+        low, high = bars.get(recipe, (seeds.min(), seeds.max()))
+        ax.plot([place, place], [low, high], color=tint, linewidth=5, alpha=0.25, solid_capstyle="butt")
+        ax.plot([place - 0.24, place + 0.24], [np.median(seeds)] * 2, color=tint, linewidth=1.2)
+        across = place + (np.linspace(-0.14, 0.14, seeds.size) if seeds.size > 1 else np.zeros(1))
+        ax.plot(across, seeds, MARKERS[place % len(MARKERS)], color=tint, markersize=2.4, markeredgewidth=0)
+    drawn = np.concatenate(every)
+    wide = drawn.size > 0 and bool((drawn > 0).all()) and drawn.max() >= 3 * drawn.min()
+    if wide if log is None else log:
+        ax.set_yscale("log")
+    ax.set_xticks(range(len(recipes)), recipes)
+    ax.set_xlim(-0.6, len(recipes) - 0.4)

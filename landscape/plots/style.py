@@ -1,0 +1,125 @@
+"""The look of every figure: paper sizes, embedded fonts and colours that colour-blind readers can tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib
+import numpy as np
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+
+from landscape.errors import LandscapeError
+
+SINGLE = 3.25
+"""Width of one column of a two-column paper, in inches."""
+DOUBLE = 6.75
+"""Width of both columns, in inches."""
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's colours, without the yellow that vanishes on white (jfly.uni-koeln.de/color, 2008)."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+"""Markers beside the colours, so that a grey print still tells the recipes apart."""
+COLOURMAP = "viridis"
+GREY = "#7F7F7F"
+
+PAPER: dict[str, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 8.0,
+    "mathtext.fontset": "dejavusans",
+    "axes.labelsize": 8.0,
+    "axes.titlesize": 8.0,
+    "axes.linewidth": 0.6,
+    "axes.prop_cycle": cycler(color=PALETTE),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.formatter.use_mathtext": True,
+    "xtick.labelsize": 7.0,
+    "ytick.labelsize": 7.0,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.minor.size": 1.5,
+    "ytick.minor.size": 1.5,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "legend.fontsize": 7.0,
+    "legend.frameon": False,
+    "legend.handlelength": 1.6,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 3.5,
+    "hatch.linewidth": 0.5,
+    "figure.dpi": 150.0,
+    "savefig.dpi": 300.0,
+    "pdf.fonttype": 42,
+    "ps.fonttype": 42,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "landscape",
+}
+
+
+@contextmanager
+def style(**changes: Any) -> Iterator[None]:
+    """Draw in the paper style inside a ``with`` block; the global settings of matplotlib come back after it.
+
+    Args:
+        **changes: settings of matplotlib to differ in, with ``_`` in place of the dot: ``font_size=9``.
+
+    Raises:
+        LandscapeError: there is no such setting.
+
+    >>> import matplotlib
+    >>> before = matplotlib.rcParams["font.size"]
+    >>> with style(font_size=9):
+    ...     matplotlib.rcParams["font.size"]
+    9.0
+    >>> matplotlib.rcParams["font.size"] == before
+    True
+    """
+    known = {key.replace(".", "_"): key for key in matplotlib.rcParams}
+    unknown = sorted(set(changes) - set(known))
+    if unknown:
+        raise LandscapeError(f"matplotlib has no setting {unknown[0]!r}; write axes_linewidth for axes.linewidth")
+    settings: dict[Any, Any] = {**PAPER, **{known[key]: value for key, value in changes.items()}}
+    with matplotlib.rc_context(settings):
+        yield
+
+
+@contextmanager
+def canvas(
+    ax: Axes | None, *, width: float = SINGLE, height: float = 2.4, projection: str | None = None
+) -> Iterator[Axes]:
+    """Yield the caller's axes as they are, or axes of a new figure in the paper style."""
+    if ax is not None:
+        yield ax
+        return
+    with sheet(None, width=width, height=height) as figure:
+        yield figure.add_subplot(projection=projection)
+
+
+@contextmanager
+def sheet(figure: Figure | SubFigure | None, *, width: float, height: float) -> Iterator[Figure | SubFigure]:
+    """Yield the caller's figure, or a new one in the paper style with room for its labels."""
+    if figure is not None:
+        yield figure
+        return
+    from matplotlib import pyplot  # chooses a backend: not before a figure is wanted
+
+    with style():
+        yield pyplot.figure(figsize=(width, height), layout="constrained")
+
+
+def colour(index: int) -> str:
+    """Return the palette's colour of a recipe."""
+    return PALETTE[index % len(PALETTE)]
+
+
+def ink(rgba: Any) -> str:
+    """Return black or white, whichever can be read on a colour (relative luminance of sRGB, WCAG 2)."""
+    rgb = np.asarray(rgba, dtype=float)[:3]
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return "black" if linear @ [0.2126, 0.7152, 0.0722] > 0.18 else "white"

@@ -1,0 +1,137 @@
+"""Tables as figures, set like those of a paper: three rules, numbers aligned, errors as ±."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import font_manager, rcParams
+from matplotlib.axes import Axes
+from matplotlib.textpath import TextPath
+
+from landscape.errors import LandscapeError
+from landscape.plots.style import PAPER, canvas
+from landscape.results import Result
+
+Cell = str | float | tuple[float, float] | None
+
+GAP = 1.6
+"""Space between columns, in font sizes."""
+LINE = 1.55
+"""Height of a row, in font sizes."""
+
+
+def table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+    ax: Axes | None = None,
+    *,
+    title: str = "",
+    digits: int = 3,
+) -> Axes:
+    """Draw a table.
+
+    Args:
+        columns: headings.
+        rows: cells: text, a number, (value, standard error), or `None` where there is nothing to say.
+        ax: where to draw; `None`: a new figure just as large as the table.
+        title: a line above.
+        digits: significant digits of numbers without an error.
+
+    Returns:
+        The axes. Columns of numbers are set flush right, the others flush left.
+
+    Raises:
+        LandscapeError: no columns, or a row of another length.
+
+    >>> from matplotlib.figure import Figure
+    >>> ax = table(["score", "value"], [["trace", (2.0, 0.13)]], Figure().add_subplot())
+    >>> [text.get_text() for text in ax.texts]
+    ['score', 'value', 'trace', '2.00 ± 0.13']
+    """
+    if not columns:
+        raise LandscapeError("a table needs at least one column")
+    if any(len(row) != len(columns) for row in rows):
+        raise LandscapeError(f"every row needs {len(columns)} cells, one a column")
+    lines = [list(columns), *([cell_text(cell, digits) for cell in row] for row in rows)]
+    numeric = [all(not isinstance(row[i], str) for row in rows) and bool(rows) for i in range(len(columns))]
+    size = float(PAPER["font.size"] if ax is None else rcParams["font.size"])
+    widths = [max(_width(line[i]) for line in lines) for i in range(len(columns))]
+    total = sum(widths) + GAP * (len(widths) - 1)
+    height = LINE * (len(lines) + (1 if title else 0)) + 0.9
+    with canvas(ax, width=(total + 1.0) * size / 72, height=(height + 0.5) * size / 72) as ax:
+        ax.set_axis_off()
+        ax.set_xlim(-0.25, total + 0.25)
+        ax.set_ylim(height - LINE * (1 if title else 0), -LINE * (1 if title else 0))
+        if title:
+            ax.text(0, -LINE / 2, title, va="center", fontsize=size, fontweight="bold")
+        lefts = np.concatenate([[0.0], np.cumsum(np.array(widths) + GAP)[:-1]])
+        for number, line in enumerate(lines):
+            y = LINE * (number + 0.5) + (0.2 if number == 0 else 0.5)
+            for text, left, width, right in zip(line, lefts, widths, numeric, strict=True):
+                ax.text(
+                    left + width if right else left,
+                    y,
+                    text,
+                    ha="right" if right else "left",
+                    va="center",
+                    fontsize=size,
+                )
+        for y, thickness in ((0.0, 0.9), (LINE + 0.3, 0.5), (LINE * len(lines) + 0.8, 0.9)):
+            ax.plot([-0.2, total + 0.2], [y, y], color="black", linewidth=thickness, clip_on=False)
+    return ax
+
+
+def summary(result: Result, ax: Axes | None = None) -> Axes:
+    """Draw the few numbers worth reading of a result that has no figure of its own."""
+    return table([type(result).__name__, ""], [list(pair) for pair in result.summary()], ax)
+
+
+def panel(result: Any, ax: Axes | None = None) -> Axes:
+    """Draw the scores of one checkpoint as a table: they share no unit, so no axis either."""
+    cells = [
+        [
+            row.long_name or row.name,
+            row.radius,
+            None if row.status == "not defined" else (row.value, row.standard_error or 0.0),
+            row.status,
+        ]
+        for row in result.rows
+    ]
+    return table(["score", "radius", "value", "status"], cells, ax)
+
+
+def cell_text(cell: Cell, digits: int = 3) -> str:
+    """Write a cell; a value is rounded to the second digit of its error.
+
+    >>> cell_text((1234.5, 12.3)), cell_text((1.5e-5, 2e-7)), cell_text(0.012345), cell_text(None)
+    ('1234 ± 12', '(1.500 ± 0.020)e-5', '0.0123', '–')
+    """
+    if cell is None:
+        return "–"
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, tuple):
+        return _with_error(float(cell[0]), float(cell[1]), digits)
+    return f"{float(cell):.{digits}g}"
+
+
+def _with_error(value: float, error: float, digits: int) -> str:
+    if not (np.isfinite(value) and np.isfinite(error) and error > 0):
+        return f"{value:.{digits}g}"
+    power = int(np.floor(np.log10(max(abs(value), error))))
+    if -3 <= power < 5:
+        places = max(0, 1 - int(np.floor(np.log10(error))))
+        return f"{value:.{places}f} ± {error:.{places}f}"
+    unit = 10.0**power
+    places = max(0, 1 - int(np.floor(np.log10(error / unit))))
+    return f"({value / unit:.{places}f} ± {error / unit:.{places}f})e{power}"
+
+
+def _width(text: str) -> float:
+    """Return the width of a text in font sizes."""
+    if not text.strip():
+        return 0.0
+    face = font_manager.FontProperties(family=PAPER["font.sans-serif"])
+    return float(TextPath((0, 0), text, size=1, prop=face, usetex=False).get_extents().width)
