@@ -33,8 +33,8 @@ def train_many(
 ) -> dict[str, list[TrainedRun]]:
     """Train every recipe with every seed; the numbers do not depend on the number of workers.
 
-    Each finished run is saved at once, so an interruption (Ctrl-C) loses only those in progress, and the same call again
-    trains only what is missing.
+    Each finished run is saved at once, so an interruption (Ctrl-C) loses only those in progress, and the same call
+    again trains only what is missing.
 
     Args:
         recipes: what to train.
@@ -42,8 +42,8 @@ def train_many(
         model_factory: see `train`; with more than one worker it must be importable by name (or a `functools.partial`).
         seeds: one run of each recipe a seed.
         out: folder to save runs in, or None.
-        workers: processes to train in, one thread each; 1 trains in this process. A script that asks for more must start
-            them under ``if __name__ == "__main__":``.
+        workers: processes to train in, one thread each; 1 trains in this process. A script that asks for more must
+            do so under ``if __name__ == "__main__":``.
 
     Returns:
         Runs by recipe name, in the order of the seeds.

@@ -29,6 +29,7 @@ from landscape.experiments.training_data import TrainingSet, training_set
 from landscape.models import MODELS
 
 FORMAT = "landscape-run"
+_SCALARS = ("steps", "reached", "last_step", "train_loss", "train_accuracy", "test_loss", "test_accuracy")
 ModelFactory = Callable[..., nn.Module]
 StateDict = Mapping[str, Tensor]
 
@@ -57,7 +58,7 @@ class TrainedRun:
     Attributes:
         recipe: the settings.
         seed: of initialisation, order of examples and every other draw of the run.
-        model: ``{"name": …, "arguments": {…}}``, the name being a key of `landscape.models.MODELS` or ``module:factory``.
+        model: ``{"name": …, "arguments": {…}}``, a key of `landscape.models.MODELS` or ``module:factory``.
         weights: state dict after training.
         init: state dict before training.
         history: loss and accuracy at the end of every epoch.
@@ -156,8 +157,8 @@ def save_run(run: TrainedRun, folder: str | os.PathLike[str], *, init: bool = Tr
     Args:
         run: what to keep.
         folder: made if it does not exist.
-        init: also write the initial weights, as ``NAME.init.safetensors``; without them, `load_run` makes them again from
-            the model's name and the seed.
+        init: also write the initial weights, as ``NAME.init.safetensors``; without them, `load_run` makes them again
+            from the model's name and the seed.
 
     Returns:
         The path of the manifest.
@@ -196,23 +197,14 @@ def _write(path: Path, content: bytes) -> None:
 
 def _manifest(run: TrainedRun, files: Mapping[str, str]) -> str:
     """One line a top-level key, so that a person can read it and a diff shows what changed."""
-    scalars = (
-        "steps",
-        "reached",
-        "last_step",
-        "overshoot",
-        "train_loss",
-        "train_accuracy",
-        "test_loss",
-        "test_accuracy",
-    )
     entries = {
         "format": FORMAT,
         "recipe": dataclasses.asdict(run.recipe),
         "seed": run.seed,
         "model": run.model,
         "parameters": sum(tensor.numel() for tensor in run.weights.values()),
-        **{name: getattr(run, name) for name in scalars},
+        **{name: getattr(run, name) for name in _SCALARS},
+        "overshoot": run.overshoot,
         "data": {**run.split, "training_fingerprint": run.data.fingerprint, "changed_labels": len(run.data.changed)},
         "files": files,
         "init_fingerprint": _state_fingerprint(run.init),
@@ -260,7 +252,6 @@ def load_run(
         init = stored.get(f"{path.stem}.init.safetensors") or _build(model, seed, factory).state_dict()
         if _state_fingerprint(init) != manifest["init_fingerprint"]:
             raise LandscapeError(f"{path.name}: the initial weights are not those trained from; retrain with init=True")
-        scalars = ("steps", "reached", "last_step", "train_loss", "train_accuracy", "test_loss", "test_accuracy")
         return TrainedRun(
             recipe=recipe,
             seed=seed,
@@ -271,7 +262,7 @@ def load_run(
             data=used,
             test=split.test,
             split={name: data[name] for name in ("name", "arguments", "fingerprint")},
-            **{name: manifest[name] for name in scalars},
+            **{name: manifest[name] for name in _SCALARS},
         )
     except (KeyError, TypeError) as error:
         raise LandscapeError(

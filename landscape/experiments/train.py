@@ -49,9 +49,10 @@ def train(
 
     The loss over all training examples (evaluation mode, no augmentation, no poison) is checked after every epoch. The
     first epoch that ends with both target loss and target accuracy met is run again from its start, checked after every
-    step; the first step that meets both is the last. Of that step only the fraction is taken that ends at the target loss
-    (θ ← θ_before + f·(θ_after − θ_before), a last step with a smaller learning rate), so that runs match to about 1e-4
-    relative. Where a step met the accuracy only below the target loss, it is taken in full and `overshoot` says by how much.
+    step; the first step that meets both is the last. Of that step only the fraction is taken that ends at the target
+    loss (θ ← θ_before + f·(θ_after − θ_before), a last step with a smaller learning rate), so that runs match to about
+    1e-4 relative. Where the accuracy is met only below the target loss, the step is taken in full and `overshoot` says
+    how far below (up to 6 % for momentum at the same learning rate on digits, where 3 of 8 seeds do so).
 
     Args:
         recipe: see `Recipe`.
@@ -148,7 +149,7 @@ class _Trainer:
             loss, accuracy = self.check()
             if not np.isfinite(loss):
                 raise NumericalError(
-                    f"recipe {self.recipe.name!r}, seed {self.seed}: the loss is {loss} after epoch {epoch}; use a smaller lr"
+                    f"recipe {self.recipe.name!r}, seed {self.seed}: loss {loss} after epoch {epoch}; use a smaller lr"
                 )
             fraction = None
             if self.meets(loss, accuracy):
@@ -197,7 +198,7 @@ class _Trainer:
         def excess(fraction: float) -> float:
             return float(np.log(place(fraction)[0] / self.recipe.target))
 
-        # Running statistics of norm layers already moved with the step, so that its start need not lie above the target.
+        # Running statistics of norm layers already moved with the step, so its start need not lie above the target.
         fraction = optimize.brentq(excess, 0.0, 1.0, xtol=1e-5) if excess(0.0) > 0 else 1.0
         if place(fraction)[1] < self.recipe.target_accuracy:
             fraction = 1.0

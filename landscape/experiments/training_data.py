@@ -110,9 +110,9 @@ def corrupt_labels(y: Tensor, p: float, classes: int, *, seed: Seed) -> Tensor:
 def poison_points(X: Tensor, y: Tensor, count: int, classes: int, *, seed: Seed) -> Pair:
     """Make wrongly labelled points amid the data: midpoints of two examples of one class, with another class's label.
 
-    A network that fits them and the clean examples keeps its training accuracy and loses test accuracy, so that good and
-    bad minima can be compared on one and the same loss surface (Huang et al. 2020, arXiv 1906.03291, who relabel held-out
-    real images; midpoints leave the training examples of all recipes the same).
+    A network that fits them and the clean examples keeps its training accuracy and loses test accuracy, so that good
+    and bad minima can be compared on one and the same loss surface (Huang et al. 2020, arXiv 1906.03291, who relabel
+    held-out real images; midpoints leave the training examples of all recipes the same).
 
     Args:
         X: floating-point inputs (N, …).
