@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from landscape.results.base import Result, array, arrays, describe, nested
+from landscape.results.base import Result, array, arrays, describe, nested, volatile
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -50,11 +50,13 @@ class Slice(Result):
         values: arrays over the grid by name: ``train/loss``, ``train/accuracy``, ``test/loss`` …; NaN if not computed.
         directions: the directions of the axes.
         dataset: which data set ``loss`` and ``accuracy`` mean: the first part of the names.
+        evaluation: how the points were computed, in words.
     """
 
     location: ClassVar[str] = "checkpoints/{owner}/slices/{entry}"
 
     dataset: str = "train"
+    evaluation: str = volatile("")
 
     @property
     def loss(self) -> np.ndarray:

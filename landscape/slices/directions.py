@@ -243,6 +243,12 @@ def as_directions(given: Any, n: int, size: int) -> Directions:
     return result
 
 
+def vectors_of(directions: Directions) -> np.ndarray:
+    """Return the vectors (n, P), which `as_directions` made sure are there."""
+    assert directions.vectors is not None
+    return np.asarray(directions.vectors)
+
+
 def _check(vectors: np.ndarray, cosines: np.ndarray) -> None:
     for index, vector in enumerate(vectors):
         if not np.isfinite(vector).all():

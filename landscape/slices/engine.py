@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Self
 
@@ -13,26 +13,32 @@ from torch import Tensor
 from landscape.batches import Batch
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
+from landscape.slices.evaluators import Evaluator, evaluator_for
 
 Values = dict[str, np.ndarray]
 
 
 class Engine:
-    """Evaluates one or several objectives of the same network along rows of points.
+    """Evaluates one or several objectives of the same network along rows of points θ + x d₀ + y d₁ + ….
 
-    Points are θ_row + x·d, written into one flat buffer by one fused update; values stay on the device in float64 and are
-    read once a row. Data that does not live on the device is streamed once a row, in order.
+    Each row starts from θ, so that rounding does not add up; values stay on the device in float64 and are read once a
+    row. Data that does not live on the device is streamed once a row, in order.
 
     Use as a context manager: modes and random state are set once and put back when it closes, also after an exception.
 
     Args:
-        objectives: by data set name: ``{"train": objective, "test": other}``; all of the same parameters.
+        objectives: by data set name: ``{"train": objective, "test": other}``; all of the same parameters. The first gives θ.
+        directions: (n, P).
+        points: how many points there will be, which decides whether tracing pays.
+        compiled: compile the network with Inductor.
 
     Raises:
         LandscapeError: the objectives have different parameters.
     """
 
-    def __init__(self, objectives: Mapping[str, Objective]):
+    def __init__(
+        self, objectives: Mapping[str, Objective], directions: np.ndarray, *, points: int = 0, compiled: bool = False
+    ):
         self.objectives = dict(objectives)
         first = next(iter(self.objectives.values()))
         for name, other in self.objectives.items():
@@ -41,64 +47,77 @@ class Engine:
                     f"the objective {name!r} has other parameters ({other.size}) than the first ({first.size}); "
                     "expected the same network and selection"
                 )
-        self.device = first.device
-        self.dtype = torch.promote_types(first.dtype, torch.float32)  # half-precision steps would round away
+        dtype = torch.promote_types(first.dtype, torch.float32)  # half-precision steps would round away
+        self._theta = first.theta.to(dtype)
+        self._directions = torch.as_tensor(np.asarray(directions)).to(first.device, dtype)
+        self._points, self._compiled = points, compiled
         self._stack = ExitStack()
-        self._names: list[str] = []
+        self._evaluators: dict[str, Evaluator] = {}
 
     def __enter__(self) -> Self:
-        for objective in self.objectives.values():
-            self._stack.enter_context(objective.guard())
-        self._stack.enter_context(torch.no_grad())
+        with ExitStack() as entered:
+            for objective in self.objectives.values():
+                entered.enter_context(objective.guard())
+            entered.enter_context(torch.no_grad())
+            self._evaluators = {
+                name: evaluator_for(
+                    objective, self._theta, self._directions, points=self._points, compiled=self._compiled
+                )
+                for name, objective in self.objectives.items()
+            }
+            self._stack = entered.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def place(self, vector: np.ndarray | Tensor) -> Tensor:
-        """Return a vector (P,) where and how points are computed."""
-        return torch.as_tensor(vector).to(self.device, self.dtype)
+    @property
+    def description(self) -> str:
+        """How the points are evaluated, in words."""
+        return "; ".join(f"{name}: {evaluator.description}" for name, evaluator in self._evaluators.items())
 
-    def row(self, start: Tensor, direction: Tensor, x: np.ndarray) -> Values:
-        """Evaluate every objective at start + x[i]·direction.
+    def names(self) -> list[str]:
+        """Return the names of all values, by evaluating one batch of each objective at θ."""
+        return [
+            f"{dataset}/{name}"
+            for dataset, objective in self.objectives.items()
+            for name in objective.batch_metrics(self._theta, objective.batches[0])
+        ]
 
-        Args:
-            start: (P,) the point at x = 0.
-            direction: (P,).
-            x: (n,) coordinates.
+    def row(self, x: np.ndarray, rest: Sequence[float] = ()) -> Values:
+        """Evaluate every objective at θ + x[i] d₀ + Σ rest[k] dₖ₊₁.
 
         Returns:
             Arrays (n,) by name: ``train/loss``, ``train/accuracy``, …
         """
-        tables = [self._table(name, objective, start, direction, x) for name, objective in self.objectives.items()]
-        self._names = [name for names, _ in tables for name in names]
+        tables = [self._table(dataset, x, rest) for dataset in self.objectives]
+        names = [name for found, _ in tables for name in found]
         values = torch.cat([table for _, table in tables], dim=1).cpu().numpy()
-        return {name: values[:, k].copy() for k, name in enumerate(self._names)}
+        return {name: values[:, k].copy() for k, name in enumerate(names)}
 
-    def _table(
-        self, dataset: str, objective: Objective, start: Tensor, direction: Tensor, x: np.ndarray
-    ) -> tuple[list[str], Tensor]:
+    def _table(self, dataset: str, x: np.ndarray, rest: Sequence[float]) -> tuple[list[str], Tensor]:
         """Return the names and the values (n, metrics) of one objective, still on the device."""
-        buffer, table, names, at = torch.empty_like(start), None, [], -1
-        for i, batch in _order(objective, len(x)):
+        objective, evaluator = self.objectives[dataset], self._evaluators[dataset]
+        table, names, at = torch.empty(0), list[str](), -1
+        evaluator.start_row(rest)
+        for i, index, batch in _order(objective, len(x)):
             if i != at:
-                torch.add(start, direction, alpha=float(x[i]), out=buffer)
+                evaluator.move(float(x[i]))
                 at = i
-            shares = objective.batch_metrics(buffer, batch)
-            if table is None:
+            shares = evaluator.shares(index, batch)
+            if not names:
                 names = list(shares)
-                table = torch.zeros(len(x), len(names), dtype=torch.float64, device=self.device)
+                table = torch.zeros(len(x), len(names), dtype=torch.float64, device=self._theta.device)
             table[i] += torch.stack([share.detach().reshape(()) for share in shares.values()])
-        assert table is not None
         return [f"{dataset}/{name}" for name in names], table
 
 
-def _order(objective: Objective, points: int) -> Iterator[tuple[int, Batch]]:
+def _order(objective: Objective, points: int) -> Iterator[tuple[int, int, Batch]]:
     """Yield (point, batch): points outermost when the data is on the device, batches outermost when it is streamed."""
     if objective.batches.resident:
-        yield from ((i, batch) for i in range(points) for batch in objective.batches)
+        yield from ((i, index, batch) for i in range(points) for index, batch in enumerate(objective.batches))
     else:
-        yield from ((i, batch) for batch in objective.batches for i in range(points))
+        yield from ((i, index, batch) for index, batch in enumerate(objective.batches) for i in range(points))
 
 
 def named(objective: Objective, also: Mapping[str, Objective] | None, dataset: str) -> dict[str, Objective]:

@@ -73,9 +73,9 @@ def interpolate(
     if normed or not same_fixed(start, end):
         values = _pointwise(objectives, start, end, t, recalibrate if normed else False)
     else:
-        here = {name: with_fixed(other, start._fixed) for name, other in objectives.items()}
-        with Engine(here) as engine:
-            values = engine.row(engine.place(start.theta), engine.place(direction[0]), t)
+        here = {name: with_fixed(other.at(start.theta), start._fixed) for name, other in objectives.items()}
+        with Engine(here, direction, points=len(t)) as engine:
+            values = engine.row(t)
     result = Path(
         x=t,
         values=values,

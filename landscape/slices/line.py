@@ -8,9 +8,10 @@ from typing import Any
 
 from landscape.objective import Objective
 from landscape.results import Line
-from landscape.slices.directions import as_directions
-from landscape.slices.engine import Engine, named
+from landscape.slices.directions import as_directions, vectors_of
+from landscape.slices.engine import Engine, Values, named
 from landscape.slices.grid import Points, Span, coordinates
+from landscape.slices.sweep import sweep
 
 
 def line(
@@ -21,6 +22,7 @@ def line(
     points: Points = 51,
     also: Mapping[str, Objective] | None = None,
     dataset: str = "train",
+    compiled: bool = False,
     save: tuple[Any, str] | None = None,
 ) -> Line:
     r"""Evaluate loss and metrics along a line, :math:`f(\theta + x_i d)`.
@@ -32,13 +34,16 @@ def line(
         points: how many, or the coordinates themselves.
         also: further objectives of the same network, ``{"test": other}``, evaluated at the same points in the same pass.
         dataset: the name of the objective's own data.
-        save: ``("study.h5", "sgd-0/line")``: store the result.
+        compiled: compile the network with Inductor; takes seconds to minutes, pays for many points.
+        save: ``("study.h5", "sgd-0/line")``: store the result; each point is on disk when it is finished, and a run that was
+            interrupted resumes.
 
     Returns:
         A line with ``values["train/loss"]``, ``["train/accuracy"]``, ``["test/loss"]`` … (n,). NaN and inf are kept.
 
     Raises:
-        LandscapeError: a direction of the wrong size, zero or NaN; fewer than 2 points; an empty span.
+        LandscapeError: a direction of the wrong size, zero or NaN; fewer than 2 points; an empty span; a study that
+            holds another slice of that name.
 
     >>> import torch, landscape as ls
     >>> model, data = torch.nn.Linear(1, 1, bias=False), (torch.ones(4, 1), torch.zeros(4, 1))
@@ -47,19 +52,19 @@ def line(
     array([4., 1., 0., 1., 4.])
     """
     started = time.perf_counter()
-    directions = as_directions(direction, 1, objective.size)
-    assert directions.vectors is not None
+    axis = as_directions(direction, 1, objective.size)
     x = coordinates(span, points)
-    with Engine(named(objective, also, dataset)) as engine:
-        values = engine.row(engine.place(objective.theta), engine.place(directions.vectors[0]), x)
-    result = Line(
-        x=x,
-        values=values,
-        directions=directions,
-        dataset=dataset,
-        provenance=objective.provenance(),
-        seconds=time.perf_counter() - started,
-    )
-    if save is not None:
-        result.save(*save)
-    return result
+
+    def blank(values: Values) -> Line:
+        return Line(x=x, values=values, directions=axis, dataset=dataset, provenance=objective.provenance())
+
+    with Engine(named(objective, also, dataset), vectors_of(axis), points=len(x), compiled=compiled) as engine:
+        if save is None:
+            result = blank(engine.row(x))
+            return result.replace(evaluation=engine.description, seconds=time.perf_counter() - started)
+
+        def point(i: int) -> Values:
+            return {name: value[0] for name, value in engine.row(x[i : i + 1]).items()}
+
+        settings = {"slice": "line", "directions": axis.sha256, "x": x.tolist()}
+        return sweep(blank, x.shape, engine, point, save=save, settings=settings, started=started)

@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 
-from landscape.bars import bar
 from landscape.objective import Objective
 from landscape.results import Plane
-from landscape.slices.directions import as_directions
-from landscape.slices.engine import Engine, named
+from landscape.slices.directions import as_directions, vectors_of
+from landscape.slices.engine import Engine, Values, named
 from landscape.slices.grid import Points, Span, coordinates, per_axis
+from landscape.slices.sweep import sweep
 
 
 def plane(
@@ -25,6 +24,7 @@ def plane(
     points: Points | tuple[Points, Points] = 51,
     also: Mapping[str, Objective] | None = None,
     dataset: str = "train",
+    compiled: bool = False,
     save: tuple[Any, str] | None = None,
 ) -> Plane:
     r"""Evaluate loss and metrics on a grid, :math:`f(\theta + x_i d_0 + y_j d_1)`.
@@ -36,13 +36,16 @@ def plane(
         points: how many on both axes, or a pair (nx, ny); each may be the coordinates themselves.
         also: further objectives of the same network, ``{"test": other}``, evaluated at the same points in the same pass.
         dataset: the name of the objective's own data.
-        save: ``("study.h5", "sgd-0/plane")``: store the result.
+        compiled: compile the network with Inductor; takes seconds to minutes, pays for many points.
+        save: ``("study.h5", "sgd-0/plane")``: store the result; each row is on disk when it is finished, and a run that was
+            interrupted resumes.
 
     Returns:
         A plane whose arrays are (ny, nx), x fastest: ``values["train/loss"][j, i]`` is the loss at x[i], y[j].
 
     Raises:
-        LandscapeError: directions of the wrong size, zero, NaN or collinear; fewer than 2 points; an empty span.
+        LandscapeError: directions of the wrong size, zero, NaN or collinear; fewer than 2 points; an empty
+            span; a study that holds another slice of that name.
 
     >>> import torch, landscape as ls
     >>> model, data = torch.nn.Linear(2, 1, bias=False), (torch.eye(2), torch.zeros(2, 1))
@@ -53,23 +56,23 @@ def plane(
     """
     started = time.perf_counter()
     axes = as_directions(directions, 2, objective.size)
-    assert axes.vectors is not None
     x, y = (coordinates(s, p) for s, p in zip(per_axis(span, 2, "span"), per_axis(points, 2, "points"), strict=True))
-    rows = []
-    with Engine(named(objective, also, dataset)) as engine:
-        theta, along_x, along_y = (engine.place(v) for v in (objective.theta, axes.vectors[0], axes.vectors[1]))
-        for step in bar(y, desc="plane", unit="row"):
-            rows.append(engine.row(torch.add(theta, along_y, alpha=float(step)), along_x, x))
-    result = Plane(
-        x=x,
-        y=y,
-        values={name: np.stack([row[name] for row in rows]) for name in rows[0]},
-        computed=np.ones((len(y), len(x)), dtype=np.uint8),
-        directions=axes,
-        dataset=dataset,
-        provenance=objective.provenance(),
-        seconds=time.perf_counter() - started,
-    )
-    if save is not None:
-        result.save(*save)
-    return result
+    shape = (len(y), len(x))
+
+    def blank(values: Values) -> Plane:
+        everywhere = np.ones(shape, dtype=np.uint8)
+        return Plane(
+            x=x,
+            y=y,
+            values=values,
+            computed=everywhere,
+            directions=axes,
+            dataset=dataset,
+            provenance=objective.provenance(),
+        )
+
+    with Engine(named(objective, also, dataset), vectors_of(axes), points=x.size * y.size, compiled=compiled) as engine:
+        settings = {"slice": "plane", "directions": axes.sha256, "x": x.tolist(), "y": y.tolist()}
+        return sweep(
+            blank, shape, engine, lambda j: engine.row(x, [y[j]]), save=save, settings=settings, started=started
+        )

@@ -1,0 +1,186 @@
+"""Prefix reuse: the traced and cut network gives the plain one's values, and is only used where it pays."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import landscape as ls
+from landscape.models import mlp, resnet, small_cnn
+from landscape.slices import evaluators
+from landscape.slices.prefix import cut
+
+
+def images(n=6, channels=1, size=8, classes=10):
+    generator = torch.Generator().manual_seed(0)
+    return (
+        torch.randn(n, channels, size, size, generator=generator),
+        torch.randint(classes, (n,), generator=generator),
+    )
+
+
+class Tokens(nn.Module):
+    """Embedding, attention and a tied output layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(11, 8)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.norm = nn.LayerNorm(8)
+        self.out = nn.Linear(8, 11, bias=False)
+        self.out.weight = self.embedding.weight
+
+    def forward(self, tokens):
+        x = self.embedding(tokens)
+        return self.out(self.norm(x + self.attention(x, x, x)[0]).mean(1))
+
+
+class Gated(nn.Module):
+    """Products of two affine maps, a residual and pooling: affine nodes that meet nonlinear ones."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(6, 5), nn.Linear(6, 5), nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.c(self.a(x) * self.b(x) + self.a(x) / 2 - F.pad(self.b(x)[:, 1:], (0, 1)))
+
+
+def vectors(n=9, size=6, classes=3):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(n, size, generator=generator), torch.randint(classes, (n,), generator=generator)
+
+
+CASES = {
+    "mlp": lambda: (mlp((6, 5, 3)), vectors()),
+    "linear": lambda: (nn.Linear(6, 3), vectors()),
+    "gated": lambda: (Gated(), vectors()),
+    "cnn": lambda: (small_cnn(), images()),
+    "resnet": lambda: (resnet(8, width=4), images(channels=3)),
+    "norm first": lambda: (nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, 3), nn.Tanh(), nn.Linear(3, 3)), vectors()),
+    "tokens": lambda: (Tokens(), (torch.arange(28).reshape(4, 7) % 11, torch.arange(4))),
+    "in-place relu": lambda: (nn.Sequential(nn.Linear(6, 5), nn.ReLU(inplace=True), nn.Linear(5, 3)), vectors()),
+}
+
+
+def both(objective, directions, **options):
+    """Evaluate a plane by the cut network and by the plain one."""
+    engines = []
+    for kind in (evaluators.Reusing, evaluators.Plain):
+        with objective.guard(), torch.no_grad():
+            engine = kind(objective, objective.theta, torch.as_tensor(directions.vectors), **options)
+            engine.start_row([-0.4])
+            rows = []
+            for x in (-1.0, 0.0, 0.7):
+                engine.move(x)
+                rows.append(
+                    [
+                        sum(v)
+                        for v in zip(
+                            *(
+                                [float(s) for s in engine.shares(k, b).values()]
+                                for k, b in enumerate(objective.batches)
+                            ),
+                            strict=True,
+                        )
+                    ]
+                )
+            engines.append(np.array(rows))
+    return engines
+
+
+@pytest.mark.parametrize("vectors_as", ["zero", "keep"])
+@pytest.mark.parametrize("case", CASES)
+def test_the_cut_network_gives_the_values_of_the_network(case, vectors_as):
+    model, data = CASES[case]()
+    objective = ls.Objective(model, data, "cross_entropy", dtype=torch.float64, batch_size=4)
+    directions = ls.random_directions(objective, 2, vectors=vectors_as)
+    found, expected = both(objective, directions)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-13)
+
+
+def test_single_precision_agrees_to_rounding():
+    model, data = mlp((784, 32, 10)), (torch.rand(64, 784), torch.randint(10, (64,)))
+    objective = ls.Objective(model, data, "cross_entropy")
+    found, expected = both(objective, ls.random_directions(objective, 2))
+    np.testing.assert_allclose(found[:, 0], expected[:, 0], rtol=1e-6)
+
+
+def saved_by(model, data, moving):
+    objective = ls.Objective(model, data, "cross_entropy")
+    with objective.guard(), torch.no_grad():
+        return cut(objective, objective.batches[0], moving)
+
+
+def test_the_first_layer_and_what_lies_before_the_first_moving_one_are_taken_out():
+    model, data = mlp((784, 256, 10)), (torch.rand(8, 784), torch.randint(10, (8,)))
+    program = saved_by(model, data, ["linear1.weight", "linear2.weight"])
+    assert program.saved == pytest.approx(784 * 256 / (784 * 256 + 2560))
+    assert len(program.hoisted) == 1
+    deep, pictures = resnet(8, width=4), images(channels=3)
+    last = [name for name, _ in deep.named_parameters()][-2:]
+    assert saved_by(deep, pictures, last).saved > 0.99
+    assert saved_by(deep, pictures, [name for name, _ in deep.named_parameters()]).saved < 0.2
+
+
+def test_lookups_are_not_taken_out():
+    model, data = CASES["tokens"]()
+    assert saved_by(model, data, [name for name, _ in model.named_parameters()]).hoisted == ()
+
+
+def test_tracing_is_used_for_many_points_where_it_pays_and_recorded():
+    model, data = mlp((784, 16, 10)), (torch.rand(8, 784), torch.randint(10, (8,)))
+    objective = ls.Objective(model, data, "cross_entropy")
+    d = ls.random_directions(objective, 2)
+    assert "computed once" in ls.plane(objective, d, points=8).evaluation
+    assert "called at every point" in ls.plane(objective, d, points=7).evaluation
+    deep = ls.Objective(resnet(20, width=8), images(n=2, channels=3), "cross_entropy")
+    assert "called at every point" in ls.line(deep, ls.random_directions(deep, 1), points=64).evaluation
+
+
+class Opaque(nn.Module):
+    """Reads a value of a tensor in Python, which a trace cannot follow."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(784, 5)
+
+    def forward(self, x):
+        out = self.first(x)
+        return out * float(out.detach().numpy().mean())
+
+
+def test_a_network_that_cannot_be_traced_faithfully_is_called_plainly():
+    objective = ls.Objective(Opaque(), (torch.rand(8, 784), torch.arange(8) % 5), "cross_entropy")
+    d = ls.random_directions(objective, 1)
+    found = ls.line(objective, d, points=64)
+    assert "called at every point" in found.evaluation
+    expected = objective.loss(objective.theta - torch.as_tensor(d.vectors[0]))
+    assert found.loss[0] == pytest.approx(expected, rel=1e-6)
+
+
+def test_batches_of_too_many_shapes_are_called_plainly():
+    batches = [(torch.rand(n, 784), torch.arange(n) % 5) for n in range(2, 8)]
+    objective = ls.Objective(nn.Linear(784, 5), batches, "cross_entropy")
+    assert "called" in ls.line(objective, ls.random_directions(objective, 1), points=64).evaluation
+
+
+def test_metrics_and_several_data_sets_go_through_the_cut_network():
+    model, data = mlp((784, 16, 10)), (torch.rand(40, 784), torch.randint(10, (40,)))
+    objective = ls.Objective(model, data, "cross_entropy", batch_size=16, metrics={"largest": lambda o, t: o.amax(1)})
+    test = objective.on((torch.rand(9, 784), torch.randint(10, (9,))))
+    d = ls.random_directions(objective, 2)
+    surface = ls.plane(objective, d, points=9, also={"test": test})
+    assert surface.evaluation.count("computed once") == 2
+    theta = objective.theta + torch.as_tensor(d.vectors[0] * surface.x[2] + d.vectors[1] * surface.y[7])
+    for name, one in (("train", objective), ("test", test)):
+        for metric, value in one.evaluate(theta).items():
+            assert surface.value(metric, name)[7, 2] == pytest.approx(value, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_the_compiled_network_gives_the_values_of_the_network():
+    objective = ls.Objective(resnet(8, width=4), images(channels=3), "cross_entropy")
+    found, expected = both(objective, ls.random_directions(objective, 2), compiled=True)
+    np.testing.assert_allclose(found[:, 0], expected[:, 0], rtol=1e-5)
