@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -25,6 +25,9 @@ class Curvature(Operator):
         program: ``kept`` (a retained graph), ``split`` (traced, cut into a part that runs once and a part a vector),
             ``recompute`` (nothing kept), or ``auto``: chosen by a fixed cost model and the memory budget.
         memory: Bytes that kept states may take, or (a float of at most 1) the fraction of what is free.
+        products: About how many products will follow; tracing pays for many only.
+        keep: What the split program keeps: the ``fewest`` bytes, or ``all`` that both parts use (a little faster).
+        coalesce: Join small batches, and cut those that do not fit into memory, where that changes nothing but speed.
         tf32: Allow TF32 in matrix products and convolutions on CUDA: faster, three digits.
 
     Attributes:
@@ -42,11 +45,15 @@ class Curvature(Operator):
         *,
         program: Choice = "auto",
         memory: float = 0.5,
+        products: int = 100,
+        keep: Literal["fewest", "all"] = "fewest",
+        coalesce: bool = True,
         tf32: bool = False,
     ):
         self.objective = objective
         self.size, self.dtype, self.device = objective.size, objective.dtype, objective._theta.device
-        self._sum = BatchSum(self._rule(), self.name, Settings(program, memory, tf32))
+        settings = Settings(program=program, memory=memory, products=products, keep=keep, coalesce=coalesce, tf32=tf32)
+        self._sum = BatchSum(self._rule(), self.name, settings)
 
     def _rule(self) -> Rule:
         return self.rule_class(self.objective)

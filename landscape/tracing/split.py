@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx
 
 from landscape.tracing.keep import everything, fewest_bytes
-from landscape.tracing.trace import TraceError, size_of, trace
+from landscape.tracing.trace import TraceError, size_of, trace, views_to_reshapes
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +121,7 @@ def _second(
     copies: dict[fx.Node, fx.Node] = {n: graph.placeholder(n.name) for n in [*kept, *inputs]}
     for node in moves:
         _copy_with_inputs(node, graph, copies)
+    views_to_reshapes(graph)
     return fx.GraphModule(module, graph)
 
 

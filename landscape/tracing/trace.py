@@ -129,6 +129,13 @@ def _merge_equal(graph: fx.Graph) -> None:
             seen[key] = node
 
 
+def views_to_reshapes(graph: fx.Graph) -> None:
+    """Let every view copy where it must: strides change when values are mapped over vectors (`torch.vmap`)."""
+    for node in graph.nodes:
+        if node.target in (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default):
+            node.target = torch.ops.aten.reshape.default
+
+
 def _is_random(node: fx.Node) -> bool:
     return isinstance(node.target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in node.target.tags
 

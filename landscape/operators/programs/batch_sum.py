@@ -13,14 +13,13 @@ from torch import Tensor
 from landscape.errors import LandscapeError
 from landscape.guard import second_order
 from landscape.operators.failures import explained, out_of_memory
-from landscape.operators.programs.choose import Settings, prepare
+from landscape.operators.programs.choose import Prepared, Settings, prepare
 from landscape.operators.programs.plan import Plan
-from landscape.operators.programs.program import Program
 from landscape.operators.programs.recompute import Recompute
 from landscape.operators.programs.rule import Rule
 
 if TYPE_CHECKING:
-    from landscape.batches import Batches
+    pass
 
 
 class BatchSum:
@@ -36,12 +35,12 @@ class BatchSum:
         self.rule, self.name, self.settings = rule, name, settings
         self.objective = rule.objective
         self._states: dict[int, Any] = {}
-        self._prepared: tuple[Plan, Program, Batches] | None = None
+        self._prepared: Prepared | None = None
 
     @property
     def plan(self) -> Plan:
         """The plan, made when first asked for."""
-        return self._ready()[0]
+        return self._ready().plan
 
     def release(self) -> None:
         """Give back the memory of all kept states; the next product builds them again."""
@@ -56,10 +55,10 @@ class BatchSum:
         ):
             yield
 
-    def _ready(self) -> tuple[Plan, Program, Batches]:
+    def _ready(self) -> Prepared:
         if self._prepared is None:
             with self._setting():
-                self._prepared = prepare(self.rule, self.name, self.settings)
+                self._prepared = prepare(self.rule, self.settings)
         return self._prepared
 
     def multiply(self, V: Tensor) -> Tensor:
@@ -69,19 +68,15 @@ class BatchSum:
             try:
                 with self._setting():
                     # a checkpointed block runs its forward pass again inside the product and must find theta there
-                    return self.objective.call(self.rule_theta, lambda _: self._multiply(V))
+                    return self.objective.call(self._ready().program.theta, lambda _: self._multiply(V))
             except (RuntimeError, MemoryError) as error:
                 if isinstance(error, LandscapeError) or not out_of_memory(error):
                     raise
                 self._shrink(error, V.shape[1])
 
-    @property
-    def rule_theta(self) -> Tensor:
-        """The point the states belong to."""
-        return self._ready()[1].theta
-
     def _multiply(self, V: Tensor) -> Tensor:
-        plan, program, batches = self._ready()
+        prepared = self._ready()
+        plan, program, batches = prepared.plan, prepared.program, prepared.batches
         total = torch.zeros(V.shape, dtype=torch.float64, device=V.device)
         chunks = [slice(k, k + plan.chunk) for k in range(0, V.shape[1], plan.chunk)]
         given = V.to(self.objective.dtype)
@@ -99,7 +94,8 @@ class BatchSum:
 
     def _shrink(self, error: BaseException, vectors: int) -> None:
         """Ask for less memory: fewer vectors at a time, then fewer kept batches, then nothing kept."""
-        plan, program, batches = self._ready()
+        prepared = self._ready()
+        plan, program = prepared.plan, prepared.program
         self._states.clear()
         if self.objective.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -115,4 +111,4 @@ class BatchSum:
                 f"out of memory in a product with the {self.name}: P = {self.objective.size:,} and batches of "
                 f"{plan.batch_size:,} examples need more than there is; use a smaller batch_size= in the objective"
             ) from error
-        self._prepared = plan, program, batches
+        self._prepared = replace(prepared, plan=plan, program=program)

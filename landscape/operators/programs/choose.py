@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from landscape.batches import Batches
 from landscape.errors import LandscapeError
+from landscape.operators.programs.coalesce import coalesced
+from landscape.operators.programs.costs import Costs, measure
 from landscape.operators.programs.kept import Kept
 from landscape.operators.programs.memory import budget
 from landscape.operators.programs.plan import Plan
 from landscape.operators.programs.program import Program
 from landscape.operators.programs.recompute import Recompute
 from landscape.operators.programs.rule import Rule
+from landscape.operators.programs.split import Split
+from landscape.tracing import TraceError
 
 if TYPE_CHECKING:
-    from landscape.batches import Batches
+    from landscape.objective import Objective
+
+MOST_VECTORS = 64
+"""Vectors multiplied at a time at most."""
 
 Choice = Literal["auto", "kept", "split", "recompute"]
+
+# gradients a product, (dense, convolutional), measured on a CPU; kept graphs lose on convolutions and norm layers
+_KEPT, _SPLIT, _BUILD = (2.0, 2.8), (2.0, 2.2), 1.2
 
 
 @dataclass(frozen=True)
@@ -25,26 +36,105 @@ class Settings:
 
     program: Choice = "auto"
     memory: float = 0.5
+    products: int = 100
+    keep: Literal["fewest", "all"] = "fewest"
+    coalesce: bool = True
+    compile: bool = False
+    tune: bool = False
     tf32: bool = False
 
     def __post_init__(self) -> None:
         if self.program not in ("auto", "kept", "split", "recompute"):
             raise LandscapeError(f"program is {self.program!r}, expected 'auto', 'kept', 'split' or 'recompute'")
+        if self.keep not in ("fewest", "all"):
+            raise LandscapeError(f"keep is {self.keep!r}, expected 'fewest' or 'all'")
+        if self.compile and self.program in ("kept", "recompute"):
+            raise LandscapeError(f"compile=True needs the split program, not program={self.program!r}")
+        if self.products < 1:
+            raise LandscapeError(f"products is {self.products}, expected the number of products to come, at least 1")
 
 
-def prepare(rule: Rule, name: str, settings: Settings) -> tuple[Plan, Program, Batches]:
-    """Choose a program, the batches it works on and how many of them keep their state."""
+@dataclass(frozen=True)
+class Prepared:
+    """A plan with what it takes to follow it."""
+
+    plan: Plan
+    program: Program
+    batches: Batches
+
+
+def prepare(rule: Rule, settings: Settings) -> Prepared:
+    """Choose a program, the batches it works on and how many of them keep their state. Use inside the objective's guard.
+
+    Raises:
+        TraceError: The split program was asked for and the network cannot be traced.
+    """
     objective = rule.objective
-    batches = objective.batches
-    program: Program = (Recompute if settings.program == "recompute" else Kept)(rule, objective.theta)
-    plan = Plan(
+    available = budget(settings.memory, objective.device)
+    costs = measure(objective, objective.batches[0])
+    batches = coalesced(objective, costs, available) if settings.coalesce else objective.batches
+    wanted, reason = settings.program, "asked for"
+    if wanted == "auto":
+        wanted, reason = ("split", "compiled") if settings.compile else _cheaper(objective, costs, settings, available)
+    if wanted == "split":
+        program = Split(rule, objective.theta, keep=settings.keep, batches=batches)
+        try:
+            traced = program.trace(rule.dress(batches[0].rescaled(1.0), ()))
+            mapped = program.mapped(traced)
+            plan = _plan(program, reason, batches, available, costs, traced.kept_bytes / batches[0].size, mapped)
+            return Prepared(replace(plan, trace_seconds=traced.seconds), program, batches)
+        except TraceError as error:
+            if settings.program == "split":
+                raise
+            reason = f"{reason}, but {error}"
+    chosen = Recompute(rule, objective.theta) if wanted == "recompute" else Kept(rule, objective.theta)
+    per_example = costs.graph(batches[0].size) / batches[0].size
+    return Prepared(_plan(chosen, reason, batches, available, costs, per_example, False), chosen, batches)
+
+
+def _cheaper(objective: Objective, costs: Costs, settings: Settings, available: int) -> tuple[Choice, str]:
+    """Compare the gradients that all products take with a kept graph and with a split program, tracing included."""
+    conv = int(costs.convolutional > 0.5)
+
+    def gradients(each: float, state: int) -> float:
+        kept = min(1.0, available / state) if state else 1.0
+        return each + (1 - kept) * _BUILD
+
+    saved = gradients(_KEPT[conv], costs.graph(objective.n)) - gradients(_SPLIT[conv], costs.split(objective.n))
+    seconds = settings.products * saved * costs.gradient_seconds(objective.n)
+    if seconds > costs.trace_seconds:
+        return "split", f"saves about {saved:.1f} gradients a product, {settings.products} products are expected"
+    if saved > 0:
+        return "kept", f"tracing would not pay within {settings.products} products"
+    return "kept", "a kept graph costs no more than a split program here"
+
+
+def _plan(
+    program: Program,
+    reason: str,
+    batches: Batches,
+    available: int,
+    costs: Costs,
+    example_bytes: float,
+    mapped: bool,
+) -> Plan:
+    """Say how many batches keep their state, and how many vectors go together."""
+    sizes = [batch.size for batch in batches.stored]
+    working = costs.saved(max(sizes))  # what one product holds besides the states
+    kept, kept_bytes = 0, 0.0
+    for size in sizes if program.keeps else ():
+        if kept_bytes + size * example_bytes + working > available:
+            break
+        kept, kept_bytes = kept + 1, kept_bytes + size * example_bytes
+    together = max(1, int((available - kept_bytes) // max(2 * working, 1)))
+    return Plan(
         program=program.name,
-        reason="asked for" if settings.program != "auto" else "the graph fits into memory",
+        reason=reason,
         batches=len(batches),
-        batch_size=max(batch.size for batch in batches.stored),
-        kept=len(batches) if program.keeps else 0,
-        kept_bytes=0,
-        budget_bytes=budget(settings.memory, objective.device),
-        chunk=64,
+        batch_size=max(sizes),
+        kept=kept,
+        kept_bytes=int(kept_bytes),
+        budget_bytes=available,
+        chunk=min(MOST_VECTORS, together) if mapped else MOST_VECTORS,
+        mapped=mapped,
     )
-    return plan, program, batches

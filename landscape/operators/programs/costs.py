@@ -1,0 +1,99 @@
+"""What one gradient takes: bytes and operations, measured on a few examples and never by a clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from landscape.batches import Batch, pick
+
+if TYPE_CHECKING:
+    from landscape.objective import Objective
+
+FEW = 8
+# fixed rates, not measured ones: a choice must not change from run to run
+_OPERATIONS_PER_SECOND = {"cpu": 5e10, "cuda": 2e13}
+_TRACE_SECONDS_PER_MODULE = 0.1
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Costs of a gradient of an objective.
+
+    Attributes:
+        fixed_bytes: Bytes a forward pass saves for its backward pass, whatever the batch.
+        example_bytes: Further bytes for every example.
+        operations: Floating-point operations of the gradient of one example, in matrix products and convolutions.
+        convolutional: Share of them in convolutions.
+        trace_seconds: Estimated time to trace and check a product.
+        rate: Operations a second that this kind of device is taken to do.
+    """
+
+    fixed_bytes: float
+    example_bytes: float
+    operations: float
+    convolutional: float
+    trace_seconds: float
+    rate: float
+
+    def saved(self, examples: int) -> int:
+        """Bytes that the forward pass of a batch saves."""
+        return int(self.fixed_bytes + examples * self.example_bytes)
+
+    def graph(self, examples: int) -> int:
+        """Bytes of a kept graph: the forward pass and the first backward pass save about the same (measured 1.9–2.0)."""
+        return 2 * self.saved(examples)
+
+    def split(self, examples: int) -> int:
+        """Bytes the split program keeps (measured 0.6–0.75 of a graph)."""
+        return int(1.5 * self.saved(examples))
+
+    def gradient_seconds(self, examples: int) -> float:
+        """Time of a gradient over so many examples, at the fixed rate."""
+        return examples * self.operations / self.rate
+
+
+def measure(objective: Objective, batch: Batch) -> Costs:
+    """Measure a forward pass on two small parts of a batch. Use inside the objective's guard."""
+    many = min(batch.size, FEW)
+    few = max(1, many // 2)
+    saved = {n: _saved_bytes(objective, pick(batch, torch.arange(n))) for n in (few, many)}
+    slope = (saved[many] - saved[few]) / (many - few) if many > few else saved[many]
+    slope = max(slope, 0.0)
+    operations, convolutions = _operations(objective, pick(batch, torch.arange(many)))
+    leaves = sum(1 for module in objective.model.modules() if not any(True for _ in module.children()))
+    return Costs(
+        fixed_bytes=max(saved[many] - many * slope, 0.0),
+        example_bytes=slope,
+        operations=3 * operations / many,  # forward 1, backward 2
+        convolutional=convolutions / operations if operations else 0.0,
+        trace_seconds=_TRACE_SECONDS_PER_MODULE * leaves,
+        rate=_OPERATIONS_PER_SECOND.get(objective.device.type, 1e12),
+    )
+
+
+def _saved_bytes(objective: Objective, batch: Batch) -> int:
+    """Bytes of the storages that a forward pass saves for its backward pass, theta's own left out."""
+    theta = objective.theta.requires_grad_()
+    storages: dict[int, Tensor] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storages[tensor.untyped_storage().data_ptr()] = tensor.detach()
+        return tensor.detach()
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        objective.batch_loss(theta, batch)
+    storages.pop(theta.untyped_storage().data_ptr(), None)
+    return sum(tensor.untyped_storage().nbytes() for tensor in storages.values())
+
+
+def _operations(objective: Objective, batch: Batch) -> tuple[int, int]:
+    """Operations of a forward pass: all that are counted, and those in convolutions."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        objective.batch_loss(objective.theta, batch)
+    counts = counter.get_flop_counts().get("Global", {})
+    return sum(counts.values()), sum(n for op, n in counts.items() if "convolution" in str(op))
