@@ -1,36 +1,61 @@
 """Sharpness scores, each with its formula, cost, uncertainty and invariances, and the panel that measures them."""
 
 from landscape.scores.adaptive_average import adaptive_average
+from landscape.scores.adaptive_curvature import adaptive_lambda_max, adaptive_trace
 from landscape.scores.adaptive_worst import adaptive_worst_linf
+from landscape.scores.adaptive_worst_l2 import adaptive_worst_l2
+from landscape.scores.audit import audit
+from landscape.scores.critical import critical_point
 from landscape.scores.curvature import extreme_eigenvalues, trace_and_norm
+from landscape.scores.directional_curvature import filter_curvature, weight_curvature
+from landscape.scores.fisher_rao import fisher_lambda_max, fisher_rao
 from landscape.scores.fit import accuracy, gradient_norm, loss, weight_norm
+from landscape.scores.gradient_noise import gradient_noise
 from landscape.scores.keskar import keskar, keskar_subspace
 from landscape.scores.margin import margins
 from landscape.scores.noise_tolerance import inverse_sigma, inverse_sigma_mag
 from landscape.scores.panel import sharpness
 from landscape.scores.registry import REGISTRY, Definition, Measurement, describe, score, select
+from landscape.scores.sam import asam, m_sharpness, sam
 from landscape.scores.slice_curvature import curvature_at_scale
+from landscape.scores.takeuchi import tic, tic_diagonal, tic_trace
 
 __all__ = [
-    "REGISTRY",
     "Definition",
     "Measurement",
+    "REGISTRY",
     "accuracy",
     "adaptive_average",
+    "adaptive_lambda_max",
+    "adaptive_trace",
+    "adaptive_worst_l2",
     "adaptive_worst_linf",
+    "asam",
+    "audit",
+    "critical_point",
     "curvature_at_scale",
     "describe",
     "extreme_eigenvalues",
-    "trace_and_norm",
+    "filter_curvature",
+    "fisher_lambda_max",
+    "fisher_rao",
+    "gradient_noise",
     "gradient_norm",
     "inverse_sigma",
     "inverse_sigma_mag",
     "keskar",
     "keskar_subspace",
     "loss",
+    "m_sharpness",
     "margins",
+    "sam",
     "score",
     "select",
     "sharpness",
+    "tic",
+    "tic_diagonal",
+    "tic_trace",
+    "trace_and_norm",
+    "weight_curvature",
     "weight_norm",
 ]

@@ -22,7 +22,6 @@ def average_increase(
     *,
     pairs: int,
     seed: int,
-    reference: float | None,
     share: Share = loss_share,
 ) -> list[Measurement]:
     r"""Estimate :math:`E_{z}\,[L(w + \rho\,c \odot z) - L(w)]` for standard normal z at several radii.
@@ -35,7 +34,6 @@ def average_increase(
         radii: the values of ρ.
         pairs: number of antithetic pairs; the standard error is that of their mean.
         seed: of the CPU generator.
-        reference: the radius that stands for the score.
         share: the quantity averaged, ``loss_share`` or ``error_share``.
     """
     theta, meter = objective.theta, Meter()
@@ -52,7 +50,7 @@ def average_increase(
     increases = values[1:].reshape(pairs, len(radii), 2).mean(2) - values[0]
     errors = increases.std(0, ddof=1) / np.sqrt(pairs) if pairs > 1 else np.full(len(radii), np.nan)
     return [
-        Measurement(float(value), float(error), radius, meter.gradients / len(radii), reference in (None, radius))
+        Measurement(float(value), float(error), radius, meter.gradients / len(radii))
         for value, error, radius in zip(increases.mean(0), errors, radii, strict=True)
     ]
 
@@ -104,7 +102,4 @@ def adaptive_average(
     ('adaptive-average', 0.1)
     """
     chosen = tuple(radii) if radii is not None else RADII
-    reference = 0.4 if 0.4 in chosen else chosen[0]
-    return average_increase(
-        logit_normalized(objective), objective.theta.abs(), chosen, pairs=pairs, seed=seed, reference=reference
-    )
+    return average_increase(logit_normalized(objective), objective.theta.abs(), chosen, pairs=pairs, seed=seed)

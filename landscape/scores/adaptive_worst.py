@@ -133,11 +133,10 @@ def adaptive_worst_linf(
     True
     """
     chosen = tuple(radii) if radii is not None else RADII
-    reference = 16e-3 if 16e-3 in chosen else chosen[0]
     normalized = logit_normalized(objective)
     scale, found = objective.theta.abs(), []
     for radius in bar(chosen, desc="adaptive worst case"):
         meter = Meter()
         value = worst_increase(normalized, scale, radius, meter, subset=subset, iterations=iterations)
-        found.append(Measurement(value, None, radius, meter.gradients, radius == reference))
+        found.append(Measurement(value, None, radius, meter.gradients))
     return found

@@ -113,7 +113,7 @@ def keskar(
 
         best = box_maximum(function, half, iterations=iterations, seed=seed)
         meter.forward()
-        found.append(Measurement(_relative_rise(best, loss), None, radius, meter.gradients, radius == RADIUS))
+        found.append(Measurement(_relative_rise(best, loss), None, radius, meter.gradients))
     return found
 
 
@@ -171,5 +171,5 @@ def keskar_subspace(
 
         best = box_maximum(function, radius * (np.abs(centre) + 1), iterations=iterations, seed=seed)
         meter.forward()
-        found.append(Measurement(_relative_rise(best, loss), None, radius, meter.gradients, radius == RADIUS))
+        found.append(Measurement(_relative_rise(best, loss), None, radius, meter.gradients))
     return found

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from landscape.objective import Objective
 from landscape.scores.evaluation import FORWARD
-from landscape.scores.normalized import normalize_logits
 from landscape.scores.registry import Definition, Measurement, score
+from landscape.transforms.logits import normalize_logits
 
 PERCENTILE = 0.1
 

@@ -10,23 +10,7 @@ from torch import Tensor
 
 from landscape.objective import Objective
 from landscape.scores.requirements import require
-
-
-def normalize_logits(logits: Tensor) -> Tensor:
-    r"""Centre each example's logits over the classes and scale them to unit length.
-
-    .. math:: z \mapsto \frac{z - \bar z}{\max(\lVert z - \bar z\rVert_2,\ 10^{-10})}
-
-    Args:
-        logits: (N, C, …), classes along dimension 1.
-
-    Source: Andriushchenko et al. 2023 (arXiv 2302.07011), logit normalisation.
-
-    >>> round(normalize_logits(torch.tensor([[3.0, 0.0, 0.0]])).norm().item(), 6)
-    1.0
-    """
-    centred = logits - logits.mean(1, keepdim=True)
-    return centred / torch.linalg.vector_norm(centred, dim=1, keepdim=True).clamp_min(1e-10)
+from landscape.transforms.logits import normalize_logits
 
 
 def logit_normalized(objective: Objective) -> Objective:

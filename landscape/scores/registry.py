@@ -56,7 +56,6 @@ class Measurement:
     standard_error: float | None = None
     radius: float | None = None
     gradients: float = 0.0
-    reference: bool = True
     status: str = "ok"
     note: str = ""
     name: str = ""
@@ -83,6 +82,7 @@ class Definition:
         radii: default grid of radii.
         reference: the radius that stands for the score where one number is wanted.
         remark: what a reader of the table must know.
+        compared: how two values are compared: by their ratio, or by their difference (logarithms and entropies).
         compute: the function; one function may measure several scores.
     """
 
@@ -102,10 +102,16 @@ class Definition:
     radii: tuple[float, ...] = ()
     reference: float | None = None
     remark: str = ""
+    compared: Literal["ratio", "difference"] = "ratio"
     compute: Callable[..., tuple[Score, ...]] | None = None
 
-    def row(self, measured: Measurement, seed: int) -> Score:
-        """Return a measurement as a row of the results."""
+    def rows(self, measured: Sequence[Measurement], seed: int) -> tuple[Score, ...]:
+        """Return measurements as rows of the results; one radius, the declared one or else the first, is the reference."""
+        radii = [item.radius for item in measured]
+        chosen = radii.index(self.reference) if self.reference in radii else 0
+        return tuple(self._row(item, seed, i == chosen) for i, item in enumerate(measured))
+
+    def _row(self, measured: Measurement, seed: int, reference: bool) -> Score:
         status, note = measured.status, measured.note or self.remark
         if not math.isfinite(measured.value) and status == "ok":
             status, note = "invalid", f"the value is {measured.value}"
@@ -114,7 +120,7 @@ class Definition:
             value=float(measured.value),
             standard_error=None if measured.standard_error is None else float(measured.standard_error),
             radius=measured.radius,
-            reference=measured.reference,
+            reference=reference,
             status=status,
             note=note,
             family=self.family,
@@ -129,9 +135,9 @@ class Definition:
     def missing(self, error: LandscapeError, seed: int) -> Score:
         """Return the marked row of a score that has no meaning for an objective, or that failed there."""
         if not isinstance(error, NotDefinedError):
-            return self.row(Measurement(math.nan, status="failed", note=str(error)), seed)
+            return self._row(Measurement(math.nan, status="failed", note=str(error)), seed, True)
         reason = str(error).partition(": ")[2] or str(error)
-        return self.row(Measurement(math.nan, status="not defined", note=reason), seed)
+        return self._row(Measurement(math.nan, status="not defined", note=reason), seed, True)
 
 
 REGISTRY: dict[str, Definition] = {}
@@ -172,9 +178,15 @@ def score(*definitions: Definition) -> Callable[[Measure], Callable[..., tuple[S
                 require(objective, definition.needs, definition.slug)
             found = measure(objective, **options)
             seed = int(options.get("seed", 0))
-            by_name = {definition.slug: definition for definition in definitions}
             measured = [found] if isinstance(found, Measurement) else list(found)
-            return tuple(by_name[item.name or definitions[0].slug].row(item, seed) for item in measured)
+            names = [item.name or definitions[0].slug for item in measured]
+            return tuple(
+                row
+                for definition in definitions
+                for row in definition.rows(
+                    [item for item, name in zip(measured, names, strict=True) if name == definition.slug], seed
+                )
+            )
 
         for definition in definitions:
             REGISTRY[definition.slug] = _with_function(definition, compute)

@@ -15,7 +15,6 @@ from landscape.scores.registry import Definition, Measurement, score
 from landscape.slices import random_directions
 
 SCALES = (1e-3, 1e-2, 1e-1)
-REFERENCE = 1e-2
 
 
 def filter_directions(objective: Objective, count: int, seed: int) -> np.ndarray:
@@ -45,7 +44,7 @@ def filter_directions(objective: Objective, count: int, seed: int) -> np.ndarray
         unit="loss",
         panel=True,
         radii=SCALES,
-        reference=REFERENCE,
+        reference=1e-2,
     )
 )
 def curvature_at_scale(
@@ -91,8 +90,7 @@ def curvature_at_scale(
     values = values_at(objective, points(), loss_share, meter)
     second = (values[1:].reshape(len(drawn), len(chosen), 2).sum(2) - 2 * values[0]) / np.square(chosen)
     errors = second.std(0, ddof=1) / np.sqrt(len(drawn)) if len(drawn) > 1 else np.full(len(chosen), np.nan)
-    reference = REFERENCE if REFERENCE in chosen else chosen[0]
     return [
-        Measurement(float(value), float(error), h, meter.gradients / len(chosen), h == reference)
+        Measurement(float(value), float(error), h, meter.gradients / len(chosen))
         for value, error, h in zip(second.mean(0), errors, chosen, strict=True)
     ]

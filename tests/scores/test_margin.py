@@ -4,7 +4,8 @@ import torch.nn as nn
 
 import landscape as ls
 from landscape.scores.margin import margins
-from landscape.scores.normalized import cross_entropy_floor, logit_normalized, normalize_logits
+from landscape.scores.normalized import cross_entropy_floor, logit_normalized
+from landscape.transforms.logits import normalize_logits
 
 
 class Logits(nn.Module):

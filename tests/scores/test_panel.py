@@ -111,7 +111,8 @@ def test_wrong_requests(classifier, arguments, message):
 
 
 def test_result_prints_and_exports(classifier):
-    panel = ls.sharpness(classifier(), ["adaptive-average", "loss"])
+    panel_objective = classifier()
+    panel = ls.sharpness(panel_objective, ["adaptive-average", "loss"])
     assert isinstance(panel, Scores)
     assert "adaptive-average (0.4)" in repr(panel)
     assert panel.table("markdown").startswith("| score")
@@ -119,6 +120,8 @@ def test_result_prints_and_exports(classifier):
     assert json.loads(json.dumps(exported))["rows"][0]["name"] == "adaptive-average"
     assert {"name", "value", "standard_error", "radius", "seconds", "gradients"} <= set(exported["rows"][0])
     assert panel["adaptive-average"].radius == 0.4
+    assert [row.reference for row in panel.all("adaptive-average")] == [False, False, True, False]
+    assert ls.sharpness(panel_objective, "adaptive-average", radii=[0.05, 0.3])["adaptive-average"].radius == 0.05
     assert panel.at("adaptive-average", 0.8).radius == 0.8
     with pytest.raises(KeyError, match="its radii are"):
         panel.at("adaptive-average", 7.0)
@@ -150,6 +153,6 @@ def test_wrong_definitions(definition, message):
 
 def test_a_value_that_is_not_finite_is_marked(classifier):
     definition = Definition("made-up", "t", "fit", "f", "s")
-    row = definition.row(ls.scores.Measurement(math.inf), 0)
+    (row,) = definition.rows([ls.scores.Measurement(math.inf)], 0)
     assert row.status == "invalid"
     assert "inf" in row.note

@@ -1,0 +1,121 @@
+"""Results of putting scores through transformations of the network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from landscape.results.base import Result, rows
+from landscape.results.scores import format_table
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditRow:
+    """What one transformation did to one score.
+
+    Attributes:
+        score: slug.
+        radius: radius of the score; `None` for a radius-free one.
+        transformation: ``T1`` … ``T7``.
+        before: the score of the network, in float64 on the audit's examples.
+        after: the score of the transformed network, with the same draws (mapped where units were permuted).
+        ratio: R = after / before; 1 when both are zero.
+        standard_error: of the ratio, as if the draws were independent; `None` for a deterministic score.
+        verdict: ``invariant``, ``within error``, ``not invariant`` or ``not applicable``.
+        declared: the registry says that the score is invariant to this transformation.
+        note: why the transformation does not apply, or a score failed.
+    """
+
+    score: str
+    radius: float | None
+    transformation: str
+    before: float
+    after: float
+    ratio: float
+    standard_error: float | None
+    verdict: str
+    declared: bool
+    note: str = ""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the measurement bears the declaration out: a score declared invariant did not move."""
+        return not self.declared or self.verdict != "not invariant"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Audit(Result):
+    """Table of S(T(w)) / S(w): what transformations that keep the function do to scores.
+
+    Attributes:
+        rows: one a score, radius and transformation.
+        changes: largest change of a predicted probability by transformation, as measured on the network.
+        examples: examples the scores were measured on.
+        seed: of draws and transformations.
+    """
+
+    kind: ClassVar[str] = "audit"
+    location: ClassVar[str] = "checkpoints/{owner}/audit/{entry}"
+
+    rows: tuple[AuditRow, ...] = rows(AuditRow)
+    changes: Mapping[str, float] = field(default_factory=dict)
+    examples: int = 0
+    seed: int = 0
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """Slugs of the scores, in order."""
+        return tuple(dict.fromkeys(row.score for row in self.rows))
+
+    @property
+    def transformations(self) -> tuple[str, ...]:
+        """The transformations, those that did not apply included."""
+        return tuple(dict.fromkeys(row.transformation for row in self.rows))
+
+    def verdict(self, score: str, transformation: str) -> str:
+        """Return the worst verdict over the radii of a score.
+
+        Raises:
+            KeyError: that score or transformation was not audited.
+        """
+        order = ("not invariant", "within error", "invariant", "not applicable")
+        found = {row.verdict for row in self.rows if (row.score, row.transformation) == (score, transformation)}
+        if not found:
+            raise KeyError(f"no audit of {score!r} under {transformation!r}; audited are {', '.join(self.scores)}")
+        return min(found, key=order.index)
+
+    def survived(self, score: str) -> tuple[str, ...]:
+        """Return the applicable transformations under which a score did not move beyond its error."""
+        return tuple(t for t in self.transformations if self.verdict(score, t) in ("invariant", "within error"))
+
+    def table(self, style: str = "text") -> str:
+        """Return R by score and transformation; ``=`` marks invariance, ``≈`` a change within the error.
+
+        Args:
+            style: ``text`` or ``markdown``.
+        """
+        body = []
+        for score, radius in dict.fromkeys((row.score, row.radius) for row in self.rows):
+            cells = [score if radius is None else f"{score} ({radius:g})"]
+            for name in self.transformations:
+                cells += [_cell(r) for r in self.rows if (r.score, r.radius, r.transformation) == (score, radius, name)]
+            body.append(tuple(cells))
+        return format_table(("S(T(w)) / S(w)", *self.transformations), body, style)
+
+    def summary(self) -> Iterator[tuple[str, str]]:
+        """Yield what each score survived."""
+        for score in self.scores:
+            yield score, f"survives {', '.join(self.survived(score)) or 'nothing'}"
+        broken = [f"{row.score} under {row.transformation}" for row in self.rows if not row.agrees]
+        if broken:
+            yield "declared invariant but moved", ", ".join(broken)
+        yield "measured on", f"{self.examples} examples in float64, {self.seconds:.3g} s"
+
+
+def _cell(row: AuditRow) -> str:
+    if row.verdict == "not applicable" or math.isnan(row.ratio):
+        return "—"
+    mark = {"invariant": " =", "within error": " ≈", "not invariant": ""}[row.verdict]
+    return f"{row.ratio:.3g}{mark}"

@@ -1,0 +1,192 @@
+"""The invariance audit: the user's own network, transformed, and every score measured before and after."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from landscape import transforms
+from landscape.bars import bar
+from landscape.errors import LandscapeError
+from landscape.objective import Objective
+from landscape.results.audit import Audit, AuditRow
+from landscape.results.scores import Score, Scores
+from landscape.scores.panel import sharpness
+from landscape.scores.registry import REGISTRY, TRANSFORMATIONS, select
+from landscape.scores.reindexed import reindexed
+from landscape.transforms import Transformed
+
+TOLERANCE = 1e-6
+"""Largest |R − 1| of an invariant score in float64."""
+
+Transform = Callable[[nn.Module, Any, int], Transformed]
+
+APPLY: dict[str, Transform] = {
+    "T1": lambda model, inputs, seed: transforms.layer_scale(model, inputs, alpha=5.0),
+    "T2": lambda model, inputs, seed: transforms.node_scale(model, inputs, seed=seed),
+    "T3": lambda model, inputs, seed: transforms.norm_layer_scale(model, inputs, alpha=5.0),
+    "T4": lambda model, inputs, seed: transforms.permutation(model, inputs, seed=seed),
+    "T5": lambda model, inputs, seed: transforms.softmax_shift(model, inputs, seed=seed),
+    "T6": lambda model, inputs, seed: transforms.gl_attention(model, inputs, seed=seed),
+    "T7": lambda model, inputs, seed: transforms.temperature(model, inputs, t=2.0),
+}
+"""The strength of each transformation in an audit."""
+
+
+def audit(
+    objective: Objective,
+    scores: str | Sequence[str] | None = None,
+    seed: int = 0,
+    *,
+    transformations: Sequence[str] | None = None,
+    examples: int | None = 256,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Audit:
+    r"""Transform the network in ways that keep its function and report what that does to its scores.
+
+    .. math:: R = S(T(w)) / S(w)
+
+    A score is ``invariant`` under T when |R − 1| < 1e-6 in float64, ``within error`` when R differs from 1 by less than
+    1.96 standard errors, and ``not invariant`` otherwise. The draws are the same before and after; where units were
+    permuted they are permuted too. Scores that move are properties of the parametrisation: describe, do not conclude.
+
+    Args:
+        objective: the function at the trained weights.
+        scores: as in `sharpness`; `None`: the panel.
+        seed: of draws and transformations.
+        transformations: some of ``T1`` … ``T7``; `None`: all. Those with no valid place are marked.
+        examples: how many examples to measure on (the first ones); `None`: all. Invariance does not need many.
+        options: keyword arguments by slug, as in `sharpness`.
+
+    Returns:
+        `Audit`.
+
+    Raises:
+        LandscapeError: an unknown score or transformation.
+
+    Source: Dinh et al. 2017 (arXiv 1703.04933).
+
+    >>> import torch, landscape as ls
+    >>> X, y = torch.randn(20, 4, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 3
+    >>> objective = ls.Objective(ls.models.mlp((4, 6, 3)), (X, y), "cross_entropy")
+    >>> report = audit(objective, ["adaptive-average", "weight-norm"], transformations=["T1", "T7"])
+    >>> report.survived("adaptive-average"), report.survived("weight-norm")
+    (('T1', 'T7'), ())
+    """
+    started = time.perf_counter()
+    names = _wanted(transformations)
+    select(scores)
+    model = network(objective)
+    base = in_double(objective if examples is None else objective.subset(range(min(examples, objective.n))), model)
+    inputs = base.batches[0].inputs
+    before = sharpness(base, scores, seed, options=options)
+    found: list[AuditRow] = []
+    changes: dict[str, float] = {}
+    for name in bar(names, desc="audit"):
+        try:
+            moved = APPLY[name](model, inputs, seed)
+        except LandscapeError as error:
+            found += [_inapplicable(row, name, str(error)) for row in before.rows]
+            continue
+        changes[name] = moved.change
+        there = base.at(moved.model.state_dict())
+        after = sharpness(reindexed(there, moved.mapping) if moved.mapping else there, scores, seed, options=options)
+        # a transformation that keeps the function only up to rounding, or up to a norm's epsilon, moves scores by as much
+        tolerance = TOLERANCE if name == "T7" else max(TOLERANCE, 100 * moved.change)
+        found += [_compare(row, twin, name, tolerance) for row, twin in _paired(before, after)]
+    order = {key: i for i, key in enumerate(dict.fromkeys((row.name, row.radius) for row in before.rows))}
+    return Audit(
+        rows=tuple(sorted(found, key=lambda row: order[row.score, row.radius])),
+        changes=changes,
+        examples=base.n,
+        seed=seed,
+        provenance=objective.provenance(),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def network(objective: Objective) -> nn.Module:
+    """Return a copy of the network in float64 that carries the objective's own weights and buffers."""
+    model = copy.deepcopy(objective.model).double().to(objective.device)
+    own = {**objective._fixed, **objective.space.unflatten(objective.theta)}
+    with torch.no_grad():
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            tensor.copy_(own[name])
+    return model
+
+
+def in_double(objective: Objective, model: nn.Module) -> Objective:
+    """Return the objective of a network on the same data and with the same loss in float64."""
+    chosen = set(objective.names)
+    return Objective(
+        model,
+        [batch.raw for batch in objective.batches],
+        objective._loss,
+        count=objective._count,
+        parameters=lambda name, tensor: name in chosen,
+        dtype=torch.float64,
+        mode=objective.mode,
+    )
+
+
+def _wanted(transformations: Sequence[str] | None) -> list[str]:
+    chosen = list(TRANSFORMATIONS) if transformations is None else list(transformations)
+    unknown = [name for name in chosen if name not in APPLY]
+    if unknown:
+        raise LandscapeError(f"unknown transformations {', '.join(unknown)}; expected some of {', '.join(APPLY)}")
+    return chosen
+
+
+def _paired(before: Scores, after: Scores) -> list[tuple[Score, Score | None]]:
+    twins = {(row.name, row.radius): row for row in after.rows}
+    return [(row, twins.get((row.name, row.radius))) for row in before.rows]
+
+
+def _inapplicable(row: Score, name: str, note: str) -> AuditRow:
+    return AuditRow(
+        score=row.name,
+        radius=row.radius,
+        transformation=name,
+        before=row.value,
+        after=math.nan,
+        ratio=math.nan,
+        standard_error=None,
+        verdict="not applicable",
+        declared=name in REGISTRY[row.name].invariant.split(),
+        note=note,
+    )
+
+
+def _compare(row: Score, twin: Score | None, name: str, tolerance: float) -> AuditRow:
+    if twin is None or not (row.defined and twin.defined):
+        return _inapplicable(row, name, row.note if twin is None or not row.defined else twin.note)
+    definition = REGISTRY[row.name]
+    difference = twin.value - row.value
+    ratio = twin.value / row.value if row.value != 0 else (1.0 if twin.value == 0 else math.inf)
+    size = abs(row.value) if definition.compared == "ratio" else 1.0
+    error = None
+    if row.standard_error is not None and twin.standard_error is not None:
+        error = math.hypot(row.standard_error, twin.standard_error)
+    if abs(difference) <= tolerance * size:
+        verdict = "invariant"
+    elif error is not None and abs(difference) <= 1.96 * error:
+        verdict = "within error"
+    else:
+        verdict = "not invariant"
+    return AuditRow(
+        score=row.name,
+        radius=row.radius,
+        transformation=name,
+        before=row.value,
+        after=twin.value,
+        ratio=ratio,
+        standard_error=None if error is None or row.value == 0 else error / abs(row.value),
+        verdict=verdict,
+        declared=name in definition.invariant.split(),
+    )

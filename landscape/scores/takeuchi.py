@@ -1,0 +1,122 @@
+"""Takeuchi's information criterion: gradient noise in units of curvature, in full, diagonal and trace form."""
+
+from __future__ import annotations
+
+import torch
+
+from landscape.errors import NotDefinedError
+from landscape.objective import Objective
+from landscape.operators import Fisher, GradientCovariance
+from landscape.scores.evaluation import PRODUCT
+from landscape.scores.example_gradients import gradient_moments
+from landscape.scores.fisher_diagonal import fisher_diagonal
+from landscape.scores.registry import Definition, Measurement, score
+from landscape.spectra import trace
+
+DENSE = 3000
+"""Largest P for which the Fisher matrix is formed and inverted."""
+_SOURCE = "Thomas et al. 2020, arXiv 1906.07774"
+
+
+@score(
+    Definition(
+        "tic",
+        "Takeuchi's information criterion, full form",
+        family="noise",
+        formula="Tr(F⁺C)",
+        source=_SOURCE,
+        cost=0,
+        invariant="T1 T2 T4 T5",
+        needs=("likelihood",),
+    )
+)
+def tic(objective: Objective, *, rtol: float | None = None) -> Measurement:
+    r"""Return the effective number of parameters Tr(F⁺C), which over n estimates the generalisation gap.
+
+    The pseudo-inverse keeps the invariance to every reparametrisation, because the range of C lies in that of F; damping would
+    break it. With more parameters than n(C−1) the value no longer depends on the network's geometry.
+
+    Args:
+        objective: a negative log-likelihood with at most 3,000 parameters (choose some with ``parameters=``).
+        rtol: eigenvalues of F below ``rtol`` times the largest count as zero; `None`: P times the rounding error.
+
+    Raises:
+        NotDefinedError: no likelihood, or too many parameters to form F.
+
+    Source: Thomas et al. 2020 (arXiv 1906.07774), equation 5.
+    """
+    if objective.size > DENSE:
+        raise NotDefinedError(
+            f"tic is not defined here: {objective.size} parameters are too many to invert F; use tic-diagonal, or "
+            f"select at most {DENSE} with parameters="
+        )
+    F = Fisher(objective).dense().double()
+    C = GradientCovariance(objective).dense().double()
+    values, vectors = torch.linalg.eigh((F + F.T) / 2)
+    cut = objective.size * torch.finfo(objective.dtype).eps if rtol is None else rtol
+    kept = values > cut * values[-1]
+    along = vectors[:, kept]
+    value = ((along.T @ C @ along).diagonal() / values[kept]).sum()
+    return Measurement(float(value), gradients=2 * PRODUCT * objective.size, note=f"rank of F {int(kept.sum())}")
+
+
+@score(
+    Definition(
+        "tic-diagonal",
+        "Takeuchi's information criterion, diagonal form",
+        family="noise",
+        formula="Σ_i C_ii / (F_ii + 1e-7 max F_ii)",
+        source=f"{_SOURCE}; the small term is relative here",
+        cost=12,
+        invariant="T4 T5",
+        needs=("likelihood", "classes"),
+    )
+)
+def tic_diagonal(objective: Objective, *, epsilon: float = 1e-7) -> Measurement:
+    """Return Σ C_ii / (F_ii + ε max F), with the centred covariance and the exact diagonal of the Fisher matrix.
+
+    Args:
+        objective: a classifier with cross-entropy.
+        epsilon: relative size of what is added to the diagonal; weights without any information count nothing.
+
+    Raises:
+        NotDefinedError: no class likelihood, or single gradients are not defined.
+
+    Source: Thomas et al. 2020 (arXiv 1906.07774), section 3.
+    """
+    diagonal, cost = fisher_diagonal(objective)
+    variance = gradient_moments(objective).variance
+    value = (variance / (diagonal + epsilon * diagonal.max()).clamp_min(torch.finfo(torch.float64).tiny)).sum()
+    return Measurement(float(value), gradients=cost + 2)
+
+
+@score(
+    Definition(
+        "tic-trace",
+        "Takeuchi's information criterion, ratio of traces",
+        family="noise",
+        formula="Tr C / Tr F",
+        source=_SOURCE,
+        cost=62,
+        stochastic=True,
+        invariant="T4 T5",
+        needs=("likelihood",),
+    )
+)
+def tic_trace(objective: Objective, *, matvecs: int = 30, seed: int = 0) -> Measurement:
+    """Return Tr C / Tr F.
+
+    Args:
+        objective: a negative log-likelihood.
+        matvecs: products with the Fisher matrix; from P on its trace is exact.
+        seed: of the probes.
+
+    Raises:
+        NotDefinedError: no likelihood, or single gradients are not defined.
+
+    Source: Thomas et al. 2020 (arXiv 1906.07774), section 3. It is not invariant to rescaling.
+    """
+    noise = float(gradient_moments(objective).variance.sum())
+    found = trace(Fisher(objective), matvecs=matvecs, method="hutchinson", seed=seed)
+    value = noise / found.value
+    return Measurement(value, value * found.standard_error / found.value, gradients=2 + PRODUCT * found.matvecs)
