@@ -34,10 +34,10 @@ def conditional_independence(
 ) -> ConditionalIndependence:
     r"""Return how much the order of two models by a score tells of their order by an outcome, hyperparameters known.
 
-    Over ordered pairs of runs, $V_\mu = \mathrm{sign}(\mu_a - \mu_b)$, $V_g = \mathrm{sign}(g_a - g_b)$ and $U_S$ the values
-    of the hyperparameters in S for both runs:
-    $K = \min_{|S| \le 2} I(V_\mu; V_g \mid U_S) / H(V_g \mid U_S)$, entropies by counting. Counting is biased upwards when
-    a value of U_S has few pairs, so K describes and does not test.
+    Over ordered pairs of runs, $V_\mu = \mathrm{sign}(\mu_a - \mu_b)$, $V_g = \mathrm{sign}(g_a - g_b)$ and $U_S$ the
+    values of the hyperparameters in S for both runs:
+    $K = \min_{|S| \le 2} I(V_\mu; V_g \mid U_S) / H(V_g \mid U_S)$, entropies by counting. Counting is biased upwards
+    when a value of U_S has few pairs, so K describes and does not test.
 
     Args:
         design: hyperparameter → its value in each run.

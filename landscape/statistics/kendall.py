@@ -48,7 +48,7 @@ class GranulatedKendall:
 def kendall(score: ArrayLike, outcome: ArrayLike) -> Kendall:
     r"""Return Kendall's tau-b of a score and an outcome over models, with its exact null where there are no ties.
 
-    $\tau_b = (C - D) / \sqrt{(C + D + T_s)(C + D + T_o)}$, concordant and discordant pairs and the pairs tied in one only.
+    $\tau_b = (C - D) / \sqrt{(C + D + T_s)(C + D + T_o)}$, concordant, discordant pairs and pairs tied in one.
 
     Args:
         score: one a model (M,).

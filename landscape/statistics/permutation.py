@@ -55,7 +55,7 @@ def permutation_test(a: ArrayLike, b: ArrayLike, *, fewest: int = 6, seed: int =
     r"""Test whether two arms of independent seeds differ in their mean.
 
     Under the null every assignment of the pooled values to the arms is equally likely. All $\binom{n_a+n_b}{n_a}$ of
-    them are enumerated up to 200,000 (10 against 10); beyond, 99,999 are drawn and the observed one is counted with them.
+    them are enumerated up to 200,000 (10 against 10); beyond, 99,999 are drawn and the observed one is counted too.
 
     Args:
         a: scores of the first recipe, one a seed; take log10 of positive scores first.

@@ -82,8 +82,8 @@ def robust_sign_error(
 
     An environment is a pair of configurations that differ in exactly one hyperparameter; its runs are all pairs of
     seeds. Each pair errs by $\frac12 (1 - \mathrm{sign}(\Delta\mu)\,\mathrm{sign}(\Delta g))$ and weighs
-    $w = \max(h - \frac12, 0)$ with h from `hoeffding_weight`. Environments of effective size $(\sum w)^2 / \sum w^2 < 12$
-    are dropped.
+    $w = \max(h - \frac12, 0)$ with h from `hoeffding_weight`. Environments of effective size
+    $(\sum w)^2 / \sum w^2 < 12$ are dropped.
 
     Args:
         design: hyperparameter → its value in each run; leave the seed out.
@@ -124,8 +124,8 @@ def robust_sign_error(
     every = [error for of_axis in errors.values() for error in of_axis]
     if not every:
         raise NotDefinedError(
-            f"All {dropped} environments carry too little weight: gaps below {informative_gap(test_size):.3f} say nothing "
-            f"with {test_size} test examples; use more seeds or a larger test set."
+            f"All {dropped} environments carry too little weight: gaps below {informative_gap(test_size):.3f} say "
+            f"nothing with {test_size} test examples; use more seeds or a larger test set."
         )
     return RobustSignError(
         mean=float(np.mean(every)),

@@ -1,0 +1,45 @@
+"""Transformations of a network: those that keep its function (T1–T6), temperature (T7), gauges, folding, normalising.
+
+A score that changes when the function does not is a property of the parametrisation. Each transformation returns a new
+network with the largest change of its predicted probabilities, finds the places where it is valid by following the
+hidden units through the traced network, and refuses where there is none.
+
+==  ======================  ==========================================================
+T1  `layer_scale`           one layer up, the next down (Dinh et al. 2017)
+T2  `node_scale`            the same for each hidden unit
+T3  `norm_layer_scale`      weights in front of a norm layer
+T4  `permutation`           another order of the hidden units
+T5  `softmax_shift`         all logits of an example moved alike; undone by `gauge_fix`
+T6  `gl_attention`          a change of basis inside each attention head
+T7  `temperature`           logits multiplied: decisions kept, confidence not
+==  ======================  ==========================================================
+"""
+
+from landscape.transforms.apply import Transformed
+from landscape.transforms.fold_batch_norm import fold_batch_norm
+from landscape.transforms.gl_attention import gl_attention
+from landscape.transforms.layer_scale import layer_scale
+from landscape.transforms.logits import LogitNormalized, normalize_logits, normalized_cross_entropy
+from landscape.transforms.node_scale import node_scale
+from landscape.transforms.norm_layer_scale import norm_layer_scale
+from landscape.transforms.permutation import permutation
+from landscape.transforms.places import places
+from landscape.transforms.softmax_shift import gauge_fix, softmax_shift
+from landscape.transforms.temperature import temperature
+
+__all__ = [
+    "LogitNormalized",
+    "Transformed",
+    "fold_batch_norm",
+    "gauge_fix",
+    "gl_attention",
+    "layer_scale",
+    "node_scale",
+    "norm_layer_scale",
+    "normalize_logits",
+    "normalized_cross_entropy",
+    "permutation",
+    "places",
+    "softmax_shift",
+    "temperature",
+]

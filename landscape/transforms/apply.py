@@ -1,0 +1,153 @@
+"""What every transformation shares: copying the network, measuring what changed, and refusing what went wrong."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from landscape.errors import LandscapeError, NotDefinedError, NumericalError
+from landscape.transforms.graph import Inputs, as_tuple
+from landscape.transforms.spaces import Use
+
+TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
+"""Change of a probability beyond which a transformation that should preserve the function is refused."""
+
+
+@dataclass(frozen=True, eq=False)
+class Transformed:
+    """A transformed copy of a network.
+
+    Attributes:
+        model: the new network; the original is untouched.
+        name: the transformation.
+        change: largest change of a predicted probability on the example inputs (of an output, without classes).
+        where: the modules whose parameters set what was transformed.
+        mapping: for each parameter whose entries moved, the flat positions they came from: entry i of the new tensor is
+            entry ``mapping[name][i]`` of the old one. Empty unless units were permuted.
+    """
+
+    model: nn.Module
+    name: str
+    change: float
+    where: tuple[str, ...]
+    mapping: dict[str, Tensor] = field(default_factory=dict)
+
+    def map_draw(self, draw: Tensor, names: Sequence[str] | None = None) -> Tensor:
+        """Move the entries of a flat random draw as the parameters were moved.
+
+        A permuted network needs permuted noise: only then do both networks see the same perturbation.
+
+        Args:
+            draw: one or more draws over the parameters (…, P).
+            names: the parameters a draw runs over, in order; by default all of the network's.
+
+        Returns:
+            The mapped draw (…, P).
+
+        Raises:
+            LandscapeError: a draw whose length is not that of the parameters.
+        """
+        parameters = dict(self.model.named_parameters())
+        chosen = list(parameters) if names is None else list(names)
+        sizes = [parameters[name].numel() for name in chosen]
+        if draw.shape[-1] != sum(sizes):
+            raise LandscapeError(
+                f"The draw has {draw.shape[-1]} entries for {sum(sizes)} parameters: draw one number a parameter."
+            )
+        parts = draw.split(sizes, dim=-1)
+        return torch.cat([p[..., self.mapping[n]] if n in self.mapping else p for n, p in zip(chosen, parts)], dim=-1)
+
+
+def duplicate(model: nn.Module) -> tuple[nn.Module, dict[str, Tensor]]:
+    """Return a deep copy of a network, and its parameters and buffers by name; writing to them changes the copy.
+
+    Raises:
+        LandscapeError: a network without parameters.
+    """
+    clone = copy.deepcopy(model)
+    if not any(True for _ in clone.parameters()):
+        raise LandscapeError("The network has no parameters to transform: give a network with weights.")
+    tensors = {**dict(clone.named_parameters()), **dict(clone.named_buffers())}
+    return clone, {name: tensor.detach() for name, tensor in tensors.items()}
+
+
+def rescale(tensors: dict[str, Tensor], use: Use, factors: Tensor) -> None:
+    """Multiply, in place, the entries of each unit by its factor (size,)."""
+    tensor = tensors[use.view.name]
+    positions = use.positions().to(tensor.device)
+    flat = tensor.reshape(-1).clone()
+    flat[positions] *= factors.to(flat)[:, None]
+    tensor.copy_(flat.reshape(tensor.shape))
+
+
+def largest_change(before: nn.Module, after: nn.Module, example_inputs: Inputs) -> float:
+    """Return the largest change of a predicted probability, or of an output where there are no classes."""
+    inputs = as_tuple(example_inputs)
+    first, second = (predictions(model, inputs) for model in (before, after))
+    if not torch.isfinite(second).all():
+        raise NumericalError("The transformed network returns NaN or infinity: use a factor nearer to 1.")
+    return float((first - second).abs().max())
+
+
+def predictions(model: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+    """Return the probabilities of a copy of the network in evaluation mode; its outputs where there are no classes."""
+    with torch.no_grad():
+        output = copy.deepcopy(model).eval()(*inputs)
+    first = output[0] if isinstance(output, tuple) else output
+    return torch.softmax(first, dim=1) if has_classes(first) else first
+
+
+def has_classes(output: Tensor) -> bool:
+    """Return whether an output holds logits of two or more classes along dimension 1."""
+    return output.ndim > 1 and output.shape[1] > 1
+
+
+def finish(
+    original: nn.Module,
+    model: nn.Module,
+    name: str,
+    example_inputs: Inputs,
+    where: Iterable[str],
+    *,
+    mapping: dict[str, Tensor] | None = None,
+    preserves: bool = True,
+) -> Transformed:
+    """Measure the change a transformation made; refuse it where it should have made none.
+
+    Raises:
+        NumericalError: the network's predictions moved although the transformation should preserve them.
+    """
+    change = largest_change(original, model, example_inputs)
+    dtype = next(model.parameters()).dtype
+    if preserves and change > TOLERANCE.get(dtype, 0.05):
+        raise NumericalError(
+            f"{name} changed a prediction by {change:.2g}, where rounding explains {TOLERANCE.get(dtype, 0.05):g}: "
+            "convert the network to float64 or use milder factors; if that does not help, this network is not handled."
+        )
+    return Transformed(model, name, change, tuple(dict.fromkeys(where)), mapping or {})
+
+
+def positive(alpha: float, name: str = "alpha") -> float:
+    """Return `alpha` if it is a positive finite number."""
+    if not 0 < alpha < float("inf"):
+        raise LandscapeError(f"{name} is {alpha}: expected a positive number, such as 10.")
+    return alpha
+
+
+def require_classes(model: nn.Module, example_inputs: Inputs, what: str) -> None:
+    """Raise unless the network has logits of two or more classes.
+
+    Raises:
+        NotDefinedError: it has not.
+    """
+    with torch.no_grad():
+        output = copy.deepcopy(model).eval()(*as_tuple(example_inputs))
+    first = output[0] if isinstance(output, tuple) else output
+    if not has_classes(first):
+        raise NotDefinedError(
+            f"{what} needs logits (N, C, …) of two or more classes, and the outputs have shape {tuple(first.shape)}."
+        )

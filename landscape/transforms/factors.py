@@ -1,0 +1,244 @@
+"""Find products of weight matrices with nothing but a contraction between: queries and keys, values and output, LoRA.
+
+Each linear layer's output is replaced by the numbers of its rows; operations that only move entries are then run on
+these numbers, so that every way of packing, splitting and reordering heads is followed exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import Node, map_arg
+
+from landscape.transforms.graph import SHAPE_ONLY, Inputs, index_of, operation, shape, trace
+from landscape.transforms.spaces import Layer, View, module_of
+
+Block = tuple[int, ...]
+Rows = tuple[int, int]
+"""A row of a layer: the number of the layer, the number of the row."""
+
+KEEPS_ROWS = frozenset(("dropout", "mul", "div"))
+
+
+@dataclass(frozen=True)
+class Product:
+    """Two factors of which only the product matters: rows `left` become A·rows if rows `right` become A⁻ᵀ·rows.
+
+    Attributes:
+        width: size of the contraction, the rows of A.
+        left: (tensor name, flat positions (width, entries)).
+        right: the same.
+    """
+
+    width: int
+    left: list[tuple[str, Tensor]]
+    right: list[tuple[str, Tensor]]
+
+    @property
+    def modules(self) -> list[str]:
+        """The modules that own the factors, the left ones first."""
+        return [module_of(name) for name, _ in (*self.left, *self.right)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Outputs:
+    """An activation of a layer's outputs: which row each entry is, and the blocks that must stay whole."""
+
+    source: int
+    rows: Tensor
+    blocks: tuple[Block, ...] | None = None
+
+
+@dataclass
+class _Search:
+    values: dict[Node, Any] = field(default_factory=dict)
+    layers: list[Layer] = field(default_factory=list)
+    spoiled: set[Rows] = field(default_factory=set)
+    found: list[tuple[Product, list[Rows]]] = field(default_factory=list)
+    readers: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+
+    def spoil(self, value: Any) -> None:
+        """Rule out every row that reaches an operation which is not understood."""
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, _Outputs):
+                self.spoiled |= {(item.source, row) for row in item.rows.unique().tolist()}
+
+    def rows_of(self, source: int, block: Block) -> list[tuple[str, Tensor]]:
+        """Return the positions of a layer's rows in its weight and bias."""
+        layer, picked = self.layers[source], list(block)
+        parts = [(layer.weight.name, layer.weight.index[picked].reshape(len(picked), -1))]
+        if layer.bias is not None:
+            parts.append((layer.bias.name, layer.bias.index[picked].reshape(len(picked), 1)))
+        return parts
+
+
+def find_products(model: nn.Module, example_inputs: Inputs) -> list[Product]:
+    """Find the pairs of factors in which a change of basis cancels.
+
+    Args:
+        model: the network.
+        example_inputs: a tensor (N, …), or a tuple of the forward pass's arguments.
+
+    Returns:
+        One product a head and kind; empty if there is none.
+
+    Raises:
+        LandscapeError: the network cannot be traced.
+    """
+    flow = trace(model, example_inputs)
+    search = _Search()
+    for node in flow.graph.nodes:
+        if node.op == "placeholder":
+            search.values[node] = flow.views.get(node.name)
+        elif node.op == "output":
+            for source in node.all_input_nodes:
+                search.spoil(search.values.get(source))
+        else:
+            search.values[node] = _step(search, node)
+    return _unambiguous(search)
+
+
+def _step(search: _Search, node: Node) -> Any:
+    name = operation(node)
+    sources = [search.values.get(source) for source in node.all_input_nodes] or [None]
+    if name == "getitem":
+        return sources[0][index_of(node)] if isinstance(sources[0], tuple) else None
+    if name in SHAPE_ONLY and len(sources) == 1 and isinstance(sources[0], View | _Outputs):
+        return _moved(search, node, sources[0])
+    for source in sources:
+        if isinstance(source, View):
+            search.readers.setdefault(source.name, {})[node.name] = source.index
+    if name == "linear":
+        return _linear(search, node)
+    if name in KEEPS_ROWS and isinstance(sources[0], _Outputs) and _scaled_by_number(node):
+        return sources[0]
+    if name == "scaled_dot_product_attention":
+        return _attention(search, node, *sources[:3])
+    if name in ("matmul", "bmm", "baddbmm") and len(sources) >= 2:
+        return _contraction(search, node, *sources[-2:])
+    for source in sources:
+        search.spoil(source)
+    return None
+
+
+def _scaled_by_number(node: Node) -> bool:
+    return len(node.all_input_nodes) == 1 and isinstance(node.args[0], Node)
+
+
+def _moved(search: _Search, node: Node, source: View | _Outputs) -> Any:
+    positions = source.index if isinstance(source, View) else source.rows
+    args, kwargs = map_arg((node.args, node.kwargs), lambda n: positions)
+    moved = node.target(*args, **kwargs)  # type: ignore[operator]
+
+    def like(part: Tensor) -> Any:
+        return replace(source, index=part) if isinstance(source, View) else replace(source, rows=part)
+
+    return like(moved) if isinstance(moved, Tensor) else tuple(like(part) for part in moved)
+
+
+def _linear(search: _Search, node: Node) -> _Outputs | None:
+    arguments = [*node.args, None, None][:3]
+    x, weight, bias = (search.values.get(a) if isinstance(a, Node) else None for a in arguments)
+    if not isinstance(weight, View) or (arguments[2] is not None and not isinstance(bias, View)):
+        search.spoil(x)
+        return None
+    if isinstance(x, _Outputs):
+        _read_by(search, x, weight)
+    search.layers.append(Layer(weight, bias))
+    out = weight.index.shape[0]
+    return _Outputs(len(search.layers) - 1, torch.arange(out).expand(shape(node)))
+
+
+def _read_by(search: _Search, x: _Outputs, weight: View) -> None:
+    """A layer reads another's outputs: values and output projection, or two linear layers in a row."""
+    columns = x.rows.reshape(-1, x.rows.shape[-1])
+    if not bool((columns == columns[:1]).all()):
+        return search.spoil(x)
+    order = columns[0].tolist()
+    for block in x.blocks or (tuple(dict.fromkeys(order)),):
+        where = [[j for j, row in enumerate(order) if row == wanted] for wanted in block]
+        copies = {len(columns_of) for columns_of in where}
+        if len(copies) != 1 or copies == {0}:
+            search.spoil(x)
+            continue
+        right = [(weight.name, weight.index[:, [c[k] for c in where]].T) for k in range(copies.pop())]
+        product = Product(len(block), search.rows_of(x.source, block), right)
+        search.found.append((product, [(x.source, row) for row in block]))
+    return None
+
+
+def _attention(search: _Search, node: Node, q: Any, k: Any, v: Any) -> _Outputs | None:
+    heads = shape(node)[-3] if len(shape(node)) > 2 else 1
+    k, v = (_repeated(value, heads) for value in (k, v))
+    _queries_and_keys(search, q, k)
+    return _mixed(search, node, v)
+
+
+def _contraction(search: _Search, node: Node, a: Any, b: Any) -> _Outputs | None:
+    if isinstance(a, _Outputs):
+        _queries_and_keys(search, a, replace(b, rows=b.rows.mT) if isinstance(b, _Outputs) else None)
+        return None
+    return _mixed(search, node, b)
+
+
+def _repeated(value: Any, heads: int) -> Any:
+    """Repeat heads of keys or values that several heads of queries share."""
+    if isinstance(value, _Outputs) and value.rows.ndim > 2 and value.rows.shape[-3] < heads:
+        return replace(value, rows=value.rows.repeat_interleave(heads // value.rows.shape[-3], dim=-3))
+    return value
+
+
+def _queries_and_keys(search: _Search, q: Any, k: Any) -> None:
+    blocks = [_blocks(value) for value in (q, k)]
+    if blocks[0] is None or blocks[1] is None or len(blocks[0]) != len(blocks[1]):
+        search.spoil(q)
+        search.spoil(k)
+        return
+    queries_of: dict[Block, list[Block]] = {}
+    for of_query, of_key in dict.fromkeys(zip(blocks[0], blocks[1])):
+        queries_of.setdefault(of_key, []).append(of_query)
+    for of_key, of_queries in queries_of.items():
+        right = [part for block in of_queries for part in search.rows_of(q.source, block)]
+        rows = [(k.source, row) for row in of_key] + [(q.source, row) for block in of_queries for row in block]
+        search.found.append((Product(len(of_key), search.rows_of(k.source, of_key), right), rows))
+
+
+def _mixed(search: _Search, node: Node, v: Any) -> _Outputs | None:
+    """Attention mixes positions: entry i of a head of its output stands for row i of that head's values."""
+    blocks = _blocks(v)
+    if blocks is None or v.rows.ndim != len(shape(node)):
+        search.spoil(v)
+        return None
+    return replace(v, rows=v.rows[..., :1, :].expand(shape(node)), blocks=tuple(dict.fromkeys(blocks)))
+
+
+def _blocks(value: Any) -> list[Block] | None:
+    """Return the rows each head contracts over, if they are the same at every position (…, positions, width)."""
+    if not isinstance(value, _Outputs) or value.blocks is not None:
+        return None
+    if value.rows.ndim < 2 or not bool((value.rows == value.rows[..., :1, :]).all()):
+        return None
+    return [tuple(block) for block in value.rows[..., 0, :].reshape(-1, value.rows.shape[-1]).tolist()]
+
+
+def _unambiguous(search: _Search) -> list[Product]:
+    """Keep the products none of whose rows are read elsewhere and none of whose tensors have a second role."""
+    times: dict[Rows, int] = {}
+    for _, rows in search.found:
+        for row in rows:
+            times[row] = times.get(row, 0) + 1
+    shared = {name for name, by_node in search.readers.items() if _overlap(list(by_node.values()))}
+    return [
+        product
+        for product, rows in search.found
+        if all(times[row] == 1 and row not in search.spoiled for row in rows)
+        and not any(name in shared for name, _ in (*product.left, *product.right))
+    ]
+
+
+def _overlap(indices: list[Tensor]) -> bool:
+    entries = [index.unique() for index in indices]
+    return len(torch.cat(entries).unique()) < sum(len(part) for part in entries)

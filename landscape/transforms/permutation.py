@@ -1,0 +1,85 @@
+"""T4: another order of the hidden units."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from landscape.errors import LandscapeError
+from landscape.transforms.apply import Transformed, duplicate, finish
+from landscape.transforms.flow import follow
+from landscape.transforms.graph import Inputs
+from landscape.transforms.spaces import Units, Use, module_of
+
+
+def permutation(model: nn.Module, example_inputs: Inputs, *, seed: int = 0) -> Transformed:
+    r"""Put the hidden units in another order, consistently in every parameter and buffer that knows of them.
+
+    $W_l \to \Pi W_l$, $b_l \to \Pi b_l$, $W_{l+1} \to W_{l+1} \Pi^\top$, through batch norm's statistics, through
+    flattening after a convolution, and along residual trunks, where one permutation serves the whole trunk. Any
+    activation will do. `Transformed.map_draw` puts random draws in the same order.
+
+    Args:
+        model: the network; a copy is transformed.
+        example_inputs: a tensor (N, …), or a tuple of the forward pass's arguments.
+        seed: of the permutations.
+
+    Returns:
+        The new network, the largest change of its predicted probabilities, and the mapping of its parameters.
+
+    Raises:
+        LandscapeError: no hidden units may be permuted.
+
+    Source: Hecht-Nielsen 1990, *On the algebraic structure of feedforward network weight spaces*.
+
+    >>> from landscape.models import mlp
+    >>> permuted = permutation(mlp((6, 5, 4, 3)).double(), torch.ones(2, 6).double())
+    >>> permuted.where, permuted.change < 1e-10
+    (('linear1', 'linear2'), True)
+    """
+    analysis = follow(model, example_inputs)
+    chosen = [units for units in analysis.units if not units.pinned and units.uses and units.size > 1]
+    if not chosen:
+        reasons = "; ".join(
+            dict.fromkeys(
+                f"{module_of(u.uses[0].view.name)}: {u.pinned}" for u in analysis.units if u.pinned and u.uses
+            )
+        )
+        raise LandscapeError(f"Permutation has no valid place in this network: {reasons or 'it has no hidden units'}.")
+    clone, tensors = duplicate(model)
+    generator = torch.Generator().manual_seed(seed)
+    moved: dict[str, Tensor] = {}
+    for units in chosen:
+        order = _another_order(units.size, generator)
+        for use in _distinct(units):
+            name = use.view.name
+            source = moved.setdefault(name, torch.arange(tensors[name].numel()))
+            positions = use.positions()
+            source[positions] = source[positions[order]]
+    for name, source in moved.items():
+        tensor = tensors[name]
+        tensor.copy_(tensor.reshape(-1)[source.to(tensor.device)].reshape(tensor.shape))
+    parameters = {name for name, _ in clone.named_parameters()}
+    mapping = {name: source for name, source in moved.items() if name in parameters}
+    where = (module_of(units.uses[0].view.name) for units in chosen)
+    return finish(model, clone, "permutation", example_inputs, where, mapping=mapping)
+
+
+def _another_order(size: int, generator: torch.Generator) -> Tensor:
+    """Draw an order other than the present one, which few units would often keep by chance."""
+    order = torch.randperm(size, generator=generator)
+    while torch.equal(order, torch.arange(size)):
+        order = torch.randperm(size, generator=generator)
+    return order
+
+
+def _distinct(units: Units) -> list[Use]:
+    """Return the uses of a class, one where a shared parameter is used several times."""
+    found: list[Use] = []
+    for use in units.uses:
+        alike = (
+            other.view.name == use.view.name and torch.equal(other.positions(), use.positions()) for other in found
+        )
+        if not any(alike):
+            found.append(use)
+    return found
