@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from landscape.errors import LandscapeError
-from landscape.plots.lines import Band, Lines, groups_of, line, twin_of
-from landscape.plots.planes import Levels, contour, default_levels, heatmap, is_log, values_of
+from landscape.plots.lines import Band, Lines, groups_of, legend_handles, line, twin_of
+from landscape.plots.planes import Levels, contour, default_levels, heatmap, is_log, panel_height, values_of
 from landscape.plots.scales import add_colourbar, scale_of
-from landscape.plots.style import COLOURMAP, DOUBLE, SINGLE, sheet
+from landscape.plots.style import COLOURMAP, DOUBLE, SINGLE, legend_inside, legend_outside, sheet
 from landscape.plots.surfaces import surface
-from landscape.plots.windows import window_of
+from landscape.plots.windows import hatch_handles, missing, window_of
 from landscape.results import Plane
 
 _DRAW: dict[str, Callable[..., Axes]] = {"contour": contour, "heatmap": heatmap, "surface": surface}
@@ -75,19 +75,23 @@ def grid(
     values = [values_of(plane, metric, dataset) for plane in planes.values()]
     wanted: Levels = (12 if kind == "contour" else 8) if levels is None else levels
     scale = scale_of(values, levels=default_levels(wanted, metric), limit=limit, log=is_log(log, metric))
-    windows = [window_of(plane, distances=distances).limits(cells=kind == "heatmap") for plane in planes.values()]
-    low, high = np.min(windows, axis=0), np.max(windows, axis=0)
+    windows = [window_of(plane, distances=distances) for plane in planes.values()]
+    every = [window.limits(cells=kind == "heatmap") for window in windows]
+    low, high = np.min(every, axis=0), np.max(every, axis=0)
+    limits = (low[0], high[1], low[2], high[3])
     three = kind == "surface"
-    with sheet(figure, **_size(len(planes), columns, height=2.25 if three else 2.0)) as figure:
+    own, across = figure is None, min(len(planes), columns)
+    height = 1.9 if three else panel_height(windows[0], limits, width=2.1 if across == 1 else 4.9 / across)
+    with sheet(figure, **_size(len(planes), columns, height=height + 0.45)) as figure:
         panels = _panels(figure, len(planes), columns, projection="3d" if three else None)
         for ax, (name, plane) in zip(panels, planes.items(), strict=True):
             _DRAW[kind](
                 plane, ax, metric=metric, dataset=dataset, levels=scale, distances=distances, cmap=cmap, colourbar=False,
-                **options,
+                legend=False, **options,
             )  # fmt: skip
             ax.set_title(name)
-            ax.set_xlim(low[0], high[1])
-            ax.set_ylim(low[2], high[3])
+            ax.set_xlim(limits[0], limits[1])
+            ax.set_ylim(limits[2], limits[3])
             if three:
                 ax.set_zlabel("")  # type: ignore[attr-defined]  # the colour bar says it
         if not three:
@@ -95,7 +99,17 @@ def grid(
         owner = next(iter(planes.values()))
         label = f"{dataset or owner.dataset} {metric}"
         room = {"shrink": 0.7, "aspect": 15, "pad": 0.04} if three else {"aspect": 25, "pad": 0.02}
-        add_colourbar(figure, scale, panels, label=label, cmap=cmap, banded=kind == "contour", **room)
+        most = max(4, int(height / 0.16))
+        add_colourbar(figure, scale, panels, label=label, cmap=cmap, banded=kind == "contour", most=most, **room)
+        reasons = {
+            reason
+            for one, plane in zip(values, planes.values(), strict=True)
+            for reason in missing(one, plane.computed)
+        }
+        if own:
+            legend_outside(figure, hatch_handles(reasons))
+        elif reasons:
+            figure.legend(handles=hatch_handles(reasons), loc="lower center", ncols=3)
     return figure
 
 
@@ -137,16 +151,22 @@ def lines_grid(
     True
     """
     groups = groups_of(lines)
+    own = figure is None
     with sheet(figure, **_size(len(groups), columns, height=1.9)) as figure:
         panels = _panels(figure, len(groups), columns)
         for ax, (name, members) in zip(panels, groups.items(), strict=True):
-            line(members, ax, metric=metric, accuracy=accuracy, band=band, log=log, limit=limit, legend=ax is panels[0])
+            line(members, ax, metric=metric, accuracy=accuracy, band=band, log=log, limit=limit, legend=False)
             ax.set_title(name)
         low, high = zip(*(ax.get_ylim() for ax in panels), strict=True)
         left, right = zip(*(ax.get_xlim() for ax in panels), strict=True)
         for ax in panels:
             ax.set_ylim(min(low), max(high))
             ax.set_xlim(min(left), max(right))
+        handles = legend_handles(groups, metric, band, named=False)
+        if own:
+            legend_outside(figure, handles, columns=4)
+        else:
+            legend_inside(panels[0], handles)
         _outer_labels(panels, columns)
     return figure
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from landscape.errors import LandscapeError
-from landscape.plots.style import GREY, PALETTE, SINGLE, canvas, colour
+from landscape.plots.style import GREY, PALETTE, SINGLE, canvas, colour, legend_inside, legend_outside
 from landscape.plots.windows import HATCHES, direction_name
 from landscape.results import Line, Path
 
 LOSS, ACCURACY = PALETTE[0], PALETTE[1]
-DASHES = ("-", "--", ":", "-.")
+DASHES: tuple[Any, ...] = ("-", "--", ":", "-.")
 Lines = Line | Sequence[Line]
 Band = str | tuple[float, float] | None
 
@@ -61,17 +64,22 @@ def line(
     if several and accuracy:
         raise LandscapeError("accuracies of several recipes on one axis cannot be read; use lines_grid")
     shown = not several and metric != "accuracy" and any(key.endswith("/accuracy") for key in _first(groups).values)
+    own = ax is None
     with canvas(ax, width=SINGLE, height=2.2) as ax:
         for index, (name, lines) in enumerate(groups.items()):
             _draw(ax, lines, metric, band, colour(index) if several else LOSS, name if several else None)
-        _axes(ax, _first(groups), metric, log, limit)
+        _left(ax, _first(groups), metric, log, limit)
         if shown if accuracy is None else accuracy:
             right = ax.twinx()
             right.set_label("accuracy")
             _draw(right, _members(groups), "accuracy", band, ACCURACY, None)
             _right(ax, right)
         if legend:
-            _legend(ax, _members(groups), band, names=list(groups) if several else [])
+            handles = legend_handles(groups, metric, band, named=several)
+            if own:
+                legend_outside(ax.figure, handles)
+            else:
+                legend_inside(ax, handles)
     return ax
 
 
@@ -157,15 +165,16 @@ def _hatch(ax: Axes, x: np.ndarray, mask: np.ndarray) -> None:
         left, right = float(x[max(start - 1, 0)]), float(x[min(stop, len(x) - 1)])
         ax.axvspan(
             left, right, facecolor="#F2F2F2", edgecolor=GREY, hatch=HATCHES["inf"],
-            linewidth=0, zorder=0, label="_inf or NaN",
+            linewidth=0, zorder=0,
         )  # fmt: skip
 
 
-def _axes(ax: Axes, example: Line, metric: str, log: bool, limit: float | None) -> None:
+def _left(ax: Axes, example: Line, metric: str, log: bool, limit: float | None) -> None:
     ax.set_xlabel(
         "position on the path" if isinstance(example, Path) else f"step along {direction_name(example.directions)}"
     )
     ax.set_ylabel(metric if metric != "accuracy" else "accuracy (%)")
+    ax.locator_params(axis="x", nbins=5)
     ax.set_xlim(float(np.min(example.x)), float(np.max(example.x)))
     drawn = [np.asarray(one.get_ydata(), dtype=float) for one in ax.lines]
     values = np.concatenate(drawn)
@@ -191,15 +200,23 @@ def _right(left: Axes, right: Axes) -> None:
     left.patch.set_visible(False)
 
 
-def _legend(ax: Axes, lines: list[Line], band: Band, names: list[str]) -> None:
-    handles, labels = ax.get_legend_handles_labels()
-    if any(patch.get_hatch() for patch in ax.patches):
-        handles.append(next(patch for patch in ax.patches if patch.get_hatch()))
-        labels.append("inf or NaN")
-    note = None
-    if len(lines) > 1 and band is not None:
-        what = "min–max" if band == "range" else f"{100 * band[0]:g}–{100 * band[1]:g} %"
-        note = f"{what} of {len(lines)} lines"
-    if len(handles) > 1 or note:
-        legend = ax.legend(handles, labels, title=note, title_fontsize="small", loc="best", alignment="left")
-        legend.set_zorder(6)
+def legend_handles(groups: Mapping[str, list[Line]], metric: str, band: Band, *, named: bool) -> list[Any]:
+    """Return entries for the recipes' colours, the data sets' dashes, the band and the hatch."""
+    first = next(iter(groups.values()))[0]
+    handles: list[Any] = [Line2D([], [], color=colour(i), label=name) for i, name in enumerate(groups) if named]
+    datasets = _datasets(first, metric)
+    if len(datasets) > 1:
+        handles += [
+            Line2D([], [], color="black", linestyle=dash, label=name)
+            for name, dash in zip(datasets, DASHES, strict=False)
+        ]
+    counts = sorted({len(lines) for lines in groups.values() if len(lines) > 1})
+    if counts and band is not None:
+        what = f"{100 * band[0]:g}–{100 * band[1]:g} %" if isinstance(band, tuple) else "min–max"
+        handles.append(Patch(color=GREY, alpha=0.3, linewidth=0, label=f"{what} of {'/'.join(map(str, counts))} lines"))
+    values = [one.values[f"{dataset}/{metric}"] for lines in groups.values() for one in lines for dataset in datasets]
+    if not all(np.isfinite(value).all() for value in values):
+        handles.append(
+            Patch(facecolor="#F2F2F2", edgecolor=GREY, linewidth=0, hatch=HATCHES["inf"], label="inf or NaN")
+        )
+    return handles

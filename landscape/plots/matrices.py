@@ -80,17 +80,17 @@ def invariance(
         if abs(ratio - 1) <= tolerance:
             return "·"
         if ratio <= 0:
-            return f"{ratio:.2g}"
-        return f"×{_number(ratio)}" if ratio >= 1 else f"÷{_number(1 / ratio)}"
+            return _number(ratio)
+        factor = max(ratio, 1 / ratio)
+        text = "∞" if np.isinf(factor) else f"{factor:.2f}" if factor < 1.1 else _number(factor)
+        return f"{'×' if ratio > 1 else '÷'}{text}"
 
     shown = np.where(np.abs(ratios - 1) <= tolerance, 1.0, ratios)
     shown = np.where(shown > 0, np.clip(shown, 1 / span, span), np.where(np.isnan(shown), np.nan, 1 / span))
-    ax = _matrix(
+    return _matrix(
         shown, scores, transformations, ax, norm=LogNorm(1 / span, span), cmap="PuOr_r", label="score after / score before",
-        form=form, written=ratios,
+        form=form, written=ratios, below="transformation",
     )  # fmt: skip
-    ax.set_xlabel("transformation")
-    return ax
 
 
 def cosines(result: Directions, ax: Axes | None = None) -> Axes:
@@ -102,10 +102,10 @@ def cosines(result: Directions, ax: Axes | None = None) -> Axes:
     'gaussian directions'
     """
     names = [str(i + 1) for i in range(len(result.norms))]
-    ax = _matrix(np.asarray(result.cosines, dtype=float), names, names, ax, norm=Normalize(-1, 1), cmap="PuOr_r",
-                 label="cosine", form=lambda value: f"{value:.2f}".replace("-0.00", "0.00"))  # fmt: skip
-    ax.set_title(f"{result.direction_kind} directions")
-    return ax
+    return _matrix(
+        np.asarray(result.cosines, dtype=float), names, names, ax, norm=Normalize(-1, 1), cmap="PuOr_r", label="cosine",
+        form=lambda value: f"{value:.2f}".replace("-0.00", "0.00"), title=f"{result.direction_kind} directions",
+    )  # fmt: skip
 
 
 def _checked(values: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> np.ndarray:
@@ -140,6 +140,8 @@ def _matrix(
     form: Any,
     written: np.ndarray | None = None,
     empty: np.ndarray | None = None,
+    title: str = "",
+    below: str = "",
 ) -> Axes:
     """Colour the cells, write the numbers into them, hatch those that should have one and have none."""
     written = values if written is None else written
@@ -156,6 +158,8 @@ def _matrix(
                 ax.text(j, i, form(written[i, j]), ha="center", va="center", fontsize=6, color=ink(shades[i, j]))
             elif empty is None or not empty[i, j]:
                 reason = "inf" if np.isinf(values[i, j]) else "NaN"
+                box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+                ax.text(j, i, "∞" if reason == "inf" else "n/a", ha="center", va="center", fontsize=6, bbox=box)
                 ax.add_patch(
                     Rectangle(
                         (j - 0.5, i - 0.5),
@@ -173,6 +177,8 @@ def _matrix(
                 tick.set(ha="right", rotation_mode="anchor")
         ax.set_yticks(range(len(rows)), rows)
         ax.tick_params(length=0)
+        ax.set_title(title)
+        ax.set_xlabel(below)
         for spine in ax.spines.values():
             spine.set_visible(True)
         bar = ax.figure.colorbar(image, ax=ax, pad=0.02)

@@ -9,9 +9,10 @@ import matplotlib
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
 
 from landscape.errors import LandscapeError
-from landscape.plots.scales import Scale, add_colourbar, scale_of
+from landscape.plots.scales import Scale, add_colourbar, darkened, scale_of
 from landscape.plots.style import COLOURMAP, SINGLE, canvas, ink
 from landscape.plots.windows import Window, hatch, hatch_legend, missing, window_of
 from landscape.results import Plane
@@ -31,6 +32,7 @@ def contour(
     filled: bool = True,
     labels: bool = True,
     colourbar: bool = True,
+    legend: bool = True,
     distances: bool = False,
     centre: bool = True,
     cmap: str = COLOURMAP,
@@ -48,6 +50,7 @@ def contour(
         filled: colour the bands between the lines.
         labels: write the level on every second line.
         colourbar: add a colour bar.
+        legend: explain the hatches, if there are any.
         distances: draw true Euclidean distances, at the true angle between the directions.
         centre: mark (0, 0), the trained solution.
         cmap: name of the colour map.
@@ -69,23 +72,21 @@ def contour(
         raise LandscapeError(f"contours need at least 2 × 2 points, this plane has {values.shape}; use heatmap")
     scale = scale_of([values], levels=default_levels(levels, metric), limit=limit, log=is_log(log, metric))
     window = window_of(plane, distances=distances)
-    with canvas(ax, width=SINGLE, height=2.6) as ax:
-        frame(ax, window, window.limits(cells=False))
+    own, limits = ax is None, window.limits(cells=False)
+    height = panel_height(window, limits, width=2.05)
+    with canvas(ax, width=SINGLE, height=height + 0.5) as ax:
+        frame(ax, window, limits)
         masks = missing(values, plane.computed)
         hatch(ax, window, masks, spread=True)
-        _bands(ax, window, np.ma.masked_invalid(values), scale, filled=filled, labels=labels, cmap=cmap)
-        finish(
-            ax,
-            window,
-            masks,
-            scale,
-            colourbar=colourbar,
-            label=label_of(metric, dataset, plane),
-            cmap=cmap,
-            banded=True,
-        )
+        shades = matplotlib.colormaps[cmap] if filled else darkened(cmap)
+        _bands(ax, window, np.ma.masked_invalid(values), scale, filled=filled, labels=labels, cmap=shades)
         if centre:
             mark_centre(ax, window)
+        if colourbar and np.isfinite(values).any():
+            label = label_of(metric, dataset, plane)
+            add_colourbar(ax.figure, scale, ax, label=label, cmap=shades, banded=True, most=_ticks(height))
+        if legend:
+            hatch_legend(ax, masks, outside=own)
     return ax
 
 
@@ -99,6 +100,7 @@ def heatmap(
     limit: float | None = None,
     log: bool | None = None,
     colourbar: bool = True,
+    legend: bool = True,
     distances: bool = False,
     centre: bool = True,
     cmap: str = COLOURMAP,
@@ -117,24 +119,21 @@ def heatmap(
     values = values_of(plane, metric, dataset)
     scale = scale_of([values], levels=default_levels(levels, metric), limit=limit, log=is_log(log, metric))
     window = window_of(plane, distances=distances)
-    with canvas(ax, width=SINGLE, height=2.6) as ax:
-        frame(ax, window, window.limits(cells=True))
+    own, limits = ax is None, window.limits(cells=True)
+    height = panel_height(window, limits, width=2.05)
+    with canvas(ax, width=SINGLE, height=height + 0.5) as ax:
+        frame(ax, window, limits)
         masks = missing(values, plane.computed)
         X, Y = window.corners()
         ax.pcolormesh(X, Y, np.ma.masked_invalid(values), cmap=cmap, norm=scale.norm, rasterized=True)
         hatch(ax, window, masks, spread=False)
-        finish(
-            ax,
-            window,
-            masks,
-            scale,
-            colourbar=colourbar,
-            label=label_of(metric, dataset, plane),
-            cmap=cmap,
-            banded=False,
-        )
         if centre:
             mark_centre(ax, window)
+        if colourbar and np.isfinite(values).any():
+            label = label_of(metric, dataset, plane)
+            add_colourbar(ax.figure, scale, ax, label=label, cmap=cmap, banded=False, most=_ticks(height))
+        if legend:
+            hatch_legend(ax, masks, outside=own)
     return ax
 
 
@@ -146,7 +145,7 @@ def values_of(plane: Plane, metric: str, dataset: str | None) -> np.ndarray:
         raise LandscapeError(str(error.args[0])) from None
     if values.shape != (len(plane.y), len(plane.x)):
         raise LandscapeError(f"values of shape {values.shape}, expected (ny, nx) = {(len(plane.y), len(plane.x))}")
-    return values
+    return np.where(np.asarray(plane.computed, dtype=bool), values, np.nan)
 
 
 def is_log(log: bool | None, metric: str) -> bool:
@@ -177,13 +176,15 @@ def frame(ax: Axes, window: Window, limits: tuple[float, float, float, float]) -
         spine.set_visible(True)
 
 
-def finish(
-    ax: Axes, window: Window, masks: Any, scale: Scale, *, colourbar: bool, label: str, cmap: str, banded: bool
-) -> None:
-    """Explain the hatches and the colours."""
-    hatch_legend(ax, masks)
-    if colourbar and not _empty(masks):
-        add_colourbar(ax.figure, scale, ax, label=label, cmap=cmap, banded=banded)
+def panel_height(window: Window, limits: tuple[float, float, float, float], *, width: float) -> float:
+    """Return the height of a panel of a given width, in inches: what true distances ask for, within reason."""
+    left, right, bottom, top = limits
+    return float(np.clip(width * (top - bottom) / (right - left), 0.7, 2.8)) if window.distances else width
+
+
+def _ticks(height: float) -> int:
+    """Return how many labels of a colour bar fit beside a panel of some height, in inches."""
+    return max(3, int(height / 0.13))
 
 
 def mark_centre(ax: Axes, window: Window) -> None:
@@ -193,11 +194,7 @@ def mark_centre(ax: Axes, window: Window) -> None:
                 path_effects=[patheffects.withStroke(linewidth=2.6, foreground="black")])  # fmt: skip
 
 
-def _empty(masks: dict[str, np.ndarray]) -> bool:
-    return bool(masks) and bool(np.logical_or.reduce(list(masks.values())).all())
-
-
-def _bands(ax: Axes, window: Window, values: Any, scale: Scale, *, filled: bool, labels: bool, cmap: str) -> None:
+def _bands(ax: Axes, window: Window, values: Any, scale: Scale, *, filled: bool, labels: bool, cmap: Colormap) -> None:
     if values.count() == 0:
         return
     X, Y = window.points()
@@ -210,7 +207,7 @@ def _bands(ax: Axes, window: Window, values: Any, scale: Scale, *, filled: bool,
     inside = [i for i, level in enumerate(scale.levels) if values.min() < level < values.max()]
     if not inside:
         return
-    shades = matplotlib.colormaps[cmap](scale.norm(scale.levels))
+    shades = cmap(scale.norm(scale.levels))
     colours = [ink(shades[i]) if filled else shades[i] for i in inside]
     at = scale.levels[inside]
     lines = ax.contour(X, Y, values, levels=at, colors=colours, linewidths=0.4 if filled else 1.0, corner_mask=False)

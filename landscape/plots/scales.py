@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import matplotlib
 import numpy as np
+from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
-from matplotlib.colors import Normalize
+from matplotlib.colors import Colormap, ListedColormap, Normalize
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from landscape.errors import LandscapeError
 
@@ -144,6 +148,15 @@ def distinct(values: np.ndarray) -> list[str]:
     return [_plain(text) for text in texts]
 
 
+def plain_ticks(axis: Axis) -> None:
+    """Label a logarithmic axis that spans less than two decades with plain numbers, at 1, 2 and 5 of each decade."""
+    low, high = sorted(axis.get_view_interval())
+    if high < 100 * low:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: _plain(f"{value:.6g}")))
+        axis.set_minor_formatter(NullFormatter())
+
+
 def _plain(text: str) -> str:
     """Write 1.5e+04 as 15000 and 2e+06 as 2e6."""
     mantissa, exponent, power = text.partition("e")
@@ -152,15 +165,39 @@ def _plain(text: str) -> str:
     return f"{float(text):.0f}" if 0 <= int(power) < 5 else f"{mantissa}e{int(power)}"
 
 
+def thinned(count: int, most: int) -> list[int]:
+    """Return evenly spaced indices of at most `most` of `count` ticks, the last one always among them.
+
+    >>> thinned(13, 7), thinned(12, 5)
+    ([0, 2, 4, 6, 8, 10, 12], [2, 5, 8, 11])
+    """
+    stride = max(1, math.ceil((count - 1) / (most - 1)))
+    return list(range(count - 1, -1, -stride))[::-1]
+
+
+def darkened(cmap: str) -> ListedColormap:
+    """Return a colour map without its bright end, for lines on white paper."""
+    return ListedColormap(matplotlib.colormaps[cmap](np.linspace(0.0, 0.78, 256)), name=f"{cmap}, dark part")
+
+
 def add_colourbar(
-    figure: Any, scale: Scale, axes: Any, *, label: str, cmap: str, banded: bool, **options: Any
+    figure: Any,
+    scale: Scale,
+    axes: Any,
+    *,
+    label: str,
+    cmap: str | Colormap,
+    banded: bool,
+    most: int = 13,
+    **options: Any,
 ) -> Colorbar:
     """Add the colour bar of a scale beside axes: bands for contours, a continuous bar for heat maps and surfaces."""
     bounds: dict[str, Any] = {"boundaries": scale.levels, "spacing": "uniform"} if banded else {}
     bar: Colorbar = figure.colorbar(
         ScalarMappable(scale.norm, cmap), ax=axes, extend="max" if scale.clipped else "neither", **bounds, **options
     )
-    bar.set_ticks(list(scale.levels), labels=scale.labels)
+    shown = thinned(len(scale.levels), most)
+    bar.set_ticks(scale.levels[shown].tolist(), labels=[scale.labels[i] for i in shown])
     bar.minorticks_off()
     bar.ax.tick_params(labelsize="small", length=2)
     bar.set_label(label)

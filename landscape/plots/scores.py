@@ -12,7 +12,8 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
 from landscape.errors import LandscapeError
-from landscape.plots.style import DOUBLE, GREY, MARKERS, SINGLE, canvas, colour, sheet
+from landscape.plots.scales import plain_ticks
+from landscape.plots.style import DOUBLE, GREY, MARKERS, SINGLE, canvas, colour, legend_inside, legend_outside, sheet
 
 Values = Mapping[str, Mapping[str, Sequence[float] | np.ndarray]]
 Intervals = Mapping[str, Mapping[str, tuple[float, float]]]
@@ -53,18 +54,24 @@ def scores(
     across = min(len(values), columns)
     rows = math.ceil(len(values) / across)
     recipes = list(dict.fromkeys(recipe for by_recipe in values.values() for recipe in by_recipe))
+    alone, own = len(values) == 1, figure is None
     width = DOUBLE if across > 2 else SINGLE * max(1.0, across / 1.5)
-    with sheet(figure, width=width, height=1.45 * rows + 0.5) as figure:
+    with sheet(figure, width=width, height=(2.0 if alone else 1.25) * rows + 0.1) as figure:
         for index, (score, by_recipe) in enumerate(values.items()):
             ax = figure.add_subplot(rows, across, index + 1)
             _panel(ax, by_recipe, recipes, (intervals or {}).get(score, {}), log)
             ax.set_title((titles or {}).get(score, score))
-            if index + across < len(values):
-                ax.tick_params(labelbottom=False)
-            elif any(len(recipe) > 5 for recipe in recipes):
-                ax.tick_params(axis="x", rotation=30)
-                for tick in ax.get_xticklabels():
-                    tick.set(ha="right", rotation_mode="anchor")
+            if not alone:  # the legend says it once for all panels
+                ax.tick_params(axis="x", bottom=False, labelbottom=False)
+        if not alone:
+            handles = [
+                Line2D([], [], color=colour(i), marker=MARKERS[i % len(MARKERS)], linewidth=1.2, label=recipe)
+                for i, recipe in enumerate(recipes)
+            ]
+            if own:
+                legend_outside(figure, handles, columns=5)
+            else:
+                figure.legend(handles=handles, loc="lower center", ncols=5)
     return figure
 
 
@@ -104,6 +111,7 @@ def effects(tests: Any, ax: Axes | None = None, *, scale: str = "log10") -> Axes
         raise LandscapeError(f"no score was compared on the scale {scale!r}; try scale='raw' or scale='log10'")
     names = list(dict.fromkeys(row.score for row in every))
     pairs = list(dict.fromkeys((row.a, row.b) for row in every))
+    own = ax is None
     with canvas(ax, width=SINGLE, height=0.6 + 0.2 * len(names) + 0.13 * len(pairs)) as ax:
         for row in every:
             pair = pairs.index((row.a, row.b))
@@ -121,7 +129,13 @@ def effects(tests: Any, ax: Axes | None = None, *, scale: str = "log10") -> Axes
             Line2D([], [], color=colour(i), marker=MARKERS[i % len(MARKERS)], label=f"{b} against {a}")
             for i, (a, b) in enumerate(pairs)
         ]
-        ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
+        if not all(row.primary for row in every):
+            handles.append(Line2D([], [], color=GREY, marker="o", markerfacecolor="white", label="not in the verdict"))
+        ax.locator_params(axis="x", nbins=5)
+        if own:
+            legend_outside(ax.figure, handles, columns=2)
+        else:
+            legend_inside(ax, handles)
     return ax
 
 
@@ -151,5 +165,6 @@ def _panel(
     wide = drawn.size > 0 and bool((drawn > 0).all()) and drawn.max() >= 3 * drawn.min()
     if wide if log is None else log:
         ax.set_yscale("log")
+        plain_ticks(ax.yaxis)
     ax.set_xticks(range(len(recipes)), recipes)
     ax.set_xlim(-0.6, len(recipes) - 0.4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +25,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 """Markers beside the colours, so that a grey print still tells the recipes apart."""
 COLOURMAP = "viridis"
 GREY = "#7F7F7F"
+LEGEND_ROW = 0.17
+"""Height of a row of a legend, in inches."""
 
 PAPER: dict[str, Any] = {
     "font.family": "sans-serif",
@@ -111,6 +114,22 @@ def sheet(figure: Figure | SubFigure | None, *, width: float, height: float) -> 
 
     with style():
         yield pyplot.figure(figsize=(width, height), layout="constrained")
+
+
+def legend_outside(figure: Any, handles: list[Any], *, columns: int = 3) -> None:
+    """Put a legend below everything in a figure of ours, and make the figure as much taller."""
+    if not handles:
+        return
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(columns, len(handles)), columnspacing=1.2)
+    figure.set_figheight(figure.get_figheight() + LEGEND_ROW * math.ceil(len(handles) / columns))
+
+
+def legend_inside(ax: Axes, handles: list[Any], *, loc: Any = "best") -> None:
+    """Put a legend where the data leave most room on axes of the caller."""
+    if handles:
+        ax.legend(handles=handles, loc=loc, frameon=True, framealpha=0.85, edgecolor="none", borderpad=0.3).set_zorder(
+            8
+        )
 
 
 def colour(index: int) -> str:

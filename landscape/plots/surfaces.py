@@ -8,13 +8,14 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LightSource
+from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 from landscape.errors import LandscapeError
 from landscape.plots.planes import Levels, default_levels, is_log, label_of, values_of
-from landscape.plots.scales import Scale, add_colourbar, scale_of
+from landscape.plots.scales import Scale, add_colourbar, scale_of, thinned
 from landscape.plots.style import COLOURMAP, GREY, SINGLE, canvas
-from landscape.plots.windows import HATCHES, Window, hatch_handles, missing, window_of
+from landscape.plots.windows import HATCHES, Window, hatch_legend, missing, window_of
 from landscape.results import Plane
 
 
@@ -28,6 +29,7 @@ def surface(
     limit: float | None = None,
     log: bool | None = None,
     colourbar: bool = True,
+    legend: bool = True,
     distances: bool = False,
     floor: bool = True,
     elevation: float = 32.0,
@@ -45,6 +47,7 @@ def surface(
         limit: the largest value shown; higher walls are cut off there.
         log: heights grow with log(value − minimum); `None`: for everything but accuracies.
         colourbar: add a colour bar.
+        legend: explain the hatches, if there are any.
         distances: draw true Euclidean distances, at the true angle between the directions.
         floor: project the level lines onto the floor.
         elevation: angle of the camera above the floor, in degrees.
@@ -80,8 +83,8 @@ def surface(
             if colourbar:
                 add_colourbar(axes.figure, scale, axes, label=label, cmap=cmap, banded=False, shrink=0.6, pad=0.12)
                 axes.set_zlabel("")  # type: ignore[attr-defined]  # the bar says it
-        if masks:
-            axes.legend(handles=hatch_handles(masks), loc="upper left", fontsize="small")
+        if legend:
+            hatch_legend(axes, masks, outside=ax is None)
     return axes
 
 
@@ -135,18 +138,21 @@ def _room(axes: Any, window: Window, scale: Scale, label: str, elevation: float,
     axes.set_ylabel(window.labels[1], labelpad=-4)
     axes.set_zlabel(label, labelpad=-2)
     count = len(scale.levels)
-    shown = np.unique(np.linspace(0, count - 1, min(count, 5)).round().astype(int))
+    shown = thinned(count, 5)
     axes.set_zticks(np.linspace(0, 1, count)[shown], [scale.labels[i] for i in shown])
     axes.tick_params(pad=-2, labelsize="small")
+    axes.tick_params(axis="z", pad=1)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(4, prune="both"))
     for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
         axis.pane.set_visible(False)
         axis._axinfo["grid"].update(linewidth=0.3, color="#D0D0D0")
     axes.view_init(elev=elevation, azim=azimuth)
     if window.distances:
         across = max(right - left, top - bottom)
-        axes.set_box_aspect(((right - left) / across, (top - bottom) / across, 0.75), zoom=0.9)
+        axes.set_box_aspect(((right - left) / across, (top - bottom) / across, 0.75), zoom=0.85)
     else:
-        axes.set_box_aspect((1, 1, 0.75), zoom=0.9)
+        axes.set_box_aspect((1, 1, 0.75), zoom=0.85)
 
 
 def _hatch_floor(axes: Any, window: Window, masks: dict[str, np.ndarray]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from matplotlib.collections import Collection, PolyCollection
 from matplotlib.patches import Patch
 
 from landscape.errors import LandscapeError
-from landscape.plots.style import GREY
+from landscape.plots.style import GREY, legend_inside, legend_outside
 from landscape.results import Directions, Plane
 
 HATCHES = {"inf": "/////", "NaN": "xxxxx", "not computed": "....."}
@@ -148,9 +148,12 @@ def hatch(ax: Axes, window: Window, masks: Mapping[str, np.ndarray], *, spread: 
     return drawn
 
 
-def hatch_legend(ax: Axes, masks: Mapping[str, np.ndarray]) -> None:
-    """Explain the hatches in the corner of the axes where most points are missing."""
+def hatch_legend(ax: Axes, masks: Mapping[str, np.ndarray], *, outside: bool) -> None:
+    """Explain the hatches below a figure of ours, or in the corner of the caller's axes where most points are missing."""
     if not masks:
+        return
+    if outside:
+        legend_outside(ax.figure, hatch_handles(masks))
         return
     everything = np.logical_or.reduce(list(masks.values()))
     ny, nx = everything.shape
@@ -159,16 +162,14 @@ def hatch_legend(ax: Axes, masks: Mapping[str, np.ndarray]) -> None:
         for vertical, rows in (("upper", slice(ny // 2, None)), ("lower", slice(None, (ny + 1) // 2)))
         for horizontal, columns in (("left", slice(None, (nx + 1) // 2)), ("right", slice(nx // 2, None)))
     }
-    corner: Any = max(shares, key=lambda corner: shares[corner])
-    ax.legend(
-        handles=hatch_handles(masks), loc=corner, frameon=True, framealpha=0.9,
-        fontsize="small", borderpad=0.3, handlelength=1.4, edgecolor="none",
-    ).set_zorder(5)  # fmt: skip
+    legend_inside(ax, hatch_handles(masks), loc=max(shares, key=lambda corner: shares[corner]))
 
 
-def hatch_handles(masks: Mapping[str, np.ndarray]) -> list[Patch]:
-    """Return the legend's entries of the hatches."""
+def hatch_handles(reasons: Iterable[str]) -> list[Any]:
+    """Return the legend's entries of the hatches, always in the same order."""
+    wanted = set(reasons)
     return [
-        Patch(facecolor="#F2F2F2", edgecolor=GREY, linewidth=0.0, hatch=HATCHES[reason], label=reason)
-        for reason in masks
+        Patch(facecolor="#F2F2F2", edgecolor=GREY, linewidth=0.0, hatch=pattern, label=reason)
+        for reason, pattern in HATCHES.items()
+        if reason in wanted
     ]
