@@ -1,32 +1,59 @@
 """Result types: frozen dataclasses with one field schema. A leaf: imports nothing else of the package."""
 
+from landscape.results.audit import Audit, AuditRow
 from landscape.results.base import Result, array, arrays, describe, nested, plain, role_of, rows, volatile
 from landscape.results.comparison import Comparison
+from landscape.results.critical import CriticalPoint
 from landscape.results.scores import Score, Scores
 from landscape.results.slices import Directions, Line, Path, Plane, Slice
 from landscape.results.spectra import Diagonal, Eigenpairs, Estimate, SpectralDensity
+from landscape.results.topology import MergeNode, Minimum, Reading, ScaleCurvature, Topology
 
 KINDS: dict[str, type[Result]] = {
     cls.kind: cls
-    for cls in (Comparison, Directions, Line, Path, Plane, Eigenpairs, Estimate, Diagonal, SpectralDensity, Scores)
+    for cls in (
+        Audit,
+        Comparison,
+        CriticalPoint,
+        Directions,
+        Line,
+        Path,
+        Plane,
+        Eigenpairs,
+        Estimate,
+        Diagonal,
+        SpectralDensity,
+        Scores,
+        Topology,
+        ScaleCurvature,
+        Reading,
+    )
 }
 """Every result class by the slug that a study file stores."""
 
 __all__ = [
+    "Audit",
+    "AuditRow",
     "KINDS",
     "Comparison",
+    "CriticalPoint",
     "Diagonal",
     "Directions",
     "Eigenpairs",
     "Estimate",
     "Line",
+    "MergeNode",
+    "Minimum",
     "Path",
     "Plane",
+    "Reading",
     "Result",
+    "ScaleCurvature",
     "Score",
     "Scores",
     "Slice",
     "SpectralDensity",
+    "Topology",
     "array",
     "arrays",
     "describe",

@@ -1,5 +1,6 @@
-"""Slices of the loss surface: directions, lines, planes and paths between solutions."""
+"""Slices of the loss surface: directions, lines, planes and paths between solutions, and what can be read off them."""
 
+from landscape.slices.coordinates import log_coordinates
 from landscape.slices.directions import (
     direction_between,
     eigen_directions,
@@ -7,13 +8,17 @@ from landscape.slices.directions import (
     plane_through,
     random_directions,
 )
-from landscape.slices.grid import log_coordinates
 from landscape.slices.interpolation import barriers, interpolate
 from landscape.slices.line import line
+from landscape.slices.overlay import quadratic_overlay
 from landscape.slices.plane import plane
+from landscape.slices.reading import read_slice
+from landscape.slices.scale_curvature import scale_curvature
+from landscape.slices.topology import basins, topology
 
 __all__ = [
     "barriers",
+    "basins",
     "direction_between",
     "eigen_directions",
     "gradient_direction",
@@ -22,5 +27,9 @@ __all__ = [
     "log_coordinates",
     "plane",
     "plane_through",
+    "quadratic_overlay",
     "random_directions",
+    "read_slice",
+    "scale_curvature",
+    "topology",
 ]

@@ -1,84 +1,91 @@
-"""Coordinates of a slice: even, logarithmic, or the user's own."""
+"""Slices as plain grids: values with their axes, for code that reads surfaces of any dimension."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from landscape.errors import LandscapeError
+from landscape.results.slices import Slice
 
-Span = float | tuple[float, float]
-Points = int | Sequence[float] | np.ndarray
+_AXES = ("x", "y", "z")
 
 
-def coordinates(span: Span, points: Points) -> np.ndarray:
-    """Return the coordinates of one axis in float64.
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Values over a grid of one to three axes.
 
-    Args:
-        span: ``s`` for −s … s, or a pair (low, high).
-        points: how many evenly spaced points, ends included; or the coordinates themselves, strictly increasing.
+    Attributes:
+        values: C order, x fastest: (nx,), (ny, nx) or (nz, ny, nx).
+        axes: coordinates, x first.
+        metric: name of the values.
+    """
+
+    values: np.ndarray
+    axes: tuple[np.ndarray, ...]
+    metric: str
+
+    @property
+    def window(self) -> tuple[tuple[float, float], ...]:
+        """(low, high) of each axis, x first."""
+        return tuple((float(axis[0]), float(axis[-1])) for axis in self.axes)
+
+    @property
+    def resolution(self) -> tuple[int, ...]:
+        """Points on each axis, x first."""
+        return tuple(len(axis) for axis in self.axes)
+
+    @property
+    def masked(self) -> int:
+        """Number of cells without a finite value."""
+        return int((~np.isfinite(self.values)).sum())
+
+    def coordinates(self, cell: int) -> tuple[float, ...]:
+        """Return the coordinates of a cell given by its flat index, x first."""
+        return tuple(float(axis[i]) for axis, i in zip(self.axes, reversed(self.place(cell)), strict=True))
+
+    def place(self, cell: int) -> tuple[int, ...]:
+        """Return the index of a cell in ``values``, given its flat index."""
+        return tuple(int(i) for i in np.unravel_index(cell, self.values.shape))
+
+
+def grid_of(surface: Slice | np.ndarray, metric: str = "loss", dataset: str | None = None) -> Grid:
+    """Return the values of a line, plane or volume with their axes; an array gets its indices as coordinates.
 
     Raises:
-        LandscapeError: zero points, a zero or reversed span, or coordinates out of order.
-
-    >>> coordinates(1.0, 5)
-    array([-1. , -0.5,  0. ,  0.5,  1. ])
+        LandscapeError: there is no such metric, no finite value, or the dimension is not 1, 2 or 3.
     """
-    if isinstance(points, int | np.integer) and not isinstance(points, bool):
-        low, high = _ends(span)
-        if points < 2:
-            raise LandscapeError(f"{points} point(s) on an axis, expected at least 2")
-        x = np.linspace(low, high, int(points))
-        if low == -high and points % 2:
-            x[points // 2] = 0.0
-        return x
-    x = np.asarray(points, dtype=np.float64)
-    if x.ndim != 1 or len(x) < 2:
-        raise LandscapeError(f"coordinates of shape {x.shape}, expected a list of at least 2 numbers")
-    if not np.isfinite(x).all() or not (np.diff(x) > 0).all():
-        raise LandscapeError("the coordinates of an axis must be finite and strictly increasing; sort them")
-    return x
+    if isinstance(surface, Slice):
+        try:
+            values = surface.value(metric, dataset)
+        except KeyError as error:
+            raise LandscapeError(str(error.args[0])) from error
+        axes = tuple(np.asarray(getattr(surface, name)) for name in _AXES[: values.ndim])
+        name = f"{dataset or surface.dataset}/{metric}"
+    else:
+        values = np.asarray(surface, dtype=np.float64)
+        axes = tuple(np.arange(float(n)) for n in reversed(values.shape))
+        name = metric
+    if not 1 <= values.ndim <= 3 or values.size == 0:
+        raise LandscapeError(f"values of shape {values.shape}, expected a line, plane or volume")
+    if not np.isfinite(values).any():
+        raise LandscapeError("no cell of the slice has a finite value; choose a smaller span")
+    return Grid(np.asarray(values, dtype=np.float64), axes, name)
 
 
-def log_coordinates(span: float = 1.0, points: int = 51, *, smallest: float = 1e-5) -> np.ndarray:
-    """Return symmetric coordinates with logarithmic spacing: −span … −smallest, 0, smallest … span.
-
-    Args:
-        span: the largest coordinate.
-        points: how many in all, odd and at least 5.
-        smallest: the smallest distance from the centre.
+def centre_of(axis: np.ndarray) -> int:
+    """Return the index of coordinate 0 on an axis, up to the rounding of evenly spaced numbers.
 
     Raises:
-        LandscapeError: an even number of points, or ``smallest`` not between 0 and ``span``.
+        LandscapeError: it is not on the grid.
 
-    >>> log_coordinates(1.0, 7, smallest=0.01)
-    array([-1.  , -0.1 , -0.01,  0.  ,  0.01,  0.1 ,  1.  ])
+    >>> centre_of(np.array([-1.0, 0.0, 2.0]))
+    1
     """
-    if points < 5 or points % 2 == 0:
-        raise LandscapeError(f"{points} points, expected an odd number of at least 5: the centre and equal sides")
-    if not 0 < smallest < span:
-        raise LandscapeError(f"smallest is {smallest}, expected between 0 and the span {span}")
-    side = np.geomspace(smallest, span, points // 2)
-    return np.concatenate([-side[::-1], [0.0], side])
-
-
-def per_axis(value: Any, axes: int, what: str) -> tuple[Any, ...]:
-    """Return one entry for each axis: a tuple or list of that length is taken apart, anything else is used for all.
-
-    Raises:
-        LandscapeError: a tuple of another length.
-    """
-    if not isinstance(value, tuple | list):
-        return (value,) * axes
-    if len(value) != axes:
-        raise LandscapeError(f"{what} has {len(value)} entries, expected one or {axes}: one for each axis")
-    return tuple(value)
-
-
-def _ends(span: Span) -> tuple[float, float]:
-    low, high = (float(span[0]), float(span[1])) if isinstance(span, tuple | list) else (-float(span), float(span))
-    if not (np.isfinite(low) and np.isfinite(high)) or low >= high:
-        raise LandscapeError(f"a span from {low:g} to {high:g}, expected finite and increasing ends")
-    return low, high
+    at = int(np.abs(axis).argmin())
+    if abs(axis[at]) > 1e-9 * float(np.abs(axis).max()):
+        raise LandscapeError(
+            "the centre (coordinate 0) is not on the grid; use an odd number of points and a symmetric span"
+        )
+    return at

@@ -12,9 +12,9 @@ from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
 from landscape.results import Path
+from landscape.slices.coordinates import Points, coordinates
 from landscape.slices.directions import direction_between
 from landscape.slices.engine import Engine, Values, named
-from landscape.slices.grid import Points, coordinates
 from landscape.slices.points import Solution, between, centred, has_running_statistics, same_fixed, with_fixed
 
 FROZEN = "-frozen"

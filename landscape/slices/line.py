@@ -8,9 +8,9 @@ from typing import Any
 
 from landscape.objective import Objective
 from landscape.results import Line
+from landscape.slices.coordinates import Points, Span, coordinates
 from landscape.slices.directions import as_directions, vectors_of
 from landscape.slices.engine import Engine, Values, named
-from landscape.slices.grid import Points, Span, coordinates
 from landscape.slices.sweep import sweep
 
 

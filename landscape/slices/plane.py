@@ -10,9 +10,9 @@ import numpy as np
 
 from landscape.objective import Objective
 from landscape.results import Plane
+from landscape.slices.coordinates import Points, Span, coordinates, per_axis
 from landscape.slices.directions import as_directions, vectors_of
 from landscape.slices.engine import Engine, Values, named
-from landscape.slices.grid import Points, Span, coordinates, per_axis
 from landscape.slices.sweep import sweep
 
 

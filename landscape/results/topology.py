@@ -1,0 +1,175 @@
+"""Results of reading the shape of a slice: minima and merge tree, curvatures, widths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from landscape.results.base import Result, array, describe, rows
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """A local minimum of a slice.
+
+    Attributes:
+        x: coordinate along the first direction.
+        y: along the second, `None` on a line.
+        z: along the third, `None` on a line or plane.
+        value: the value there.
+        saddle: the lowest level at which its basin joins that of a lower minimum; inf for the lowest.
+        persistence: ``saddle − value``.
+        basin_share: share of the cells from which steepest descent ends here.
+        boundary: whether it lies on the rim of the window, where the surface may go on falling.
+    """
+
+    x: float
+    y: float | None
+    z: float | None
+    value: float
+    saddle: float
+    persistence: float
+    basin_share: float
+    boundary: bool
+
+
+@dataclass(frozen=True)
+class MergeNode:
+    """A node of the merge tree of sublevel sets.
+
+    Attributes:
+        cell: flat index of the grid cell (C order).
+        value: the value there.
+        parent: row of the node where its component joins another; −1 for the root.
+        is_minimum: a leaf (minimum), otherwise a saddle.
+    """
+
+    cell: int
+    value: float
+    parent: int
+    is_minimum: bool
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Topology(Result):
+    """Minima and merge tree of the sublevel sets of a slice, for the window and the resolution it was computed on.
+
+    Attributes:
+        minima: sorted by value, those above ``min_persistence``.
+        tree: the merge tree, simplified to the same persistence.
+        smad: mean |f(saddle) − f(minimum)| over tree edges that end in a minimum; NaN with one minimum.
+        smad_normalised: the same over the range of the values.
+        smad_weighted: the same with each gap weighted by the basin's share of the cells.
+        min_persistence: minima shallower than this are noise and left out.
+        metric: the name of the values.
+        window: (low, high) of each axis, x first.
+        resolution: points on each axis, x first.
+        masked: cells that are NaN or infinite and count as absent.
+    """
+
+    kind: ClassVar[str] = "topology"
+    location: ClassVar[str] = "checkpoints/{owner}/topology/{entry}"
+
+    minima: tuple[Minimum, ...] = rows(Minimum, dim="minimum")
+    tree: tuple[MergeNode, ...] = rows(MergeNode, dim="node")
+    smad: float
+    smad_normalised: float
+    smad_weighted: float
+    min_persistence: float
+    metric: str
+    window: tuple[tuple[float, float], ...]
+    resolution: tuple[int, ...]
+    masked: int = 0
+
+    @property
+    def pairs(self) -> np.ndarray:
+        """The persistence diagram, (n, 2): value of each minimum and of the saddle where it ends."""
+        return np.array([(m.value, m.saddle) for m in self.minima]).reshape(-1, 2)
+
+    def summary(self) -> Iterator[tuple[str, str]]:
+        """Yield the minima, their depth, and the window they hold for."""
+        rim = sum(m.boundary for m in self.minima)
+        yield "minima", f"{len(self.minima)}, {rim} of them on the rim of the window"
+        deep = [m.persistence for m in self.minima if np.isfinite(m.persistence)]
+        yield "deepest spurious", describe(max(deep)) if deep else "none"
+        yield "SMAD", describe(self.smad)
+        yield "window", " × ".join(f"{low:.4g} … {high:.4g}" for low, high in self.window)
+        yield "resolution", " × ".join(map(str, self.resolution))
+        if self.masked:
+            yield "masked", f"{self.masked} cells without a finite value"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class ScaleCurvature(Result):
+    """Curvature along a direction as a function of the scale it is measured at, beside the second derivative.
+
+    Attributes:
+        h: (m,) scales, in lengths of the direction.
+        kappa: (m,) [L(θ + hd) + L(θ − hd) − 2 L(θ)]/h².
+        rounding: (m,) standard size of the rounding error of ``kappa``.
+        hessian: dᵀHd, the limit for a smooth network.
+        notes: a warning where the two disagree.
+    """
+
+    kind: ClassVar[str] = "scale-curvature"
+    location: ClassVar[str] = "checkpoints/{owner}/slices/{entry}"
+
+    h: np.ndarray = array("h", long_name="scale", units="lengths of the direction")
+    kappa: np.ndarray = array("h", long_name="second difference of the loss")
+    rounding: np.ndarray = array("h", long_name="rounding error of the second difference")
+    hessian: float
+    notes: tuple[str, ...] = ()
+
+    def summary(self) -> Iterator[tuple[str, str]]:
+        """Yield the second derivative, and the second differences at the smallest and the largest resolved scale."""
+        yield "dᵀHd", describe(self.hessian)
+        resolved = np.flatnonzero(self.rounding < 0.1 * np.abs(self.kappa))
+        for i in sorted({int(resolved[0]), int(resolved[-1])} if resolved.size else ()):
+            yield f"κ({self.h[i]:.1e})", describe(float(self.kappa[i]))
+        for note in self.notes:
+            yield "note", note
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Reading(Result):
+    """Numbers read off a slice, for the window and the resolution they hold for.
+
+    Attributes:
+        metric: the name of the values.
+        centre: the value at the centre.
+        lowest: the lowest finite value.
+        curvature: second difference at the centre along each axis, from the nearest points.
+        hessian: dᵀHd along each axis, when it was given.
+        half_widths: for each axis and side (−, +) the distance at which the value reaches centre + tau; inf when it does
+            not inside the window; keyed by tau.
+        asymmetry: for each axis (L(t) − L(−t))/(L(t) + L(−t) − 2 L(0)) at the end of the window.
+        roughness: for each axis the total variation of each half less its net rise, summed; zero when both are monotone.
+        total_variation: mean |difference| between neighbouring cells over the range of values.
+        nonconvex: share of the cells with negative second difference along the line, or a negative eigenvalue of the 2 × 2
+            Hessian of differences; `None` where the grid is too small.
+        volume_fraction: share of the window's area (length) below centre + epsilon, keyed by epsilon.
+        window: (low, high) of each axis, x first.
+        resolution: points on each axis, x first.
+        masked: cells that are NaN or infinite.
+    """
+
+    kind: ClassVar[str] = "reading"
+    location: ClassVar[str] = "checkpoints/{owner}/slices/{entry}"
+
+    metric: str
+    centre: float
+    lowest: float
+    curvature: tuple[float, ...]
+    hessian: tuple[float, ...] | None = None
+    half_widths: dict[str, tuple[tuple[float, float], ...]]
+    asymmetry: tuple[float, ...]
+    roughness: tuple[float, ...]
+    total_variation: float
+    nonconvex: float | None
+    volume_fraction: dict[str, float]
+    window: tuple[tuple[float, float], ...]
+    resolution: tuple[int, ...]
+    masked: int = 0

@@ -1,0 +1,208 @@
+"""Numbers read off a slice: curvature, widths, asymmetry, roughness, non-convexity, volume."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from landscape.errors import LandscapeError
+from landscape.results.slices import Slice
+from landscape.results.topology import Reading
+from landscape.slices.grid import Grid, centre_of, grid_of
+
+
+def read_slice(
+    surface: Slice,
+    *,
+    metric: str = "loss",
+    dataset: str | None = None,
+    taus: Sequence[float] = (0.1, 1.0),
+    epsilons: Sequence[float] = (0.1, 1.0),
+    hessian: Sequence[float] | None = None,
+) -> Reading:
+    r"""Read the numbers off a line or plane that papers compare by eye.
+
+    ================ ==========================================================================================
+    curvature        second difference at the centre along each axis, from its nearest neighbours
+    half-width       :math:`\min\{t : L(t) - L_0 \ge \tau\}` on each side of each axis, interpolated linearly
+    asymmetry        :math:`(L(t) - L(-t)) / (L(t) + L(-t) - 2 L_0)` at the largest t on both sides
+    roughness        :math:`\sum_\text{halves} (\mathrm{TV} - |L(T) - L_0|)`, zero when each half is monotone
+    total variation  mean absolute difference between neighbouring cells over the range of the values
+    non-convex       share of inner cells with a negative eigenvalue of the Hessian of differences
+    volume fraction  share of the window's area with :math:`L < L_0 + \varepsilon`
+    ================ ==========================================================================================
+
+    All hold for this window and resolution, which the result records. One random slice says little: read many and report
+    their spread.
+
+    Args:
+        surface: a line or plane whose grid holds the centre, coordinate 0 on every axis.
+        metric: which values.
+        dataset: of which data set; `None`: the slice's own.
+        taus: rises of the loss at which half-widths are taken.
+        epsilons: rises below which the volume is counted.
+        hessian: dᵀHd along each axis, to be kept beside the curvature.
+
+    Raises:
+        LandscapeError: the centre is not on the grid or its value not finite, or the slice is a volume.
+
+    Source: half-widths and roughness: Li et al. 2018, arXiv 1712.09913; asymmetry: He et al. 2019, arXiv 1902.00744.
+
+    >>> from landscape.results import Line
+    >>> x = np.linspace(-1, 1, 5)
+    >>> found = read_slice(Line(x=x, values={"train/loss": 3 * x**2}))
+    >>> found.curvature, found.nonconvex, found.asymmetry
+    ((6.0,), 0.0, (0.0,))
+    """
+    started = time.perf_counter()
+    grid = grid_of(surface, metric, dataset)
+    if grid.values.ndim > 2:
+        raise LandscapeError("a volume has no reading; take planes of it")
+    centre = _centre(grid)
+    lines = [grid.values[index] for index in _through(grid, centre)]
+    value = float(grid.values[centre])
+    halves = [_halves(axis, line) for axis, line in zip(grid.axes, lines, strict=True)]
+    return Reading(
+        metric=grid.metric,
+        centre=value,
+        lowest=float(grid.values[np.isfinite(grid.values)].min()),
+        curvature=tuple(_curvature(axis, line) for axis, line in zip(grid.axes, lines, strict=True)),
+        hessian=None if hessian is None else tuple(map(float, hessian)),
+        half_widths={
+            f"{tau:g}": tuple((_reach(*left, value + tau), _reach(*right, value + tau)) for left, right in halves)
+            for tau in taus
+        },
+        asymmetry=tuple(_asymmetry(left, right) for left, right in halves),
+        roughness=tuple(_roughness(left[1]) + _roughness(right[1]) for left, right in halves),
+        total_variation=_total_variation(grid.values),
+        nonconvex=nonconvex_share(grid),
+        volume_fraction={f"{epsilon:g}": _volume_fraction(grid, value + epsilon) for epsilon in epsilons},
+        window=grid.window,
+        resolution=grid.resolution,
+        masked=grid.masked,
+        provenance=surface.provenance,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def second_differences(values: np.ndarray, axis: np.ndarray, dimension: int) -> np.ndarray:
+    """Return the second derivative by differences of three neighbours, on grids of any spacing; the rim is left out.
+
+    >>> second_differences(np.array([0.0, 1.0, 9.0, 16.0]), np.array([0.0, 1.0, 3.0, 4.0]), 0)  # of x²
+    array([2., 2.])
+    """
+    moved = np.moveaxis(values, dimension, -1)
+    before, after = np.diff(axis)[:-1], np.diff(axis)[1:]
+    slopes = np.diff(moved, axis=-1) / np.diff(axis)
+    return np.moveaxis(2 * np.diff(slopes, axis=-1) / (before + after), -1, dimension)
+
+
+def nonconvex_share(grid: Grid) -> float | None:
+    """Return the share of the inner cells where the Hessian of differences has a negative eigenvalue.
+
+    Cells whose stencil holds a value that is not finite are left out. Second differences below rounding count as zero.
+    """
+    values = grid.values
+    if min(values.shape) < 3:
+        return None
+    finite = values[np.isfinite(values)]
+    with np.errstate(invalid="ignore"):
+        xx = second_differences(values, grid.axes[0], values.ndim - 1)
+        if values.ndim == 1:
+            lowest = xx
+        else:
+            yy = second_differences(values, grid.axes[1], 0)[:, 1:-1]
+            xx = xx[1:-1]
+            cross = values[2:, 2:] - values[2:, :-2] - values[:-2, 2:] + values[:-2, :-2]
+            wide, high = (axis[2:] - axis[:-2] for axis in grid.axes)
+            xy = cross / np.outer(high, wide)
+            lowest = (xx + yy) / 2 - np.hypot((xx - yy) / 2, xy)
+    step = min(float(np.diff(axis).min()) for axis in grid.axes)
+    floor = 16 * np.finfo(np.float64).eps * float(np.abs(finite).max()) / step**2
+    usable = lowest[np.isfinite(lowest)]
+    return float((usable < -floor).mean()) if usable.size else None
+
+
+def _centre(grid: Grid) -> tuple[int, ...]:
+    """Return the index of the cell at coordinate 0 on every axis."""
+    found = tuple(centre_of(axis) for axis in reversed(grid.axes))
+    if not np.isfinite(grid.values[found]):
+        raise LandscapeError(f"the value at the centre is {grid.values[found]}; expected a finite one")
+    return found
+
+
+def _through(grid: Grid, centre: tuple[int, ...]) -> list[tuple[int | slice, ...]]:
+    """Return the indices of the lines through the centre, x first."""
+    out = []
+    for dimension in reversed(range(grid.values.ndim)):
+        index: list[int | slice] = list(centre)
+        index[dimension] = slice(None)
+        out.append(tuple(index))
+    return out
+
+
+Half = tuple[np.ndarray, np.ndarray]
+
+
+def _halves(axis: np.ndarray, line: np.ndarray) -> tuple[Half, Half]:
+    """Return distances from the centre and values on its two sides, outwards."""
+    at = centre_of(axis)
+    return (-axis[at::-1], line[at::-1]), (axis[at:], line[at:])
+
+
+def _curvature(axis: np.ndarray, line: np.ndarray) -> float:
+    at = centre_of(axis)
+    if at in (0, len(axis) - 1):
+        return float("nan")
+    return float(second_differences(line[at - 1 : at + 2], axis[at - 1 : at + 2], 0)[0])
+
+
+def _reach(distance: np.ndarray, values: np.ndarray, level: float) -> float:
+    """Return the distance at which the values first reach a level, inf if they do not; NaN cells reach nothing."""
+    above = np.flatnonzero(values >= level)
+    if above.size == 0:
+        return float("inf")
+    i = int(above[0])
+    if i == 0 or not np.isfinite(values[i]) or not np.isfinite(values[i - 1]):
+        return float(distance[i])
+    share = (level - values[i - 1]) / (values[i] - values[i - 1])
+    return float(distance[i - 1] + share * (distance[i] - distance[i - 1]))
+
+
+def _asymmetry(left: Half, right: Half) -> float:
+    """Return the asymmetry at the largest distance that both sides have."""
+    common = [t for t in right[0] if t > 0 and np.isclose(left[0], t, rtol=1e-9, atol=0).any()]
+    if not common:
+        return float("nan")
+    low = left[1][np.isclose(left[0], common[-1], rtol=1e-9, atol=0)][0]
+    high = right[1][right[0] == common[-1]][0]
+    rise = low + high - 2 * left[1][0]
+    return float((high - low) / rise) if rise != 0 and np.isfinite(rise) else float("nan")
+
+
+def _roughness(values: np.ndarray) -> float:
+    """Return the total variation less the net change, over the finite values from the centre to the first gap."""
+    finite = np.isfinite(values)
+    end = len(values) if finite.all() else int(np.argmin(finite))
+    inside = values[:end]
+    return float(np.abs(np.diff(inside)).sum() - abs(inside[-1] - inside[0]))
+
+
+def _total_variation(values: np.ndarray) -> float:
+    with np.errstate(invalid="ignore"):
+        steps = np.concatenate([np.abs(np.diff(values, axis=k)).reshape(-1) for k in range(values.ndim)])
+    steps, finite = steps[np.isfinite(steps)], values[np.isfinite(values)]
+    spread = float(finite.max() - finite.min())
+    return float(steps.mean() / spread) if steps.size and spread > 0 else 0.0
+
+
+def _volume_fraction(grid: Grid, level: float) -> float:
+    """Return the share of the window below a level; each cell stands for the region nearest to it."""
+    weights = np.ones(())
+    for axis in reversed(grid.axes):
+        edges = np.concatenate([[axis[0]], (axis[1:] + axis[:-1]) / 2, [axis[-1]]])
+        weights = np.multiply.outer(weights, np.diff(edges))
+    with np.errstate(invalid="ignore"):
+        return float(weights[grid.values < level].sum() / weights.sum())
