@@ -30,18 +30,18 @@ def to_xarray(study: Study) -> Any:
         import xarray
     except ImportError as error:
         raise LandscapeError("xarray is not installed; pip install landscape-sharpness[xarray]") from error
-    nodes = {path: xarray.Dataset(**parts) for name in study.names for path, parts in _nodes(f"/{name}", study[name])}
-    return xarray.DataTree.from_dict(nodes, name=study.path.stem)
+    parts = {path: xarray.Dataset(**node) for name in study.names for path, node in nodes(f"/{name}", study[name])}
+    return xarray.DataTree.from_dict(parts, name=study.path.stem)
 
 
-def _nodes(path: str, result: Result) -> Iterator[tuple[str, dict[str, Any]]]:
+def nodes(path: str, result: Result) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (node, its ``data_vars``, ``coords`` and ``attrs``): ``train/loss`` is the variable ``loss`` of ``train``."""
     groups: dict[str, dict[str, Variable]] = {path: {}}
     attributes: dict[str, Any] = {"kind": result.kind}
     for field in dataclasses.fields(result):
         value = getattr(result, field.name)
         if isinstance(value, Result):
-            yield from _nodes(f"{path}/{field.name}", value)
+            yield from nodes(f"{path}/{field.name}", value)
         elif role_of(field) == "attribute":
             attributes[field.name] = to_attribute(value)[0]
         elif value is not None:

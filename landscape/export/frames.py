@@ -1,0 +1,91 @@
+"""The main table of a result, column by column: what goes into a CSV file or a data frame."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from landscape.results import (
+    Comparison,
+    Diagonal,
+    Directions,
+    Eigenpairs,
+    Line,
+    Plane,
+    Result,
+    Scores,
+    SpectralDensity,
+    role_of,
+)
+
+Frame = dict[str, Any]
+
+
+def frame(result: Result) -> Frame:
+    """Return the columns of a result's main table, all of one length.
+
+    ``pandas.DataFrame(frame(result))`` makes a data frame of them.
+
+    Args:
+        result: any result. A plane has one row a grid point with x fastest; a comparison one a recipe, seed, score and
+            radius; scores one a score and radius; a spectrum one an eigenvalue or grid point; anything else one row.
+
+    >>> x, y = np.array([0.0, 1.0]), np.array([0.0, 2.0])
+    >>> plane = Plane(x=x, y=y, values={"train/loss": x + y[:, None]}, computed=np.ones((2, 2)))
+    >>> {name: column.tolist() for name, column in frame(plane).items()}
+    {'x': [0.0, 1.0, 0.0, 1.0], 'y': [0.0, 0.0, 2.0, 2.0], 'train/loss': [0.0, 1.0, 2.0, 3.0], 'computed': [1, 1, 1, 1]}
+    """
+    if isinstance(result, Plane):
+        return _plane(result)
+    if isinstance(result, Line):
+        return {"x": result.x, **result.values}
+    if isinstance(result, Comparison):
+        return _comparison(result)
+    if isinstance(result, Scores):
+        names = [field.name for field in dataclasses.fields(result.rows[0])] if result.rows else ["name", "value"]
+        return {name: [getattr(row, name) for row in result.rows] for name in names}
+    if isinstance(result, Eigenpairs):
+        return {"rank": np.arange(1, len(result.values) + 1), **_along_first_axis(result)}
+    if isinstance(result, Diagonal | Directions | SpectralDensity):
+        return _along_first_axis(result)
+    return _attributes(result)
+
+
+def _plane(plane: Plane) -> Frame:
+    x, y = np.meshgrid(plane.x, plane.y)
+    values = {name: np.ravel(value) for name, value in plane.values.items()}
+    computed = np.ravel(np.asarray(plane.computed) != 0).astype(int)
+    return {"x": x.ravel(), "y": y.ravel(), **values, "computed": computed}
+
+
+def _comparison(result: Comparison) -> Frame:
+    recipe, seed, score, radius = np.indices(result.values.shape).reshape(4, -1)
+    # a score with fewer radii than others is padded with NaN, which says nothing
+    kept = ~np.isnan(result.radii[score, radius]) | (radius == 0)
+    recipe, seed, score, radius = (index[kept] for index in (recipe, seed, score, radius))
+    where = (recipe, seed, score, radius)
+    return {
+        "recipe": [result.recipes[i] for i in recipe],
+        "seed": seed,
+        "score": [result.scores[i] for i in score],
+        "radius": result.radii[score, radius],
+        "value": result.values[where],
+        "standard_error": result.standard_errors[where],
+    }
+
+
+def _along_first_axis(result: Result) -> Frame:
+    """Return the required arrays of one dimension that share the first one's axis, and the optional ones beside them."""
+    found = [
+        (field.name, field.metadata["dims"], getattr(result, field.name))
+        for field in dataclasses.fields(result)
+        if role_of(field) == "array" and len(field.metadata["dims"]) == 1
+    ]
+    return {name: np.asarray(value) for name, dims, value in found if dims == found[0][1] and value is not None}
+
+
+def _attributes(result: Result) -> Frame:
+    fields = [field for field in dataclasses.fields(result) if role_of(field) == "attribute"]
+    return {field.name: [getattr(result, field.name)] for field in fields if field.name != "provenance"}

@@ -1,0 +1,205 @@
+"""Tables of results, made once for LaTeX and HTML alike: numbers with their uncertainties, nothing set yet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from landscape.errors import LandscapeError
+from landscape.results import Comparison, Eigenpairs, Estimate, Result, Scores
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A number with its uncertainty.
+
+    Attributes:
+        value: the number.
+        error: its standard error, residual or standard deviation; `None` where it has none.
+    """
+
+    value: float
+    error: float | None = None
+
+
+Cell = str | Measured | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table.
+
+    Attributes:
+        title: what it shows; also its caption.
+        columns: headings.
+        rows: one cell a column: text, a number, or `None` where there is nothing to say.
+        note: what a reader needs to know, such as what ± means.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+
+
+def tables(result: Result) -> tuple[Table, ...]:
+    """Return the tables of a result.
+
+    Args:
+        result: scores, a comparison, eigenpairs or an estimate.
+
+    Raises:
+        LandscapeError: there is no table of this kind of result.
+
+    >>> from landscape.results import Score
+    >>> [made] = tables(Scores(rows=(Score(name="trace", value=2.0, standard_error=0.1),)))
+    >>> made.columns[:2], made.rows[0][:2]
+    (('score', 'value'), ('trace', Measured(value=2.0, error=0.1)))
+    """
+    if isinstance(result, Scores):
+        return (scores(result),)
+    if isinstance(result, Comparison):
+        return (metrics(result), means(result), tests(result), gates(result))
+    if isinstance(result, Eigenpairs):
+        return (eigenpairs(result),)
+    if isinstance(result, Estimate):
+        return (estimate(result),)
+    raise LandscapeError(
+        f"there is no table of a {type(result).__name__}; expected Scores, a Comparison, Eigenpairs or an Estimate"
+    )
+
+
+def scores(result: Scores) -> Table:
+    """Return the scores of one checkpoint: value ± standard error, radius, invariances, status."""
+    rows = tuple(
+        (
+            row.name,
+            Measured(row.value, row.standard_error) if row.defined else None,
+            None if row.radius is None else Measured(row.radius),
+            row.invariant_to,
+            row.status,
+        )
+        for row in result.rows
+    )
+    return Table("Sharpness scores", ("score", "value", "radius", "invariant to", "status"), rows,
+                 "± is the Monte-Carlo standard error; values without it are deterministic.")  # fmt: skip
+
+
+def metrics(result: Comparison) -> Table:
+    """Return losses and accuracies of the recipes: mean ± standard deviation over seeds."""
+    rows = tuple((name, *map(over_seeds, values)) for name, values in result.metrics.items())
+    return Table("Loss and accuracy", ("metric", *result.long_names), rows, "± is the standard deviation over seeds.")
+
+
+def means(result: Comparison) -> Table:
+    """Return every score of the recipes: mean ± standard deviation over seeds, geometric mean over radii."""
+    rows = tuple((name, *map(over_seeds, result.score(name).values())) for name in result.scores)
+    note = "Geometric mean over radii; ± is the standard deviation over seeds. Higher is sharper."
+    return Table("Scores by recipe", ("score", *result.long_names), rows, note)
+
+
+def tests(result: Comparison) -> Table:
+    """Return the differences between recipes with their intervals and p values."""
+    names = dict(zip(result.recipes, result.long_names, strict=True))
+    rows = tuple(
+        (
+            f"{names[row.b]} against {names[row.a]}",
+            row.score + (" (primary)" if row.primary else ""),
+            row.scale,
+            Measured(row.difference),
+            interval(row.low, row.high),
+            None if row.p_value is None else Measured(row.p_value),
+            None if row.p_holm is None else Measured(row.p_holm),
+            Measured(row.superiority),
+        )
+        for row in result.tests
+    )
+    columns = ("pair", "score", "scale", "difference", "95 % interval", "p", "p (Holm)", "superiority")
+    note = "Positive differences: the first recipe of the pair is sharper. Intervals by bootstrap over seeds, p exact."
+    return Table("Differences", columns, rows, note)
+
+
+def gates(result: Comparison) -> Table:
+    """Return the conditions for comparing, with what was measured and allowed."""
+    names = dict(zip(result.recipes, result.long_names, strict=True))
+    rows = tuple(
+        (
+            f"{names[row.b]} against {names[row.a]}",
+            row.gate,
+            "passed" if row.passed else "failed",
+            Measured(row.value),
+            Measured(row.limit),
+            row.note,
+        )
+        for row in result.gates
+    )
+    return Table("Gates", ("pair", "gate", "outcome", "measured", "limit", "note"), rows)
+
+
+def eigenpairs(result: Eigenpairs) -> Table:
+    """Return eigenvalues ± measured residuals."""
+    rows = tuple(
+        (str(rank), Measured(float(value), float(residual)))
+        for rank, (value, residual) in enumerate(zip(result.values, result.residuals, strict=True), start=1)
+    )
+    note = f"± is the measured residual ‖Av − λv‖; {result.matvecs} products" + (
+        "." if result.converged else "; not all pairs converged."
+    )
+    return Table(f"Eigenvalues of the {result.operator} ({result.which})", ("rank", "eigenvalue"), rows, note)
+
+
+def estimate(result: Estimate) -> Table:
+    """Return one estimate ± its standard error."""
+    of = f" of the {result.operator}" if result.operator else ""
+    cells = (result.quantity, Measured(result.value, result.standard_error), result.method, str(result.matvecs))
+    return Table(f"{result.quantity}{of}", ("quantity", "value", "method", "products"), (cells,))
+
+
+def over_seeds(values: Sequence[float] | np.ndarray) -> Measured | None:
+    """Return mean and standard deviation of the finite values; `None` when there are none.
+
+    >>> over_seeds([1.0, 3.0, float("nan")])
+    Measured(value=2.0, error=1.4142135623730951)
+    """
+    finite = np.asarray(values, dtype=float)
+    finite = finite[np.isfinite(finite)]
+    if finite.size == 0:
+        return None
+    return Measured(float(finite.mean()), float(finite.std(ddof=1)) if finite.size > 1 else None)
+
+
+def interval(low: float, high: float) -> str | None:
+    """Write an interval, or `None` when it is not known.
+
+    >>> interval(-0.5, 0.25)
+    '[−0.500, 0.250]'
+    """
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return None
+    return f"[{low:.3f}, {high:.3f}]".replace("-", "−")
+
+
+def digits(cell: Measured) -> tuple[str, str | None, int]:
+    """Round a number to the second digit of its error, or to four digits.
+
+    Returns:
+        Mantissa, error in the same unit (`None` without one), and the power of ten that both are multiplied by.
+
+    >>> digits(Measured(1234.5, 12.3)), digits(Measured(1.5e-5, 2e-7)), digits(Measured(0.25)), digits(Measured(1.5e-9))
+    (('1234', '12', 0), ('1.500', '0.020', -5), ('0.25', None, 0), ('1.5', None, -9))
+    """
+    value, error = cell.value, cell.error
+    if not math.isfinite(value):
+        return ("NaN" if math.isnan(value) else "∞" if value > 0 else "−∞"), None, 0
+    known = error is not None and math.isfinite(error) and error > 0
+    largest = max(abs(value), error if known and error is not None else 0.0)
+    exponent = math.floor(math.log10(largest)) if largest > 0 else 0
+    power = exponent if not -4 < exponent < 5 else 0
+    unit = 10.0**power
+    if not known or error is None:
+        return f"{value / unit:.4g}", None, power
+    places = max(0, 1 - math.floor(math.log10(error / unit)))
+    return f"{value / unit:.{places}f}", f"{error / unit:.{places}f}", power
