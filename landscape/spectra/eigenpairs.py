@@ -52,7 +52,8 @@ def top_eigenpairs(
     eigenvalue of A lies within each residual of its value: |λ − λ*| ≤ ‖Av − λv‖ (Parlett 1998, theorem 4.5.1).
 
     Single-vector Lanczos needs the fewest products. The block variant finds eigenvalues of multiplicity up to its block
-    size, separates clusters, and pays where a block of products costs little more than one.
+    size, separates clusters, and pays where a block of products costs little more than one. Operators with P ≤ 64 are
+    solved in the whole space, every multiplicity included.
 
     Args:
         op: symmetric operator (P, P).

@@ -11,6 +11,9 @@ from landscape.spectra.lanczos import Lanczos
 from landscape.spectra.protocol import Products
 from landscape.spectra.selection import Which, check_which, merit, select
 
+WHOLE = 64
+"""Dimension up to which the whole space is spanned, if it fits the basis: so few products are cheap, and nothing is missed."""
+
 
 @dataclass(frozen=True)
 class Goal:
@@ -50,6 +53,8 @@ class Goal:
         """
         wanted = select(values, self.which, self.k)
         norm = np.abs(values).max()
+        if run.products.size - run.locked <= min(self.max_basis, WHOLE):
+            return run.exhausted
         if len(values) < self.k or self.excess(values[wanted], residuals[wanted], norm).max() > strictness:
             return False
         if run.sequence == 0:

@@ -24,7 +24,8 @@ class LanczosState:
         projected: T (n, n) = Q A Qᵀ, float64.
         candidates: X (b, P), the rows to be multiplied next.
         coupling: C (b, n), float64.
-        sequence: index of the first basis row of the current Krylov sequence (0 unless an invariant subspace was found).
+        sequence: index of the first basis row of the current Krylov sequence: where the rows before it span an invariant
+            subspace, up to rounding; 0 when there was none.
         drawn: random vectors drawn so far.
         matvecs: products spent so far, those of earlier processes included.
         restarts: thick restarts so far.
@@ -142,7 +143,7 @@ class Lanczos:
         self.projected = projected
         self.coupling = np.hstack([np.zeros((len(split.rows), old)), split.triangle])
         self.candidates = split.rows
-        if len(split.rows) and split.fresh == len(split.rows):
+        if len(split.rows) and np.abs(split.triangle).max() <= torch.finfo(self.products.dtype).eps ** 0.7 * scale:
             self.sequence = self.size
 
     def ritz(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.sparse.linalg import eigsh
 
@@ -130,14 +130,15 @@ def test_deflation_continues_down_the_spectrum(matrix_with):
 
 
 @settings(max_examples=25, deadline=None)
+@example(values=[0.0] * 5 + [-64.0, -63.0], k=2, block_size=1, which="LA")
 @given(
-    values=st.lists(st.floats(-100, 100, allow_subnormal=False), min_size=2, max_size=12),
-    data=st.data(),
+    values=st.lists(st.floats(-100, 100).map(lambda value: round(value, 6)), min_size=2, max_size=12),
+    k=st.integers(1, 12),
     block_size=st.integers(1, 3),
     which=st.sampled_from(["LA", "SA", "LM", "BE"]),
 )
-def test_any_small_spectrum_is_solved(values, data, block_size, which):
-    k = data.draw(st.integers(1, len(values)))
+def test_any_small_spectrum_is_solved(values, k, block_size, which):
+    k = min(k, len(values))
     matrix = torch.diag(torch.tensor(values, dtype=torch.float64))
     pairs = top_eigenpairs(matrix, k, which, 1e-6, block_size=block_size)
     assert pairs.converged

@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 from landscape.errors import LandscapeError
 from landscape.spectra import top_eigenpairs
@@ -49,7 +50,7 @@ def test_resumed_from_any_state_gives_the_same_digits(matrix_with, counting, mom
     np.testing.assert_array_equal(resumed.values, whole.values)
     np.testing.assert_array_equal(resumed.vectors, whole.vectors)
     assert resumed.matvecs == whole.matvecs
-    assert whole.restarts > 0
+    assert resumed.restarts == whole.restarts > 0
 
 
 def test_an_interrupt_leaves_a_file_from_which_the_same_call_goes_on(matrix_with, counting, tmp_path):
@@ -127,3 +128,15 @@ def test_killed_and_resumed_gives_the_same_eigenpairs(tmp_path, matrix_with, kil
     np.testing.assert_allclose(resumed["vectors"], whole.vectors, atol=1e-9)
     assert resumed["matvecs"] == whole.matvecs
     assert seen >= kills
+
+
+@pytest.mark.parametrize("moment", range(2, 11))
+def test_resumed_in_the_middle_of_an_invariant_subspace(counting, moment):
+    matrix = torch.diag(torch.tensor([5.0, 5.0, 5.0] + [1.0] * 97, dtype=torch.float64))
+    whole = top_eigenpairs(counting(matrix), 4)
+    states = []
+    with pytest.raises(Stop):
+        top_eigenpairs(counting(matrix, stop_at(moment, Stop())), 4, checkpoint=states.append)
+    resumed = top_eigenpairs(counting(matrix), 4, resume=states[-1])
+    np.testing.assert_array_equal(resumed.vectors, whole.vectors)
+    assert (resumed.matvecs, resumed.restarts) == (whole.matvecs, whole.restarts)
