@@ -68,8 +68,7 @@ def grid(
     >>> [ax.get_title() for ax in grid(bowls, Figure()).axes[:2]]
     ['flat', 'sharp']
     """
-    if not planes:
-        raise LandscapeError("no planes to draw; give at least one by name")
+    _checked(len(planes), columns, "planes")
     if kind not in _DRAW:
         raise LandscapeError(f"kind={kind!r}; expected one of {', '.join(_DRAW)}")
     values = [values_of(plane, metric, dataset) for plane in planes.values()]
@@ -150,6 +149,7 @@ def lines_grid(
     >>> a.get_ylim() == b.get_ylim()
     True
     """
+    _checked(len(lines), columns, "lines")
     groups = groups_of(lines)
     own = figure is None
     with sheet(figure, **_size(len(groups), columns, height=1.9)) as figure:
@@ -171,6 +171,13 @@ def lines_grid(
     return figure
 
 
+def _checked(count: int, columns: int, what: str) -> None:
+    if not count:
+        raise LandscapeError(f"no {what} to draw; give at least one by name")
+    if columns < 1:
+        raise LandscapeError(f"columns={columns}; at least one is needed")
+
+
 def _size(count: int, columns: int, *, height: float) -> dict[str, float]:
     return {
         "width": DOUBLE if min(count, columns) > 1 else SINGLE,
@@ -179,8 +186,6 @@ def _size(count: int, columns: int, *, height: float) -> dict[str, float]:
 
 
 def _panels(figure: Figure | SubFigure, count: int, columns: int, projection: str | None = None) -> list[Axes]:
-    if columns < 1:
-        raise LandscapeError(f"columns={columns}; at least one is needed")
     across = min(count, columns)
     rows = math.ceil(count / across)
     return [figure.add_subplot(rows, across, i + 1, projection=projection) for i in range(count)]

@@ -24,7 +24,8 @@ INNERMOST = 0.03
 class LevelNorm(Normalize):
     """Map values to [0, 1] so that every band between two levels gets an equal share of the colours.
 
-    Between levels the map is linear in the value, or in log(value − minimum) on a logarithmic scale.
+    Between levels the map is linear in the value, or on a logarithmic scale in log(value − minimum), but for the lowest band,
+    which is linear.
     """
 
     def __init__(self, levels: np.ndarray, *, log: bool) -> None:
@@ -32,11 +33,14 @@ class LevelNorm(Normalize):
         self.levels, self.log = levels, log
         self.shares = np.linspace(0.0, 1.0, len(levels))
         above = levels[1:] - levels[0]
-        # a logarithm has no bottom: the lowest band reaches as far below its level as the next one reaches above it
-        self.floor = float(above[0] ** 2 / above[1]) if log else 0.0
+        # a logarithm has no bottom: the lowest band is linear, and as wide on paper as the next one
+        self.first, self.ratio = (float(above[0]), float(np.log(above[1] / above[0]))) if log else (1.0, 1.0)
 
     def _stretch(self, value: np.ndarray) -> np.ndarray:
-        return np.log(np.maximum(value - self.levels[0], self.floor)) if self.log else value
+        if not self.log:
+            return value
+        above = np.maximum(value - self.levels[0], 0.0) / self.first
+        return np.where(above < 1.0, self.ratio * (above - 1.0), np.log(np.maximum(above, 1.0)))
 
     def __call__(self, value: Any, clip: bool | None = None) -> Any:
         """Return the share of the colours below each value; masked and NaN values stay masked."""
@@ -47,7 +51,10 @@ class LevelNorm(Normalize):
     def inverse(self, value: Any) -> Any:
         """Return the values at given shares of the colours."""
         stretched = np.interp(np.asarray(value, dtype=float), self.shares, self._stretch(self.levels))
-        return np.exp(stretched) + self.levels[0] if self.log else stretched
+        if not self.log:
+            return stretched
+        above = np.where(stretched < 0.0, 1.0 + stretched / self.ratio, np.exp(np.maximum(stretched, 0.0)))
+        return self.first * above + self.levels[0]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,73 @@
+"""A few figures against reference images.
+
+``LANDSCAPE_WRITE_IMAGES=1`` writes the references anew: look at them before committing.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.testing.compare import compare_images
+
+from landscape import plots
+from landscape.results import Directions, Line, Plane
+
+REFERENCES = Path(__file__).parent / "images"
+TOLERANCE = 4.0
+"""Root mean square over pixel values 0 … 255; a missing colour bar label gives more."""
+
+
+def spiky(curvature, *, walls):
+    """A bowl of 27 × 19 points with ripples; with walls, parts of it are infinite, NaN or not computed."""
+    x, y = np.linspace(-1, 1, 27), np.linspace(-0.8, 0.8, 19)
+    X, Y = np.meshgrid(x, y)
+    loss = 0.01 + curvature * (X**2 + 1.7 * Y**2 + 0.5 * X * Y) * (1.3 + 0.3 * np.sin(7 * X) * np.cos(5 * Y))
+    computed = np.ones(loss.shape, dtype=np.uint8)
+    if walls:
+        loss[X + Y > 1.3] = np.inf
+        loss[(X < -0.7) & (Y < -0.5)] = np.nan
+        computed[:3, -5:] = 0
+    directions = Directions(
+        norms=np.array([10.0, 8.0]), cosines=np.eye(2), direction_kind="gaussian", normalize="filter"
+    )
+    return Plane(x=x, y=y, values={"train/loss": loss}, computed=computed, directions=directions)
+
+
+def lines(curvature):
+    x = np.linspace(-1, 1, 31)
+    for turn in range(4):
+        loss = 0.01 + curvature * (1 + 0.2 * turn) * x**2 + 0.03 * curvature * np.sin(5 * x + turn) ** 2 * abs(x)
+        values = {
+            "train/loss": loss,
+            "test/loss": loss + 0.2,
+            "train/accuracy": np.exp(-loss / 2),
+            "test/accuracy": np.exp(-loss),
+        }
+        yield Line(x=x, values=values)
+
+
+def three(**options):
+    planes = {
+        "SGD": spiky(1.5, walls=False), "momentum": spiky(4.0, walls=False), "random labels": spiky(40.0, walls=True),
+    }  # fmt: skip
+    return plots.grid(planes, **options)
+
+
+FIGURES = {
+    "contour": lambda: plots.contour(spiky(30.0, walls=True), limit=20.0),
+    "grid": lambda: three(),
+    "grid_surface": lambda: three(kind="surface", limit=20.0),
+    "lines_grid": lambda: plots.lines_grid({"SGD": list(lines(1.0)), "random labels": list(lines(6.0))}),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_look_like_their_references(name, tmp_path):
+    (made,) = plots.save(FIGURES[name](), tmp_path / name, formats=("png",), dpi=80)
+    expected = REFERENCES / made.name
+    if os.environ.get("LANDSCAPE_WRITE_IMAGES"):
+        shutil.copy(made, expected)
+    difference = compare_images(shutil.copy(expected, tmp_path / f"{name}-expected.png"), str(made), tol=TOLERANCE)
+    assert difference is None, difference

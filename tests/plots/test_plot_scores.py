@@ -1,0 +1,92 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from landscape import plots
+from landscape.errors import LandscapeError
+from landscape.results.comparison import Test
+
+VALUES = {
+    "trace": {"sgd": [1.0, 2.0, 30.0], "momentum": [4.0, np.nan, 6.0]},
+    "gap": {"sgd": [-1.0, 0.0, 1.0], "momentum": [np.nan] * 3},
+}
+
+
+def dots(ax):
+    return [line for line in ax.lines if line.get_linestyle() == "None"]
+
+
+def test_every_seed_is_a_dot_and_the_median_a_dash():
+    trace, gap = plots.scores(VALUES).axes
+    assert [sorted(line.get_ydata()) for line in dots(trace)] == [[1.0, 2.0, 30.0], [4.0, 6.0]]
+    dashes = [
+        tuple(line.get_ydata()) for line in trace.lines if len(set(line.get_xdata())) == 2 and line not in dots(trace)
+    ]
+    assert dashes == [(2.0, 2.0), (5.0, 5.0)]
+    assert (trace.get_yscale(), gap.get_yscale()) == ("log", "linear")
+    assert [text.get_text() for text in gap.texts] == ["not defined"]
+
+
+def test_bars_are_the_range_or_the_given_intervals():
+    def bars(figure):
+        return [tuple(line.get_ydata()) for line in figure.axes[0].lines if line.get_linewidth() == 5]
+
+    assert bars(plots.scores(VALUES)) == [(1.0, 30.0), (4.0, 6.0)]
+    assert bars(plots.scores(VALUES, intervals={"trace": {"sgd": (1.5, 3.0)}})) == [(1.5, 3.0), (4.0, 6.0)]
+
+
+def test_recipes_are_named_once():
+    figure = plots.scores(VALUES, titles={"trace": "Hessian trace"})
+    assert figure.axes[0].get_title() == "Hessian trace"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["sgd", "momentum"]
+    alone = plots.scores({"trace": VALUES["trace"]})
+    assert [tick.get_text() for tick in alone.axes[0].get_xticklabels()] == ["sgd", "momentum"]
+    assert not alone.legends
+    with pytest.raises(LandscapeError, match="no scores"):
+        plots.scores({})
+
+
+def test_a_comparison_is_drawn_without_scores_that_have_no_value():
+    undefined = {"sgd": np.full(2, np.nan), "momentum": np.full(2, np.nan)}
+    table = {"trace": {"sgd": np.array([1.0, 2.0]), "momentum": np.array([3.0, 4.0])}, "relative": undefined}
+    result = SimpleNamespace(
+        recipes=("sgd", "momentum"), long_names=("plain SGD", "momentum"), scores=tuple(table), score=table.__getitem__
+    )
+    figure = plots.comparison(result)
+    assert [ax.get_title() for ax in figure.axes] == ["trace"]
+    assert figure.axes[0].get_xticklabels()[0].get_text() == "plain SGD"
+
+
+def row(score, difference, primary=True, scale="log10"):
+    return Test(
+        "sgd",
+        "momentum",
+        score,
+        primary,
+        scale,
+        difference,
+        difference - 1,
+        difference + 2,
+        0.1,
+        0.2,
+        0.5,
+        False,
+        True,
+        6,
+        6,
+    )
+
+
+def test_effects_show_the_interval_and_whether_the_verdict_rests_on_them():
+    rows = [row("trace", 0.5), row("keskar", -0.5, primary=False), row("gap", 3.0, scale="raw"), row("none", np.nan)]
+    ax = plots.effects(SimpleNamespace(tests=rows))
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["trace", "keskar"]
+    assert [tuple(line.get_xdata()) for line in ax.lines[::2]][:2] == [(-0.5, 2.5), (-1.5, 1.5)]
+    marks = [line for line in ax.lines if len(line.get_xdata()) == 1]
+    assert [mark.get_xdata()[0] for mark in marks] == [0.5, -0.5]
+    assert [mark.get_markerfacecolor() == "white" for mark in marks] == [False, True]
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]
+    assert [tick.get_text() for tick in plots.effects(rows, scale="raw").get_yticklabels()] == ["gap"]
+    with pytest.raises(LandscapeError, match="scale"):
+        plots.effects([])
