@@ -1,6 +1,8 @@
 """Slices of the loss surface: directions, lines, planes and paths between solutions, and what can be read off them."""
 
+from landscape.slices.alignment import align
 from landscape.slices.coordinates import log_coordinates
+from landscape.slices.curves import connect
 from landscape.slices.directions import (
     direction_between,
     eigen_directions,
@@ -17,8 +19,10 @@ from landscape.slices.scale_curvature import scale_curvature
 from landscape.slices.topology import basins, topology
 
 __all__ = [
+    "align",
     "barriers",
     "basins",
+    "connect",
     "direction_between",
     "eigen_directions",
     "gradient_direction",

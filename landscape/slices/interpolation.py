@@ -71,7 +71,8 @@ def interpolate(
     t = coordinates((0.0, 1.0), points)
     normed = has_running_statistics(objective)
     if normed or not same_fixed(start, end):
-        values = _pointwise(objectives, start, end, t, recalibrate if normed else False)
+        path = [between(start, end, float(s)) for s in t]
+        values = values_along(objectives, path, recalibrate if normed else False)
     else:
         here = {name: with_fixed(other.at(start.theta), start._fixed) for name, other in objectives.items()}
         with Engine(here, direction, points=len(t)) as engine:
@@ -81,7 +82,7 @@ def interpolate(
         values=values,
         dataset=dataset,
         path_kind="linear",
-        notes=_notes(normed, recalibrate),
+        notes=notes_of(normed, recalibrate),
         provenance={**objective.provenance(), "ends": [end_.provenance()["weights_sha256"] for end_ in (start, end)]},
         seconds=time.perf_counter() - started,
     )
@@ -120,7 +121,8 @@ def barriers(
     return out
 
 
-def _notes(normed: bool, recalibrate: bool | Objective) -> tuple[str, ...]:
+def notes_of(normed: bool, recalibrate: bool | Objective) -> tuple[str, ...]:
+    """Say how norm statistics were treated along a path."""
     if not normed:
         return ()
     if recalibrate is False:
@@ -128,13 +130,20 @@ def _notes(normed: bool, recalibrate: bool | Objective) -> tuple[str, ...]:
     return (f"norm statistics are re-estimated at every point; interpolated in the values named {FROZEN}",)
 
 
-def _pointwise(
-    objectives: Mapping[str, Objective], start: Objective, end: Objective, t: np.ndarray, recalibrate: bool | Objective
+def values_along(
+    objectives: Mapping[str, Objective], path: Sequence[Objective], recalibrate: bool | Objective
 ) -> Values:
-    """Evaluate one point after another, each with buffers of its own."""
-    rows = [
-        _evaluate(objectives, between(start, end, float(s)), recalibrate) for s in bar(t, desc="path", unit="point")
-    ]
+    """Evaluate objectives at points that each have parameters and buffers of their own, one after another.
+
+    Args:
+        objectives: by data set name.
+        path: objectives centred at the points.
+        recalibrate: evaluate with re-estimated norm statistics too.
+
+    Returns:
+        Arrays over the path by name; with re-estimation, those without it are under ``train-frozen/loss``.
+    """
+    rows = [_evaluate(objectives, here, recalibrate) for here in bar(path, desc="path", unit="point")]
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 

@@ -58,14 +58,18 @@ def with_fixed(objective: Objective, fixed: Mapping[str, Tensor]) -> Objective:
     return fresh
 
 
-def between(a: Objective, b: Objective, t: float) -> Objective:
-    """Return the objective at (1 − t)·a + t·b: parameters, frozen parameters and floating-point buffers alike."""
+def between(a: Objective, b: Objective, t: float, theta: Tensor | None = None) -> Objective:
+    """Return the objective at (1 − t)·a + t·b: parameters, frozen parameters and floating-point buffers alike.
+
+    With ``theta`` (P,) the parameters are those instead, as on a curve.
+    """
     fixed = {
         name: torch.lerp(tensor, b._fixed[name], t) if tensor.is_floating_point() else tensor
         for name, tensor in a._fixed.items()
     }
-    wide = torch.promote_types(a.dtype, torch.float32)
-    theta = torch.lerp(a.theta.to(wide), b.theta.to(wide), t)
+    if theta is None:
+        wide = torch.promote_types(a.dtype, torch.float32)
+        theta = torch.lerp(a.theta.to(wide), b.theta.to(wide), t)
     return with_fixed(a.at(theta), fixed)
 
 

@@ -1,0 +1,132 @@
+"""Curves between solutions and permutation alignment: closed forms, two trained networks, batch norm."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import landscape as ls
+from landscape.datasets import digits
+from landscape.models import mlp, small_cnn
+from landscape.slices import align, connect, interpolate
+from landscape.slices.curves import _bezier, _polygon
+
+
+def fit(model, X, y, *, steps=150, lr=3e-3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    optimiser = torch.optim.Adam(model.parameters(), lr=lr)
+    model.train()
+    for _ in range(steps):
+        index = torch.randint(len(X), (64,), generator=generator)
+        optimiser.zero_grad()
+        F.cross_entropy(model(X[index]), y[index]).backward()
+        optimiser.step()
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def trained():
+    X, y = digits(train=600).train
+    with torch.random.fork_rng():
+        models = [fit(mlp((64, 64, 64, 10), seed=seed), X, y, seed=seed) for seed in (0, 1)]
+    return ls.Objective(models[0], (X, y), "cross_entropy", batch_size=200), *(m.state_dict() for m in models)
+
+
+def test_a_curve_removes_the_barrier_of_the_straight_path_and_alignment_lowers_it(trained):
+    objective, a, b = trained
+    straight = interpolate(objective, a, b, points=15)
+    assert straight.barrier > 0.1
+    curve = connect(objective, a, b, steps=200, points=15)
+    assert curve.barrier <= 0.1 * straight.barrier
+    aligned = align(objective, a, b)
+    assert interpolate(objective, a, aligned, points=15).barrier < 0.5 * straight.barrier
+    torch.testing.assert_close(aligned.outputs(), objective.at(b).outputs(), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(curve.loss[[0, -1]], straight.loss[[0, -1]], rtol=1e-5)
+
+
+def test_alignment_undoes_a_permutation_through_convolutions_and_norm_layers():
+    model = small_cnn().double()
+    X, y = torch.randn(8, 1, 8, 8, dtype=torch.float64), torch.arange(8)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.uniform_(-1, 1)
+                module.running_var.uniform_(0.5, 2)
+    objective = ls.Objective(model, (X, y), "cross_entropy")
+    shuffled = ls.transforms.permutation(model, X[:2], seed=3).model.state_dict()
+    assert not torch.equal(objective.at(shuffled).theta, objective.theta)
+    aligned = align(objective, objective, shuffled)
+    torch.testing.assert_close(aligned.theta, objective.theta)
+    torch.testing.assert_close(aligned.outputs(), objective.outputs())
+
+
+def test_networks_without_hidden_units_cannot_be_aligned():
+    objective = ls.Objective(nn.Linear(3, 2), (torch.ones(4, 3), torch.zeros(4, dtype=torch.long)), "cross_entropy")
+    with pytest.raises(ls.LandscapeError, match="nothing to align"):
+        align(objective, objective, objective)
+
+
+def test_basis_functions_interpolate_the_ends_and_sum_to_one():
+    for basis in (_bezier, _polygon):
+        for degree in (2, 4):
+            assert basis(0.0, degree).tolist() == [1.0] + [0.0] * degree
+            assert basis(1.0, degree).tolist() == [0.0] * degree + [1.0]
+            assert basis(0.3, degree).sum() == pytest.approx(1)
+    np.testing.assert_allclose(_bezier(0.5, 2), [0.25, 0.5, 0.25])
+    np.testing.assert_allclose(_polygon(0.25, 2), [0.5, 0.5, 0.0])
+
+
+def ring():
+    """Minima on a circle of radius 1: the straight path between two of them has a barrier."""
+    loss = ls.BatchLoss(lambda model, batch: (model.weight.square().sum() - 1).square())
+    return ls.Objective(nn.Linear(2, 1, bias=False), [(torch.zeros(1, 2),)], loss, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("kind", "bends", "best"), [("bezier", 1, 0.05), ("bezier", 3, 0.05), ("polygon", 3, 0.1)])
+def test_curves_bend_around_a_hill(kind, bends, best):
+    objective = ring()
+    ends = torch.tensor([1.0, 0.0]), torch.tensor([-0.2, 0.98**0.5])
+    found = connect(objective, *ends, kind=kind, bends=bends, steps=300, lr=0.05, points=31)
+    assert found.controls.shape == (bends + 2, 2)
+    np.testing.assert_allclose(found.controls[[0, -1]], torch.stack(ends).numpy(), atol=1e-7)
+    assert found.barrier < best < interpolate(objective, *ends).barrier
+    for t, value in zip(found.x, found.loss, strict=True):
+        weights = (_bezier if kind == "bezier" else _polygon)(t, bends + 1)
+        assert value == pytest.approx(objective.loss(torch.as_tensor(weights @ found.controls)), abs=1e-9)
+
+
+def test_the_same_seed_gives_the_same_curve_and_the_random_state_is_kept():
+    ends = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+    objective = ring()
+    before = torch.random.get_rng_state()
+    first, second = (connect(objective, *ends, steps=5, points=3).controls for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_networks_with_batch_norm_are_connected_and_left_alone():
+    torch.manual_seed(0)
+    X, y = torch.randn(64, 4), torch.randint(3, (64,))
+    models = []
+    for _ in range(2):
+        net = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3))
+        models.append(fit(net, X, y, steps=60, lr=0.02))
+    objective = ls.Objective(models[0], (X, y), "cross_entropy")
+    a, b = (m.state_dict() for m in models)
+    before = {k: v.clone() for k, v in a.items()}
+    curve = connect(objective, a, b, steps=100, points=5)
+    assert np.isfinite(curve.loss).all()
+    assert set(curve.values) == {"train/loss", "train/accuracy", "train-frozen/loss", "train-frozen/accuracy"}
+    assert all(torch.equal(before[k], v) for k, v in models[0].state_dict().items())
+    assert objective.mode == "eval"
+    assert curve.barrier < interpolate(objective, a, b, points=5).barrier
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"kind": "spline"}, "'bezier' or 'polygon'"), ({"bends": 0}, "at least 1"), ({"steps": 0}, "at least 1")],
+)
+def test_wrong_curves_are_refused(options, message):
+    with pytest.raises(ls.LandscapeError, match=message):
+        connect(ring(), torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), **options)
