@@ -86,7 +86,7 @@ def read_attributes(group: h5py.Group) -> dict[str, Any]:
     names = [name for name in group.attrs if name not in RESERVED]
     values = {name: read_attribute(group, name, is_json=name in as_json) for name in names}
     for name in long:
-        text = read_dataset(member(group, name)).tobytes().decode()
+        text = read_dataset(member(group, f"{name}.text")).tobytes().decode()
         values[name] = loads(text) if name in as_json else text
     return values
 

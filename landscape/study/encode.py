@@ -62,19 +62,19 @@ def write_attributes(group: h5py.Group, attributes: Mapping[str, Any]) -> None:
     """Write values as attributes, replacing those of the same names.
 
     The attribute ``json`` lists those that are JSON text, ``long`` those too large for an attribute, which are datasets
-    of UTF-8 bytes instead.
+    ``NAME.text`` of UTF-8 bytes instead.
     """
     as_json, long = (set(str(group.attrs.get(name, "")).split("\n")) - {""} for name in ("json", "long"))
     for name, value in attributes.items():
         if name in long:
-            del group[name]
+            del group[f"{name}.text"]
         stored, is_json = to_attribute(value)
         as_json, long = as_json - {name} | ({name} if is_json else set()), long - {name}
         if isinstance(stored, str) and len(stored.encode()) > _TEXT:
             long |= {name}
             group.attrs.pop(name, None)
             data = np.frombuffer(stored.encode(), np.uint8)
-            group.create_dataset(name, data=data, **_storage(data)).attrs["long_name"] = "UTF-8 text"
+            group.create_dataset(f"{name}.text", data=data, **_storage(data)).attrs["long_name"] = "UTF-8 text"
         else:
             group.attrs[name] = stored
     for name, listed in (("json", as_json), ("long", long)):
@@ -127,7 +127,7 @@ def home(cls: type[Result], field: dataclasses.Field[Any]) -> str:
     alone = sum(role_of(f) in ("arrays", "rows") for f in fields) == 1
     if role_of(field) == "rows":
         columns = {column.name for column in dataclasses.fields(field.metadata["row"])}
-        alone = alone and not columns & {f.name for f in fields}
+        alone = alone and not columns & {f.name for f in fields if role_of(f) in ("array", "result")}
     return "" if alone else field.name + "/"
 
 

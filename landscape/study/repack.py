@@ -6,6 +6,8 @@ from pathlib import Path
 
 import h5py
 
+from landscape.study.disk import WorkingFile
+
 _SCALE_ATTRIBUTES = {"DIMENSION_LIST", "REFERENCE_LIST", "CLASS", "NAME"}
 
 
@@ -13,13 +15,15 @@ def repack(old_path: Path, new_path: Path) -> None:
     """Write everything reachable in one file into a new one, with dimension scales attached as they were.
 
     HDF5's own copy of a group leaves the references of its dimension scales dangling, so they are attached anew.
+
+    Raises:
+        OSError: the new file cannot be written.
     """
-    with (
-        h5py.File(old_path, "r", locking=False) as old,
-        h5py.File(new_path, "w", libver=("v110", "v110"), locking=False) as new,
-    ):
-        _copy_members(old, new)
-        _attach_scales(old, new)
+    with WorkingFile(new_path, fresh=True) as disk:
+        with h5py.File(old_path, "r", locking=False) as old, h5py.File(disk, "w", libver=("v110", "latest")) as new:
+            _copy_members(old, new)
+            _attach_scales(old, new)
+        disk.check()
 
 
 def _copy_members(old: h5py.Group, new: h5py.Group) -> None:

@@ -187,7 +187,7 @@ def _made(file: Path) -> Path:
 
 def _image(template: Result) -> bytes:
     buffer = io.BytesIO()
-    with h5py.File(buffer, "w", libver=("v110", "v110")) as file:
+    with h5py.File(buffer, "w", libver=("v110", "latest")) as file:
         write_result(file, template)
     return buffer.getvalue()
 

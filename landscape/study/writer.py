@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import uuid
@@ -16,7 +15,8 @@ import h5py
 from landscape.errors import LandscapeError
 from landscape.journal import sync_folder
 from landscape.results import Result
-from landscape.study.decode import stored_results
+from landscape.study.decode import read_attributes, stored_results
+from landscape.study.disk import WorkingFile
 from landscape.study.encode import SCHEMA_VERSION, content_sha256, write_attributes, write_result
 from landscape.study.lock import locked
 from landscape.study.names import check_slug, path_of
@@ -24,6 +24,9 @@ from landscape.study.origin import FORMAT, root_attributes
 from landscape.study.repack import repack
 from landscape.study.safe import first_line, member, opened, read_attribute
 from landscape.study.seal import check_seal, seal, unseal
+from landscape.study.text import dumps
+
+_NEW = "being-written"
 
 
 def save(
@@ -31,8 +34,8 @@ def save(
 ) -> None:
     """Write a result into a study file under a name.
 
-    Saving the same result again changes nothing: provenance and seconds aside, the content decides. Each call rewrites
-    the file; use `batch` to store many results in a large one.
+    Saving the same numbers again changes nothing, whatever their provenance and seconds say; with ``overwrite`` the new
+    provenance replaces the old. Each call rewrites the file; use `batch` to store many results in a large one.
 
     Args:
         result: any result of this package.
@@ -102,6 +105,7 @@ class Writer:
     def __init__(self, target: Path):
         self._target = target
         self._copy = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+        self._disk: WorkingFile | None = None
         self._file: h5py.File | None = None
         self._deleted = False
         if target.exists():
@@ -114,22 +118,35 @@ class Writer:
         path = path_of(type(result), name)
         stored = ("/" + path, content_sha256(result))
         taken = self._taken(name)
-        if taken == [(*stored, settings_sha256)]:
-            return
-        if any(there[:2] != stored for there in taken) and not overwrite:
+        different = any(there[:2] != stored for there in taken)
+        if different and not overwrite:
             raise LandscapeError(
                 f"{name!r} in {self._target.name} already holds a different result; "
                 "choose another name, or replace it with overwrite=True"
             )
+        if taken and not different:
+            (_, _, settings, provenance), *_ = taken
+            if settings == settings_sha256 and (not overwrite or provenance == dumps(result.provenance)):
+                return
         with self._explained():
             file = self._working(result.provenance)
-            for old, _, _ in taken:
+            try:
+                self._write(file.create_group(_NEW), result, settings_sha256)
+            except BaseException:
+                del file[_NEW]  # a batch may go on after an error, without half a result
+                raise
+            for old, *_ in taken:
                 del file[old]
                 self._deleted = True
-            group = _require(file, path)
-            write_result(group, result)
-            if settings_sha256:
-                group.attrs["settings_sha256"] = settings_sha256
+            parent, _, last = path.rpartition("/")
+            file.move(_NEW, f"{_require(file, parent).name}/{last}")
+
+    def _write(self, group: h5py.Group, result: Result, settings_sha256: str) -> None:
+        write_result(group, result)
+        if settings_sha256:
+            group.attrs["settings_sha256"] = settings_sha256
+        if self._disk is not None:
+            self._disk.check()
 
     def describe_checkpoint(self, name: str, attributes: Mapping[str, Any]) -> None:
         """Record what is known of a checkpoint, as `landscape.study.describe_checkpoint` does."""
@@ -141,8 +158,7 @@ class Writer:
         if self._file is None:
             return
         with self._explained():
-            file, self._file = self._file, None
-            file.close()
+            self._close()
             if self._deleted:
                 loose = self._copy.with_suffix(".loose.tmp")
                 os.replace(self._copy, loose)
@@ -156,15 +172,23 @@ class Writer:
 
     def discard(self) -> None:
         """Remove the working copy, if it is still there."""
-        if self._file is not None:
-            with suppress(Exception):  # a full disk makes closing fail as well
-                self._file.close()
+        with suppress(OSError, RuntimeError):
+            self._close()
         with suppress(OSError):
             for copy in (self._copy, self._copy.with_suffix(".loose.tmp")):
                 copy.unlink(missing_ok=True)
 
-    def _taken(self, name: str) -> list[tuple[str, str, str]]:
-        """Return (group, content, settings) of the results stored under a name."""
+    def _close(self) -> None:
+        """Close the working copy and raise what failed while it was written."""
+        file, disk = self._file, self._disk
+        self._file = self._disk = None
+        if file is not None and disk is not None:
+            file.close()
+            disk.close()
+            disk.check()
+
+    def _taken(self, name: str) -> list[tuple[str, str, str, str]]:
+        """Return (group, content, settings, provenance) of the results stored under a name."""
         if self._file is not None:
             return _named(self._file, name)
         if not self._target.exists():
@@ -183,8 +207,9 @@ class Writer:
                     check_format(file, self._target)
                 shutil.copyfile(self._target, self._copy)
                 unseal(self._copy)
+            self._disk = WorkingFile(self._copy, fresh=fresh)
             # HDF5 1.10's format keeps checksums of all its own structures
-            self._file = h5py.File(self._copy, "w" if fresh else "r+", libver=("v110", "v110"), locking=False)
+            self._file = h5py.File(self._disk, "w" if fresh else "r+", libver=("v110", "latest"))
             if fresh:
                 write_attributes(self._file, root_attributes(provenance))
         return self._file
@@ -196,9 +221,8 @@ class Writer:
         except LandscapeError:
             raise
         except (OSError, RuntimeError, KeyError) as error:
-            raise LandscapeError(
-                f"cannot write {self._target.name}: {_reason(error)}; it is as it was before"
-            ) from error
+            reason = getattr(error, "strerror", None) or first_line(error)
+            raise LandscapeError(f"cannot write {self._target.name}: {reason}; it is as it was before") from error
 
 
 def check_seal_of(path: Path) -> None:
@@ -230,12 +254,13 @@ def check_format(file: h5py.File, path: Path) -> None:
         )
 
 
-def _named(file: h5py.File, name: str) -> list[tuple[str, str, str]]:
-    return [
-        (group.name, *(str(read_attribute(group, key) or "") for key in ("content_sha256", "settings_sha256")))
-        for stored, _, group in stored_results(file)
-        if stored == name
-    ]
+def _named(file: h5py.File, name: str) -> list[tuple[str, str, str, str]]:
+    found = []
+    for stored, _, group in stored_results(file):
+        if stored == name:
+            content, settings = (str(read_attribute(group, key) or "") for key in ("content_sha256", "settings_sha256"))
+            found.append((group.name, content, settings, dumps(read_attributes(group).get("provenance"))))
+    return found
 
 
 def _require(file: h5py.File, path: str) -> h5py.Group:
@@ -247,14 +272,3 @@ def _require(file: h5py.File, path: str) -> h5py.Group:
         if not isinstance(group, h5py.Group):
             raise LandscapeError(f"{part!r} in {path!r} is already the name of a dataset; choose another name")
     return group
-
-
-def _reason(error: BaseException) -> str:
-    """Say why a write failed: HDF5 hides the system's error number in its text."""
-    number = getattr(error, "errno", None)
-    text = first_line(error)
-    if number is None and "errno = " in text:
-        number = int("".join(c for c in text.split("errno = ")[1][:4] if c.isdigit()) or 0)
-    if number == errno.ENOSPC:
-        return "the disk is full"
-    return os.strerror(number) if number else text
