@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -13,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from landscape.errors import LandscapeError
+from landscape.hashing import batched_fingerprint
 
 DEFAULT_BATCH = 1024
 _TARGET_KEYS = ("labels", "label", "targets", "target", "y")
@@ -106,13 +106,12 @@ class Batches(Sequence[Batch]):
         return Batches(out, self.device, self.dtype, self.resident)
 
     def fingerprint(self) -> str:
-        """Return the sha256 of every tensor in order: shapes, dtypes and bytes."""
-        digest = hashlib.sha256()
-        for batch in self._batches:
-            for tensor in leaves(batch.raw):
-                digest.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
-                digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        """Return the sha256 of the data: dtypes, shapes and bytes, whatever the batches."""
+        return batched_fingerprint([list(leaves(batch.raw)) for batch in self._batches])
+
+    def input_fingerprint(self) -> str:
+        """Return the sha256 of the inputs alone, without the targets."""
+        return batched_fingerprint([list(leaves(batch.inputs)) for batch in self._batches])
 
 
 def read(

@@ -29,6 +29,8 @@ def example_gradient_norms(objective: Objective) -> Tensor:
     out: list[Tensor] = []
     with objective.guard():
         for batch in objective.batches:
+            if batch.target is None:
+                raise LandscapeError("gradients of single examples need data with targets; the loss is a BatchLoss")
 
             def norm(inputs: Any, target: Tensor) -> Tensor:
                 one = Batch(_lifted(inputs), target[None], (inputs, target), 1)

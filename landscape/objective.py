@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,6 +18,7 @@ from landscape.batches import Batch, Batches, pick
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.forward import Bound, forward, logits, unwrapped
 from landscape.guard import guard, second_order
+from landscape.hashing import fingerprint
 from landscape.losses import BatchLoss, Loss, resolve
 from landscape.parameters import ParameterSpace, Selection
 from landscape.weighting import weighted
@@ -447,9 +447,6 @@ class Objective:
 
     def provenance(self) -> dict[str, Any]:
         """Return what identifies function and machine: versions, device, dtype, fingerprints of weights and data."""
-        digest = hashlib.sha256()
-        for tensor in [self._theta, *self._fixed.values()]:
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         return {
             "package": __version__,
             "torch": str(torch.__version__),
@@ -459,7 +456,7 @@ class Objective:
             "model": type(self.model).__qualname__,
             "parameters": self.size,
             "selection": "all" if len(self.names) == sum(1 for _ in self.model.parameters()) else list(self.names),
-            "weights_sha256": digest.hexdigest(),
+            "weights_sha256": fingerprint(self._theta, *self._fixed.values()),
             "data_sha256": self._data_sha256,
             "examples": self.n,
             "loss": self.loss_name,

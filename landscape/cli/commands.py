@@ -146,7 +146,7 @@ def plot(arguments: argparse.Namespace) -> Any:
     from landscape.study import open_study
 
     opened = open_study(arguments.study)
-    names = arguments.entries or list(opened.names())
+    names = arguments.entries or list(opened)
     written = []
     for name in names:
         result = opened[name]

@@ -8,6 +8,7 @@ magnitude-aware 1/σ′² on the 0–1 error. All others are reported beside the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -55,12 +56,9 @@ def compare_scores(
         x, y = x[np.isfinite(x)], y[np.isfinite(y)]
         if len(x) and len(y):
             found.append(_compare(a, b, name, x, y, _stable(arm_a[:, i], arm_b[:, i]), margin, level, fewest))
-    primary = [i for i, row in enumerate(found) if row.primary and row.p_value is not None]
-    adjusted = holm([found[i].p_value for i in primary]) if primary else []
-    by_index = dict(zip(primary, adjusted, strict=True))
-    return [
-        Test(**{**vars(row), "p_holm": float(by_index[i]) if i in by_index else None}) for i, row in enumerate(found)
-    ]
+    raw = {i: row.p_value for i, row in enumerate(found) if row.primary and row.p_value is not None}
+    adjusted = dict(zip(raw, holm(list(raw.values())).tolist() if raw else [], strict=True))
+    return [replace(row, p_holm=adjusted.get(i)) for i, row in enumerate(found)]
 
 
 def _compare(

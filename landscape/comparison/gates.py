@@ -6,15 +6,12 @@ at different losses measure how long each was trained.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from landscape.batches import leaves
 from landscape.errors import LandscapeError
 from landscape.gradients import gradient_noise_ratio
 from landscape.objective import Objective
@@ -53,7 +50,7 @@ def facts(objective: Objective) -> Facts:
         ratio = math.nan
     return Facts(
         network=";".join(f"{n}{tuple(s)}" for n, s in zip(objective.space.names, objective.space.shapes, strict=True)),
-        inputs=_inputs_sha256(objective),
+        inputs=objective.batches.input_fingerprint(),
         loss=measured["loss"],
         accuracy=measured.get("accuracy", math.nan),
         noise_ratio=ratio,
@@ -110,15 +107,6 @@ def check(
         Gate(a, b, name, passed or name in waive, float(value), float(limit), "waived" if name in waive else note)
         for name, passed, value, limit, note in measured
     ]
-
-
-def _inputs_sha256(objective: Objective) -> str:
-    digest = hashlib.sha256()
-    for batch in objective.batches.stored:
-        for tensor in leaves(batch.inputs):
-            digest.update(f"{tuple(tensor.shape[1:])}{tensor.dtype}".encode())
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _modal_share(objective: Objective) -> float:

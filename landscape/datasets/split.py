@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,27 +12,9 @@ import torch
 from torch import Tensor
 
 from landscape.errors import LandscapeError
+from landscape.hashing import fingerprint
 
 Pair = tuple[Tensor, Tensor]
-
-
-def fingerprint(*tensors: Tensor) -> str:
-    """Hash tensors: the sha256 of each one's dtype, shape and bytes, in the order given.
-
-    Args:
-        tensors: any dense tensors, on any device.
-
-    Returns:
-        64 hexadecimal digits. Equal for equal values, shapes and dtypes, whatever the device or memory layout.
-
-    >>> fingerprint(torch.zeros(2))[:8], fingerprint(torch.zeros(2, 1))[:8]
-    ('21ff1b76', '302c9b09')
-    """
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

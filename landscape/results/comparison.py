@@ -148,6 +148,8 @@ class Comparison(Result):
         header = ["score", *self.long_names]
         body = [[name, *(_spread(values) for values in self.metrics[name])] for name in self.metrics]
         for name in self.scores:
+            if f"train/{name}" in self.metrics:  # loss and accuracy are there already
+                continue
             body.append([name, *(_spread(values) for values in self.score(name).values())])
         return text_table(header, body)
 
