@@ -91,15 +91,15 @@ class Result:
         Raises:
             LandscapeError: the name is taken by something different, or the file cannot be written.
         """
-        from landscape import study
+        from landscape.study import save
 
-        study.save(self, path, name, overwrite=overwrite)
+        save(self, path, name, overwrite=overwrite)
 
     def plot(self, ax: Any = None, **options: Any) -> Any:
         """Draw this result with matplotlib and return the axes (see `landscape.plots`)."""
-        from landscape import plots
+        from landscape.plots import plot
 
-        return plots.plot(self, ax=ax, **options)
+        return plot(self, ax=ax, **options)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain lists, numbers and strings, ready for JSON (NaN and inf are kept as floats)."""
