@@ -58,6 +58,20 @@ def test_residuals_are_measured_and_bound_the_error(matrix_with, dtype):
     assert np.all(pairs.gap_bounds[certified] < pairs.residuals[certified])
 
 
+def test_gaps_and_bounds_in_closed_form():
+    matrix = torch.diag(torch.tensor([10.0, 9.0, 6.0, 6.0] + [0.0] * 96, dtype=torch.float64))
+    pairs = top_eigenpairs(matrix, 4, tol=1e-10)
+    assert pairs.gaps[:2] == pytest.approx([1, 1])
+    assert np.isnan(pairs.gaps[2:]).all() or pairs.gaps[2:].max() < 1e-10
+    made = pairs.replace(residuals=np.array([0.1, 2.0, 0.1, 0.1]), gaps=np.array([0.5, 1.0, np.nan, 1.0]))
+    np.testing.assert_allclose(made.gap_bounds, [0.02, np.nan, np.nan, 0.01])
+
+
+def test_the_largest_entry_of_each_vector_is_positive(matrix_with):
+    vectors = top_eigenpairs(matrix_with(SPECTRUM), 5, "LM").vectors
+    assert np.all(np.take_along_axis(vectors, np.abs(vectors).argmax(1)[:, None], 1) > 0)
+
+
 def test_vectors_are_unit_orthogonal_rows(matrix_with):
     vectors = top_eigenpairs(matrix_with(SPECTRUM), 5, "LM", 1e-6).vectors
     assert vectors.shape == (5, 100)

@@ -38,6 +38,18 @@ def test_low_rank_is_exact(matrix_with, method):
     assert estimate.standard_error < 1e-8
 
 
+@pytest.mark.parametrize("method", ["hutchinson", "xtrace", "xnystrace"])
+def test_a_multiple_of_the_identity_is_exact_because_probes_are_rescaled(method):
+    estimate = trace(3 * torch.eye(80, dtype=torch.float64), 12, method)
+    assert estimate.value == pytest.approx(240, rel=1e-10)
+    assert estimate.standard_error < 1e-9
+
+
+def test_the_shift_of_xnystrace_does_not_bias_float32():
+    matrix = torch.diag(torch.cat([torch.tensor([4.0, 2.0, 1.0]), torch.zeros(1997)]))
+    assert trace(matrix, 12, "xnystrace").value == pytest.approx(7, rel=2e-5)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_zero_operator(method):
     estimate = trace(torch.zeros(50, 50), 12, method)
