@@ -16,8 +16,10 @@ from landscape.scores.margin import margins
 from landscape.scores.noise_tolerance import inverse_sigma, inverse_sigma_mag
 from landscape.scores.panel import sharpness
 from landscape.scores.registry import REGISTRY, Definition, Measurement, describe, score, select
+from landscape.scores.relative_flatness import relative_flatness
 from landscape.scores.sam import asam, m_sharpness, sam
 from landscape.scores.slice_curvature import curvature_at_scale
+from landscape.scores.spectral_summaries import renyi_sharpness, soft_rank
 from landscape.scores.takeuchi import tic, tic_diagonal, tic_trace
 
 __all__ = [
@@ -48,10 +50,13 @@ __all__ = [
     "loss",
     "m_sharpness",
     "margins",
+    "relative_flatness",
+    "renyi_sharpness",
     "sam",
     "score",
     "select",
     "sharpness",
+    "soft_rank",
     "tic",
     "tic_diagonal",
     "tic_trace",

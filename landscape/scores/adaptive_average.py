@@ -9,6 +9,7 @@ from torch import Tensor
 
 from landscape.objective import Objective
 from landscape.scores.evaluation import Meter, Share, draws, loss_share, values_at
+from landscape.scores.head import gauge_fixed
 from landscape.scores.normalized import logit_normalized
 from landscape.scores.registry import Definition, Measurement, score
 
@@ -64,7 +65,7 @@ def average_increase(
         source="Andriushchenko et al. 2023, arXiv 2302.07011, S_avg",
         stochastic=True,
         cost=22,
-        invariant="T1 T2 T4 T7",
+        invariant="T1 T2 T4 T5 T7",
         needs=("classes",),
         unit="loss",
         panel=True,
@@ -74,7 +75,7 @@ def average_increase(
     )
 )
 def adaptive_average(
-    objective: Objective, *, radii: Sequence[float] | None = None, pairs: int = 8, seed: int = 0
+    objective: Objective, *, radii: Sequence[float] | None = None, pairs: int = 8, gauge: bool = True, seed: int = 0
 ) -> list[Measurement]:
     r"""Measure how much noise proportional to the weights raises the loss on normalised logits.
 
@@ -84,6 +85,7 @@ def adaptive_average(
         objective: a classifier; theta may be any part of its parameters.
         radii: relative noise levels ρ.
         pairs: number of antithetic pairs of draws.
+        gauge: first remove the shift of all logits that softmax does not see, so that the score does not depend on it.
         seed: of the draws, which are the same on every device and for every batch size.
 
     Returns:
@@ -102,4 +104,5 @@ def adaptive_average(
     ('adaptive-average', 0.1)
     """
     chosen = tuple(radii) if radii is not None else RADII
+    objective = gauge_fixed(objective) if gauge else objective
     return average_increase(logit_normalized(objective), objective.theta.abs(), chosen, pairs=pairs, seed=seed)

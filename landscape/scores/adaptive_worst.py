@@ -12,6 +12,7 @@ from landscape.batches import Batch
 from landscape.objective import Objective
 from landscape.scores.apgd import Evaluate, maximize
 from landscape.scores.evaluation import Meter, draws
+from landscape.scores.head import gauge_fixed
 from landscape.scores.normalized import logit_normalized
 from landscape.scores.registry import Definition, Measurement, score
 
@@ -88,7 +89,7 @@ def worst_increase(
         formula="E_B max over |δ| ≤ ρ|w| of L_B(w + δ) − L_B(w), L on normalised logits",
         source="Andriushchenko et al. 2023, arXiv 2302.07011, S_max with p = ∞",
         cost=84,
-        invariant="T1 T2 T4 T7",
+        invariant="T1 T2 T4 T5 T7",
         needs=("three classes",),
         unit="loss",
         panel=True,
@@ -103,6 +104,7 @@ def adaptive_worst_linf(
     radii: Sequence[float] | None = None,
     subset: int = SUBSET,
     iterations: int = 20,
+    gauge: bool = True,
 ) -> list[Measurement]:
     r"""Measure the largest rise of the loss on normalised logits in a box proportional to the weights.
 
@@ -116,6 +118,7 @@ def adaptive_worst_linf(
         radii: relative box sizes ρ.
         subset: examples a sub-batch.
         iterations: steps of the ascent, each one gradient.
+        gauge: first remove the shift of all logits that softmax does not see, so that the score does not depend on it.
 
     Returns:
         One row a radius; deterministic.
@@ -133,6 +136,7 @@ def adaptive_worst_linf(
     True
     """
     chosen = tuple(radii) if radii is not None else RADII
+    objective = gauge_fixed(objective) if gauge else objective
     normalized = logit_normalized(objective)
     scale, found = objective.theta.abs(), []
     for radius in bar(chosen, desc="adaptive worst case"):

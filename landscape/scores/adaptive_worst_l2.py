@@ -13,6 +13,7 @@ from landscape.objective import Objective
 from landscape.scores.adaptive_worst import SUBSET, increase_from
 from landscape.scores.apgd import maximize
 from landscape.scores.evaluation import Meter, draws
+from landscape.scores.head import gauge_fixed
 from landscape.scores.normalized import logit_normalized
 from landscape.scores.registry import Definition, Measurement, score
 
@@ -76,7 +77,7 @@ def worst_in_ellipsoid(
         formula="E_B max over ‖δ/w‖₂ ≤ ρ of L_B(w + δ) − L_B(w), L on normalised logits",
         source="Andriushchenko et al. 2023, arXiv 2302.07011, S_max with p = 2",
         cost=84,
-        invariant="T1 T2 T4 T7",
+        invariant="T1 T2 T4 T5 T7",
         needs=("three classes",),
         unit="loss",
         radii=RADII,
@@ -84,7 +85,12 @@ def worst_in_ellipsoid(
     )
 )
 def adaptive_worst_l2(
-    objective: Objective, *, radii: Sequence[float] | None = None, subset: int = SUBSET, iterations: int = 20
+    objective: Objective,
+    *,
+    radii: Sequence[float] | None = None,
+    subset: int = SUBSET,
+    iterations: int = 20,
+    gauge: bool = True,
 ) -> list[Measurement]:
     r"""Measure the largest rise of the loss on normalised logits in the ellipsoid whose axes are the weights.
 
@@ -95,6 +101,7 @@ def adaptive_worst_l2(
         radii: values of ρ.
         subset: examples a sub-batch.
         iterations: steps of the ascent, each one gradient.
+        gauge: first remove the shift of all logits that softmax does not see, so that the score does not depend on it.
 
     Returns:
         One row a radius; deterministic, a lower bound of the true maximum.
@@ -105,6 +112,7 @@ def adaptive_worst_l2(
     Source: Andriushchenko et al. 2023 (arXiv 2302.07011), section 3.
     """
     chosen = tuple(radii) if radii is not None else RADII
+    objective = gauge_fixed(objective) if gauge else objective
     normalized, scale, found = logit_normalized(objective), objective.theta.abs(), []
     for radius in bar(chosen, desc="adaptive worst case, ellipsoid"):
         meter = Meter()

@@ -7,6 +7,7 @@ import numpy as np
 from landscape.objective import Objective
 from landscape.operators import Hessian
 from landscape.scores.evaluation import PRODUCT
+from landscape.scores.exact import spectrum
 from landscape.scores.kinks import kink_note
 from landscape.scores.registry import Definition, Measurement, score
 from landscape.spectra import top_eigenpairs, trace_and_frobenius
@@ -51,7 +52,7 @@ def extreme_eigenvalues(
     Args:
         objective: the function.
         tol: residual asked for, relative to the largest magnitude.
-        max_matvecs: products with the Hessian to spend at most.
+        max_matvecs: products with the Hessian to spend at most; from P on all eigenvalues are computed.
         seed: of the start vector.
 
     Source: Parlett 1998, theorem 4.5.1, for the residual bound.
@@ -63,18 +64,16 @@ def extreme_eigenvalues(
     >>> [round(row.value, 6) for row in extreme_eigenvalues(objective)]  # ∇²L = XᵀX
     [4.0, 1.0]
     """
-    single = objective.size == 1
-    pairs = top_eigenpairs(
-        Hessian(objective),
-        k=1 if single else 2,
-        which="LA" if single else "BE",
-        tol=tol,
-        max_matvecs=max_matvecs,
-        seed=seed,
-        vectors=False,
-    )
+    H, kinks = Hessian(objective), kink_note(objective)
+    if max_matvecs >= objective.size:
+        values = spectrum(H)
+        cost = PRODUCT * objective.size / 2
+        return [
+            Measurement(float(values[-1]), gradients=cost, note=kinks, name="lambda-max"),
+            Measurement(float(values[0]), gradients=cost, note=kinks, name="lambda-min"),
+        ]
+    pairs = top_eigenpairs(H, k=2, which="BE", tol=tol, max_matvecs=max_matvecs, seed=seed, vectors=False)
     largest = float(np.abs(pairs.values).max())
-    kinks = kink_note(objective)
     found = []
     for name, end in (("lambda-max", int(np.argmax(pairs.values))), ("lambda-min", int(np.argmin(pairs.values)))):
         residual = float(pairs.residuals[end])

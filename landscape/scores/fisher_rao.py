@@ -11,6 +11,7 @@ from landscape.objective import Objective
 from landscape.operators import Fisher, Hessian, scaled
 from landscape.operators.fisher import FisherRule
 from landscape.scores.evaluation import PRODUCT
+from landscape.scores.exact import spectrum
 from landscape.scores.fisher_diagonal import fisher_diagonal
 from landscape.scores.registry import Definition, Measurement, score
 from landscape.spectra import top_eigenpairs
@@ -92,7 +93,7 @@ def fisher_lambda_max(objective: Objective, *, tol: float = 1e-3, max_matvecs: i
     Args:
         objective: a classifier with cross-entropy.
         tol: relative residual asked for.
-        max_matvecs: products with the Hessian to spend at most.
+        max_matvecs: products with the Hessian to spend at most; from P on all eigenvalues are computed.
         seed: of the start vector.
 
     Raises:
@@ -101,9 +102,10 @@ def fisher_lambda_max(objective: Objective, *, tol: float = 1e-3, max_matvecs: i
     diagonal, cost = fisher_diagonal(objective)
     # weights without any information have no unit; they have no curvature either
     d = torch.where(diagonal > 1e-14 * diagonal.max(), diagonal.clamp_min(1e-300).rsqrt(), 0.0)
-    pairs = top_eigenpairs(
-        scaled(Hessian(objective), d), k=1, which="LA", tol=tol, max_matvecs=max_matvecs, seed=seed, vectors=False
-    )
+    op = scaled(Hessian(objective), d)
+    if max_matvecs >= objective.size:
+        return Measurement(float(spectrum(op)[-1]), gradients=cost + PRODUCT * objective.size)
+    pairs = top_eigenpairs(op, k=1, which="LA", tol=tol, max_matvecs=max_matvecs, seed=seed, vectors=False)
     return Measurement(
         float(pairs.values[0]),
         gradients=cost + PRODUCT * pairs.matvecs,

@@ -12,6 +12,7 @@ from landscape.bars import bar
 from landscape.errors import NotDefinedError
 from landscape.objective import Objective
 from landscape.scores.evaluation import Meter, draws, error_share, values_at
+from landscape.scores.head import gauge_fixed
 from landscape.scores.registry import Definition, Measurement, score
 
 RISE = 0.1
@@ -110,14 +111,20 @@ def _inverse_square(level: float, error: float, meter: Meter) -> Measurement:
         source="Dziugaite et al. 2020, arXiv 2010.11924, PACBAYES-MAG-FLAT with ε → 0",
         stochastic=True,
         cost=45,
-        invariant="T1 T2 T4 T7",
+        invariant="T1 T2 T4 T5 T7",
         needs=("errors",),
         panel=True,
         primary=True,
     )
 )
 def inverse_sigma_mag(
-    objective: Objective, *, rise: float = RISE, samples: int = 16, epsilon: float = 0.0, seed: int = 0
+    objective: Objective,
+    *,
+    rise: float = RISE,
+    samples: int = 16,
+    epsilon: float = 0.0,
+    gauge: bool = True,
+    seed: int = 0,
 ) -> Measurement:
     r"""Measure how little relative noise the decisions tolerate.
 
@@ -131,6 +138,7 @@ def inverse_sigma_mag(
         rise: rise of the error that defines σ′.
         samples: draws at each level; the same draws at every level.
         epsilon: absolute noise added to every weight; the published 1e-3 breaks the invariance.
+        gauge: first remove the shift of all logits that softmax does not see, so that the score does not depend on it.
         seed: of the draws.
 
     Raises:
@@ -145,6 +153,7 @@ def inverse_sigma_mag(
     >>> inverse_sigma_mag(ls.Objective(model, (X, y), "cross_entropy"))[0].value > 0
     True
     """
+    objective = gauge_fixed(objective) if gauge else objective
     size = objective.theta.abs()
 
     def deviation(sigma: float) -> Tensor:

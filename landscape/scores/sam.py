@@ -10,6 +10,7 @@ from torch import Tensor
 from landscape.objective import Objective
 from landscape.scores.adaptive_worst import SUBSET, increase_from
 from landscape.scores.evaluation import FORWARD, Meter
+from landscape.scores.head import gauge_fixed
 from landscape.scores.registry import Definition, Measurement, score
 
 Step = Callable[[Tensor], Tensor]
@@ -134,14 +135,19 @@ def m_sharpness(
         formula="E_B L_B(w + ρT²g_B/‖Tg_B‖₂) − L_B(w), T = diag(|w|)",
         source="Kwon et al. 2021, arXiv 2102.11600, eq. 7 with η = 0",
         cost=1 + FORWARD,
-        invariant="T1 T2 T4",
+        invariant="T1 T2 T4 T5",
         unit="loss",
         radii=(0.5,),
         reference=0.5,
     )
 )
 def asam(
-    objective: Objective, *, radii: Sequence[float] | None = None, subset: int = SUBSET, eta: float = 0.0
+    objective: Objective,
+    *,
+    radii: Sequence[float] | None = None,
+    subset: int = SUBSET,
+    eta: float = 0.0,
+    gauge: bool = True,
 ) -> list[Measurement]:
     """Average the rise after one step of relative length ρ along the gradient in units of the weights.
 
@@ -153,8 +159,10 @@ def asam(
         radii: relative step lengths ρ.
         subset: examples a batch.
         eta: added to every |w|.
+        gauge: first remove the shift of all logits that softmax does not see, so that the score does not depend on it.
 
     Source: Kwon et al. 2021 (arXiv 2102.11600), equation 7.
     """
+    objective = gauge_fixed(objective) if gauge else objective
     step = adaptive_unit(objective.theta.abs() + eta)
     return _over_radii(objective.rebatch(subset), step, tuple(radii or (0.5,)))

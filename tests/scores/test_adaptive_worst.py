@@ -4,6 +4,7 @@ import torch
 from landscape.errors import NotDefinedError
 from landscape.scores.adaptive_worst import adaptive_worst_linf, worst_increase
 from landscape.scores.evaluation import Meter
+from landscape.scores.head import gauge_fixed
 from landscape.scores.normalized import logit_normalized
 
 
@@ -21,7 +22,7 @@ def test_box_proportional_to_the_weights(quadratic):
 
 
 def test_small_radius_limit_is_the_scaled_gradient(classifier):
-    objective = classifier(activation="gelu").rebatch(60)
+    objective = gauge_fixed(classifier(activation="gelu").rebatch(60))
     normalized = logit_normalized(objective)
     expected = float((normalized.theta * normalized.gradient()).abs().sum())
     (row,) = adaptive_worst_linf(objective, radii=[1e-7], subset=60)

@@ -1,0 +1,198 @@
+"""Relative flatness: the Hessian of one layer against the Gram matrix of its own weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from landscape.errors import LandscapeError, NotDefinedError
+from landscape.objective import Objective
+from landscape.operators import Hessian
+from landscape.scores.evaluation import FORWARD
+from landscape.scores.head import Hook, find_head, head_features, observed
+from landscape.scores.registry import Definition, Measurement, score
+
+_SOURCE = "Petzka et al. 2021, arXiv 2001.00939, definition 3"
+
+
+def softmax_layer_flatness(features: Tensor, weights: Tensor, probabilities: Tensor) -> float:
+    r"""Return the relative flatness of a softmax layer in closed form.
+
+    .. math:: \kappa = \frac1n \sum_i \lVert a_i\rVert^2 \Big( \sum_s p_{is} \lVert w_s\rVert^2
+        - \big\lVert \sum_s p_{is} w_s\big\rVert^2 \Big)
+
+    Args:
+        features: a, (N, d).
+        weights: w, (C, d).
+        probabilities: p, (N, C).
+    """
+    spread = probabilities @ weights.square().sum(1) - (probabilities @ weights).square().sum(1)
+    return float((features.square().sum(1) * spread).mean())
+
+
+def feature_scale(features: Tensor) -> Tensor:
+    """Return each feature's standard deviation over the data, (d,).
+
+    A feature that never varies is a bias: its scale is its size. That of a dead feature is zero, which takes its weights out.
+    """
+    deviation, size = features.std(0, correction=0), features.abs().amax(0)
+    return torch.where(deviation > 1e-12 * size, deviation, size)
+
+
+def normalized(features: Tensor, scale: Tensor) -> Tensor:
+    """Divide features (N, d) by their scales (d,); dead features stay zero."""
+    return features / torch.where(scale > 0, scale, 1.0)
+
+
+@score(
+    Definition(
+        "relative-flatness",
+        "relative flatness of the last layer, features normalised",
+        family="relative flatness",
+        formula="Σ_{s,s′} ⟨w_s, w_s′⟩ Tr H_{s,s′}, features at unit standard deviation",
+        source=_SOURCE,
+        cost=FORWARD,
+        invariant="T1 T2 T4 T5",
+        needs=("classes", "likelihood"),
+    ),
+    Definition(
+        "relative-flatness-raw",
+        "relative flatness of the last layer",
+        family="relative flatness",
+        formula="Σ_{s,s′} ⟨w_s, w_s′⟩ Tr H_{s,s′}",
+        source=_SOURCE,
+        cost=0,
+        invariant="T1 T4 T5",
+        needs=("classes", "likelihood"),
+    ),
+    Definition(
+        "relative-flatness-max",
+        "relative flatness of the last layer, largest eigenvalues",
+        family="relative flatness",
+        formula="Σ_s ‖w_s‖² λmax(H_{s,s}), features at unit standard deviation",
+        source=_SOURCE,
+        cost=0,
+        invariant="T1 T2 T4",
+        needs=("classes", "likelihood"),
+    ),
+)
+def relative_flatness(objective: Objective) -> list[Measurement]:
+    r"""Measure the relative flatness of the softmax layer in closed form, from one forward pass.
+
+    .. math:: \kappa = \sum_{s,s'} \langle w_s, w_{s'}\rangle\,\mathrm{Tr} H_{s,s'}, \qquad
+        \kappa_{max} = \sum_s \lVert w_s\rVert^2 \lambda_{max}(H_{s,s})
+
+    Dividing every feature by its standard deviation over the data (and multiplying its weights) makes it invariant to the
+    scale of single nodes; the raw form is invariant to the scale of layers only.
+
+    Args:
+        objective: a classifier with cross-entropy whose logits come straight from one linear layer.
+
+    Raises:
+        NotDefinedError: no class likelihood, or no such layer.
+
+    Source: Petzka et al. 2021 (arXiv 2001.00939), definition 3.
+
+    >>> import torch, landscape as ls
+    >>> X, y = torch.randn(9, 4, generator=torch.Generator().manual_seed(0)), torch.arange(9) % 3
+    >>> objective = ls.Objective(ls.models.mlp((4, 6, 3)), (X, y), "cross_entropy")
+    >>> relative_flatness(objective)[0].value > 0
+    True
+    """
+    head = find_head(objective)
+    if head is None or head.weight not in objective.names:
+        raise NotDefinedError("relative-flatness is not defined here: no linear layer of its own computes the logits")
+    try:
+        features = head_features(objective, head).double()
+    except LandscapeError as error:
+        raise NotDefinedError(f"relative-flatness is not defined here: {error}") from error
+    weights = objective.space.unflatten(objective.theta)[head.weight].double().flatten(1)
+    p = objective.outputs().double().softmax(1)
+    scale = feature_scale(features)
+    scaled_features, scaled_weights = normalized(features, scale), weights * scale
+    largest = sum(
+        float(scaled_weights[s].square().sum()) * float(torch.linalg.eigvalsh(_block(scaled_features, p[:, s]))[-1])
+        for s in range(len(weights))
+    )
+    return [
+        Measurement(
+            softmax_layer_flatness(scaled_features, scaled_weights, p), gradients=2 * FORWARD, name="relative-flatness"
+        ),
+        Measurement(softmax_layer_flatness(features, weights, p), name="relative-flatness-raw"),
+        Measurement(largest, name="relative-flatness-max"),
+    ]
+
+
+def _block(features: Tensor, p: Tensor) -> Tensor:
+    """Return H_{s,s} = (1/n) Σ_i p_is (1 − p_is) a_i a_iᵀ, (d, d)."""
+    return features.T @ (features * (p * (1 - p))[:, None]) / len(features)
+
+
+def layer_flatness(
+    objective: Objective, weight: str, *, normalize: bool = True, matvecs: int = 100, seed: int = 0
+) -> tuple[float, float]:
+    r"""Estimate the relative flatness of any layer from products with its block of the Hessian.
+
+    With :math:`U = (W\xi)z^T` for Gaussian ξ and random signs z, :math:`E\,\mathrm{vec}(U)^T H\,\mathrm{vec}(U)` is κ.
+
+    Args:
+        objective: the function.
+        weight: name of the layer's weight, whose rows are the layer's outputs.
+        normalize: divide the layer's inputs by their standard deviations over the data (linear layers only).
+        matvecs: products to spend; from d² on, d the number of inputs, the value is exact.
+        seed: of the draws.
+
+    Returns:
+        The estimate and its standard error (0 when exact).
+
+    Raises:
+        LandscapeError: the parameter is not selected, or is not a matrix.
+
+    Source: Petzka et al. 2021 (arXiv 2001.00939), definition 3.
+    """
+    if weight not in objective.names:
+        raise LandscapeError(
+            f"{weight!r} is not one of the objective's parameters; they are {', '.join(objective.names)}"
+        )
+    W = objective.space.unflatten(objective.theta)[weight].double().flatten(1)
+    if W.shape[1] < 1 or objective.space.shapes[objective.names.index(weight)].numel() == W.shape[0]:
+        raise LandscapeError(f"{weight!r} is a vector; relative flatness needs a weight matrix (outputs, inputs)")
+    scale = _input_scale(objective, weight.rpartition(".")[0]) if normalize else W.new_ones(W.shape[1])
+    H, inputs = Hessian(objective).block(weight), W.shape[1]
+    if matvecs >= inputs**2:
+        basis = torch.eye(inputs, dtype=torch.float64, device=W.device)
+        pairs = [(basis[k], basis[j]) for k in range(inputs) for j in range(inputs)]
+        terms = [_term(H, W, xi, z, scale) for xi, z in pairs]
+        return float(np.sum(terms)), 0.0
+    generator = torch.Generator().manual_seed(seed)
+    samples = []
+    for _ in range(matvecs):
+        xi = torch.randn(inputs, dtype=torch.float64, generator=generator).to(W)
+        z = (2 * torch.randint(2, (inputs,), generator=generator) - 1).to(W)
+        samples.append(_term(H, W, xi, z, scale))
+    return float(np.mean(samples)), float(np.std(samples, ddof=1) / np.sqrt(matvecs))
+
+
+def _term(H: object, W: Tensor, xi: Tensor, z: Tensor, scale: Tensor) -> float:
+    u = torch.outer((W * scale) @ xi, normalized(z, scale)).flatten()
+    product = H @ u.to(H.dtype)  # type: ignore[operator, attr-defined]
+    return float(u @ product.double())
+
+
+def _input_scale(objective: Objective, module: str) -> Tensor:
+    """Return the scale of a linear layer's inputs over the data, (d,)."""
+    if not isinstance(dict(objective.model.named_modules())[module], nn.Linear):
+        raise LandscapeError(
+            f"{module!r} is not a linear layer: only its inputs can be normalised; pass normalize=False"
+        )
+    found: list[Tensor] = []
+
+    def watch(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        found.append(inputs[0].flatten(0, -2).double())
+
+    hook: Hook = watch
+    with objective.guard(), torch.no_grad():
+        for batch in objective.batches:
+            observed(objective, objective.theta, batch, {module: hook})
+    return feature_scale(torch.cat(found))
