@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize
 
 from landscape.errors import LandscapeError
 from landscape.plots.planes import contour
-from landscape.plots.style import PALETTE, SINGLE, canvas
+from landscape.plots.style import PALETTE, SINGLE, canvas, legend_inside, legend_outside
 from landscape.results import Plane
 
 LARGEST = 5.5
@@ -33,7 +33,7 @@ def trajectory(
     """Draw checkpoints of one run projected onto a plane.
 
     The contours hold for the plane alone: a checkpoint at distance r from it may have another loss. Its marker is the
-    smaller and the redder, the farther off it is.
+    smaller and the brighter, the farther off it is.
 
     Args:
         points: (T, 2) coordinates of the projections, in the order of training.
@@ -63,7 +63,8 @@ def trajectory(
     distance = None if off_plane is None else np.asarray(off_plane, dtype=float)
     if distance is not None and distance.shape != (len(points),):
         raise LandscapeError(f"off_plane of shape {distance.shape}, expected {(len(points),)}: one distance a point")
-    with canvas(ax, width=SINGLE, height=2.7) as ax:
+    own = ax is None
+    with canvas(ax, width=SINGLE, height=2.5) as ax:
         if plane is not None:
             chosen: dict[str, Any] = {"filled": False, "colourbar": False, "centre": False, "cmap": "Greys_r"} | options
             contour(plane, ax, **chosen)
@@ -86,7 +87,11 @@ def trajectory(
                 label=mark_label,
                 zorder=6,
             )
-        ax.legend(loc="best", frameon=True, framealpha=0.85, edgecolor="none", borderpad=0.3).set_zorder(8)
+        handles = [line for line in ax.lines if line.get_label() in ("start", "end", mark_label)]
+        if own:
+            legend_outside(ax.figure, handles)
+        else:
+            legend_inside(ax, handles)
     return ax
 
 
