@@ -18,6 +18,17 @@ except ImportError:  # a PyTorch that moved them: callers fall back to programs 
     make_fx = None  # type: ignore[assignment]
 
 
+_aten = torch.ops.aten
+_SHAPE_ONLY = {
+    _aten.transpose_.default: _aten.transpose.int,
+    _aten.t_.default: _aten.t.default,
+    _aten.unsqueeze_.default: _aten.unsqueeze.default,
+    _aten.squeeze_.default: _aten.squeeze.default,
+    _aten.squeeze_.dim: _aten.squeeze.dim,
+}
+"""In-place operations that touch no data."""
+
+
 class TraceError(LandscapeError):
     """The function cannot be traced or split; a caller falls back to a program that needs no trace."""
 
@@ -99,14 +110,22 @@ def _drop_mutations(graph: fx.Graph) -> None:
         if not isinstance(node.target, torch._ops.OpOverload) or not node.target._schema.is_mutable:
             continue
         name, overload = node.target.overloadpacket.__name__, node.target._overloadname
+        if node.target in _SHAPE_ONLY:
+            _replace(node, _SHAPE_ONLY[node.target], order)
+            continue
         packet = getattr(torch.ops.aten, name.removesuffix("_"), None)
         changed = node.all_input_nodes[0]
         earlier = [n for n in order if order[n] < order[node] and storage_of(n) is storage_of(changed)]
         later = [u for n in earlier if n is not changed for u in n.users if order[u] > order[node]]
         if overload not in getattr(packet, "overloads", list)() or later or storage_of(changed).op != "call_function":
             raise TraceError(f"{name} changes a tensor that is used elsewhere; use a program that needs no trace")
-        node.target = getattr(packet, overload)
-        changed.replace_all_uses_with(node, delete_user_cb=lambda user, node=node: order[user] > order[node])
+        _replace(node, getattr(packet, overload), order)
+
+
+def _replace(node: fx.Node, target: torch._ops.OpOverload, order: dict[fx.Node, int]) -> None:
+    """Let a node make a new value, which whatever follows uses instead of the one that was changed."""
+    node.target = target
+    node.all_input_nodes[0].replace_all_uses_with(node, delete_user_cb=lambda user: order[user] > order[node])
 
 
 def _drop_detach(graph: fx.Graph) -> None:
@@ -181,7 +200,6 @@ def is_cheap(node: fx.Node) -> bool:
     return torch.Tag.pointwise in target.tags or is_view(node) or target.overloadpacket in _CHEAP
 
 
-_aten = torch.ops.aten
 _CHEAP = {
     _aten.clone,
     _aten._to_copy,

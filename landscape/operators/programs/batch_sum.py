@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +10,13 @@ import torch
 from torch import Tensor
 
 from landscape.errors import LandscapeError
-from landscape.guard import second_order
-from landscape.operators.failures import explained, out_of_memory
+from landscape.operators.failures import out_of_memory
 from landscape.operators.programs.choose import Prepared, Settings, prepare
 from landscape.operators.programs.plan import Plan
 from landscape.operators.programs.recompute import Recompute
 from landscape.operators.programs.rule import Rule
+from landscape.operators.rewrites import Rewrites
+from landscape.operators.setting import setting
 
 if TYPE_CHECKING:
     pass
@@ -46,18 +46,12 @@ class BatchSum:
         """Give back the memory of all kept states; the next product builds them again."""
         self._states.clear()
 
-    @contextmanager
-    def _setting(self) -> Iterator[None]:
-        with (
-            explained(self.name),
-            self.objective.guard(),
-            second_order(self.objective.device, tf32=self.settings.tf32),
-        ):
-            yield
+    def _setting(self) -> AbstractContextManager[None]:
+        return setting(self.objective, self.name, tf32=self.settings.tf32)
 
     def _ready(self) -> Prepared:
         if self._prepared is None:
-            with self._setting():
+            with self._setting(), Rewrites():
                 self._prepared = prepare(self.rule, self.settings)
         return self._prepared
 
@@ -68,7 +62,9 @@ class BatchSum:
             try:
                 with self._setting():
                     # a checkpointed block runs its forward pass again inside the product and must find theta there
-                    return self.objective.call(self._ready().program.theta, lambda _: self._multiply(V))
+                    theta = self._ready().program.theta.detach().requires_grad_()
+                    with torch.enable_grad():
+                        return self.objective.call(theta, lambda _: self._multiply(V)).detach()
             except (RuntimeError, MemoryError) as error:
                 if isinstance(error, LandscapeError) or not out_of_memory(error):
                     raise
@@ -84,7 +80,8 @@ class BatchSum:
             unit = self.rule.dress(batch.rescaled(1.0), batches.stored[:i])
             state = self._states.get(i)
             if i not in self._states:
-                state = program.build(unit)
+                with Rewrites():
+                    state = program.build(unit)
                 if i < plan.kept:
                     self._states[i] = state
             for chunk in chunks:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from landscape.operators.failures import out_of_memory
 from landscape.operators.programs.program import Program
+from landscape.operators.rewrites import Rewrites
 
 if TYPE_CHECKING:
     from landscape.batches import Batch
@@ -22,11 +24,23 @@ class Recompute(Program):
 
     name = "recompute"
     keeps = False
+    forward_mode = True
+    """Whether forward mode has worked so far: checkpointed blocks and some operations have none."""
 
     def build(self, batch: Batch) -> None:
         """Nothing to build."""
 
     def multiply(self, state: None, batch: Batch, V: Tensor) -> Tensor:
-        """Forward over reverse mode for each vector."""
-        with torch.no_grad():
-            return torch.stack([self.rule.product(self.theta, batch, v) for v in V.T.contiguous()], dim=1)
+        """Forward over reverse mode for each vector; where it fails, a graph that is dropped afterwards."""
+        vectors = V.T.contiguous()
+        if self.forward_mode:
+            try:
+                with torch.no_grad(), Rewrites():
+                    return torch.stack([self.rule.product(self.theta, batch, v) for v in vectors], dim=1)
+            except (RuntimeError, NotImplementedError) as error:
+                if out_of_memory(error):
+                    raise
+                self.forward_mode = False
+        with torch.enable_grad(), Rewrites():
+            product = self.rule.record(self.theta, batch)
+        return torch.stack([product(v) for v in vectors], dim=1)
