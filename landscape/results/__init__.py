@@ -5,9 +5,10 @@ from landscape.results.base import Result, array, arrays, describe, nested, plai
 from landscape.results.comparison import Comparison
 from landscape.results.critical import CriticalPoint
 from landscape.results.scores import Score, Scores
-from landscape.results.slices import Directions, Line, Path, Plane, Slice
+from landscape.results.slices import Directions, Line, Path, Plane, Slice, Volume
 from landscape.results.spectra import Diagonal, Eigenpairs, Estimate, SpectralDensity
 from landscape.results.topology import MergeNode, Minimum, Reading, ScaleCurvature, Topology
+from landscape.results.trajectory import Smoothness, Trajectory
 
 KINDS: dict[str, type[Result]] = {
     cls.kind: cls
@@ -27,6 +28,9 @@ KINDS: dict[str, type[Result]] = {
         Topology,
         ScaleCurvature,
         Reading,
+        Trajectory,
+        Smoothness,
+        Volume,
     )
 }
 """Every result class by the slug that a study file stores."""
@@ -52,8 +56,11 @@ __all__ = [
     "Score",
     "Scores",
     "Slice",
+    "Smoothness",
     "SpectralDensity",
     "Topology",
+    "Trajectory",
+    "Volume",
     "array",
     "arrays",
     "describe",

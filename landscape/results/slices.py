@@ -170,3 +170,26 @@ class Plane(Slice):
         if self.directions is not None:
             yield "directions", f"{self.directions.direction_kind}, {self.directions.normalize}-normalised"
         yield "seconds", f"{self.seconds:.3g}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Volume(Slice):
+    """Loss and metrics in a volume: value[k, j, i] = f(theta + x[i] d0 + y[j] d1 + z[k] d2); arrays are (nz, ny, nx)."""
+
+    kind: ClassVar[str] = "volume"
+
+    x: np.ndarray = array("x", long_name="coordinate along the first direction")
+    y: np.ndarray = array("y", long_name="coordinate along the second direction")
+    z: np.ndarray = array("z", long_name="coordinate along the third direction")
+    values: Mapping[str, np.ndarray] = arrays("z", "y", "x", long_name="value in the volume")
+    computed: np.ndarray = array("z", "y", "x", long_name="1 where the value was computed")
+    directions: Directions | None = nested(Directions, optional=True)
+
+    def summary(self) -> Iterator[tuple[str, str]]:
+        """Yield the window and the ranges."""
+        for name in ("x", "y", "z"):
+            axis = getattr(self, name)
+            yield name, f"{len(axis)} from {axis[0]:.4g} to {axis[-1]:.4g}"
+        for name, value in self.values.items():
+            yield name, describe(value)
+        yield "seconds", f"{self.seconds:.3g}"

@@ -211,13 +211,15 @@ def as_directions(given: Any, n: int, size: int) -> Directions:
     """Turn what a user passes as directions into a checked result.
 
     Args:
-        given: a Directions result, n vectors (n, P) as a tensor, array or list, or one vector (P,) for a line.
+        given: a Directions result, a trajectory or slice that has one, n vectors (n, P) as a tensor, array or list, or
+            one vector (P,) for a line.
         n: how many axes are needed; further directions of a result are left out.
         size: P.
 
     Raises:
         LandscapeError: wrong number or size, NaN, zero or collinear directions.
     """
+    given = getattr(given, "directions", given)  # a trajectory, or a slice whose axes are wanted again
     if isinstance(given, Directions):
         if given.vectors is None:
             raise LandscapeError("only the recipe of these directions was stored; draw them again from their seed")

@@ -14,8 +14,9 @@ from landscape.batches import Batch
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
 from landscape.slices.evaluators import Evaluator, evaluator_for
+from landscape.slices.standard_errors import SQUARE, STANDARD_ERROR, Values, with_squares, with_standard_errors
 
-Values = dict[str, np.ndarray]
+__all__ = ["Engine", "Values", "named"]
 
 
 class Engine:
@@ -31,15 +32,22 @@ class Engine:
         directions: (n, P).
         points: how many points there will be, which decides whether tracing pays.
         compiled: compile the network with Inductor.
+        errors: add the standard error of the loss over the examples, ``train/loss-standard-error``.
 
     Raises:
         LandscapeError: the objectives have different parameters.
     """
 
     def __init__(
-        self, objectives: Mapping[str, Objective], directions: np.ndarray, *, points: int = 0, compiled: bool = False
+        self,
+        objectives: Mapping[str, Objective],
+        directions: np.ndarray,
+        *,
+        points: int = 0,
+        compiled: bool = False,
+        errors: bool = False,
     ):
-        self.objectives = dict(objectives)
+        self.objectives = {name: with_squares(other) if errors else other for name, other in objectives.items()}
         first = next(iter(self.objectives.values()))
         for name, other in self.objectives.items():
             if other.names != first.names or other.space.shapes != first.space.shapes:
@@ -79,7 +87,7 @@ class Engine:
     def names(self) -> list[str]:
         """Return the names of all values, by evaluating one batch of each objective at θ."""
         return [
-            f"{dataset}/{name}"
+            STANDARD_ERROR.join(f"{dataset}/{name}".rsplit(SQUARE, 1))
             for dataset, objective in self.objectives.items()
             for name in objective.batch_metrics(self._theta, objective.batches[0])
         ]
@@ -93,7 +101,8 @@ class Engine:
         tables = [self._table(dataset, x, rest) for dataset in self.objectives]
         names = [name for found, _ in tables for name in found]
         values = torch.cat([table for _, table in tables], dim=1).cpu().numpy()
-        return {name: values[:, k].copy() for k, name in enumerate(names)}
+        found = {name: values[:, k].copy() for k, name in enumerate(names)}
+        return with_standard_errors(found, {name: objective.n for name, objective in self.objectives.items()})
 
     def _table(self, dataset: str, x: np.ndarray, rest: Sequence[float]) -> tuple[list[str], Tensor]:
         """Return the names and the values (n, metrics) of one objective, still on the device."""

@@ -23,6 +23,7 @@ def line(
     also: Mapping[str, Objective] | None = None,
     dataset: str = "train",
     compiled: bool = False,
+    errors: bool = False,
     save: tuple[Any, str] | None = None,
 ) -> Line:
     r"""Evaluate loss and metrics along a line, :math:`f(\theta + x_i d)`.
@@ -35,6 +36,7 @@ def line(
         also: further objectives of the same network, ``{"test": other}``, evaluated at the same points in the same pass.
         dataset: the name of the objective's own data.
         compiled: compile the network with Inductor; takes seconds to minutes, pays for many points.
+        errors: add the standard error of the loss over the examples, for data that is a sample: ``train/loss-standard-error``.
         save: ``("study.h5", "sgd-0/line")``: store the result; each point is on disk when it is finished, and a run that was
             interrupted resumes.
 
@@ -58,7 +60,8 @@ def line(
     def blank(values: Values) -> Line:
         return Line(x=x, values=values, directions=axis, dataset=dataset, provenance=objective.provenance())
 
-    with Engine(named(objective, also, dataset), vectors_of(axis), points=len(x), compiled=compiled) as engine:
+    objectives = named(objective, also, dataset)
+    with Engine(objectives, vectors_of(axis), points=len(x), compiled=compiled, errors=errors) as engine:
         if save is None:
             result = blank(engine.row(x))
             return result.replace(evaluation=engine.description, seconds=time.perf_counter() - started)
@@ -66,5 +69,14 @@ def line(
         def point(i: int) -> Values:
             return {name: value[0] for name, value in engine.row(x[i : i + 1]).items()}
 
-        settings = {"slice": "line", "directions": axis.sha256, "x": x.tolist()}
-        return sweep(blank, x.shape, engine, point, save=save, settings=settings, started=started)
+        return sweep(
+            blank,
+            x.shape,
+            point,
+            names=engine.names,
+            objectives=objectives,
+            description=engine.description,
+            save=save,
+            settings={"slice": "line", "directions": axis.sha256, "x": x.tolist(), "errors": errors},
+            started=started,
+        )

@@ -25,6 +25,7 @@ def plane(
     also: Mapping[str, Objective] | None = None,
     dataset: str = "train",
     compiled: bool = False,
+    errors: bool = False,
     save: tuple[Any, str] | None = None,
 ) -> Plane:
     r"""Evaluate loss and metrics on a grid, :math:`f(\theta + x_i d_0 + y_j d_1)`.
@@ -37,6 +38,7 @@ def plane(
         also: further objectives of the same network, ``{"test": other}``, evaluated at the same points in the same pass.
         dataset: the name of the objective's own data.
         compiled: compile the network with Inductor; takes seconds to minutes, pays for many points.
+        errors: add the standard error of the loss over the examples, for data that is a sample: ``train/loss-standard-error``.
         save: ``("study.h5", "sgd-0/plane")``: store the result; each row is on disk when it is finished, and a run that was
             interrupted resumes.
 
@@ -71,8 +73,22 @@ def plane(
             provenance=objective.provenance(),
         )
 
-    with Engine(named(objective, also, dataset), vectors_of(axes), points=x.size * y.size, compiled=compiled) as engine:
-        settings = {"slice": "plane", "directions": axes.sha256, "x": x.tolist(), "y": y.tolist()}
+    objectives = named(objective, also, dataset)
+    with Engine(objectives, vectors_of(axes), points=x.size * y.size, compiled=compiled, errors=errors) as engine:
         return sweep(
-            blank, shape, engine, lambda j: engine.row(x, [y[j]]), save=save, settings=settings, started=started
+            blank,
+            shape,
+            lambda j: engine.row(x, [y[j]]),
+            names=engine.names,
+            objectives=objectives,
+            description=engine.description,
+            save=save,
+            settings={
+                "slice": "plane",
+                "directions": axes.sha256,
+                "x": x.tolist(),
+                "y": y.tolist(),
+                "errors": errors,
+            },
+            started=started,
         )

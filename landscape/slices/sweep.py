@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from landscape.bars import bar
 from landscape.objective import Objective
 from landscape.results.slices import Slice
-from landscape.slices.engine import Engine, Values
+from landscape.slices.engine import Values
 
 S = TypeVar("S", bound=Slice)
 _DECISIVE = ("model", "parameters", "dtype", "weights_sha256", "data_sha256", "examples", "loss", "mode")
@@ -20,9 +20,11 @@ _DECISIVE = ("model", "parameters", "dtype", "weights_sha256", "data_sha256", "e
 def sweep(
     blank: Callable[[dict[str, np.ndarray]], S],
     shape: tuple[int, ...],
-    engine: Engine,
     compute: Callable[[int], Values],
     *,
+    names: Callable[[], Sequence[str]],
+    objectives: Mapping[str, Objective],
+    description: str,
     save: tuple[Any, str] | None,
     settings: Mapping[str, Any],
     started: float,
@@ -32,8 +34,10 @@ def sweep(
     Args:
         blank: makes the slice from its values.
         shape: of the values; its first entry counts the rows.
-        engine: what evaluates the points, entered.
         compute: returns the values of one row, arrays of the remaining shape.
+        names: returns the names of the values, when they are needed before the first row.
+        objectives: what is evaluated, by data set name.
+        description: how, in words.
         save: ``(path, name)`` in a study; each row is on disk when it is finished, and rows that are there already are not
             computed again.
         settings: JSON values that decide every number besides the objectives; ``settings["slice"]`` names the kind.
@@ -44,14 +48,14 @@ def sweep(
     if save is None:
         rows = [compute(index) for index in bar(todo, desc=label, unit="row")]
         result = blank({name: np.stack([row[name] for row in rows]) for name in rows[0]})
-        return _finished(result, engine, started)
+        return _finished(result, description, started)
     from landscape.study import open_rows  # the study is above the slices: it is only reached when asked for
 
-    template = blank({name: np.full(shape, np.nan) for name in engine.names()})
+    template = blank({name: np.full(shape, np.nan) for name in names()})
     if hasattr(template, "computed"):
         template = template.replace(computed=np.zeros(shape, dtype=np.uint8))
     path, name = save
-    decisive = {"objectives": {key: _identity(o) for key, o in engine.objectives.items()}, **settings}
+    decisive = {"objectives": {key: _identity(o) for key, o in objectives.items()}, **settings}
     with open_rows(path, name, template, decisive) as journal:
         for index in bar(
             [j for j in todo if j not in journal.finished and journal.stored is None], desc=label, unit="row"
@@ -59,13 +63,13 @@ def sweep(
             journal.append(index, compute(index))
         if journal.stored is not None:
             return cast(S, journal.stored)
-        finished = _finished(cast(S, journal.result()), engine, started)
+        finished = _finished(cast(S, journal.result()), description, started)
         journal.merge(finished)
         return finished
 
 
-def _finished(result: S, engine: Engine, started: float) -> S:
-    return result.replace(evaluation=engine.description, seconds=time.perf_counter() - started)
+def _finished(result: S, description: str, started: float) -> S:
+    return result.replace(evaluation=description, seconds=time.perf_counter() - started)
 
 
 def _identity(objective: Objective) -> dict[str, Any]:

@@ -69,7 +69,8 @@ def both(objective, directions, **options):
     engines = []
     for kind in (evaluators.Reusing, evaluators.Plain):
         with objective.guard(), torch.no_grad():
-            engine = kind(objective, objective.theta, torch.as_tensor(directions.vectors), **options)
+            chosen = options if kind is evaluators.Reusing else {}
+            engine = kind(objective, objective.theta, torch.as_tensor(directions.vectors), **chosen)
             engine.start_row([-0.4])
             rows = []
             for x in (-1.0, 0.0, 0.7):

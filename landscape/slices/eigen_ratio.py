@@ -1,0 +1,114 @@
+"""Extreme eigenvalues of the Hessian over a plane: where the surface is not convex, and by how much."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from landscape.objective import Objective
+from landscape.operators import Hessian
+from landscape.results import Plane
+from landscape.slices.coordinates import Points, Span, coordinates, per_axis
+from landscape.slices.directions import as_directions, vectors_of
+from landscape.slices.engine import Values
+from landscape.slices.sweep import sweep
+from landscape.spectra import top_eigenpairs
+
+NAMES = ("loss", "lambda-max", "lambda-min", "eigen-ratio")
+
+
+def eigen_ratio(
+    objective: Objective,
+    directions: Any,
+    *,
+    span: Span | tuple[Span, Span] = 1.0,
+    points: Points | tuple[Points, Points] = 11,
+    tol: float = 1e-2,
+    dataset: str = "train",
+    seed: int = 0,
+    save: tuple[Any, str] | None = None,
+) -> Plane:
+    r"""Map :math:`|\lambda_\min / \lambda_\max|` of the Hessian over a plane.
+
+    Small everywhere means that the surface is convex as far as the whole parameter space goes, not only along the two
+    directions drawn. Each point costs one Lanczos run.
+
+    Args:
+        objective: the function.
+        directions: two, as `plane` takes them.
+        span: as in `plane`.
+        points: as in `plane`.
+        tol: relative residual of the eigenvalues.
+        dataset: the name of the objective's data.
+        seed: of the Lanczos start vector, the same at every point.
+        save: ``("study.h5", "sgd-0/eigen-ratio")``: store the result row by row.
+
+    Returns:
+        A plane with ``lambda-max``, ``lambda-min`` and ``eigen-ratio`` beside the loss.
+
+    Raises:
+        LandscapeError: as `plane`.
+
+    Source: Li et al. 2018, arXiv 1712.09913, figure 7.
+
+    >>> import torch, landscape as ls
+    >>> loss = ls.BatchLoss(lambda model, batch: 2 * model.weight[0, 0] ** 2 - model.weight[0, 1] ** 2)
+    >>> net = torch.nn.Linear(2, 1, bias=False)
+    >>> objective = ls.Objective(net, [(torch.zeros(1),)], loss, dtype=torch.float64)
+    >>> eigen_ratio(objective, torch.eye(2), points=3).value("eigen-ratio").round(6)[0]
+    array([0.5, 0.5, 0.5])
+    """
+    started = time.perf_counter()
+    axes = as_directions(directions, 2, objective.size)
+    x, y = (coordinates(s, p) for s, p in zip(per_axis(span, 2, "span"), per_axis(points, 2, "points"), strict=True))
+    along = torch.as_tensor(vectors_of(axes)).to(objective.device, objective.dtype)
+    theta = objective.theta
+
+    def blank(values: Values) -> Plane:
+        computed = np.ones((len(y), len(x)), dtype=np.uint8)
+        return Plane(
+            x=x,
+            y=y,
+            values=values,
+            computed=computed,
+            directions=axes,
+            dataset=dataset,
+            provenance=objective.provenance(),
+        )
+
+    def row(j: int) -> Values:
+        found = [_extremes(objective.at(theta + float(s) * along[0] + float(y[j]) * along[1]), tol, seed) for s in x]
+        return {f"{dataset}/{name}": np.array([point[k] for point in found]) for k, name in enumerate(NAMES)}
+
+    return sweep(
+        blank,
+        (len(y), len(x)),
+        row,
+        names=lambda: [f"{dataset}/{name}" for name in NAMES],
+        objectives={dataset: objective},
+        description=f"extreme eigenvalues by Lanczos to {tol:g}",
+        save=save,
+        settings={
+            "slice": "eigen-ratio",
+            "directions": axes.sha256,
+            "x": x.tolist(),
+            "y": y.tolist(),
+            "tol": tol,
+            "seed": seed,
+        },
+        started=started,
+    )
+
+
+def _extremes(objective: Objective, tol: float, seed: int) -> tuple[float, float, float, float]:
+    """Return the loss, the two ends of the spectrum and the ratio of their sizes."""
+    hessian = Hessian(objective)
+    if objective.size == 1:
+        value = float(top_eigenpairs(hessian, k=1, tol=tol, seed=seed, vectors=False).values[0])
+        return objective.loss(), value, value, 1.0
+    ends = top_eigenpairs(hessian, k=2, which="BE", tol=tol, seed=seed, vectors=False).values
+    high, low = float(ends.max()), float(ends.min())
+    return objective.loss(), high, low, abs(low / high) if high else float("nan")

@@ -1,0 +1,98 @@
+"""Loss and metrics in a volume spanned by three directions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from landscape.objective import Objective
+from landscape.results import Volume
+from landscape.slices.coordinates import Points, Span, coordinates, per_axis
+from landscape.slices.directions import as_directions, vectors_of
+from landscape.slices.engine import Engine, Values, named
+from landscape.slices.sweep import sweep
+
+
+def volume(
+    objective: Objective,
+    directions: Any,
+    *,
+    span: Span | tuple[Span, Span, Span] = 1.0,
+    points: Points | tuple[Points, Points, Points] = 15,
+    also: Mapping[str, Objective] | None = None,
+    dataset: str = "train",
+    compiled: bool = False,
+    errors: bool = False,
+    save: tuple[Any, str] | None = None,
+) -> Volume:
+    r"""Evaluate loss and metrics on a grid of three axes, :math:`f(\theta + x_i d_0 + y_j d_1 + z_k d_2)`.
+
+    Args:
+        objective: the function, centred at theta.
+        directions: a `Directions` result or three vectors (3, P).
+        span: as in `plane`, for three axes.
+        points: as in `plane`, for three axes.
+        also: further objectives ``{"test": other}`` evaluated at the same points.
+        dataset: the name of the objective's own data.
+        compiled: compile the network with Inductor.
+        errors: add the standard error of the loss over the examples.
+        save: ``("study.h5", "sgd-0/volume")``: store the result; each layer is on disk when it is finished.
+
+    Returns:
+        A volume whose arrays are (nz, ny, nx), x fastest.
+
+    Raises:
+        LandscapeError: as `plane`.
+
+    >>> import torch, landscape as ls
+    >>> net, data = torch.nn.Linear(3, 1, bias=False), (torch.eye(3), torch.zeros(3, 1))
+    >>> objective = ls.Objective(net, data, "mse_loss", dtype=torch.float64).at(torch.zeros(3))
+    >>> volume(objective, torch.eye(3), span=(1, 2, 3), points=(3, 3, 2)).loss[0, 0]  # (x² + 4 + 9)/3
+    array([4.66666667, 4.33333333, 4.66666667])
+    """
+    started = time.perf_counter()
+    axes = as_directions(directions, 3, objective.size)
+    x, y, z = (coordinates(s, p) for s, p in zip(per_axis(span, 3, "span"), per_axis(points, 3, "points"), strict=True))
+    shape = (len(z), len(y), len(x))
+
+    def blank(values: Values) -> Volume:
+        return Volume(
+            x=x,
+            y=y,
+            z=z,
+            values=values,
+            computed=np.ones(shape, dtype=np.uint8),
+            directions=axes,
+            dataset=dataset,
+            provenance=objective.provenance(),
+        )
+
+    objectives = named(objective, also, dataset)
+    total = x.size * y.size * z.size
+    with Engine(objectives, vectors_of(axes), points=total, compiled=compiled, errors=errors) as engine:
+
+        def layer(k: int) -> Values:
+            rows = [engine.row(x, [step, z[k]]) for step in y]
+            return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+        return sweep(
+            blank,
+            shape,
+            layer,
+            names=engine.names,
+            objectives=objectives,
+            description=engine.description,
+            save=save,
+            settings={
+                "slice": "volume",
+                "directions": axes.sha256,
+                "x": x.tolist(),
+                "y": y.tolist(),
+                "z": z.tolist(),
+                "errors": errors,
+            },
+            started=started,
+        )
