@@ -29,8 +29,7 @@ def find_head(model: nn.Module, example_inputs: Inputs, what: str) -> Layer:
     layer = axis[0].layer if axis and len(axis) == 1 and axis[0].inner == axis[0].outer == 1 else None
     if layer is None:
         raise LandscapeError(f"{what} needs logits that come straight from one layer: end the network with that layer.")
-    pinned = axis[0].scale.root().pinned if axis else None
-    if (pinned and "more than once" in pinned) or _shared(analysis.units, layer):
+    if _shared(analysis.units, layer):
         raise LandscapeError(
             f"{what} cannot act at {layer.name!r}: its weight is used elsewhere too, as tied weights are."
         )

@@ -95,6 +95,7 @@ def _batch_norm(tracker: Tracker, node: Node) -> Any:
     if not isinstance(x, Signal) or any(isinstance(v, Signal) for v in (weight, bias, mean, variance)):
         return tracker.refuse(node, "its norm's parameters are computed from others")
     size = shape(node)[1]
+    Signal(x.axes[2:]).pin("a norm averages over it")
     axis = x.axes[1] or (_unordered(tracker, size),)
     _note_fold(tracker, node, axis, mean)
     made, start = [], 0
@@ -131,6 +132,7 @@ def _group_norm(tracker: Tracker, node: Node) -> Any:
     if not isinstance(x, Signal) or isinstance(weight, Signal) or isinstance(bias, Signal):
         return tracker.refuse(node, "its norm's parameters are computed from others")
     size = shape(node)[1]
+    Signal(x.axes[2:]).pin("a norm averages over it")
     axis = x.axes[1] or (_unordered(tracker, size),)
     if 1 < groups < size:
         for segment in axis:

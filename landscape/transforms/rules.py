@@ -104,7 +104,7 @@ def _add(tracker: Tracker, node: Node) -> Any:
     return with_pinned_scale(tracker, signal, "a constant is added to it")
 
 
-def _add_parameter(tracker: Tracker, node: Node, x: Signal, view: View) -> Signal:
+def _add_parameter(tracker: Tracker, node: Node, x: Signal, view: View) -> Any:
     offset = len(x.axes) - view.index.ndim
     for dim, axis in enumerate(x.axes):
         carried = dim - offset
@@ -117,7 +117,7 @@ def _add_parameter(tracker: Tracker, node: Node, x: Signal, view: View) -> Signa
             for segment in axis:
                 segment.scale.pin(f"{view.name} is added to all units alike")
     if len(shape(node)) != len(x.axes):
-        return tracker.refuse(node, "it is broadcast") or x
+        return tracker.refuse(node, "it is broadcast")
     return without_layer(x)
 
 

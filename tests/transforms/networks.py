@@ -71,6 +71,44 @@ class GroupedQueries(nn.Module):
         return self.head((F.relu(x) + self.up(self.down(x))).mean(1))
 
 
+class Mixer(nn.Module):
+    """Layers over tokens and over channels in turn, each with a bias, and a group norm of two groups."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.tokens = nn.Linear(6, 8), nn.Linear(5, 4)
+        self.norm, self.channels, self.head = nn.GroupNorm(2, 8), nn.Linear(8, 7), nn.Linear(7, 3)
+
+    def forward(self, x):
+        x = F.relu(self.tokens(F.relu(self.stem(x)).transpose(1, 2)))
+        x = F.relu(self.channels(self.norm(x).transpose(1, 2)))
+        return self.head(x[:, 1])
+
+
+class Offset(nn.Module):
+    """A parameter is added, and another multiplied, after an activation that is not homogeneous."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.head = nn.Linear(6, 5), nn.Linear(5, 3)
+        self.shift, self.gain = nn.Parameter(torch.randn(5)), nn.Parameter(torch.rand(5) + 0.5)
+
+    def forward(self, x):
+        return self.head(self.gain * (torch.tanh(self.first(x)) + self.shift))
+
+
+class TiedFactors(nn.Module):
+    """Two linear layers in a row, the second of which is used again elsewhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.down, self.up, self.head = nn.Linear(6, 2), nn.Linear(2, 2), nn.Linear(2, 3)
+
+    def forward(self, x):
+        hidden = self.up(self.down(x))
+        return self.head(F.relu(self.up(F.relu(hidden))))
+
+
 def encoder():
     layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1, batch_first=True)
     return nn.Sequential(layer, nn.Flatten(), nn.Linear(24, 3))
@@ -92,6 +130,9 @@ NETWORKS = {
     "residual": (Residual, (5, 6)),
     "dense": (Dense, (4, 1, 8, 8)),
     "grouped-queries": (GroupedQueries, (3, 5, 8)),
+    "mixer": (Mixer, (3, 5, 6)),
+    "offset": (Offset, (5, 6)),
+    "tied-factors": (TiedFactors, (5, 6)),
     "encoder": (encoder, (2, 3, 8)),
 }
 

@@ -33,6 +33,7 @@ SCALES = {
     "residual": ["into.0", "into.1"],
     "dense": ["a", "b", "norm", "hidden"],
     "encoder": ["0.linear1", "0.norm2"],
+    "mixer": ["norm", "channels"],
 }
 
 
@@ -96,7 +97,7 @@ def test_node_scale_gives_each_unit_a_factor_of_its_own_within_the_spread(build)
 @pytest.mark.parametrize(
     "name",
     ["mlp", "mlp-gelu", "cnn", "resnet", "resnet-noshort", "transformer", "char", "char-tied", "functional", "residual"]
-    + ["dense", "grouped-queries", "encoder"],
+    + ["dense", "grouped-queries", "encoder", "mixer", "offset"],
 )
 def test_permutation_preserves_the_function(build, name):
     model, inputs = build(name)
@@ -198,6 +199,11 @@ def test_norm_layer_scale_changes_nothing_beyond_the_norms_epsilon(build, name):
     assert any("conv" in where for where in result.where)
 
 
+def test_a_network_in_training_is_traced_as_it_evaluates(build):
+    model, inputs = build("dense")  # batch norm cannot train on the single example given here
+    assert permutation(model.train(), inputs[:1]).change < 1e-10
+
+
 @pytest.mark.parametrize("name", ["cnn", "encoder"])
 @pytest.mark.parametrize("transform", [node_scale, permutation, gl_attention, norm_layer_scale, softmax_shift])
 def test_the_users_model_and_the_random_state_stay_as_they_were(build, name, transform):
@@ -265,6 +271,9 @@ class Branching(nn.Module):
         (layer_scale, "mlp-gelu", "linear1: gelu is not positively homogeneous"),
         (node_scale, "mlp-gelu", "gelu is not positively homogeneous"),
         (gl_attention, "mlp", "needs attention"),
+        (norm_layer_scale, "mixer", "stem: a bias is added along another dimension; tokens: a norm averages over it"),
+        (gl_attention, "tied-factors", "needs attention"),
+        (layer_scale, "offset", "first: tanh is not positively homogeneous"),
         (norm_layer_scale, "mlp", "it has no norm layers"),
         (norm_layer_scale, "transformer", "enters a residual sum"),
         (softmax_shift, "char-tied", "tied weights"),
