@@ -170,6 +170,10 @@ def test_derived_numbers_agree_with_dense_eigenvalues(density, estimate, truth):
         assert found.value == pytest.approx(truth, rel=0.05)
 
 
+def test_every_eigenvalue_is_counted_once(density):
+    assert moment(density, 0).value == pytest.approx(1, rel=1e-12)
+
+
 def test_deflating_the_outliers_shrinks_the_error(matrix_with):
     matrix = matrix_with(SPECTRUM)
     whole = spectral_density(matrix, steps=40)
