@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -21,6 +21,55 @@ OCTAVES = 20
 BISECTIONS = 4
 
 
+def find_level(
+    errors: Callable[[float], np.ndarray], start: float, *, guess: float, rise: float, slug: str
+) -> tuple[float, float]:
+    r"""Find the level at which the mean error has risen by a given amount.
+
+    The level is bracketed on a grid of factors of two and halvings of the last octave, then interpolated in its logarithm:
+    the result changes continuously with the errors, so that rounding cannot move it by a step. Its standard error is
+    that of the mean error over the slope (delta method).
+
+    Args:
+        errors: ``level -> rises of the error (samples,)``, the same draws at every level.
+        start: error of the unperturbed network.
+        guess: first level tried.
+        rise: rise of the mean error looked for.
+        slug: the score, for messages.
+
+    Returns:
+        The level and its standard error; 0 for a single sample.
+
+    Raises:
+        NotDefinedError: the error leaves no room for the rise, or no level within 20 octaves reaches it.
+    """
+    if start + rise >= 1:
+        raise NotDefinedError(
+            f"{slug} is not defined here: the error is {start:.3g} already and cannot rise by {rise:g}"
+        )
+    seen: dict[float, np.ndarray] = {}
+    with bar(desc=slug, unit="level") as progress:
+
+        def rises(octave: float) -> np.ndarray:
+            if octave not in seen:
+                seen[octave] = errors(2.0**octave)
+                progress.update()
+            return seen[octave]
+
+        low, high = _bracket(lambda octave: bool(rises(octave).mean() < rise), float(np.log2(guess)), slug, rise)
+        for _ in range(BISECTIONS):
+            middle = (low + high) / 2
+            low, high = (middle, high) if rises(middle).mean() < rise else (low, middle)
+        below, above = rises(low), rises(high)
+    slope = (above.mean() - below.mean()) / (high - low)
+    weight = (rise - below.mean()) / (above.mean() - below.mean())
+    level = 2.0 ** (low + weight * (high - low))
+    if len(below) == 1:
+        return float(level), 0.0
+    spread = ((1 - weight) * below + weight * above).std(ddof=1) / np.sqrt(len(below))
+    return float(level), float(level * np.log(2) * spread / slope)
+
+
 def tolerated_level(
     objective: Objective,
     deviation: Callable[[float], Tensor],
@@ -33,16 +82,12 @@ def tolerated_level(
 ) -> tuple[float, float, Meter]:
     r"""Find σ with :math:`E_z[\mathrm{err}(w + s(\sigma) \odot z)] = \mathrm{err}(w) + \mathrm{rise}`.
 
-    The same draws serve every level, so the mean error is one function of σ. It is bracketed on a grid of factors of two
-    and halvings of the last octave, then interpolated in log σ: the result changes continuously with the errors, so
-    rounding cannot move it by a step. Its standard error is that of the mean error over the slope (delta method).
-
     Args:
         objective: a classifier.
         deviation: ``sigma -> s``, the standard deviation of every weight's noise, (P,).
         guess: first level tried.
         rise: rise of the error looked for.
-        samples: number of draws.
+        samples: number of draws, the same at every level.
         seed: of the CPU generator.
         slug: the score, for messages.
 
@@ -50,40 +95,18 @@ def tolerated_level(
         σ, its standard error, and the cost.
 
     Raises:
-        NotDefinedError: the error of the unperturbed network leaves no room, or no level within 20 octaves reaches the rise.
+        NotDefinedError: see `find_level`.
     """
     theta, meter = objective.theta, Meter()
     start = float(values_at(objective, [theta], error_share, meter)[0])
-    if start + rise >= 1:
-        raise NotDefinedError(
-            f"{slug} is not defined here: the error is {start:.3g} already and cannot rise by {rise:g}"
-        )
-    seen: dict[float, np.ndarray] = {}
-    progress = bar(desc=slug, unit="level")
 
     def errors(level: float) -> np.ndarray:
-        if level not in seen:
-            std = deviation(2.0**level)
+        std = deviation(level)
+        points = (theta + std * z.to(theta) for z in draws(objective.size, samples, seed))
+        return values_at(objective, points, error_share, meter) - start
 
-            def points() -> Iterator[Tensor]:
-                for z in draws(objective.size, samples, seed):
-                    yield theta + std * z.to(theta)
-
-            seen[level] = values_at(objective, points(), error_share, meter) - start
-            progress.update()
-        return seen[level]
-
-    with progress:
-        low, high = _bracket(lambda level: errors(level).mean() < rise, float(np.log2(guess)), slug, rise)
-        for _ in range(BISECTIONS):
-            middle = (low + high) / 2
-            low, high = (middle, high) if errors(middle).mean() < rise else (low, middle)
-    below, above = errors(low), errors(high)
-    slope = (above.mean() - below.mean()) / (high - low)
-    weight = (rise - below.mean()) / (above.mean() - below.mean())
-    spread = ((1 - weight) * below + weight * above).std(ddof=1) / np.sqrt(samples)
-    sigma = 2.0 ** (low + weight * (high - low))
-    return sigma, sigma * np.log(2) * spread / slope, meter
+    level, error = find_level(errors, start, guess=guess, rise=rise, slug=slug)
+    return level, error, meter
 
 
 def _bracket(below: Callable[[float], bool], guess: float, slug: str, rise: float) -> tuple[float, float]:
@@ -94,7 +117,7 @@ def _bracket(below: Callable[[float], bool], guess: float, slug: str, rise: floa
         if below(level) != (step == 1):
             return (level - 1, level) if step == 1 else (level, level + 1)
     raise NotDefinedError(
-        f"{slug} is not defined here: noise up to 2^{guess + step * OCTAVES:.0f} does not move the error by {rise:g}"
+        f"{slug} is not defined here: levels up to 2^{guess + step * OCTAVES:.0f} do not move the error by {rise:g}"
     )
 
 

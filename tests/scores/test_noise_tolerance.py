@@ -48,7 +48,7 @@ def test_levels_above_two_are_found():
 
 def test_an_error_that_falls_is_not_a_rise(each):
     """Eight of ten decisions are wrong and noise makes more of them right: no level raises the error."""
-    with pytest.raises(NotDefinedError, match="does not move"):
+    with pytest.raises(NotDefinedError, match="do not move"):
         inverse_sigma(each(torch.tensor([1e-9] * 20 + [-1e-9] * 80), classes=2), samples=4)
 
 

@@ -1,0 +1,157 @@
+"""Sharpness over the stability threshold of the optimiser that found the weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from landscape.checkpoint import Checkpoint
+from landscape.errors import LandscapeError, NotDefinedError
+from landscape.objective import Objective
+from landscape.operators import Hessian
+from landscape.scores.curvature import extreme_eigenvalues
+from landscape.scores.evaluation import PRODUCT
+from landscape.scores.registry import Definition, Measurement, score
+
+RULES = ("sgd", "heavy ball", "nesterov")
+
+
+def threshold(lr: float, momentum: float = 0.0, *, rule: str = "heavy ball") -> float:
+    r"""Return the curvature beyond which an optimiser diverges on a quadratic.
+
+    Gradient descent :math:`2/\eta`, heavy ball :math:`(2 + 2\beta)/\eta`, Nesterov :math:`(2 + 2\beta)/(\eta(1 + 2\beta))`.
+
+    Args:
+        lr: learning rate η.
+        momentum: β.
+        rule: ``sgd``, ``heavy ball`` or ``nesterov``; without momentum all are gradient descent.
+
+    Raises:
+        LandscapeError: a rule, learning rate or momentum out of range.
+
+    Source: Cohen et al. 2021 (arXiv 2103.00065), appendix B.
+
+    >>> [round(threshold(1.0, 0.9, rule=rule), 3) for rule in ("heavy ball", "nesterov")], threshold(0.5)
+    ([3.8, 1.357], 4.0)
+    """
+    if rule not in RULES:
+        raise LandscapeError(f"rule {rule!r} is unknown; expected one of {', '.join(RULES)}")
+    if not lr > 0 or not 0 <= momentum < 1:
+        raise LandscapeError(f"lr={lr}, momentum={momentum}; expected lr > 0 and 0 ≤ momentum < 1")
+    if rule == "sgd" or momentum == 0:
+        return 2 / lr
+    return (2 + 2 * momentum) / lr / (1 if rule == "heavy ball" else 1 + 2 * momentum)
+
+
+def training_threshold(checkpoint: Any, slug: str) -> float:
+    """Return the threshold of the optimiser a checkpoint says it was trained with.
+
+    Raises:
+        NotDefinedError: there is no checkpoint, it does not know its learning rate, or its optimiser is not SGD.
+    """
+    if not isinstance(checkpoint, Checkpoint) or checkpoint.lr is None:
+        raise NotDefinedError(
+            f"{slug} is not defined here: it needs the learning rate; pass checkpoint=ls.Checkpoint(…, lr=…)"
+        )
+    name = (checkpoint.optimizer or "sgd").lower()
+    if "adam" in name or "rms" in name:
+        raise NotDefinedError(f"{slug} is not defined here: the threshold of {name} depends on its second moments")
+    return threshold(checkpoint.lr, checkpoint.momentum or 0.0, rule="nesterov" if "nesterov" in name else "heavy ball")
+
+
+@score(
+    Definition(
+        "stability",
+        "largest eigenvalue over the optimiser's stability threshold",
+        family="optimiser",
+        formula="λmax(H) / ((2 + 2β)/η)",
+        source="Cohen et al. 2021, arXiv 2103.00065",
+        cost=80,
+        invariant="T4 T5",
+    )
+)
+def stability(objective: Objective, *, checkpoint: Any = None, seed: int = 0) -> Measurement:
+    """Return λmax over the threshold of full-batch training: about 1 at the edge of stability.
+
+    Not invariant to rescaling by design: the optimiser is not either. SGD with small batches stays below 1; see
+    ``batch-sharpness``.
+
+    Args:
+        objective: the training loss.
+        checkpoint: what the network was trained with (``lr``, ``momentum``, ``optimizer``).
+        seed: of the start vector.
+
+    Raises:
+        NotDefinedError: the learning rate is not known.
+
+    Source: Cohen et al. 2021 (arXiv 2103.00065).
+    """
+    limit = training_threshold(checkpoint, "stability")
+    largest, smallest = extreme_eigenvalues(objective, seed=seed)
+    return Measurement(
+        largest.value / limit,
+        gradients=largest.gradients + smallest.gradients,
+        status=largest.status,
+        note=f"λmax {largest.value:.4g}, threshold {limit:.4g}",
+    )
+
+
+@score(
+    Definition(
+        "batch-sharpness",
+        "curvature along minibatch gradients over the stability threshold",
+        family="optimiser",
+        formula="E_B[g_Bᵀ H_B g_B / ‖g_B‖²] / ((2 + 2β)/η)",
+        source="Andreyev and Beneventano 2024, arXiv 2412.20553, definition 1",
+        stochastic=True,
+        cost=3,
+        invariant="T4 T5",
+    )
+)
+def batch_sharpness(
+    objective: Objective, *, checkpoint: Any = None, subset: int | None = None, seed: int = 0
+) -> Measurement:
+    r"""Return the mean Rayleigh quotient of minibatch Hessians along their own gradients, over the threshold.
+
+    .. math:: E_B\,\frac{g_B^T H_B\,g_B}{\lVert g_B \rVert^2}
+
+    Plain SGD hovers near 1; momentum changes the plateau, so judge differences between optimisers against it.
+
+    Args:
+        objective: the training loss.
+        checkpoint: what the network was trained with (``lr``, ``momentum``, ``optimizer``, ``batch_size``).
+        subset: examples a minibatch; `None`: the checkpoint's batch size.
+        seed: of the partition into minibatches.
+
+    Raises:
+        NotDefinedError: learning rate or batch size are not known, or every gradient is zero.
+
+    Source: Andreyev and Beneventano 2024 (arXiv 2412.20553), definition 1.
+    """
+    limit = training_threshold(checkpoint, "batch-sharpness")
+    size = subset or checkpoint.batch_size
+    if size is None:
+        raise NotDefinedError(
+            "batch-sharpness is not defined here: it needs the batch size of the training; pass subset="
+        )
+    quotients = minibatch_quotients(objective, size, seed)
+    if len(quotients) < 1:
+        raise NotDefinedError("batch-sharpness is not defined here: the gradient of every minibatch is zero")
+    value = float(quotients.mean())
+    error = float(quotients.std() / len(quotients) ** 0.5) if len(quotients) > 1 else None
+    note = f"batch sharpness {value:.4g}, threshold {limit:.4g}, minibatches of {size}"
+    return Measurement(value / limit, None if error is None else error / limit, gradients=1 + PRODUCT, note=note)
+
+
+def minibatch_quotients(objective: Objective, size: int, seed: int) -> torch.Tensor:
+    """Return gᵀHg/‖g‖² of disjoint random minibatches, (K,) in float64; those with zero gradient are left out."""
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for chosen in torch.randperm(objective.n, generator=generator).split(size):
+        part = objective.subset(chosen).rebatch(len(chosen))
+        g = part.gradient()
+        length = float(g.double().square().sum())
+        if length > 0:
+            found.append(float(g.double() @ (Hessian(part, program="recompute") @ g).double()) / length)
+    return torch.tensor(found, dtype=torch.float64)
