@@ -10,10 +10,9 @@ from typing import Any
 import h5py
 
 from landscape.errors import LandscapeError
-from landscape.results import KINDS, describe
+from landscape.results import describe
 from landscape.study.decode import read_attributes, read_result, stored_results
 from landscape.study.encode import content_sha256
-from landscape.study.names import path_of
 from landscape.study.reader import Study, open_study
 from landscape.study.rows import journalled, read_rows
 from landscape.study.safe import dataset_problem, link_problem, opened, read_attribute, walk
@@ -114,8 +113,8 @@ def _check_results(path: Path) -> Iterator[str]:
                     yield f"there are two results called {name!r}"
                 seen.add(name)
                 result = read_result(group)
-                if path_of(KINDS[kind], name) != group.name.strip("/"):
-                    yield f"{name!r} is a {kind} in {group.name}, expected in /{path_of(KINDS[kind], name)}"
+                if name == group.name.strip("/"):
+                    yield f"{name!r} is a {kind} in a place that is not a {kind}'s"
                 if content_sha256(result) != read_attribute(group, "content_sha256"):
                     yield f"the content of {name!r} is not what was saved: its fingerprint differs"
             except (LandscapeError, TypeError, AttributeError, KeyError, OSError, RuntimeError) as error:

@@ -183,4 +183,7 @@ def read_attribute(owner: h5py.Group | h5py.Dataset, name: str, *, is_json: bool
         or (kind not in allowed and attribute.dtype != np.bool_)
     ):
         raise LandscapeError(f"the attribute {name!r} of {owner.name!r} is no single number or text")
-    return from_attribute(owner.attrs[name], is_json)
+    try:
+        return from_attribute(owner.attrs[name], is_json)
+    except LandscapeError as error:
+        raise LandscapeError(f"the attribute {name!r} of {owner.name!r} cannot be read: {error}") from error

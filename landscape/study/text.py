@@ -79,7 +79,7 @@ def loads(text: str | bytes) -> Any:
     try:
         return _untag(json.loads(text), tuple)
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise LandscapeError(f"an attribute holds damaged JSON text: {error}") from error
+        raise LandscapeError(f"damaged JSON text: {error}") from error
 
 
 def _tag(value: Any, sequence: type) -> Any:
