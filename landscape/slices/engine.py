@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ class Engine:
         points: how many points there will be, which decides whether tracing pays.
         compiled: compile the network with Inductor.
         errors: add the standard error of the loss over the examples, ``train/loss-standard-error``.
+        together: points of a row to call the network for at once, by `torch.vmap`.
 
     Raises:
         LandscapeError: the objectives have different parameters.
@@ -46,7 +47,11 @@ class Engine:
         points: int = 0,
         compiled: bool = False,
         errors: bool = False,
+        together: int = 1,
     ):
+        if together < 1:
+            raise LandscapeError(f"together is {together}, expected at least 1 point")
+
         self.objectives = {name: with_squares(other) if errors else other for name, other in objectives.items()}
         first = next(iter(self.objectives.values()))
         for name, other in self.objectives.items():
@@ -58,7 +63,7 @@ class Engine:
         dtype = torch.promote_types(first.dtype, torch.float32)  # half-precision steps would round away
         self._theta = first.theta.to(dtype)
         self._directions = torch.as_tensor(np.asarray(directions)).to(first.device, dtype)
-        self._points, self._compiled = points, compiled
+        self._options: Mapping[str, Any] = {"points": points, "compiled": compiled, "together": together}
         self._stack = ExitStack()
         self._evaluators: dict[str, Evaluator] = {}
 
@@ -68,9 +73,7 @@ class Engine:
                 entered.enter_context(objective.guard())
             entered.enter_context(torch.no_grad())
             self._evaluators = {
-                name: evaluator_for(
-                    objective, self._theta, self._directions, points=self._points, compiled=self._compiled
-                )
+                name: evaluator_for(objective, self._theta, self._directions, **self._options)
                 for name, objective in self.objectives.items()
             }
             self._stack = entered.pop_all()
@@ -108,10 +111,10 @@ class Engine:
         """Return the names and the values (n, metrics) of one objective, still on the device."""
         objective, evaluator = self.objectives[dataset], self._evaluators[dataset]
         table, names, at = torch.empty(0), list[str](), -1
-        evaluator.start_row(rest)
+        evaluator.start_row(x.tolist(), rest)
         for i, index, batch in _order(objective, len(x)):
             if i != at:
-                evaluator.move(float(x[i]))
+                evaluator.move(i)
                 at = i
             shares = evaluator.shares(index, batch)
             if not names:

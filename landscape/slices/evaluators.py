@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from landscape.batches import Batch, pick
+from landscape.errors import LandscapeError
 from landscape.objective import Objective
 from landscape.slices.prefix import KEPT_BYTES, WORTH, Program, cut
 from landscape.tracing import TraceError, flatten, signature
@@ -23,11 +24,11 @@ class Evaluator(Protocol):
 
     description: str
 
-    def start_row(self, rest: Sequence[float]) -> None:
-        """Go to the row with these coordinates along d₁, d₂, …."""
+    def start_row(self, x: Sequence[float], rest: Sequence[float]) -> None:
+        """Go to the row with coordinates x along d₀ and these along d₁, d₂, …."""
 
-    def move(self, x: float) -> None:
-        """Go to a point of the row."""
+    def move(self, i: int) -> None:
+        """Go to point i of the row."""
 
     def shares(self, index: int, batch: Batch) -> dict[str, Tensor]:
         """Return the shares of a batch in loss and metrics at the present point."""
@@ -41,17 +42,53 @@ class Plain:
         self.row, self.point = theta.clone(), theta.clone()
         self.description = "network called at every point"
 
-    def start_row(self, rest: Sequence[float]) -> None:
-        """Go to the row with these coordinates along d₁, d₂, …."""
+    def start_row(self, x: Sequence[float], rest: Sequence[float]) -> None:
+        """Go to the row with coordinates x along d₀ and these along d₁, d₂, …."""
+        self.x = x
         self.row = _combined(self.theta, self.directions[1:], rest)
 
-    def move(self, x: float) -> None:
-        """Go to a point of the row."""
-        torch.add(self.row, self.directions[0], alpha=x, out=self.point)
+    def move(self, i: int) -> None:
+        """Go to point i of the row."""
+        torch.add(self.row, self.directions[0], alpha=float(self.x[i]), out=self.point)
 
     def shares(self, index: int, batch: Batch) -> dict[str, Tensor]:
         """Return the shares of a batch in loss and metrics at the present point."""
         return self.objective.batch_metrics(self.point, batch)
+
+
+class Together:
+    """Calls the network for several points of a row at once by `torch.vmap`.
+
+    One launch then serves several points, which pays on a GPU as long as a single point does not fill it; on a CPU it
+    was 1.25 times slower (MLP 784-256-10, 2,048 examples, 8 points together).
+    """
+
+    def __init__(self, objective: Objective, theta: Tensor, directions: Tensor, *, chunk: int):
+        self.objective, self.theta, self.directions, self.chunk = objective, theta, directions, chunk
+        self.row, self.outputs, self.i = theta.clone(), dict[int, Tensor](), 0
+        self.description = f"network called for {chunk} points together"
+
+    def start_row(self, x: Sequence[float], rest: Sequence[float]) -> None:
+        """Go to the row with coordinates x along d₀ and these along d₁, d₂, …."""
+        self.x = torch.as_tensor(x).to(self.row)
+        self.row = _combined(self.theta, self.directions[1:], rest)
+        self.outputs.clear()
+
+    def move(self, i: int) -> None:
+        """Go to point i of the row."""
+        if i // self.chunk != self.i // self.chunk:
+            self.outputs.clear()
+        self.i = i
+
+    def shares(self, index: int, batch: Batch) -> dict[str, Tensor]:
+        """Return the shares of a batch in loss and metrics at the present point."""
+        if index not in self.outputs:
+            first = self.i // self.chunk * self.chunk
+            x = self.x[first : first + self.chunk]
+            thetas = self.row + x[:, None] * self.directions[0]
+            call = torch.vmap(lambda theta: self.objective.batch_outputs(theta, batch), randomness="different")
+            self.outputs[index] = call(thetas)
+        return _metrics(self.objective, self.outputs[index][self.i % self.chunk], batch)
 
 
 class Reusing:
@@ -95,28 +132,29 @@ class Reusing:
             out.append(_PreparedBatch(self, batch, programs[key], runners[key]))
         return out
 
-    def start_row(self, rest: Sequence[float]) -> None:
-        """Go to the row with these coordinates along d₁, d₂, …."""
+    def start_row(self, x: Sequence[float], rest: Sequence[float]) -> None:
+        """Go to the row with coordinates x along d₀ and these along d₁, d₂, …."""
+        self.x = x
         self.row = _combined(self.theta, self.directions[1:], rest)
         for batch in self.batches:
             batch.start_row(rest)
 
-    def move(self, x: float) -> None:
-        """Go to a point of the row."""
-        torch.add(self.row, self.directions[0], alpha=x, out=self.point)
-        self.x = x
+    def move(self, i: int) -> None:
+        """Go to point i of the row."""
+        self.at = float(self.x[i])
+        torch.add(self.row, self.directions[0], alpha=self.at, out=self.point)
 
     def shares(self, index: int, batch: Batch) -> dict[str, Tensor]:
         """Return the shares of a batch in loss and metrics at the present point."""
-        return _metrics(self.objective, self.batches[index].outputs(self.x), batch)
+        return _metrics(self.objective, self.batches[index].outputs(self.at), batch)
 
     def _check(self, plain: Plain) -> None:
         """Compare outputs with the plain network's away from where the trace was made."""
         rest = [0.61] * (len(self.directions) - 1)
         evaluators: tuple[Evaluator, Evaluator] = (self, plain)
         for evaluator in evaluators:
-            evaluator.start_row(rest)
-            evaluator.move(0.37)
+            evaluator.start_row([0.37], rest)
+            evaluator.move(0)
         last = {signature(batch.batch.inputs): index for index, batch in enumerate(self.batches)}
         for index in last.values():
             batch = self.batches[index].batch
@@ -169,7 +207,13 @@ class _PreparedBatch:
 
 
 def evaluator_for(
-    objective: Objective, theta: Tensor, directions: Tensor, *, points: int, compiled: bool = False
+    objective: Objective,
+    theta: Tensor,
+    directions: Tensor,
+    *,
+    points: int,
+    compiled: bool = False,
+    together: int = 1,
 ) -> Evaluator:
     """Choose how to evaluate an objective at many points, by a fixed rule: no timing, so that digits do not vary.
 
@@ -183,7 +227,15 @@ def evaluator_for(
         directions: (n, P).
         points: how many points there will be in all.
         compiled: compile the traced network with Inductor, whatever can be reused.
+        together: points to call the network for at once, instead of tracing it.
+
+    Raises:
+        LandscapeError: several points together, for a loss that is not a function of outputs or together with compiling.
     """
+    if together > 1:
+        if compiled or _opaque(objective):
+            raise LandscapeError("together= needs a criterion of outputs and targets, and compiled=False")
+        return Together(objective, theta, directions, chunk=together)
     suited = (
         not _opaque(objective)
         and objective.batches.resident

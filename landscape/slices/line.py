@@ -24,6 +24,7 @@ def line(
     dataset: str = "train",
     compiled: bool = False,
     errors: bool = False,
+    together: int = 1,
     save: tuple[Any, str] | None = None,
 ) -> Line:
     r"""Evaluate loss and metrics along a line, :math:`f(\theta + x_i d)`.
@@ -37,6 +38,7 @@ def line(
         dataset: the name of the objective's own data.
         compiled: compile the network with Inductor; takes seconds to minutes, pays for many points.
         errors: add the standard error of the loss over the examples, for data that is a sample: ``train/loss-standard-error``.
+        together: points to call the network for at once by `torch.vmap`; pays for small networks on a GPU.
         save: ``("study.h5", "sgd-0/line")``: store the result; each point is on disk when it is finished, and a run that was
             interrupted resumes.
 
@@ -61,7 +63,9 @@ def line(
         return Line(x=x, values=values, directions=axis, dataset=dataset, provenance=objective.provenance())
 
     objectives = named(objective, also, dataset)
-    with Engine(objectives, vectors_of(axis), points=len(x), compiled=compiled, errors=errors) as engine:
+    with Engine(
+        objectives, vectors_of(axis), points=len(x), compiled=compiled, errors=errors, together=together
+    ) as engine:
         if save is None:
             result = blank(engine.row(x))
             return result.replace(evaluation=engine.description, seconds=time.perf_counter() - started)

@@ -26,6 +26,7 @@ def plane(
     dataset: str = "train",
     compiled: bool = False,
     errors: bool = False,
+    together: int = 1,
     save: tuple[Any, str] | None = None,
 ) -> Plane:
     r"""Evaluate loss and metrics on a grid, :math:`f(\theta + x_i d_0 + y_j d_1)`.
@@ -39,6 +40,7 @@ def plane(
         dataset: the name of the objective's own data.
         compiled: compile the network with Inductor; takes seconds to minutes, pays for many points.
         errors: add the standard error of the loss over the examples, for data that is a sample: ``train/loss-standard-error``.
+        together: points to call the network for at once by `torch.vmap`; pays for small networks on a GPU.
         save: ``("study.h5", "sgd-0/plane")``: store the result; each row is on disk when it is finished, and a run that was
             interrupted resumes.
 
@@ -74,7 +76,9 @@ def plane(
         )
 
     objectives = named(objective, also, dataset)
-    with Engine(objectives, vectors_of(axes), points=x.size * y.size, compiled=compiled, errors=errors) as engine:
+    with Engine(
+        objectives, vectors_of(axes), points=x.size * y.size, compiled=compiled, errors=errors, together=together
+    ) as engine:
         return sweep(
             blank,
             shape,

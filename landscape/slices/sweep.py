@@ -49,7 +49,7 @@ def sweep(
         rows = [compute(index) for index in bar(todo, desc=label, unit="row")]
         result = blank({name: np.stack([row[name] for row in rows]) for name in rows[0]})
         return _finished(result, description, started)
-    from landscape.study import open_rows  # the study is above the slices: it is only reached when asked for
+    from landscape.study import open_rows  # loads h5py, which slices that are not saved do without
 
     template = blank({name: np.full(shape, np.nan) for name in names()})
     if hasattr(template, "computed"):

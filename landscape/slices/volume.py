@@ -26,6 +26,7 @@ def volume(
     dataset: str = "train",
     compiled: bool = False,
     errors: bool = False,
+    together: int = 1,
     save: tuple[Any, str] | None = None,
 ) -> Volume:
     r"""Evaluate loss and metrics on a grid of three axes, :math:`f(\theta + x_i d_0 + y_j d_1 + z_k d_2)`.
@@ -39,6 +40,7 @@ def volume(
         dataset: the name of the objective's own data.
         compiled: compile the network with Inductor.
         errors: add the standard error of the loss over the examples.
+        together: points to call the network for at once by `torch.vmap`; pays for small networks on a GPU.
         save: ``("study.h5", "sgd-0/volume")``: store the result; each layer is on disk when it is finished.
 
     Returns:
@@ -72,7 +74,9 @@ def volume(
 
     objectives = named(objective, also, dataset)
     total = x.size * y.size * z.size
-    with Engine(objectives, vectors_of(axes), points=total, compiled=compiled, errors=errors) as engine:
+    with Engine(
+        objectives, vectors_of(axes), points=total, compiled=compiled, errors=errors, together=together
+    ) as engine:
 
         def layer(k: int) -> Values:
             rows = [engine.row(x, [step, z[k]]) for step in y]

@@ -71,10 +71,10 @@ def both(objective, directions, **options):
         with objective.guard(), torch.no_grad():
             chosen = options if kind is evaluators.Reusing else {}
             engine = kind(objective, objective.theta, torch.as_tensor(directions.vectors), **chosen)
-            engine.start_row([-0.4])
+            engine.start_row([-1.0, 0.0, 0.7], [-0.4])
             rows = []
-            for x in (-1.0, 0.0, 0.7):
-                engine.move(x)
+            for i in range(3):
+                engine.move(i)
                 rows.append(
                     [
                         sum(v)
@@ -178,6 +178,28 @@ def test_metrics_and_several_data_sets_go_through_the_cut_network():
     for name, one in (("train", objective), ("test", test)):
         for metric, value in one.evaluate(theta).items():
             assert surface.value(metric, name)[7, 2] == pytest.approx(value, rel=1e-5)
+
+
+@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.parametrize("case", ["mlp", "cnn", "gated"])
+def test_several_points_together_give_the_same_values(case, resident):
+    model, data = CASES[case]()
+    objective = ls.Objective(model, data, "cross_entropy", dtype=torch.float64, batch_size=4, resident=resident)
+    d = ls.random_directions(objective, 2)
+    expected = ls.plane(objective, d, points=(5, 3))
+    found = ls.plane(objective, d, points=(5, 3), together=2)
+    assert "2 points together" in found.evaluation
+    for name, value in expected.values.items():
+        np.testing.assert_allclose(found.values[name], value, rtol=1e-12, atol=1e-13)
+
+
+def test_points_together_need_a_criterion():
+    loss = ls.BatchLoss(lambda model, batch: model(batch[0]).mean())
+    objective = ls.Objective(nn.Linear(6, 3), vectors(), loss)
+    with pytest.raises(ls.LandscapeError, match="criterion of outputs"):
+        ls.line(objective, torch.ones(21), together=4)
+    with pytest.raises(ls.LandscapeError, match="at least 1 point"):
+        ls.line(objective, torch.ones(21), together=0)
 
 
 @pytest.mark.slow
