@@ -3,9 +3,24 @@
 from landscape.operators.algebra import scaled
 from landscape.operators.base import Operator
 from landscape.operators.empirical_fisher import EmpiricalFisher
+from landscape.operators.finite_difference import FiniteDifferenceHessian
 from landscape.operators.fisher import Fisher
 from landscape.operators.gauss_newton import GaussNewton
 from landscape.operators.gradient_covariance import GradientCovariance
 from landscape.operators.hessian import Hessian
+from landscape.operators.programs import Plan
+from landscape.operators.rayleigh import RayleighQuotients, rayleigh_quotients
 
-__all__ = ["EmpiricalFisher", "Fisher", "GaussNewton", "GradientCovariance", "Hessian", "Operator", "scaled"]
+__all__ = [
+    "EmpiricalFisher",
+    "FiniteDifferenceHessian",
+    "Fisher",
+    "GaussNewton",
+    "GradientCovariance",
+    "Hessian",
+    "Operator",
+    "Plan",
+    "RayleighQuotients",
+    "rayleigh_quotients",
+    "scaled",
+]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import BackwardCFunction
 
 from landscape.errors import LandscapeError, NumericalError
 
@@ -22,6 +24,12 @@ _NO_DERIVATIVE = (
 )
 
 
+_WAYS_OUT = (
+    "replace it in the network, try another program= (kept uses reverse mode twice, recompute forward mode), or use "
+    "ls.operators.FiniteDifferenceHessian"
+)
+
+
 class NoSecondDerivativeError(LandscapeError):
     """An operation of the network has no second derivative."""
 
@@ -32,6 +40,38 @@ def require_finite(values: Tensor, what: str) -> None:
         raise NumericalError(
             f"the {what} holds NaN or infinity at this point; check the loss there, or use dtype=torch.float64"
         )
+
+
+def require_second_derivative(first: Tensor, value: Tensor) -> None:
+    """Raise where a first derivative hides that it has none itself.
+
+    A custom function marked ``@once_differentiable`` leaves an error node that no path to theta passes, so that a second
+    derivative would silently lack its part.
+
+    Args:
+        first: A derivative with its graph.
+        value: What was differentiated, to name the functions of the network that may be the cause.
+
+    Raises:
+        NoSecondDerivativeError: There is such a node.
+    """
+    if any(node.name() == "torch::autograd::Error" for node in _nodes(first)):
+        custom = {str(n.name()).removesuffix("Backward") for n in _nodes(value) if BackwardCFunction in type(n).__mro__}
+        raise NoSecondDerivativeError(
+            f"a custom autograd function ({', '.join(sorted(custom)) or 'unknown'}) is marked @once_differentiable, so it has no "
+            f"second derivative; {_WAYS_OUT}"
+        )
+
+
+def _nodes(tensor: Tensor) -> Iterator[Any]:
+    """Yield the nodes of a tensor's autograd graph."""
+    waiting, seen = [tensor.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            yield node
+            waiting.extend(following for following, _ in node.next_functions)
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -49,8 +89,6 @@ def explained(name: str) -> Iterator[None]:
             found = re.search(pattern, str(error))
             if found:
                 raise NoSecondDerivativeError(
-                    f"{found.group(1)} has no derivative that a product with the {name} needs: replace it in the network, "
-                    "try another program= (kept uses reverse mode twice, recompute forward mode), or take "
-                    "ls.operators.FiniteDifferenceHessian"
+                    f"{found.group(1)} has no derivative that a product with the {name} needs; {_WAYS_OUT}"
                 ) from error
         raise

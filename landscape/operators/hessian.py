@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.func import grad, jvp
 
 from landscape.operators.curvature import Curvature
-from landscape.operators.failures import require_finite
+from landscape.operators.failures import require_finite, require_second_derivative
 from landscape.operators.programs.rule import Multiply, Rule
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class HessianRule(Rule):
         require_finite(gradient, "gradient")
         if not gradient.requires_grad:
             return torch.zeros_like
+        require_second_derivative(gradient, loss)
         return lambda v: torch.autograd.grad(gradient, leaf, v, retain_graph=True, materialize_grads=True)[0]
 
     def product(self, theta: Tensor, batch: Batch, v: Tensor) -> Tensor:

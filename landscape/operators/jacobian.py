@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vjp
 
-from landscape.operators.failures import require_finite
+from landscape.operators.failures import require_finite, require_second_derivative
 from landscape.operators.programs.rule import Multiply, Rule
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class JacobianRule(Rule):
         (transposed,) = torch.autograd.grad(values, leaf, u, create_graph=True, materialize_grads=True)
         if not transposed.requires_grad:
             return torch.zeros_like
+        require_second_derivative(transposed, values)
 
         def multiply(v: Tensor) -> Tensor:
             (tangent,) = torch.autograd.grad(transposed, u, v, retain_graph=True, materialize_grads=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from landscape.batches import Batches
+from landscape.batches import Batch, Batches
 from landscape.errors import LandscapeError
 from landscape.operators.programs.coalesce import coalesced
+from landscape.operators.programs.compiled import Compiled
 from landscape.operators.programs.costs import Costs, measure
 from landscape.operators.programs.kept import Kept
 from landscape.operators.programs.memory import budget
@@ -16,6 +18,7 @@ from landscape.operators.programs.program import Program
 from landscape.operators.programs.recompute import Recompute
 from landscape.operators.programs.rule import Rule
 from landscape.operators.programs.split import Split
+from landscape.operators.programs.tune import fastest
 from landscape.tracing import TraceError
 
 if TYPE_CHECKING:
@@ -73,23 +76,50 @@ def prepare(rule: Rule, settings: Settings) -> Prepared:
     available = budget(settings.memory, objective.device)
     costs = measure(objective, objective.batches[0])
     batches = coalesced(objective, costs, available) if settings.coalesce else objective.batches
-    wanted, reason = settings.program, "asked for"
-    if wanted == "auto":
-        wanted, reason = ("split", "compiled") if settings.compile else _cheaper(objective, costs, settings, available)
-    if wanted == "split":
-        program = Split(rule, objective.theta, keep=settings.keep, batches=batches)
+    chosen, reason = settings.program, "asked for"
+    first = rule.dress(batches[0].rescaled(1.0), ())
+    if chosen == "auto" and settings.tune:
+        program, reason = fastest(_candidates(rule, settings, batches, first), first)
+    else:
+        if chosen == "auto" and settings.compile:
+            chosen, reason = "split", "compiled"
+        elif chosen == "auto":
+            chosen, reason = _cheaper(objective, costs, settings, available)
         try:
-            traced = program.trace(rule.dress(batches[0].rescaled(1.0), ()))
-            mapped = program.mapped(traced)
-            plan = _plan(program, reason, batches, available, costs, traced.kept_bytes / batches[0].size, mapped)
-            return Prepared(replace(plan, trace_seconds=traced.seconds), program, batches)
+            program = _make(chosen, rule, settings, batches, first)
         except TraceError as error:
             if settings.program == "split":
                 raise
-            reason = f"{reason}, but {error}"
-    chosen = Recompute(rule, objective.theta) if wanted == "recompute" else Kept(rule, objective.theta)
-    per_example = costs.graph(batches[0].size) / batches[0].size
-    return Prepared(_plan(chosen, reason, batches, available, costs, per_example, False), chosen, batches)
+            program, reason = Kept(rule, objective.theta), f"{reason}, but {error}"
+    traced = program.trace(first) if isinstance(program, Split) else None
+    example_bytes = (traced.kept_bytes if traced else costs.graph(first.size)) / first.size
+    plan = _plan(program, reason, batches, available, costs, example_bytes)
+    if traced:
+        plan = replace(plan, trace_seconds=traced.seconds)
+    if isinstance(program, Compiled):
+        plan = replace(plan, compiled=program.compiled, compile_seconds=program.compile_seconds)
+    return Prepared(plan, program, batches)
+
+
+def _make(choice: Choice, rule: Rule, settings: Settings, batches: Batches, first: Batch) -> Program:
+    """Make a program; one that is traced is traced here, so that a failure shows."""
+    theta = rule.objective.theta
+    if choice == "recompute":
+        return Recompute(rule, theta)
+    if choice != "split":
+        return Kept(rule, theta)
+    split = (Compiled if settings.compile else Split)(rule, theta, keep=settings.keep, batches=batches)
+    split.trace(first)
+    return split
+
+
+def _candidates(rule: Rule, settings: Settings, batches: Batches, first: Batch) -> list[Program]:
+    """Every program that keeps states and works here; the compiled one where compiling was asked for."""
+    programs: list[Program] = [Kept(rule, rule.objective.theta)]
+    for wanted in (False, True) if settings.compile else (False,):
+        with suppress(TraceError):
+            programs.append(_make("split", rule, replace(settings, compile=wanted), batches, first))
+    return programs
 
 
 def _cheaper(objective: Objective, costs: Costs, settings: Settings, available: int) -> tuple[Choice, str]:
@@ -116,7 +146,6 @@ def _plan(
     available: int,
     costs: Costs,
     example_bytes: float,
-    mapped: bool,
 ) -> Plan:
     """Say how many batches keep their state, and how many vectors go together."""
     sizes = [batch.size for batch in batches.stored]
@@ -126,6 +155,7 @@ def _plan(
         if kept_bytes + size * example_bytes + working > available:
             break
         kept, kept_bytes = kept + 1, kept_bytes + size * example_bytes
+    mapped = isinstance(program, Split) and program.mapped()
     together = max(1, int((available - kept_bytes) // max(2 * working, 1)))
     return Plan(
         program=program.name,

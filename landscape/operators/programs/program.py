@@ -25,6 +25,14 @@ class Program(ABC):
     keeps: bool = True
     """Whether a state is worth keeping between products."""
 
+    compiled: bool = False
+    """Whether its code went through the compiler."""
+
+    @property
+    def label(self) -> str:
+        """Name in messages."""
+        return f"compiled {self.name}" if self.compiled else self.name
+
     def __init__(self, rule: Rule, theta: Tensor):
         self.rule, self.theta = rule, theta.detach()
 

@@ -1,0 +1,221 @@
+"""Sums, scalings, blocks, block diagonals and Rayleigh quotients against dense matrices; checks that find a bad matrix."""
+
+import pytest
+import torch
+from torch import nn
+
+import landscape as ls
+from landscape.errors import LandscapeError, NotDefinedError, NumericalError
+from landscape.operators import rayleigh_quotients
+
+
+def problem(dropout=0.0, **options):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 5), nn.GELU(), nn.Dropout(dropout), nn.Linear(5, 3))
+    data = torch.randn(12, 4), torch.randint(0, 3, (12,))
+    return ls.Objective(model, data, "cross_entropy", dtype=torch.float64, **options)
+
+
+@pytest.fixture
+def pair():
+    objective = problem()
+    H, G = ls.Hessian(objective), ls.GaussNewton(objective)
+    return H, G, H.dense(), G.dense()
+
+
+def close(op, matrix):
+    torch.testing.assert_close(op.dense(), matrix, rtol=1e-10, atol=1e-12)
+
+
+def test_sums_differences_and_multiples(pair):
+    H, G, h, g = pair
+    close(H + G, h + g)
+    close(H - G, h - g)
+    close(2.5 * H - G * 2, 2.5 * h - 2 * g)
+    close(-H, -h)
+    assert not (H - G).positive_semidefinite
+    assert (2 * G).positive_semidefinite
+    assert (H - G).name == "Hessian − 1·Gauss–Newton matrix"
+
+
+def test_scaled_multiplies_on_both_sides(pair):
+    H, _, h, _ = pair
+    d = torch.linspace(-1, 2, H.size, dtype=torch.float64)
+    close(ls.scaled(H, d), d[:, None] * h * d)
+    with pytest.raises(LandscapeError, match="scaling has shape"):
+        ls.scaled(H, d[1:])
+    with pytest.raises(LandscapeError, match="NaN"):
+        ls.scaled(H, d / 0)
+
+
+def test_blocks_of_sums_and_of_names(pair):
+    H, G, h, g = pair
+    inside = H.objective.space.mask(["0.weight", "3.bias"])
+    close((H - G).block(["0.weight", "3.bias"]), (h - g)[inside][:, inside])
+
+
+def test_the_block_diagonal_holds_every_layers_own_block(pair):
+    H, _, h, _ = pair
+    for by, groups in (("layer", ["0.*", "3.*"]), ("parameter", ["0.weight", "0.bias", "3.weight", "3.bias"])):
+        expected = torch.zeros_like(h)
+        for group in groups:
+            inside = H.objective.space.mask(group)
+            expected += torch.where(inside[:, None] & inside, h, 0)
+        close(H.block_diagonal(by), expected)
+    parts = H.block_diagonal().by_block(torch.arange(H.size))
+    assert {name: len(part) for name, part in parts.items()} == {"0": 25, "3": 18}
+
+
+def test_operators_of_different_functions_do_not_add(pair):
+    with pytest.raises(LandscapeError, match="equal size"):
+        pair[0] + ls.Hessian(problem(parameters="0.*"))
+    with pytest.raises(TypeError):
+        pair[0] + 1
+
+
+def test_dense_refuses_what_would_not_fit(pair, monkeypatch):
+    monkeypatch.setattr("landscape.operators.base.DENSE_LIMIT", 10)
+    with pytest.raises(LandscapeError, match="dense\\(\\) forms at most 10"):
+        pair[0].dense()
+
+
+def test_rayleigh_quotients_are_quadratically_better_than_their_vectors(pair):
+    H, _, h, _ = pair
+    values, vectors = torch.linalg.eigh(h)
+    off = vectors.T[-2:] + 1e-4 * torch.randn(2, H.size, generator=torch.Generator().manual_seed(0)).double()
+    found = rayleigh_quotients(H, off)
+    assert (found.values - values[-2:]).abs().max() < 1e-6
+    assert (found.residuals > 1e-5).all()
+    assert (torch.cdist(found.values[:, None], values[:, None]).min(1).values <= found.residuals).all()
+    with pytest.raises(LandscapeError, match="direction"):
+        rayleigh_quotients(H, torch.zeros(H.size))
+
+
+def test_finite_differences_come_close(pair):
+    H, _, h, _ = pair
+    F = ls.operators.FiniteDifferenceHessian(H.objective)
+    torch.testing.assert_close(F.dense(), h, rtol=1e-6, atol=1e-8)
+    v = 1e6 * torch.ones(H.size, dtype=torch.float64)  # the step does not grow with the vector
+    torch.testing.assert_close(F @ v, h @ v, rtol=1e-6, atol=1e-2)
+    assert not (F @ torch.zeros_like(v)).any()
+
+
+def test_gauss_newton_is_the_hessian_of_a_linear_network():
+    torch.manual_seed(0)
+    model = nn.Linear(4, 3)
+    objective = ls.Objective(
+        model, (torch.randn(9, 4), torch.randint(0, 3, (9,))), "cross_entropy", dtype=torch.float64
+    )
+    close(ls.GaussNewton(objective), ls.Hessian(objective).dense())
+
+
+def test_the_sampled_fisher_matrix_has_the_exact_one_as_its_mean_however_the_data_is_cut():
+    objective = problem()
+    exact = ls.Fisher(objective).dense()
+    errors = {}
+    for samples in (20, 2000):
+        one = ls.Fisher(objective, samples=samples, seed=1)
+        errors[samples] = float((one.dense() - exact).norm() / exact.norm())
+        cut = ls.Fisher(objective.rebatch(5), samples=samples, seed=1, coalesce=False)
+        close(cut, one.dense())
+    assert errors[2000] < 0.05
+    assert errors[2000] < errors[20] / 3
+    assert not torch.equal(ls.Fisher(objective, samples=20, seed=2).dense(), ls.Fisher(objective, samples=20).dense())
+
+
+@pytest.mark.parametrize(("loss", "target"), [("mse_loss", None), ("binary_cross_entropy_with_logits", None)])
+def test_sampled_fisher_matrices_of_elementwise_losses(loss, target):
+    torch.manual_seed(0)
+    target = torch.randint(0, 2, (12, 3)).double()
+    objective = ls.Objective(nn.Linear(4, 3), (torch.randn(12, 4), target), loss, dtype=torch.float64)
+    exact = ls.Fisher(objective).dense()
+    sampled = ls.Fisher(objective, samples=4000).dense()
+    assert float((sampled - exact).norm() / exact.norm()) < 0.05
+
+
+def test_fisher_of_log_probabilities_is_that_of_logits():
+    objective = problem()
+    model = nn.Sequential(objective.model, nn.LogSoftmax(1))
+    data = [batch.raw for batch in objective.batches]
+    other = ls.Objective(model, data, "nll_loss", dtype=torch.float64)
+    close(ls.Fisher(other), ls.Fisher(objective).dense())
+
+
+def test_losses_without_a_likelihood_or_outputs_have_no_fisher_or_gauss_newton_matrix():
+    objective = problem()
+    with pytest.raises(NotDefinedError, match="not a negative log-likelihood"):
+        ls.Fisher(objective.with_loss(lambda o, t: o.square().mean()))
+    own = objective.with_loss(ls.BatchLoss(lambda model, batch: nn.functional.cross_entropy(model(batch[0]), batch[1])))
+    for kind in (ls.GaussNewton, ls.Fisher):
+        with pytest.raises(NotDefinedError, match="BatchLoss"):
+            kind(own)
+    close(ls.EmpiricalFisher(own), ls.EmpiricalFisher(objective).dense())
+    close(ls.GradientCovariance(own), ls.GradientCovariance(objective).dense())
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_a_criterion_of_ones_own_has_an_empirical_fisher_matrix(reduction):
+    objective = problem()
+
+    def own(output, target):
+        return nn.functional.cross_entropy(output, target, reduction=reduction)
+
+    own.reduction = reduction
+    scale = 1 if reduction == "mean" else 12
+    close(ls.EmpiricalFisher(objective.with_loss(own)), scale * ls.EmpiricalFisher(objective).dense())
+    close(ls.GradientCovariance(objective.with_loss(own)), scale * ls.GradientCovariance(objective).dense())
+
+
+def test_no_samples_are_refused():
+    with pytest.raises(LandscapeError, match="samples is 0"):
+        ls.Fisher(problem(), samples=0)
+
+
+# --- is it one symmetric matrix? ----------------------------------------------------------------------------------------
+
+
+def test_sound_operators_pass_their_check():
+    for kind in (ls.Hessian, ls.GaussNewton, ls.Fisher, ls.EmpiricalFisher, ls.GradientCovariance):
+        kind(problem(dropout=0.5)).check()
+
+
+def test_dropout_is_named():
+    with pytest.raises(NumericalError, match=r"dropout is active \(2\)"):
+        ls.Hessian(problem(dropout=0.5, mode="train")).check()
+
+
+def test_random_numbers_in_the_forward_pass_are_found():
+    objective = problem().with_loss(
+        ls.BatchLoss(lambda model, b: nn.functional.cross_entropy(model(b[0] * (1 + 0 * torch.rand(1))), b[1]))
+    )
+    objective._loss = ls.BatchLoss(
+        lambda model, b: nn.functional.cross_entropy(model(b[0] + torch.randn_like(b[0])), b[1])
+    )
+    with pytest.raises(NumericalError, match="draws random numbers"):
+        ls.Hessian(objective).check()
+
+
+class Wrong(torch.autograd.Function):
+    """A backward that is the derivative of nothing."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.tanh()
+
+    @staticmethod
+    def backward(ctx, g):
+        return g * ctx.saved_tensors[0].roll(1, 1)
+
+
+def test_a_wrong_second_derivative_shows_as_asymmetry():
+    torch.manual_seed(0)
+
+    class Net(nn.Sequential):
+        def forward(self, x):
+            return self[1](Wrong.apply(self[0](x)))
+
+    data = torch.randn(12, 4), torch.randint(0, 3, (12,))
+    objective = ls.Objective(Net(nn.Linear(4, 5), nn.Linear(5, 3)), data, "cross_entropy", dtype=torch.float64)
+    with pytest.raises(NumericalError, match="not symmetric"):
+        ls.Hessian(objective).check()

@@ -1,0 +1,307 @@
+"""How products are computed: plans, memory, coalescing, mixed keeping, tuning, compiling, and what happens when they fail."""
+
+import gc
+import warnings
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import landscape as ls
+from landscape.errors import LandscapeError, NumericalError
+from landscape.operators.hessian import HessianRule
+from landscape.operators.programs import batch_sum, compiled
+from landscape.operators.programs.coalesce import coalesced
+from landscape.operators.programs.costs import Costs, measure
+from landscape.operators.programs.kept import Kept
+from landscape.operators.programs.memory import budget
+from landscape.operators.programs.recompute import Recompute
+from landscape.tracing import TraceError
+
+KINDS = [ls.Hessian, ls.GaussNewton, ls.Fisher, ls.EmpiricalFisher, ls.GradientCovariance]
+
+
+def problem(n=40, batch_size=8, dtype=torch.float64, **options):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.GELU(), nn.Linear(6, 3))
+    return ls.Objective(
+        model,
+        (torch.randn(n, 4), torch.randint(0, 3, (n,))),
+        "cross_entropy",
+        batch_size=batch_size,
+        dtype=dtype,
+        **options,
+    )
+
+
+def vector(op, seed=1):
+    return torch.randn(op.size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(op.dtype)
+
+
+# --- the matrix is symmetric and linear ---------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=10)
+@given(seed=st.integers(0, 1000), a=st.floats(-3, 3), b=st.floats(-3, 3), kind=st.sampled_from(KINDS))
+def test_products_are_symmetric_and_linear(seed, a, b, kind):
+    op = kind(problem(batch_size=15))
+    u, v = vector(op, seed), vector(op, seed + 1)
+    Au, Av = op @ u, op @ v
+    torch.testing.assert_close(u @ Av, v @ Au, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(op @ (a * u + b * v), a * Au + b * Av, rtol=1e-9, atol=1e-11)
+
+
+# --- memory -------------------------------------------------------------------------------------------------------------
+
+
+def test_small_batches_are_joined_and_the_product_stays_the_same():
+    objective = problem()
+    joined, apart = ls.Hessian(objective), ls.Hessian(objective, coalesce=False)
+    assert (joined.plan.batches, apart.plan.batches) == (1, 5)
+    torch.testing.assert_close(joined @ vector(joined), apart @ vector(apart), rtol=1e-10, atol=1e-12)
+
+
+def test_a_budget_for_some_batches_keeps_those_and_computes_the_others_again():
+    objective = problem()
+    costs = measure(objective, objective.batches[0])
+    H = ls.Hessian(objective, memory=int(2.5 * costs.graph(8)) + costs.saved(8), coalesce=False)
+    reference = ls.Hessian(objective) @ vector(H)
+    for _ in range(2):
+        torch.testing.assert_close(H @ vector(H), reference, rtol=1e-10, atol=1e-12)
+    assert H.plan.kept == 2
+    assert len(H._sum._states) == 2
+    H.release()
+    assert not H._sum._states
+
+
+def test_a_batch_that_does_not_fit_is_cut():
+    objective = problem(n=64, batch_size=64)
+    costs = measure(objective, objective.batches[0])
+    smaller = coalesced(objective, costs, 4 * costs.saved(16))
+    assert max(batch.size for batch in smaller.stored) <= 16
+    H = ls.Hessian(objective, memory=4 * costs.saved(16))
+    assert H.plan.batch_size <= 16
+    torch.testing.assert_close(H @ vector(H), ls.Hessian(objective) @ vector(H), rtol=1e-10, atol=1e-12)
+
+
+def test_batches_whose_loss_depends_on_each_other_stay_apart():
+    def contrast(model, batch):  # the same for one batch and for its parts only if examples do not see each other
+        out = model(batch[0])
+        return (out - out.mean(0)).square().mean()
+
+    objective = problem()
+    objective._loss = ls.BatchLoss(contrast)
+    assert ls.Hessian(objective).plan.batches == 5
+
+
+def test_two_hundred_products_leave_memory_flat():
+    H = ls.Hessian(problem())
+    H @ vector(H)
+
+    def tensors():
+        gc.collect()
+        return sum(issubclass(type(o), torch.Tensor) for o in gc.get_objects())
+
+    before = tensors()
+    for _ in range(200):
+        H @ vector(H)
+    assert tensors() <= before
+
+
+@pytest.mark.parametrize("memory", [0, -1, 0.0])
+def test_a_budget_of_nothing_is_refused(memory):
+    with pytest.raises(LandscapeError, match="above 0"):
+        ls.Hessian(problem(), memory=memory).plan  # noqa: B018
+
+
+def test_a_fraction_is_of_what_is_free_and_a_number_is_bytes():
+    cpu = torch.device("cpu")
+    assert 0 < budget(0.25, cpu) < budget(1.0, cpu)
+    assert budget(12345, cpu) == 12345
+
+
+# --- running out of memory ----------------------------------------------------------------------------------------------
+
+
+def test_out_of_memory_halves_the_chunk_then_drops_states_then_recomputes(monkeypatch):
+    H = ls.Hessian(problem(), coalesce=False)
+    V = torch.stack([vector(H, s) for s in range(4)], 1)
+    reference = H @ V
+    H.release()
+    seen = []
+
+    def scarce(self, state, batch, columns):
+        seen.append((columns.shape[1], len(H._sum._states)))
+        raise torch.OutOfMemoryError("no memory")
+
+    monkeypatch.setattr(Kept, "multiply", scarce)
+    torch.testing.assert_close(H @ V, reference, rtol=1e-10, atol=1e-12)
+    assert [columns for columns, _ in seen][:3] == [4, 2, 1]
+    assert H.plan.program == "recompute"
+    monkeypatch.setattr(Recompute, "multiply", scarce)
+    with pytest.raises(LandscapeError, match="smaller batch_size"):
+        H @ V
+
+
+# --- the choice ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_cost_model_chooses_split_for_convolutions_and_many_products_only():
+    from landscape.operators.programs.choose import Settings, _cheaper
+
+    def choice(convolutional, products, operations=1e9):
+        costs = Costs(0, 1e4, operations, convolutional, 4.0, 5e10)
+        return _cheaper(problem(), costs, Settings(products=products), 2**40)[0]
+
+    assert choice(1.0, 100) == "split"
+    assert choice(1.0, 2) == "kept"
+    assert choice(1.0, 100, operations=1e6) == "kept"
+    assert choice(0.0, 100) == "kept"
+
+
+def test_the_plan_says_what_was_done_and_stores_nothing_that_varies():
+    H = ls.Hessian(problem(), program="split")
+    assert H.plan.program == "split"
+    assert H.plan.kept_bytes > 0
+    assert H.plan.trace_seconds > 0
+    assert not {"trace_seconds", "budget_bytes"} & set(H.plan.to_dict())
+    assert H.provenance["program"] == "split"
+
+
+def test_tuning_chooses_among_programs_that_agree():
+    objective = problem()
+    H = ls.Hessian(objective, tune=True)
+    assert H.plan.reason.startswith("fastest of kept")
+    torch.testing.assert_close(H @ vector(H), ls.Hessian(objective) @ vector(H), rtol=1e-10, atol=1e-12)
+
+
+class Checkpointing(nn.Linear):
+    def forward(self, x):
+        return torch.utils.checkpoint.checkpoint(super().forward, x, use_reentrant=False).tanh()
+
+
+def test_a_network_that_cannot_be_traced_falls_back_unless_the_split_was_asked_for():
+    torch.manual_seed(0)
+    objective = ls.Objective(Checkpointing(4, 3), (torch.randn(8, 4), torch.randint(0, 3, (8,))), "cross_entropy")
+    with pytest.raises(TraceError, match="no trace"):
+        ls.Hessian(objective, program="split") @ objective.theta
+    H = ls.Hessian(objective, compile=True)
+    assert H.plan.program == "kept"
+    assert "tracing failed" in H.plan.reason
+
+
+def test_a_trace_that_does_not_give_the_plain_numbers_is_refused(monkeypatch):
+    objective = problem()
+    plain = HessianRule.product
+    # a trace sees the first batch and bakes its scale in; the plain path does not
+    monkeypatch.setattr(HessianRule, "product", lambda *args: 1.01 * plain(*args))
+    with pytest.raises(TraceError, match="differs from the plain one"):
+        ls.Hessian(objective, program="split") @ vector(objective)
+
+
+def test_ragged_batches_get_a_trace_each():
+    objective = problem(n=20)
+    H = ls.Hessian(objective, program="split", coalesce=False)
+    torch.testing.assert_close(H @ vector(H), ls.Hessian(objective) @ vector(H), rtol=1e-10, atol=1e-12)
+    assert len(H._sum._prepared.program._traces) == 2
+
+
+@pytest.mark.slow
+def test_compiled_products_are_the_plain_ones():
+    objective = problem(dtype=torch.float32)
+    H = ls.Hessian(objective, compile=True)
+    assert H.plan.compiled
+    torch.testing.assert_close(H @ vector(H), ls.Hessian(objective) @ vector(H), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("fault", ["raises", "differs"])
+def test_compiled_code_that_fails_or_differs_is_not_used_and_warns_once(monkeypatch, fault):
+    def compile(module, **options):
+        def run(*args):
+            if fault == "raises":
+                raise RuntimeError("no compiler")
+            return module(*args) * 1.01
+
+        return run
+
+    monkeypatch.setattr(compiled.torch, "compile", compile)
+    objective = problem()
+    H = ls.Hessian(objective, compile=True)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        product = H @ vector(H)
+    assert len([w for w in caught if "not compiled" in str(w.message)]) == 1
+    assert not H.plan.compiled
+    torch.testing.assert_close(product, ls.Hessian(objective) @ vector(H), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"program": "fast"}, "program is 'fast'"),
+        ({"keep": "some"}, "keep is 'some'"),
+        ({"products": 0}, "products is 0"),
+        ({"program": "kept", "compile": True}, "compile=True needs the split program"),
+    ],
+)
+def test_wrong_options_are_refused(options, message):
+    with pytest.raises(LandscapeError, match=message):
+        ls.Hessian(problem(), **options)
+
+
+# --- derivatives that are missing, numbers that are not finite ----------------------------------------------------------
+
+
+class Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.exp()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, g):
+        return g * ctx.saved_tensors[0].exp()
+
+
+class NoSecond(nn.Linear):
+    def forward(self, x):
+        return Once.apply(super().forward(x))
+
+
+def test_a_missing_second_derivative_is_named_with_the_ways_out():
+    torch.manual_seed(0)
+    objective = ls.Objective(NoSecond(4, 3), (torch.randn(8, 4), torch.randint(0, 3, (8,))), "cross_entropy")
+    with pytest.raises(LandscapeError, match=r"\(Once\) is marked @once_differentiable.*FiniteDifferenceHessian"):
+        ls.Hessian(objective) @ objective.theta
+    F = ls.operators.FiniteDifferenceHessian(objective)
+    assert torch.isfinite(F @ objective.theta).all()
+
+
+def test_a_gradient_that_is_not_finite_is_an_error():
+    objective = problem().with_loss(ls.BatchLoss(lambda model, batch: (model(batch[0]).sum() * 0).sqrt()))
+    with pytest.raises(NumericalError, match="gradient holds NaN"):
+        ls.Hessian(objective) @ objective.theta
+
+
+def test_the_states_belong_to_the_objective_and_not_to_the_users_model():
+    objective = problem()
+    H = ls.Hessian(objective)
+    before = H @ vector(H)
+    with torch.no_grad():
+        for p in objective.model.parameters():
+            p.zero_()
+    torch.testing.assert_close(H @ vector(H), before, rtol=0, atol=0)
+    H.release()
+    torch.testing.assert_close(H @ vector(H), before, rtol=0, atol=0)
+
+
+def test_a_failed_product_leaves_no_state_that_a_later_one_would_use(monkeypatch):
+    H = ls.Hessian(problem(), coalesce=False)
+    with monkeypatch.context() as patched:
+        patched.setattr(batch_sum.BatchSum, "_multiply", lambda *_: (_ for _ in ()).throw(ValueError("stop")))
+        with pytest.raises(ValueError, match="stop"):
+            H @ vector(H)
+    torch.testing.assert_close(H @ vector(H), ls.Hessian(problem()) @ vector(H), rtol=1e-10, atol=1e-12)
