@@ -12,11 +12,13 @@ import numpy as np
 
 from landscape.bars import bar
 from landscape.checkpoint import Checkpoint
-from landscape.comparison.decide import compare_scores, decide
+from landscape.comparison.audits import audit_recipes, failed, in_words
+from landscape.comparison.decide import PRIMARY, compare_scores, decide
 from landscape.comparison.gates import Facts, check, facts
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
 from landscape.results import Comparison, Scores
+from landscape.results.comparison import Audited
 from landscape.scores import sharpness
 
 Arm = Sequence[Checkpoint | Objective] | Checkpoint | Objective
@@ -32,6 +34,7 @@ def compare(
     loss_tolerance: float = 0.1,
     fewest: int = 6,
     waive: Sequence[str] = (),
+    audit: bool = True,
     save: str | Path | None = None,
 ) -> Comparison:
     """Compare recipes over seeds: scores, gates, exact tests, and a verdict for every pair with the first recipe.
@@ -49,6 +52,8 @@ def compare(
         fewest: seeds a recipe below which significance is not defined.
         waive: gates you take responsibility for (recorded): ``network``, ``inputs``, ``seeds``, ``train accuracy``,
             ``train loss``, ``gradient``, ``collapse``.
+        audit: put the first checkpoint of every recipe through the transformations that keep its function; a primary
+            score that moves by more than 1 % is descriptive only, and the verdict says so.
         save: a study file. Each checkpoint's scores are stored as they finish, and found again when the same call is
             repeated after an interruption.
 
@@ -67,8 +72,8 @@ def compare(
     >>> ckpts = [ls.Checkpoint(net, loss="cross_entropy", train=(X, y)) for net in nets]
     >>> with ls.progress(False):
     ...     result = ls.compare({"first": ckpts[:2], "second": ckpts[2:]}, scores=["weight-norm"])
-    >>> result.verdicts[0].verdict
-    'inconclusive'
+    >>> result.verdicts[0].verdict  # untrained networks are at no critical point, and nowhere near a common loss
+    'not comparable'
     """
     started = time.perf_counter()
     arms = _arms(recipes)
@@ -79,15 +84,19 @@ def compare(
         for slug, members in arms.items():
             results[slug], measured[slug], metrics[slug] = [], [], []
             for index, member in enumerate(members):
-                train = member.objective("train") if isinstance(member, Checkpoint) else member
+                train = _train(member)
                 results[slug].append(_scored(train, scores, seed, save, f"{slug}-{index}"))
                 measured[slug].append(facts(train))
                 metrics[slug].append(_metrics(member, train))
                 progress.update()
+    audited: list[Audited] = []
+    primary = [name for name in PRIMARY if all(name in panel for arm in results.values() for panel in arm)]
+    if audit and primary:
+        audited = audit_recipes({slug: _train(members[0]) for slug, members in arms.items()}, primary, seed)
     return _assemble(
         dict(zip(arms, recipes, strict=True)), results, measured, metrics,
         options={"level": level, "margin": margin, "fewest": fewest, "loss_tolerance": loss_tolerance, "waive": tuple(waive)},
-        seed=seed, started=started,
+        audited=audited, seed=seed, started=started,
     )  # fmt: skip
 
 
@@ -110,6 +119,10 @@ def _arms(recipes: Mapping[str, Arm]) -> dict[str, list[Checkpoint | Objective]]
             raise LandscapeError(f"the recipe {name!r} has the same slug {slugify(name)!r} as another; rename one")
         arms[slugify(name)] = members
     return arms
+
+
+def _train(member: Checkpoint | Objective) -> Objective:
+    return member.objective("train") if isinstance(member, Checkpoint) else member
 
 
 def slugify(name: str) -> str:
@@ -157,6 +170,7 @@ def _assemble(
     metrics: dict[str, list[dict[str, float]]],
     *,
     options: dict[str, Any],
+    audited: list[Audited],
     seed: int,
     started: float,
 ) -> Comparison:
@@ -185,7 +199,9 @@ def _assemble(
         )  # fmt: skip
         gates += mine
         tests += found
-        verdicts.append(decide(reference, slug, mine, found, level=options["level"], names=names))
+        verdicts.append(
+            decide(reference, slug, mine, found, level=options["level"], names=names, descriptive=failed(audited))
+        )
     keys = list(dict.fromkeys(key for arm in metrics.values() for one in arm for key in one))
     table = {key: np.full((len(slugs), seeds), np.nan) for key in keys}
     for i, slug in enumerate(slugs):
@@ -207,6 +223,8 @@ def _assemble(
         gates=tuple(gates),
         tests=tuple(tests),
         verdicts=tuple(verdicts),
+        audited=tuple(audited),
+        audit=in_words(audited),
         provenance={**shared, "score_seed": seed, **options},
         seconds=time.perf_counter() - started,
     )

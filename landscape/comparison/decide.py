@@ -7,7 +7,7 @@ magnitude-aware 1/σ′² on the 0–1 error. All others are reported beside the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -103,7 +103,14 @@ def _stable(arm_a: np.ndarray, arm_b: np.ndarray) -> bool:
 
 
 def decide(
-    a: str, b: str, gates: Sequence[Gate], tests: Sequence[Test], *, level: float, names: dict[str, str]
+    a: str,
+    b: str,
+    gates: Sequence[Gate],
+    tests: Sequence[Test],
+    *,
+    level: float,
+    names: Mapping[str, str],
+    descriptive: Collection[str] = (),
 ) -> Verdict:
     """Return the verdict on b against a.
 
@@ -111,6 +118,15 @@ def decide(
     correction with a sign that holds at every radius. ``tie``: all three lie within the margin of equivalence.
     ``mixed``: significant scores disagree. ``inconclusive``: neither a difference nor equivalence is shown. ``not
     comparable``: a gate failed.
+
+    Args:
+        a: the reference recipe.
+        b: the other one.
+        gates: from `check`.
+        tests: from `compare_scores`.
+        level: of the tests.
+        names: human names by slug.
+        descriptive: scores that failed the invariance audit and may not carry a verdict.
     """
     label_a, label_b = names.get(a, a), names.get(b, b)
     failed = [gate for gate in gates if not gate.passed and gate.gate != "seeds"]
@@ -121,6 +137,9 @@ def decide(
     if len(primary) < len(PRIMARY):
         missing = ", ".join(sorted(set(PRIMARY) - {row.score for row in primary}))
         text = f"{label_b} against {label_a} is inconclusive: {missing} not defined on this objective."
+        return Verdict(a, b, "inconclusive", text)
+    if unfit := sorted(set(descriptive) & {row.score for row in primary}):
+        text = f"{label_b} against {label_a} is inconclusive: {', '.join(unfit)} failed the invariance audit."
         return Verdict(a, b, "inconclusive", text)
     significant = [row for row in primary if row.p_holm is not None and row.p_holm < level and row.sign_stable]
     signs = {float(np.sign(row.difference)) for row in primary}

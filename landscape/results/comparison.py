@@ -92,6 +92,25 @@ class Verdict:
     text: str
 
 
+@dataclass(frozen=True)
+class Audited:
+    """How one score of one recipe's first checkpoint took one transformation of the network.
+
+    Attributes:
+        recipe: slug.
+        score: slug.
+        transformation: ``T1`` … ``T7``.
+        ratio: S(T(w)) / S(w), the one farthest from 1 over the radii.
+        verdict: ``invariant``, ``within error``, ``not invariant`` or ``not applicable``.
+    """
+
+    recipe: str
+    score: str
+    transformation: str
+    ratio: float
+    verdict: str
+
+
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Comparison(Result):
     """Scores of several recipes over seeds, the gates between them, the tests, and a verdict for each pair.
@@ -107,7 +126,8 @@ class Comparison(Result):
         gates: conditions for comparing.
         tests: one row a pair of recipes and score.
         verdicts: one row a pair of recipes.
-        audit: what the invariance audit found, or that it was not run.
+        audited: how the primary scores took transformations of the networks; empty when the audit was not run.
+        audit: what the invariance audit found, in words, or that it was not run.
     """
 
     kind: ClassVar[str] = "comparison"
@@ -123,6 +143,7 @@ class Comparison(Result):
     gates: tuple[Gate, ...] = rows(Gate, dim="gate")
     tests: tuple[Test, ...] = rows(Test, dim="test")
     verdicts: tuple[Verdict, ...] = rows(Verdict, dim="pair")
+    audited: tuple[Audited, ...] = rows(Audited, dim="audited")
     audit: str = "not run"
 
     @property

@@ -94,3 +94,11 @@ def test_scores_that_are_not_positive_are_compared_as_they_are():
     assert row.scale == "raw"
     assert row.difference == pytest.approx(1, abs=0.2)
     assert not row.primary
+
+
+def test_a_primary_score_that_fails_the_audit_carries_no_verdict():
+    x, y = arm([0, 0, 0], 0), arm([0.5, 0.5, 0.5], 1)
+    tests = compare_scores("a", "b", PRIMARY, x, y, margin=0.05, level=0.05, fewest=6)
+    found = decide("a", "b", [PASSED], tests, level=0.05, names=NAMES, descriptive={"adaptive-average", "trace"})
+    assert found.verdict == "inconclusive"
+    assert "adaptive-average failed the invariance audit" in found.text

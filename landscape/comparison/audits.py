@@ -1,0 +1,65 @@
+"""The invariance audit of the scores a verdict rests on, on one checkpoint of every recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from landscape.objective import Objective
+from landscape.results import Audit
+from landscape.results.comparison import Audited
+from landscape.scores import audit
+
+TOLERANCE = 0.01
+"""How far S(T(w))/S(w) may lie from 1, beyond its error, before a score is descriptive only."""
+
+
+def audit_recipes(objectives: Mapping[str, Objective], scores: Sequence[str], seed: int) -> list[Audited]:
+    """Put one network of every recipe through all transformations and return how each score took each of them."""
+    return [
+        row
+        for recipe, objective in objectives.items()
+        for row in _worst_over_radii(recipe, audit(objective, list(scores), seed))
+    ]
+
+
+def failed(rows: Sequence[Audited]) -> set[str]:
+    """Return the scores that some transformation moved by more than 1 % beyond their error."""
+    return {row.score for row in rows if row.verdict == "not invariant" and abs(row.ratio - 1) > TOLERANCE}
+
+
+def in_words(rows: Sequence[Audited]) -> str:
+    """Say what the audit found.
+
+    >>> in_words([Audited("sgd", "trace", "T1", 4.0, "not invariant"), Audited("sgd", "margin", "T1", 1.0, "invariant")])
+    'margin survives T1; trace is descriptive only (T1 moves it by × 4)'
+    """
+    if not rows:
+        return "not run"
+    broken, parts = failed(rows), []
+    for score in dict.fromkeys(row.score for row in rows):
+        mine = [row for row in rows if row.score == score and row.verdict != "not applicable"]
+        worst = max(mine, key=lambda row: abs(row.ratio - 1), default=None)
+        if worst is None:
+            parts.append(f"no transformation applies to {score}")
+        elif score in broken:
+            parts.append(f"{score} is descriptive only ({worst.transformation} moves it by × {worst.ratio:.3g})")
+        else:
+            parts.append(f"{score} survives {', '.join(dict.fromkeys(row.transformation for row in mine))}")
+    return "; ".join(sorted(parts))
+
+
+def _worst_over_radii(recipe: str, found: Audit) -> list[Audited]:
+    order = ("not applicable", "invariant", "within error", "not invariant")
+    worst: dict[tuple[str, str], Audited] = {}
+    for row in found.rows:
+        key, new = (
+            (row.score, row.transformation),
+            Audited(recipe, row.score, row.transformation, row.ratio, row.verdict),
+        )
+        old = worst.get(key)
+        if old is None or (order.index(new.verdict), abs(new.ratio - 1)) > (
+            order.index(old.verdict),
+            abs(old.ratio - 1),
+        ):
+            worst[key] = new
+    return list(worst.values())

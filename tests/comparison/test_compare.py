@@ -1,0 +1,121 @@
+"""Comparing checkpoints end to end on networks small enough to train here."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import landscape as ls
+from landscape.comparison import PRIMARY
+from landscape.results.comparison import Audited
+from landscape.study import open_study
+
+
+def trained(seed, labels, steps=300):
+    """A small network at whatever loss 300 steps of full-batch descent reach."""
+    g = torch.Generator().manual_seed(0)
+    X = torch.randn(60, 5, generator=g)
+    y = labels(X)
+    net = ls.models.mlp((5, 16, 3), seed=seed)
+    optimiser = torch.optim.SGD(net.parameters(), lr=0.5)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(net(X), y).backward()
+        optimiser.step()
+    return ls.Checkpoint(net, loss="cross_entropy", train=(X, y), test=(X[:20], y[:20]), name=f"net-{seed}")
+
+
+def by_teacher(X):
+    return X[:, :3].argmax(1)
+
+
+@pytest.fixture(scope="module")
+def arms():
+    return {"First": [trained(s, by_teacher) for s in (0, 1)], "Second": [trained(s, by_teacher) for s in (2, 3)]}
+
+
+def test_scores_of_every_seed_land_in_their_place(arms):
+    result = ls.compare(arms, scores=["adaptive-average", "weight-norm", "trace"], audit=False)
+    assert result.recipes == ("first", "second")
+    assert result.values.shape == (2, 2, 3, 4)
+    for i, members in enumerate(arms.values()):
+        for j, ckpt in enumerate(members):
+            panel = ls.sharpness(ckpt.objective(), ["adaptive-average", "weight-norm", "trace"])
+            expected = [row.value for row in panel.all("adaptive-average")]
+            np.testing.assert_array_equal(result.values[i, j, 0], expected)
+            assert result.values[i, j, 1, 0] == panel["weight-norm"].value
+            assert np.isnan(result.values[i, j, 1, 1:]).all()
+    assert result.metrics["train/loss"].shape == (2, 2)
+    assert result.metrics["test/accuracy"][0, 0] == arms["First"][0].objective("test").evaluate()["accuracy"]
+    assert result.audit == "not run"
+    assert "First" in result.table()
+
+
+def test_a_rescaled_copy_ties_while_raw_curvature_does_not(arms):
+    """Dinh et al. 2017: the same function, another parametrisation."""
+    members = arms["First"]
+    X = members[0].objective().batches[0].inputs
+    copies = []
+    for ckpt in members:
+        model = ls.models.mlp((5, 16, 3))
+        model.load_state_dict(ckpt.weights)
+        scaled = ls.transforms.layer_scale(model, X, alpha=10.0)
+        data = (X, ckpt.objective().targets)
+        copies.append(ls.Checkpoint(scaled.model, loss="cross_entropy", train=data))
+    result = ls.compare({"original": members, "rescaled": copies}, scores=[*PRIMARY, "lambda-max"], audit=False)
+    for name in PRIMARY:
+        ratio = result.score(name)["rescaled"] / result.score(name)["original"]
+        np.testing.assert_allclose(ratio, 1, rtol=0.02)
+    ratio = result.score("lambda-max")["rescaled"] / result.score("lambda-max")["original"]
+    assert (np.maximum(ratio, 1 / ratio) > 10).all()
+
+
+def test_audit_covers_one_checkpoint_a_recipe(arms):
+    result = ls.compare(arms, scores=list(PRIMARY))
+    assert {row.recipe for row in result.audited} == {"first", "second"}
+    assert {row.score for row in result.audited} == set(PRIMARY)
+    assert "survives" in result.audit
+    assert all(isinstance(row, Audited) for row in result.audited)
+
+
+def test_an_interrupted_comparison_finds_its_scores_again(arms, tmp_path, monkeypatch):
+    study = tmp_path / "study.h5"
+    first = ls.compare(arms, scores=["weight-norm"], save=study)
+
+    def fail(*args, **kwargs):
+        raise AssertionError("scored again")
+
+    monkeypatch.setattr(sys.modules["landscape.comparison.compare"], "sharpness", fail)
+    again = ls.compare(arms, scores=["weight-norm"], save=study)
+    np.testing.assert_array_equal(first.values, again.values)
+    with pytest.raises(AssertionError, match="scored again"):  # other settings are another measurement
+        ls.compare(arms, scores=["weight-norm"], seed=1, save=study)
+
+
+def test_round_trip(arms, tmp_path):
+    result = ls.compare(arms, scores=list(PRIMARY))
+    result.save(tmp_path / "s.h5", "main")
+    stored = open_study(tmp_path / "s.h5")["main"]
+    assert stored.verdicts == result.verdicts
+    assert stored.tests == result.tests or str(stored.tests) == str(result.tests)
+    np.testing.assert_array_equal(stored.values, result.values)
+
+
+@pytest.mark.parametrize(
+    ("recipes", "message"),
+    [
+        ({}, "at least two"),
+        ({"a": [1], "b": [2]}, "expected checkpoints"),
+        ({"a": [], "b": []}, "no checkpoints"),
+        ({"A b": "x", "a-b": "y"}, "expected checkpoints"),
+    ],
+)
+def test_wrong_recipes(recipes, message):
+    with pytest.raises(ls.LandscapeError, match=message):
+        ls.compare(recipes)
+
+
+def test_names_with_the_same_slug(arms):
+    with pytest.raises(ls.LandscapeError, match="same slug"):
+        ls.compare({"A b": arms["First"], "a-b": arms["Second"]})
