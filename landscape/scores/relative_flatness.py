@@ -155,9 +155,10 @@ def layer_flatness(
         raise LandscapeError(
             f"{weight!r} is not one of the objective's parameters; they are {', '.join(objective.names)}"
         )
-    W = objective.space.unflatten(objective.theta)[weight].double().flatten(1)
-    if W.shape[1] < 1 or objective.space.shapes[objective.names.index(weight)].numel() == W.shape[0]:
+    tensor = objective.space.unflatten(objective.theta)[weight].double()
+    if tensor.ndim < 2:
         raise LandscapeError(f"{weight!r} is a vector; relative flatness needs a weight matrix (outputs, inputs)")
+    W = tensor.flatten(1)
     scale = _input_scale(objective, weight.rpartition(".")[0]) if normalize else W.new_ones(W.shape[1])
     H, inputs = Hessian(objective).block(weight), W.shape[1]
     if matvecs >= inputs**2:

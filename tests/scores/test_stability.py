@@ -1,0 +1,78 @@
+import pytest
+import torch
+
+import landscape as ls
+from landscape.errors import LandscapeError, NotDefinedError
+from landscape.scores.stability import batch_sharpness, minibatch_quotients, stability, threshold
+
+
+def diverges(lr, momentum, rule, curvature, steps=400):
+    x, v = 1.0, 0.0
+    for _ in range(steps):
+        at = x + momentum * v if rule == "nesterov" else x
+        v = momentum * v - lr * curvature * at
+        x += v
+        if abs(x) > 1e6:
+            return True
+    return abs(x) > 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "momentum", "expected"), [("sgd", 0.0, 2.0), ("heavy ball", 0.9, 3.8), ("nesterov", 0.9, 1.357)]
+)
+def test_thresholds_separate_convergence_from_divergence(rule, momentum, expected):
+    limit = threshold(1.0, momentum, rule=rule)
+    assert limit == pytest.approx(expected, abs=1e-3)
+    assert not diverges(1.0, momentum, rule, 0.99 * limit)
+    assert diverges(1.0, momentum, rule, 1.01 * limit)
+
+
+def checkpoint(**how):
+    model = torch.nn.Linear(2, 1, bias=False).double()
+    X = torch.diag(torch.tensor([2.0, 1.0])).double()
+    return ls.Checkpoint(model, loss="mse_loss", train=(X, torch.ones(2, 1).double()), **how)
+
+
+def test_largest_eigenvalue_over_the_threshold():
+    made = checkpoint(lr=0.1, momentum=0.9)
+    (row,) = stability(made.objective(), checkpoint=made)  # λmax = 4
+    assert row.value == pytest.approx(4 / 38)
+
+
+def test_panel_hands_the_checkpoint_on():
+    made = checkpoint(lr=0.1)
+    panel = ls.sharpness(made.objective(), ["stability"], checkpoint=made)
+    assert panel["stability"].value == pytest.approx(4 / 20)
+    assert ls.sharpness(made.objective(), "all")["stability"].status == "not defined"
+
+
+def test_batch_sharpness_of_single_examples():
+    """One example x: the Hessian is 2xxᵀ and the gradient along x, so that the quotient is 2‖x‖²."""
+    made = checkpoint(lr=0.1, batch_size=1)
+    objective = made.objective()
+    assert sorted(minibatch_quotients(objective, 1, 0).tolist()) == pytest.approx([2.0, 8.0])
+    (row,) = batch_sharpness(objective, checkpoint=made)
+    assert row.value == pytest.approx(5.0 / 20)
+    assert row.standard_error == pytest.approx(3 * 2**0.5 / 2**0.5 / 20)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [({}, "learning rate"), ({"lr": 0.1, "optimizer": "Adam"}, "second moments")],
+)
+def test_unknown_training(how, message):
+    made = checkpoint(**how)
+    with pytest.raises(NotDefinedError, match=message):
+        stability(made.objective(), checkpoint=made)
+
+
+def test_unknown_batch_size():
+    made = checkpoint(lr=0.1)
+    with pytest.raises(NotDefinedError, match="batch size"):
+        batch_sharpness(made.objective(), checkpoint=made)
+
+
+@pytest.mark.parametrize("wrong", [{"lr": 0.0}, {"lr": 0.1, "momentum": 1.0}, {"lr": 0.1, "rule": "adam"}])
+def test_wrong_settings(wrong):
+    with pytest.raises(LandscapeError):
+        threshold(**wrong)
