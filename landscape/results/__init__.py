@@ -2,11 +2,11 @@
 
 from landscape.results.audit import Audit, AuditRow
 from landscape.results.base import Result, array, arrays, describe, nested, plain, role_of, rows, volatile
-from landscape.results.comparison import Comparison
+from landscape.results.comparison import Comparison, Placebo
 from landscape.results.critical import CriticalPoint
 from landscape.results.scores import Score, Scores
 from landscape.results.slices import Directions, Line, Path, Plane, Slice, Volume
-from landscape.results.spectra import Diagonal, Eigenpairs, Estimate, SpectralDensity
+from landscape.results.spectra import Diagonal, Eigenpairs, Estimate, LayerRow, Layers, SpectralDensity
 from landscape.results.topology import MergeNode, Minimum, Reading, ScaleCurvature, Topology
 from landscape.results.trajectory import Smoothness, Trajectory
 
@@ -15,6 +15,7 @@ KINDS: dict[str, type[Result]] = {
     for cls in (
         Audit,
         Comparison,
+        Placebo,
         CriticalPoint,
         Directions,
         Line,
@@ -23,6 +24,7 @@ KINDS: dict[str, type[Result]] = {
         Eigenpairs,
         Estimate,
         Diagonal,
+        Layers,
         SpectralDensity,
         Scores,
         Topology,
@@ -45,10 +47,13 @@ __all__ = [
     "Directions",
     "Eigenpairs",
     "Estimate",
+    "LayerRow",
+    "Layers",
     "Line",
     "MergeNode",
     "Minimum",
     "Path",
+    "Placebo",
     "Plane",
     "Reading",
     "Result",

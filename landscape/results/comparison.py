@@ -186,6 +186,45 @@ class Comparison(Result):
         yield "seconds", f"{self.seconds:.3g}"
 
 
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Placebo(Result):
+    """How often the decision rule calls two arms different that come from one recipe, and how large a difference it sees.
+
+    Attributes:
+        shifts: (shift,) differences in log10 S given to the second arm; the first is 0, the placebo.
+        called: (shift,) share of the comparisons with verdict ``flatter`` or ``spikier``.
+        significant: (score, shift) share in which each primary score alone was significant after Holm's correction.
+        scores: slugs of the primary scores.
+        recipe: slug of the recipe the seeds came from.
+        seeds: how many seeds there were.
+        arm: seeds drawn for each arm.
+        resamples: comparisons drawn for each shift.
+        level: of the tests.
+        seed: of the draws.
+    """
+
+    kind: ClassVar[str] = "placebo"
+    location: ClassVar[str] = "comparisons/{entry}"
+
+    shifts: np.ndarray = array("shift", long_name="difference in log10 S")
+    called: np.ndarray = array("shift", long_name="share of comparisons called different")
+    significant: np.ndarray = array("score", "shift", long_name="share significant after Holm's correction")
+    scores: tuple[str, ...]
+    recipe: str
+    seeds: int
+    arm: int
+    resamples: int
+    level: float
+    seed: int = 0
+
+    def summary(self) -> Iterator[tuple[str, str]]:
+        """Yield the false-alarm rate, then the power curve."""
+        yield "false alarms", f"{self.called[0]:.2%} of {self.resamples} placebo comparisons, nominal {self.level:.0%}"
+        power = ", ".join(f"× {10**s:.2f}: {c:.0%}" for s, c in zip(self.shifts[1:], self.called[1:], strict=True))
+        yield "power", power
+        yield "arms", f"{self.arm} against {self.arm} seeds, drawn from {self.seeds} of {self.recipe}"
+
+
 def over_radii(values: np.ndarray) -> np.ndarray:
     """Combine the radii of a score, (seed, radius) → (seed,): the value itself, or the geometric mean of positive ones."""
     present = ~np.isnan(values)
