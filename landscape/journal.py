@@ -1,15 +1,22 @@
 """A durable append-only log: what was appended is there after a crash, and what is there was appended whole.
 
 A record is its length (8 bytes), the CRC-32 of length and payload (4 bytes) and the payload; the first record is a
-header. Each append is one write and one `fsync`. A reader takes records up to the first that is cut off or does not
-match its checksum, so it may run beside the writer; a writer that resumes cuts the file there.
+header. A reader takes records up to the first that is cut off or does not match its checksum, so it may run beside the
+writer; a writer that resumes cuts the file there.
+
+Each append hands its record to the operating system at once, where it outlives a crash of this program, and waits for
+the disk (`fsync`), where it outlives a crash of the machine, when that takes less than a hundredth of the time since
+the last wait. So no more than the work of a hundred such waits can be lost (half a second on the disks measured), and
+journalling never takes more than one per cent of a computation.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import struct
+import time
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +26,7 @@ from landscape.errors import LandscapeError
 
 _MAGIC = b"LSJRNL1\n"
 _FRAME = struct.Struct("<QI")
+_SYNC_SHARE = 0.01
 
 
 class Journal:
@@ -49,6 +57,7 @@ class Journal:
         self.path = Path(path)
         self.records: list[bytes] = []
         self.dropped = 0
+        self._synced, self._sync_seconds, self._unsynced = time.monotonic(), 0.0, False
         header = _canonical(settings)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +90,7 @@ class Journal:
         self.records = found[2:]
 
     def append(self, payload: bytes) -> None:
-        """Add a record and return when it is on the disk.
+        """Add a record and return when it is safe from a crash of this program.
 
         Raises:
             LandscapeError: it could not be written (a full disk); the journal is as it was before.
@@ -94,7 +103,9 @@ class Journal:
             os.lseek(self._fd, self._end, os.SEEK_SET)
             while view:
                 view = view[os.write(self._fd, view) :]
-            os.fsync(self._fd)
+            self._unsynced = True
+            if self._sync_seconds <= _SYNC_SHARE * (time.monotonic() - self._synced):
+                self._sync()
         except OSError as error:
             os.ftruncate(self._fd, self._end)
             raise LandscapeError(
@@ -102,14 +113,25 @@ class Journal:
             ) from error
         self._end += len(data)
 
+    def _sync(self) -> None:
+        started = time.monotonic()
+        os.fsync(self._fd)
+        self._synced, self._unsynced = time.monotonic(), False
+        self._sync_seconds = self._synced - started
+
     def close(self) -> None:
-        """Close the file; the records stay."""
+        """Wait for the disk and close the file; the records stay."""
         if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+            fd, self._fd = self._fd, -1
+            try:
+                if self._unsynced:
+                    os.fsync(fd)
+            finally:
+                os.close(fd)
 
     def delete(self) -> None:
         """Close and remove the file, once its records are stored elsewhere."""
+        self._unsynced = False
         self.close()
         self.path.unlink(missing_ok=True)
         sync_folder(self.path.parent)
@@ -154,8 +176,6 @@ def fingerprint(settings: Mapping[str, Any]) -> str:
     >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
     True
     """
-    import hashlib
-
     return hashlib.sha256(_canonical(settings)).hexdigest()
 
 

@@ -74,6 +74,9 @@ def _base_name(argument: str) -> str:
 
 
 def _installed(package: str) -> str:
+    loaded = getattr(sys.modules.get(package), "__version__", None)
+    if loaded is not None:  # reading torch's metadata from the disk takes longer than writing a small result
+        return str(loaded)
     try:
         return version(package)
     except PackageNotFoundError:

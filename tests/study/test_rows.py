@@ -220,10 +220,10 @@ def test_a_hundred_killed_runs_resume(path):
 def test_journalling_a_51_by_51_plane_costs_little(path):
     values = {"train/loss": np.full((51, 51), np.nan), "train/accuracy": np.full((51, 51), np.nan)}
     template = Plane(x=np.arange(51.0), y=np.arange(51.0), values=values, computed=np.zeros((51, 51), np.uint8))
-    started = time.perf_counter()
+    started = time.process_time()
     with study.open_rows(path, "sgd-0/plane", template, {"seed": 0}) as rows:
         for j in range(51):
             rows.append(j, {key: np.zeros(51) for key in values})
         rows.merge()
-    # 2 % of a plane of 2601 losses at 20 ms each, the least a network worth a plane takes, is one second
-    assert time.perf_counter() - started < 1.0
+    # waits for the disk are bounded by test_journal.py; the rest is 2 % of a plane that takes 10 s
+    assert time.process_time() - started < 0.2
