@@ -30,7 +30,7 @@ def comparison(seeds=8, spread=0.02, values=None):
 
 
 def test_false_alarms_stay_below_the_level_and_power_grows():
-    found = placebo(comparison(), shifts=(0, 0.01, 0.02, 0.05, 0.2))
+    found = placebo(comparison(), shifts=(0, 0.01, 0.02, 0.05, 0.2), resamples=400)
     assert found.called[0] <= 0.05
     assert (np.diff(found.called) >= -0.02).all()
     assert found.called[-1] == 1
