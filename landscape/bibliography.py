@@ -1,8 +1,8 @@
 """The papers behind scores, estimators, directions and tests: one BibTeX file for reports, cards and the documentation.
 
-``keywords`` in ``bibliography.bib`` name what a paper is cited for: methods of estimators (``xtrace``), kinds of directions
-(``filter``), operators (``hessian``), transformations (``T1``) and tests (``holm``). Scores name their papers in the registry,
-as ``Keskar et al. 2017, arXiv 1609.04836``, which `cited_in` finds.
+``keywords`` in ``bibliography.bib`` name what a paper is cited for: methods of estimators (``xtrace``), kinds of
+directions (``filter``), operators (``hessian``), transformations (``T1``) and tests (``holm``). Scores name their papers
+in the registry, as ``Keskar et al. 2017, arXiv 1609.04836``, which `cited_in` finds.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ class Entry:
     def text(self) -> str:
         """Return the reference in one line.
 
-        >>> entry("wu2000thick").text()
-        'Wu and Simon (2000). Thick-Restart Lanczos Method for Large Symmetric Eigenvalue Problems. SIAM Journal on Matrix Analysis and Applications 22:602–616.'
-        """  # noqa: E501 - one line is what it returns
+        >>> entry("hochreiter1997flat").text()
+        'Hochreiter and Schmidhuber (1997). Flat Minima. Neural Computation 9:1–42.'
+        """
         where = self["booktitle"] or self["journal"] or self["publisher"] or (f"arXiv {self['eprint']}")
         pages = f" {self['volume']}:{self['pages']}" if self["volume"] else ""
         title = self["title"].rstrip(".")
@@ -107,7 +107,7 @@ def cited_for(topic: str) -> tuple[str, ...]:
     >>> cited_for("xtrace"), cited_for("weather")
     (('epperly2024xtrace',), ())
     """
-    return tuple(found.key for found in entries().values() if topic in found.topics)
+    return tuple(found.key for found in entries().values() if topic.lower() in map(str.lower, found.topics))
 
 
 def cited_in(text: str) -> tuple[str, ...]:

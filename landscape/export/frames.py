@@ -77,7 +77,7 @@ def _comparison(result: Comparison) -> Frame:
 
 
 def _along_first_axis(result: Result) -> Frame:
-    """Return the required arrays of one dimension that share the first one's axis, and the optional ones beside them."""
+    """Return the arrays of one dimension that share the first one's axis."""
     found = [
         (field.name, field.metadata["dims"], getattr(result, field.name))
         for field in dataclasses.fields(result)

@@ -1,4 +1,4 @@
-"""The HDF5 files of the original loss-landscape code (Li et al. 2018), for its plotting scripts and those who read them.
+"""The HDF5 files of the original loss-landscape code (Li et al. 2018), for its plotting scripts and their readers.
 
 Its scripts read five kinds of names: ``xcoordinates``, ``ycoordinates``, ``train_loss``, ``train_acc`` and the same for
 ``test``. These stand at the root, as there: float64, losses as means over examples, accuracies in percent. Arrays of a

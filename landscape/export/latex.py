@@ -124,7 +124,7 @@ def cell_text(cell: Cell) -> str:
         return r"$-\infty$" if mantissa.startswith("−") else r"$\infty$"
     if mantissa == "NaN":
         return "NaN"
-    body = mantissa if error is None else rf"{mantissa} \pm {error}"
+    body = mantissa if error is None else rf"{mantissa} \pm {_scientific(error)}"
     if power == 0:
         return f"${body}$"
     return rf"${body if error is None else f'({body})'} \times 10^{{{power}}}$"
@@ -137,6 +137,10 @@ def escape(text: str) -> str:
     50 \% of a\_b
     """
     return re.sub("|".join(map(re.escape, _ESCAPES)), lambda found: _ESCAPES[found[0]], text)
+
+
+def _scientific(text: str) -> str:
+    return re.sub(r"e([+-]\d+)", lambda found: rf" \times 10^{{{int(found[1])}}}", text)
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -34,15 +34,15 @@ def paraview(
 ) -> list[Path]:
     """Write a plane for ParaView: ``STEM.xdmf``, which points into an HDF5 file, and ``STEM.vts``, a surface.
 
-    The XDMF file describes the flat grid with all values as they are, NaN and infinities included; colour it, or raise it
-    with *Warp By Scalar*. The ``.vts`` file holds the same values and stands up already: its height is the metric, and
+    The XDMF file describes the flat grid with all values as they are, NaN and infinities included; colour it, or raise
+    it with *Warp By Scalar*. The ``.vts`` file holds the same values and stands up already: its height is the metric, and
     points without a finite value are hidden.
 
     Args:
         plane: values (ny, nx).
         path: the XDMF file; the suffix ``.xdmf`` is added when absent.
-        study: (file, name) of the study file that holds this plane already, such as ``("study.h5", "sgd-0/plane")``: the
-            XDMF then points into it and it must stay where it is beside it; `None`: the values go to ``STEM.h5``.
+        study: (file, name) of the study file that holds this plane already, such as ``("study.h5", "sgd-0/plane")``;
+            the XDMF then points into it, wherever both are moved together; `None`: the values go to ``STEM.h5``.
         metric: what the height of the surface is.
         dataset: of which data set; `None`: the plane's own.
         limit: the largest height.

@@ -62,7 +62,7 @@ def tables(result: Result) -> tuple[Table, ...]:
     if isinstance(result, Scores):
         return (scores(result),)
     if isinstance(result, Comparison):
-        return (metrics(result), means(result), tests(result), gates(result))
+        return tuple(made for make in (metrics, means, tests, gates, audited) if (made := make(result)).rows)
     if isinstance(result, Eigenpairs):
         return (eigenpairs(result),)
     if isinstance(result, Estimate):
@@ -139,6 +139,21 @@ def gates(result: Comparison) -> Table:
     return Table("Gates", ("pair", "gate", "outcome", "measured", "limit", "note"), rows)
 
 
+def audited(result: Comparison) -> Table:
+    """Return how the primary scores took transformations of the networks: S(T(w)) / S(w), farthest from 1 over radii."""
+    names = dict(zip(result.recipes, result.long_names, strict=True))
+    transformations = tuple(dict.fromkeys(row.transformation for row in result.audited))
+    rows = []
+    for recipe, score in dict.fromkeys((row.recipe, row.score) for row in result.audited):
+        mine = {row.transformation: row for row in result.audited if (row.recipe, row.score) == (recipe, score)}
+        found = (mine.get(name) for name in transformations)
+        cells = (None if row is None or not math.isfinite(row.ratio) else Measured(row.ratio) for row in found)
+        moved = [row.transformation for row in mine.values() if row.verdict == "not invariant"]
+        rows.append((names[recipe], score, *cells, ", ".join(moved) or "none"))
+    note = "S(T(w)) / S(w) of the first checkpoint; a score that moves beyond its error describes only."
+    return Table("Audit", ("recipe", "score", *transformations, "moved by"), tuple(rows), note)
+
+
 def eigenpairs(result: Eigenpairs) -> Table:
     """Return eigenvalues ± measured residuals."""
     rows = tuple(
@@ -186,20 +201,29 @@ def digits(cell: Measured) -> tuple[str, str | None, int]:
     """Round a number to the second digit of its error, or to four digits.
 
     Returns:
-        Mantissa, error in the same unit (`None` without one), and the power of ten that both are multiplied by.
+        Mantissa, error in the same unit (`None` without one), and the power of ten that both are multiplied by. An error
+        below a millionth of the number is written with its own power, as ``6.6e-10``, and the number with six digits.
 
     >>> digits(Measured(1234.5, 12.3)), digits(Measured(1.5e-5, 2e-7)), digits(Measured(0.25)), digits(Measured(1.5e-9))
     (('1234', '12', 0), ('1.500', '0.020', -5), ('0.25', None, 0), ('1.5', None, -9))
+    >>> digits(Measured(0.25, 6.6e-10))
+    ('0.25', '6.6e-10', 0)
     """
     value, error = cell.value, cell.error
     if not math.isfinite(value):
         return ("NaN" if math.isnan(value) else "∞" if value > 0 else "−∞"), None, 0
-    known = error is not None and math.isfinite(error) and error > 0
-    largest = max(abs(value), error if known and error is not None else 0.0)
-    exponent = math.floor(math.log10(largest)) if largest > 0 else 0
-    power = exponent if not -4 < exponent < 5 else 0
+    if error is None or not math.isfinite(error) or error <= 0:
+        power = _power(abs(value))
+        return f"{value / 10.0**power:.4g}", None, power
+    power = _power(max(abs(value), error))
     unit = 10.0**power
-    if not known or error is None:
-        return f"{value / unit:.4g}", None, power
+    if error < 1e-6 * abs(value):
+        return f"{value / unit:.6g}", f"{error / unit:.2g}", power
     places = max(0, 1 - math.floor(math.log10(error / unit)))
     return f"{value / unit:.{places}f}", f"{error / unit:.{places}f}", power
+
+
+def _power(size: float) -> int:
+    """Return the power of ten that a number is written with; 0 where plain digits can be read."""
+    exponent = math.floor(math.log10(size)) if size > 0 else 0
+    return 0 if -4 < exponent < 5 else exponent

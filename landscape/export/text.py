@@ -19,8 +19,8 @@ from landscape.results import Result, plain
 def csv(result: Result, path: str | os.PathLike[str]) -> Path:
     """Write the main table of a result as CSV: a header, then one row a grid point, eigenvalue, score …
 
-    Numbers have as many digits as it takes to read them back bit for bit; NaN and infinities are ``nan`` and ``inf``; an
-    empty field means that there is nothing. Planes have x fastest.
+    Numbers have as many digits as it takes to read them back bit for bit; NaN and infinities are ``nan`` and ``inf``;
+    an empty field means that there is nothing. Planes have x fastest.
 
     Args:
         result: any result; see `landscape.export.frames.frame` for the columns.
@@ -54,8 +54,8 @@ def csv(result: Result, path: str | os.PathLike[str]) -> Path:
 def json(result: Result, path: str | os.PathLike[str]) -> Path:
     """Write all of a result as JSON that every reader accepts.
 
-    JSON has no NaN: it and the infinities are the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``, which ``float()``
-    and JavaScript's ``Number()`` understand.
+    JSON has no NaN: it and the infinities are the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``, which
+    ``float()`` and JavaScript's ``Number()`` understand.
 
     Args:
         result: any result.

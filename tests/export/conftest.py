@@ -8,7 +8,7 @@ import pytest
 from landscape.results import Directions, Line, Plane
 
 AT = (7, 2)
-"""Indices (i along x, j along y) of the smallest value: x = 0.4, y = −1/3 on 11 × 7 points; the two differ on purpose."""
+"""Indices (i along x, j along y) of the smallest value, which differ on purpose."""
 
 
 def bowl(x: np.ndarray, y: np.ndarray) -> np.ndarray:

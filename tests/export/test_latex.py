@@ -8,7 +8,7 @@ from landscape.errors import LandscapeError
 from landscape.export.latex import cell_text, escape
 from landscape.export.tables import Measured, tables
 from landscape.results import Comparison, Eigenpairs, Score, Scores
-from landscape.results.comparison import Gate, Test, Verdict
+from landscape.results.comparison import Audited, Gate, Test, Verdict
 
 
 @pytest.fixture
@@ -20,6 +20,9 @@ def comparison() -> Comparison:
         gates=(Gate("sgd", "rand", "train loss", False, 1.0, 0.1, "train both to the same cross-entropy"),),
         tests=(Test("sgd", "rand", "trace", True, "log10", 1.0, 0.5, 1.5, 0.01, 0.03, 1.0, False, True, 2, 1),),
         verdicts=(Verdict("sgd", "rand", "not comparable", "text"),),
+        audited=(
+            Audited("sgd", "trace", "T1", 4.0, "not invariant"), Audited("sgd", "trace", "T3", float("nan"), "not applicable"),
+        ),
     )  # fmt: skip
 
 
@@ -66,11 +69,12 @@ def test_a_table_has_the_rules_of_booktabs_and_as_many_cells_as_columns(folder):
 
 def test_a_comparison_gives_means_tests_and_gates(comparison, folder):
     text = export.latex(comparison, folder / "all.tex", label="tab:all").read_text()
-    assert text.count(r"\begin{table}") == 4
+    assert text.count(r"\begin{table}") == 5
     assert r"trace & $2.0 \pm 1.4$ & $20$ \\" in text  # one seed: no spread
     assert r"Random \& labels against SGD & trace (primary) & log10 & $1$ & [0.500, 1.500]" in text
     assert r"\label{tab:all-2}" in text
     assert "failed" in text
+    assert r"SGD & trace & $4$ &  & T1 \\" in text
 
 
 def test_scores_that_are_not_defined_stay_empty():

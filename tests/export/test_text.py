@@ -49,7 +49,7 @@ def test_a_comparison_leaves_out_the_padding_of_scores_with_fewer_radii():
     result = Comparison(
         recipes=("a", "b"), long_names=("A", "B"), scores=("trace", "sam"),
         radii=np.array([[np.nan, np.nan], [0.1, 0.2]]), values=np.arange(8.0).reshape(2, 1, 2, 2),
-        standard_errors=np.zeros((2, 1, 2, 2)), metrics={}, gates=(), tests=(), verdicts=(),
+        standard_errors=np.zeros((2, 1, 2, 2)), metrics={}, gates=(), tests=(), verdicts=(), audited=(),
     )  # fmt: skip
     columns = frame(result)
     assert columns["score"] == ["trace", "sam", "sam"] * 2

@@ -65,8 +65,9 @@ def test_mode_connectivity(tmp_path):
     dx, dy = 30.0, 12.0
     grid = np.stack(np.meshgrid(X * dx, Y * dy, indexing="ij"), axis=-1)
     np.savez(
-        tmp_path / "plane.npz", grid=grid, alphas=X, betas=Y, tr_loss=LOSS.T + 1, tr_nll=LOSS.T, tr_acc=100 / (1 + LOSS.T),
-        te_nll=LOSS.T + 2, bend_coordinates=np.zeros((3, 2)), curve_coordinates=np.zeros((5, 2)), ts=np.zeros(5),
+        tmp_path / "plane.npz", grid=grid, alphas=X, betas=Y, tr_loss=LOSS.T + 1, tr_nll=LOSS.T,
+        tr_acc=100 / (1 + LOSS.T), te_nll=LOSS.T + 2,
+        bend_coordinates=np.zeros((3, 2)), curve_coordinates=np.zeros((5, 2)), ts=np.zeros(5),
     )  # fmt: skip
     plane = importers.mode_connectivity(tmp_path / "plane.npz")
     np.testing.assert_array_equal(plane.loss, LOSS)

@@ -1,0 +1,114 @@
+"""A study sorted for reading: comparisons, checkpoints by recipe, and what stands between several of them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from landscape.results import Comparison, Result
+from landscape.study import Study, open_study
+
+R = TypeVar("R", bound=Result)
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a study holds.
+
+    Attributes:
+        name: name of the file.
+        attributes: what the file says of its making.
+        results: every result by name.
+        checkpoints: what was recorded of each checkpoint.
+        unfinished: names of results that are still being computed.
+    """
+
+    name: str
+    attributes: Mapping[str, Any]
+    results: Mapping[str, Result]
+    checkpoints: Mapping[str, Mapping[str, Any]]
+    unfinished: tuple[str, ...]
+
+    def of(self, cls: type[R]) -> dict[str, R]:
+        """Return the results of exactly one class by name."""
+        return {name: result for name, result in self.results.items() if type(result) is cls}
+
+    @property
+    def comparisons(self) -> dict[str, Comparison]:
+        """Comparisons by name."""
+        return self.of(Comparison)
+
+    @property
+    def recipes(self) -> dict[str, str]:
+        """Names in words of all compared recipes by slug."""
+        return {
+            slug: long_name
+            for one in self.comparisons.values()
+            for slug, long_name in zip(one.recipes, one.long_names, strict=True)
+        }
+
+    def recipe_of(self, owner: str) -> tuple[str, str]:
+        """Return (recipe in words, seed) of a checkpoint called ``sgd-0``; without a recipe, (its name, "").
+
+        >>> Content("study.h5", {}, {}, {}, ()).recipe_of("best")
+        ('best', '')
+        """
+        found = re.fullmatch(r"(.+)-(\d+)", owner)
+        if found and found[1] in self.recipes:
+            return self.recipes[found[1]], found[2]
+        return owner, ""
+
+    def label(self, owner: str) -> str:
+        """Return what a checkpoint is called in a figure."""
+        recipe, seed = self.recipe_of(owner)
+        return f"{recipe}, seed {seed}" if seed else recipe
+
+    def by_entry(self, cls: type[R]) -> dict[str, dict[str, R]]:
+        """Return {entry: {owner: result}} of the results of a class that belong to checkpoints."""
+        grouped: dict[str, dict[str, R]] = {}
+        for name, result in self.of(cls).items():
+            owner, slash, entry = name.rpartition("/")
+            if slash:
+                grouped.setdefault(entry, {})[owner] = result
+        return {entry: self._sorted(found) for entry, found in grouped.items()}
+
+    def first_of_each(self, found: Mapping[str, R], limit: int = 12) -> dict[str, R]:
+        """Return one result a recipe, that of the first seed, by label; at most `limit`."""
+        chosen: dict[str, str] = {}
+        for owner in found:
+            chosen.setdefault(self.recipe_of(owner)[0], owner)
+        return {self.label(owner): found[owner] for owner in list(chosen.values())[:limit]}
+
+    def _sorted(self, found: Mapping[str, R]) -> dict[str, R]:
+        """Sort owners as the recipes are, the reference first, then by seed."""
+        order = list(self.recipes.values())
+
+        def place(owner: str) -> tuple[int, str, int]:
+            recipe, seed = self.recipe_of(owner)
+            return (order.index(recipe) if recipe in order else len(order), recipe, int(seed or 0))
+
+        return {owner: found[owner] for owner in sorted(found, key=place)}
+
+
+def gather(study: Study | str | os.PathLike[str]) -> Content:
+    """Read all of a study.
+
+    Args:
+        study: a study, or the path of its file.
+
+    Raises:
+        LandscapeError: the file is missing, foreign or damaged.
+    """
+    opened = study if isinstance(study, Study) else open_study(study)
+    finished = opened.kinds
+    return Content(
+        name=Path(opened.path).name,
+        attributes=opened.attributes,
+        results={name: opened[name] for name in finished},
+        checkpoints=opened.checkpoints,
+        unfinished=opened.unfinished,
+    )

@@ -1,0 +1,127 @@
+"""Which figures a study gives rise to: checkpoints side by side wherever there are several."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from landscape import plots
+from landscape.report.content import Content
+from landscape.results import Audit, Comparison, Eigenpairs, Line, Path, Plane, SpectralDensity
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure that can be drawn.
+
+    Attributes:
+        name: slug, for file names and labels.
+        title: what it shows.
+        caption: how to read it.
+        draw: draws it and returns axes or the figure.
+    """
+
+    name: str
+    title: str
+    caption: str
+    draw: Callable[[], Any]
+
+
+def drawings(content: Content) -> Iterator[Drawing]:
+    """Yield the figures of a study in the order of a report."""
+    for name, comparison in content.comparisons.items():
+        yield from _comparison(name, comparison)
+    for entry, found in content.by_entry(Plane).items():
+        yield _planes(entry, content.first_of_each(found))
+    yield from _lines(content)
+    paths = content.of(Path)
+    if paths:
+        yield _paths(paths)
+    for entry, pairs in content.by_entry(Eigenpairs).items():
+        yield _eigenvalues(entry, content, pairs)
+    for entry, densities in content.by_entry(SpectralDensity).items():
+        yield _densities(entry, content.first_of_each(densities))
+    for name, audit in content.of(Audit).items():
+        yield _audit(name, content.label(name.rpartition("/")[0]), audit)
+
+
+def _comparison(name: str, comparison: Comparison) -> Iterator[Drawing]:
+    if np.isfinite(comparison.values).any():
+        caption = "One marker a seed; the line is the median, the bar reaches from the smallest to the largest."
+        yield Drawing(f"{name}-scores", "Scores by recipe", caption, partial(plots.comparison, comparison))
+    for scale in ("log10", "raw"):
+        if any(row.scale == scale and np.isfinite(row.difference) for row in comparison.tests):
+            unit = "ratios" if scale == "log10" else "differences"
+            yield Drawing(
+                f"{name}-effects-{scale}",
+                f"Effects as {unit}",
+                "Differences with 95 % bootstrap intervals over seeds; filled markers are primary scores.",
+                partial(plots.effects, comparison, scale=scale),
+            )
+
+
+def _planes(entry: str, planes: dict[str, Plane]) -> Drawing:
+    caption = "The loss around each solution, with levels, colours and window in common; first seed of each recipe."
+    return Drawing(f"planes-{entry}", f"Planes: {entry}", caption, partial(plots.grid, planes))
+
+
+def _lines(content: Content) -> Iterator[Drawing]:
+    """Gather ``line-0``, ``line-1`` … of a checkpoint into one band, and draw the first seed of each recipe."""
+    stems: dict[str, dict[str, list[Line]]] = {}
+    for entry, found in sorted(content.by_entry(Line).items()):
+        stem = re.sub(r"-\d+$", "", entry)
+        for owner, line in found.items():
+            members = stems.setdefault(stem, {}).setdefault(owner, [])
+            if not members or np.array_equal(members[0].x, line.x):
+                members.append(line)
+    for stem, owners in stems.items():
+        first: dict[str, list[Line]] = {}
+        seen: set[str] = set()
+        for owner, members in owners.items():
+            recipe = content.recipe_of(owner)[0]
+            if recipe not in seen and len(seen) < 12:
+                seen.add(recipe)
+                first[content.label(owner)] = members
+        caption = (
+            "Mean over the directions, and the range between the lowest and the highest; first seed of each recipe."
+        )
+        yield Drawing(f"lines-{stem}", f"Lines: {stem}", caption, partial(plots.lines_grid, first))
+
+
+def _paths(paths: dict[str, Path]) -> Drawing:
+    shown = {name.replace("-to-", " to "): [path] for name, path in list(paths.items())[:12]}
+    caption = "The loss between two solutions; 0 is the first, 1 the second."
+    return Drawing("paths", "Paths between solutions", caption, partial(plots.lines_grid, shown))
+
+
+def _eigenvalues(entry: str, content: Content, pairs: dict[str, Eigenpairs]) -> Drawing:
+    recipes: dict[str, list[Eigenpairs]] = {}
+    for owner, one in pairs.items():
+        recipes.setdefault(content.recipe_of(owner)[0], []).append(one)
+    caption = "One marker a seed, with its measured residual as a bar; dashes are medians."
+    return Drawing(f"eigenvalues-{entry}", f"Eigenvalues: {entry}", caption, partial(plots.eigenvalues, recipes))
+
+
+def _densities(entry: str, densities: dict[str, SpectralDensity]) -> Drawing:
+    caption = "Density of eigenvalues with a band of two standard errors; first seed of each recipe."
+    return Drawing(f"density-{entry}", f"Spectral density: {entry}", caption, partial(plots.density, densities))
+
+
+def _audit(name: str, label: str, audit: Audit) -> Drawing:
+    scores, transformations = audit.scores, audit.transformations
+    ratios = np.full((len(scores), len(transformations)), np.nan)
+    for row in reversed(audit.rows):
+        if row.verdict != "not applicable":
+            ratios[scores.index(row.score), transformations.index(row.transformation)] = row.ratio
+    caption = "How much each score changes when the network is transformed without changing its function."
+    return Drawing(
+        f"audit-{name.replace('/', '-')}",
+        f"Audit: {label}",
+        caption,
+        partial(plots.invariance, ratios, list(scores), list(transformations)),
+    )

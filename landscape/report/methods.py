@@ -1,0 +1,211 @@
+"""The methods paragraph of a paper, generated from what the results say of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from landscape import bibliography
+from landscape.report.citing import cite
+from landscape.report.content import Content
+from landscape.results import (
+    Audit,
+    Comparison,
+    Directions,
+    Eigenpairs,
+    Estimate,
+    Line,
+    Path,
+    Plane,
+    Scores,
+    SpectralDensity,
+)
+
+NORMALISATIONS = {
+    "filter": "scaled filter by filter to the norms of the weights",
+    "layer": "scaled layer by layer to the norms of the weights",
+    "model": "scaled to the norm of the weights",
+    "element": "scaled element by element to the weights",
+}
+DIRECTIONS = {
+    "gaussian": "random Gaussian directions",
+    "eigenvector": "eigenvectors",
+    "between": "the difference of two solutions",
+    "points": "the plane through three solutions",
+    "pca": "principal components of the training run",
+    "gradient": "the gradient",
+}
+
+
+def methods(content: Content) -> str:
+    """Return the paragraph, with citations as in `landscape.report.citing`."""
+    return " ".join(_sentences(content))
+
+
+def papers_of(slug: str) -> tuple[str, ...]:
+    """Return the keys of the papers behind a score, as the registry names them.
+
+    >>> papers_of("keskar"), papers_of("my-own")
+    (('keskar2017large',), ())
+    """
+    from landscape.scores.registry import REGISTRY
+
+    known = REGISTRY.get(slug)
+    named = bibliography.cited_in(known.source) if known is not None else ()
+    return tuple(dict.fromkeys((*named, *bibliography.cited_for(slug))))
+
+
+def listed(items: Iterable[str]) -> str:
+    """Join words as a sentence does.
+
+    >>> listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])
+    ('a', 'a and b', 'a, b and c')
+    """
+    words = list(items)
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _sentences(content: Content) -> Iterator[str]:
+    for comparison in content.comparisons.values():
+        yield f"We compared {listed(_arms(comparison))}."
+    yield from _network(content)
+    yield from _scores(content)
+    yield from _spectra(content)
+    yield from _slices(content)
+    yield from _audits(content)
+    for comparison in content.comparisons.values():
+        yield from _statistics(comparison)
+    versions = [
+        f"{name} {content.attributes[key]}"
+        for name, key in (("landscape", "landscape_version"), ("PyTorch", "torch_version"))
+        if key in content.attributes
+    ]
+    if versions:
+        yield f"All results were computed with {listed(versions)}."
+
+
+def _arms(comparison: Comparison) -> Iterator[str]:
+    for i, name in enumerate(comparison.long_names):
+        measured = np.isfinite(comparison.values[i]).any(axis=(1, 2))
+        count = int(measured.sum())
+        yield f"{name} ({count} seed{'' if count == 1 else 's'})"
+
+
+def _network(content: Content) -> Iterator[str]:
+    every = [result.provenance for result in content.results.values()]
+    about = next((one for one in every if {"parameters", "loss", "model"} <= one.keys()), None)
+    if about is None:
+        return
+    examples = next((one["examples"] for one in every if "examples" in one), None)
+    on = "" if examples is None else f" on {examples:,} examples"
+    modes = {"eval": "evaluation", "train": "training"}
+    mode = f", norm layers and dropout in {modes[about['mode']]} mode" if about.get("mode") in modes else ""
+    where = f" in {about['dtype']} on {about['device']}" if {"dtype", "device"} <= about.keys() else ""
+    loss = str(about["loss"]).removesuffix("()")
+    yield (
+        f"The network ({about['model']}, {about['parameters']:,} parameters) was measured{on} with the loss {loss}"
+        f"{where}{mode}."
+    )
+
+
+def _scores(content: Content) -> Iterator[str]:
+    panels = list(content.of(Scores).values())
+    long_names = {row.name: row.long_name or row.name for panel in panels for row in panel.rows}
+    radii: dict[str, set[float]] = {}
+    for panel in panels:
+        for row in panel.rows:
+            radii.setdefault(row.name, set()).update([] if row.radius is None else [row.radius])
+    for comparison in content.comparisons.values():
+        for slug, found in zip(comparison.scores, comparison.radii, strict=True):
+            radii.setdefault(slug, set()).update(found[np.isfinite(found)].tolist())
+    if not radii:
+        return
+    named = []
+    for slug, found in radii.items():
+        at = f" (radius {', '.join(f'{radius:g}' for radius in sorted(found))})" if found else ""
+        named.append(f"{long_names.get(slug, slug)}{at}{cite(papers_of(slug))}")
+    yield f"Sharpness was measured by {listed(named)}; higher is sharper unless a score says otherwise."
+
+
+def _spectra(content: Content) -> Iterator[str]:
+    pairs = list(content.of(Eigenpairs).values())
+    if pairs:
+        operators = sorted({pair.operator for pair in pairs})
+        products = _for(*operators)
+        tolerance = ", ".join(f"{tol:g}" for tol in sorted({pair.tol for pair in pairs}))
+        yield (
+            f"Extreme eigenvalues of the {listed(operators)} were computed by thick-restart Lanczos iteration"
+            f"{_for('eigenpairs')} with exact matrix-vector products{products} to relative residuals "
+            f"of {tolerance}; the residual of every pair was measured."
+        )
+    densities = list(content.of(SpectralDensity).values())
+    if densities:
+        probes, steps = densities[0].nodes.shape
+        yield (
+            f"Spectral densities come from stochastic Lanczos quadrature{_for('density')} with "
+            f"{probes} probes of {steps} steps."
+        )
+    for quantity, method in sorted({(one.quantity, one.method) for one in content.of(Estimate).values()}):
+        yield f"The {quantity} was estimated by {method}{_for(method)}."
+
+
+def _slices(content: Content) -> Iterator[str]:
+    planes, lines = content.of(Plane), content.of(Line)
+    shapes = [f"planes of {nx} × {ny} points" for nx, ny in sorted({(len(p.x), len(p.y)) for p in planes.values()})]
+    shapes += [f"lines of {n} points" for n in sorted({len(line.x) for line in lines.values()})]
+    slices: list[Plane | Line] = [*planes.values(), *lines.values()]
+    directions = [one.directions for one in slices if one.directions is not None]
+    if shapes:
+        yield f"The loss was evaluated on {listed(shapes)}{_along(directions)}."
+    paths = content.of(Path)
+    for kind in sorted({path.path_kind for path in paths.values()}):
+        yield f"Solutions were joined by {kind} paths{_for(kind)}."
+
+
+def _along(directions: Sequence[Directions]) -> str:
+    kinds = sorted({(one.direction_kind, one.normalize) for one in directions})
+    parts = []
+    for kind, normalize in kinds:
+        scaled = f", {NORMALISATIONS[normalize]}" if normalize in NORMALISATIONS else ""
+        parts.append(f"{DIRECTIONS.get(kind, f'{kind} directions')}{scaled}{_for(kind, normalize)}")
+    return f" along {listed(parts)}" if parts else ""
+
+
+def _audits(content: Content) -> Iterator[str]:
+    audits: list[Audit] = list(content.of(Audit).values())
+    names = dict.fromkeys(name for audit in audits for name in audit.transformations)
+    names |= dict.fromkeys(row.transformation for one in content.comparisons.values() for row in one.audited)
+    if names:
+        from landscape.scores.registry import TRANSFORMATIONS
+
+        told = [f"{TRANSFORMATIONS.get(name, name)} ({name}){_for(name)}" for name in names]
+        yield f"Scores were measured again, in float64, after transformations of the network itself: {listed(told)}."
+
+
+def _statistics(comparison: Comparison) -> Iterator[str]:
+    about = comparison.provenance
+    gates = list(dict.fromkeys(gate.gate for gate in comparison.gates))
+    if gates:
+        yield f"Two recipes were called comparable where the gates on {listed(gates)} held."
+    waived = list(about.get("waive", ()))
+    if waived:
+        yield f"The gates on {listed(waived)} were waived."
+    if any(row.p_value is not None for row in comparison.tests):
+        yield (
+            "Recipes were compared over seeds, positive scores on their common logarithms, by exact two-sided "
+            f"permutation tests{_for('permutation')} at the level {about.get('level', 0.05):g} with Holm's correction over the "
+            f"primary scores{_for('holm')}; intervals are bootstrapped{_for('bootstrap')}, and a tie needs equivalence"
+            f"{_for('equivalence')} within ± {about.get('margin', 0.05):g}. The protocol follows published studies"
+            f"{_for('comparison')}."
+        )
+    elif comparison.tests:
+        yield (
+            f"With fewer than {about.get('fewest', 6)} seeds in a recipe no significance is claimed; differences are given "
+            f"with bootstrap intervals{_for('bootstrap')}."
+        )
+
+
+def _for(*topics: str) -> str:
+    """Return the citation of everything cited for some topics."""
+    return cite(key for topic in topics for key in bibliography.cited_for(topic))
