@@ -12,7 +12,7 @@ from typing import Any
 
 from landscape.errors import LandscapeError
 from landscape.plots.grids import grid, lines_grid
-from landscape.plots.layers import layers
+from landscape.plots.layers import by_layer, layers
 from landscape.plots.lines import line
 from landscape.plots.matrices import barriers, cosines, invariance
 from landscape.plots.planes import contour, heatmap
@@ -33,6 +33,7 @@ KINDS: dict[str, Callable[..., Any]] = {
     "directions": cosines,
     "eigenpairs": eigenvalues,
     "estimate": estimate,
+    "layers": by_layer,
     "line": line,
     "path": line,
     "plane": contour,
@@ -40,7 +41,7 @@ KINDS: dict[str, Callable[..., Any]] = {
 }
 """The figure of each kind of result; other kinds are drawn as a table of their summary."""
 
-_FIGURES = {"comparison"}
+_FIGURES = {"comparison", "layers"}
 
 
 def plot(result: Result, ax: Any = None, **options: Any) -> Any:
@@ -77,6 +78,7 @@ __all__ = [
     "SINGLE",
     "Scale",
     "barriers",
+    "by_layer",
     "comparison",
     "contour",
     "cosines",

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
 
 from landscape.errors import LandscapeError
-from landscape.plots.style import SINGLE, canvas, colour
+from landscape.plots.style import DOUBLE, SINGLE, canvas, colour, sheet
+from landscape.results import Layers
 
 Value = float | tuple[float, float] | Sequence[float]
 
@@ -70,6 +72,34 @@ def layers(
         if len(groups) > 1:
             ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2, columnspacing=1.0)
     return ax
+
+
+def by_layer(result: Layers, figure: Figure | SubFigure | None = None) -> Figure | SubFigure:
+    """Draw the largest eigenvalue, the trace and the share of the trace of every layer, side by side.
+
+    Args:
+        result: layers.
+        figure: where to draw; `None`: a new figure, two columns wide.
+
+    Returns:
+        The figure.
+    """
+    panels = {
+        "largest eigenvalue": ("lambda_max", "residual"),
+        "trace": ("trace", "trace_error"),
+        "share of the trace": ("share", "share_error"),
+    }
+    with sheet(figure, width=DOUBLE, height=0.8 + 0.21 * len(result.rows)) as figure:
+        for place, (label, (value, error)) in enumerate(panels.items(), start=1):
+            ax = layers(
+                {row.name: getattr(row, value) for row in result.rows},
+                figure.add_subplot(1, 3, place),
+                errors={row.name: getattr(row, error) for row in result.rows},
+                label=label,
+            )
+            if place > 1:
+                ax.set_yticklabels([])
+    return figure
 
 
 def _groups(values: Mapping[str, float] | Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:

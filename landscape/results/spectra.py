@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from landscape.results.base import Result, array, describe
+from landscape.results.base import Result, array, describe, rows
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -216,3 +216,76 @@ class SpectralDensity(Result):
         yield "smoothing", f"{self.width:.3g}" + (" decades" if self.axis == "log" else "")
         probes, steps = self.nodes.shape
         yield "cost", f"{probes} probes of {steps} steps, {self.matvecs} products, {self.seconds:.3g} s"
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """The curvature of one layer: of the diagonal block of its parameters.
+
+    Attributes:
+        name: of the layer.
+        parameters: size of the block.
+        lambda_max: largest eigenvalue of the block, a Rayleigh quotient; never above that of the whole operator.
+        residual: measured ‖Av − λv‖ in the block; an eigenvalue of the block lies within it.
+        trace: trace of the block.
+        trace_error: its standard error over the probes.
+        share: the block's trace over the whole trace.
+        share_error: its standard error over the probes.
+    """
+
+    name: str
+    parameters: int
+    lambda_max: float
+    residual: float
+    trace: float
+    trace_error: float
+    share: float
+    share_error: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Layers(Result):
+    """Curvature layer by layer, and how much of the operator lies between layers.
+
+    Attributes:
+        rows: one a layer, in the operator's order.
+        missed: ‖A − D‖_F / ‖A‖_F with D the block diagonal: what ‖Av − Dv‖ / ‖Av‖ is for a random v.
+        missed_error: its standard error over the probes.
+        operator: what was multiplied.
+        tol: the relative residual asked for of each λmax.
+        converged: whether every layer reached it.
+        message: which layers did not, and what to do.
+        probes: random probes of the traces; 0 when every unit vector was multiplied.
+        matvecs: vectors multiplied, one a layer in each product with the block diagonal.
+        passes: passes over the data that these took.
+        seed: seed of start vectors and probes.
+    """
+
+    kind: ClassVar[str] = "layers"
+    location: ClassVar[str] = "checkpoints/{owner}/layers/{entry}"
+
+    rows: tuple[LayerRow, ...] = rows(LayerRow, dim="layer")
+    missed: float
+    missed_error: float
+    operator: str
+    tol: float
+    converged: bool
+    message: str = ""
+    probes: int
+    matvecs: int
+    passes: int
+    seed: int = 0
+
+    def summary(self) -> Iterator[tuple[str, str]]:
+        """Yield one line a layer, what the block diagonal misses, and the cost."""
+        for row in self.rows:
+            yield (
+                row.name,
+                f"λmax {row.lambda_max:.4g} ± {row.residual:.1g}, trace {row.trace:.4g} ± {row.trace_error:.1g}, "
+                f"share {row.share:.1%} ± {row.share_error:.1%}, {row.parameters} parameters",
+            )
+        yield "missed by the block diagonal", f"{self.missed:.1%} ± {self.missed_error:.1%}"
+        yield "operator", self.operator
+        if self.message:
+            yield "message", self.message
+        yield "cost", f"{self.matvecs} products in {self.passes} passes, {self.seconds:.3g} s"

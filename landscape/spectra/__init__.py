@@ -1,6 +1,7 @@
 """Eigenpairs, densities and traces of anything that multiplies vectors."""
 
 from landscape.spectra.bulk_edge import bulk_edge
+from landscape.spectra.by_layer import by_layer
 from landscape.spectra.density import spectral_density
 from landscape.spectra.diagonal import diagonal
 from landscape.spectra.eigenpairs import top_eigenpairs
@@ -22,6 +23,7 @@ __all__ = [
     "LanczosState",
     "Operator",
     "bulk_edge",
+    "by_layer",
     "diagonal",
     "effective_dimension",
     "frobenius_norm",

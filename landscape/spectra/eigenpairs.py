@@ -160,7 +160,8 @@ def _iterate(run: Lanczos, goal: Goal, save: Callable[[], None]) -> _Found:
     reserve = goal.k * goal.verify + goal.block_size
     with bar(desc=f"eigenpairs of the {run.products.name}", unit="product") as progress:
         while True:
-            _extend(run, goal)
+            goal.make_room(run)
+            goal.absorb(run, run.products.rows(run.candidates))
             values, coefficients, residuals = run.ritz()
             wanted = select(values, goal.which, goal.k)
             worst = goal.excess(values[wanted], residuals[wanted], np.abs(values).max()).max()
@@ -175,19 +176,6 @@ def _iterate(run: Lanczos, goal: Goal, save: Callable[[], None]) -> _Found:
             if found.converged or run.exhausted or spent or attempts == 4:
                 return found
             strictness *= 0.2
-
-
-def _extend(run: Lanczos, goal: Goal) -> None:
-    """Make one block of products, after a thick restart where the basis is full."""
-    if run.full:
-        values, coefficients, _ = run.ritz()
-        keep = min(goal.k + (run.size - goal.k) // 2, goal.max_basis - len(run.candidates))
-        best = select(values, goal.which, keep)
-        run.restart(values[best], coefficients[:, best])
-    sequence = run.sequence
-    run.step()
-    if run.sequence > sequence:
-        run.confirmed = not goal.improved(run, sequence)
 
 
 def _measure(

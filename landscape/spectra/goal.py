@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from landscape.errors import LandscapeError
 from landscape.spectra.lanczos import Lanczos
@@ -65,6 +66,22 @@ class Goal:
         best = select(tail, self.which, 2 if self.which == "BE" else 1)
         left = np.linalg.norm(run.coupling[:, run.sequence :] @ coefficients[:, best], axis=0)
         return bool(self.excess(tail[best], left, norm).max() <= 1)
+
+    def make_room(self, run: Lanczos) -> None:
+        """Restart a run whose basis is full from its best Ritz vectors."""
+        if not run.full:
+            return
+        values, coefficients, _ = run.ritz()
+        keep = min(self.k + (run.size - self.k) // 2, self.max_basis - len(run.candidates))
+        best = select(values, self.which, keep)
+        run.restart(values[best], coefficients[:, best])
+
+    def absorb(self, run: Lanczos, products: Tensor) -> None:
+        """Hand a run the products of its candidates, and note whether a sequence that just ended held a wanted pair."""
+        sequence = run.sequence
+        run.absorb(products)
+        if run.sequence > sequence:
+            run.confirmed = not self.improved(run, sequence)
 
     def improved(self, run: Lanczos, sequence: int) -> bool:
         """Say whether the Krylov sequence that began at row `sequence` holds any of the wanted pairs."""

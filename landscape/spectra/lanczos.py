@@ -111,12 +111,15 @@ class Lanczos:
         return self.probes.rows(self.block + self.drawn - 1, self.block + self.drawn)[0]
 
     def step(self) -> None:
-        """Multiply the candidates, move them into the basis and make the next ones.
+        """Multiply the candidates, move them into the basis and make the next ones; raises as `absorb` does."""
+        self.absorb(self.products.rows(self.candidates))
+
+    def absorb(self, products: Tensor) -> None:
+        """Move the candidates into the basis, given their products (b, P), and make the next ones.
 
         Raises:
             NumericalError: a product is not finite, or contradicts the products before it.
         """
-        products = self.products.rows(self.candidates)
         old, new = self.size, len(self.candidates)
         diagonal = host(self.candidates.double() @ products.double().T)
         self.products.require_finite(diagonal)
