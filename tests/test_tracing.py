@@ -82,6 +82,25 @@ def test_a_value_that_is_at_hand_is_not_kept():
     assert program.all_bytes == 16
 
 
+def test_what_is_computed_twice_is_kept_once():
+    def function(a, v):
+        return (a @ a).sin() * v + (a @ a).cos() * v
+
+    a = torch.randn(5, 5)
+    program = split(function, [a], [a])
+    assert program.kept_bytes == 25 * 4
+
+
+def test_vectors_can_be_mapped_over_the_second_part(problem):
+    product, theta, x, y = problem
+    program = split(product, [theta, x, y], [theta])
+    kept = program.first([theta, x, y])
+    V = torch.randn(len(theta), 3).double()
+    mapped = torch.vmap(lambda v: program.second(kept, [theta, x, y], (v,)), in_dims=1, out_dims=1)(V)
+    looped = torch.stack([program.second(kept, [theta, x, y], (v,)) for v in V.T], 1)
+    torch.testing.assert_close(mapped, looped, rtol=1e-10, atol=1e-12)
+
+
 def test_random_numbers_are_drawn_once_and_kept():
     program = split(lambda a, v: torch.rand_like(a).exp() * v, [torch.ones(4)], [torch.ones(4)])
     assert program.kept_bytes == 16

@@ -305,3 +305,62 @@ def test_a_failed_product_leaves_no_state_that_a_later_one_would_use(monkeypatch
         with pytest.raises(ValueError, match="stop"):
             H @ vector(H)
     torch.testing.assert_close(H @ vector(H), ls.Hessian(problem()) @ vector(H), rtol=1e-10, atol=1e-12)
+
+
+# --- kinds of models ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("program", ["kept", "recompute"])
+def test_half_precision_models_take_and_give_wider_vectors(dtype, program):
+    exact = ls.Hessian(problem())
+    H = ls.Hessian(problem(dtype=dtype), program=program)
+    v = vector(exact)
+    assert (H @ v.to(dtype)).dtype == dtype
+    product = H @ v.float()
+    assert product.dtype == torch.float32
+    assert float((product - exact @ v).norm() / (exact @ v).norm()) < 0.05
+    assert H.to_scipy().dtype == "float32"
+
+
+def test_a_compiled_module_is_run_eagerly():
+    objective = problem()
+    data = [batch.raw for batch in objective.batches]
+    other = ls.Objective(torch.compile(objective.model), data, "cross_entropy", dtype=torch.float64)
+    H = ls.Hessian(other)
+    torch.testing.assert_close(H @ vector(H), ls.Hessian(objective) @ vector(H), rtol=1e-10, atol=1e-12)
+
+
+def test_dictionary_batches_and_losses_of_ones_own_split_too():
+    objective = problem()
+
+    class Keywords(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, values, flag):
+            return {"logits": self.inner(values)} if flag else None
+
+    batches = [{"values": b.inputs, "flag": True, "labels": b.target} for b in objective.batches]
+    keyword = ls.Objective(Keywords(objective.model), batches, "cross_entropy", dtype=torch.float64)
+    own = objective.with_loss(ls.BatchLoss(lambda model, b: nn.functional.cross_entropy(model(b[0]), b[1])))
+    expected = ls.Hessian(objective) @ vector(objective)
+    for other in (keyword, own):
+        for program in ("kept", "split"):
+            H = ls.Hessian(other, program=program)
+            torch.testing.assert_close(H @ vector(H), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_training_mode_batch_norm_is_differentiated_through_its_batch():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 3)).double()
+    X, y = torch.randn(16, 4).double(), torch.randint(0, 3, (16,))
+    before = {k: t.clone() for k, t in model.state_dict().items()}
+    objective = ls.Objective(model, (X, y), "cross_entropy", batch_size=8, mode="train")
+    reference = ls.operators.FiniteDifferenceHessian(objective)
+    for program in ("kept", "split", "recompute"):
+        H = ls.Hessian(objective, program=program)
+        assert H.plan.batches == 2
+        torch.testing.assert_close(H @ vector(H), reference @ vector(H), rtol=1e-5, atol=1e-7)
+    assert all(torch.equal(before[k], t) for k, t in model.state_dict().items())
