@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from pathlib import PurePosixPath
 from typing import Any
 
 import h5py
@@ -46,11 +47,11 @@ def read_result(group: h5py.Group, expected: type[Result] = Result) -> Result:
 
 def stored_results(file: h5py.File) -> Iterator[tuple[str, str, h5py.Group]]:
     """Yield (name, kind, group) of each result of a study, those nested in others left out."""
-    inside = "\0"
+    found: set[str] = set()
     for path, group in walk(file):
         kind = read_attribute(group, "kind")
-        if isinstance(kind, str) and not path.startswith(inside):
-            inside = path + "/"
+        if isinstance(kind, str) and found.isdisjoint(map(str, PurePosixPath(path).parents)):
+            found.add(path)
             yield name_of(kind, path), kind, group
 
 

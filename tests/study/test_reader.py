@@ -50,6 +50,13 @@ def test_a_study_is_a_mapping(filled):
     assert opened.checkpoints == {"momentum-0": {}, "sgd-0": {"long_name": "plain SGD", "lr": 0.1}}
 
 
+def test_parts_of_results_are_no_results_of_their_own(path):
+    with study.batch(path) as writer:
+        for name in ("sgd-0/a", "sgd-0/b", "sgd-1/a"):  # siblings: what is inside one comes after the next
+            writer.save(plane(), name)
+    assert ls.open_study(path).names == ("sgd-0/a", "sgd-0/b", "sgd-1/a")
+
+
 def test_a_wrong_name_lists_the_right_ones(filled):
     with pytest.raises(LandscapeError, match=r"holds no 'sgd-0/plan'; it holds momentum-0/trace, sgd-0/plane"):
         ls.open_study(filled)["sgd-0/plan"]
