@@ -111,18 +111,23 @@ def cited_for(topic: str) -> tuple[str, ...]:
 
 
 def cited_in(text: str) -> tuple[str, ...]:
-    """Return the keys of what a text names by its arXiv number, or by its first author and year.
+    """Return the keys of what a text names, part by part between semicolons: by arXiv number, else by author and year.
 
     >>> cited_in("Keskar et al. 2017, arXiv 1609.04836, eq. 4"), cited_in("Hutchinson 1990; the mean rise under noise")
     (('keskar2017large',), ('hutchinson1990stochastic',))
     """
-    return tuple(found.key for found in entries().values() if _names(text, found))
+    keys: dict[str, None] = {}
+    for part in text.split(";"):
+        numbers = set(re.findall(r"\d{4}\.\d{5}", part))
+        for found in entries().values():
+            if found["eprint"] in numbers if numbers else _by_author(part, found):
+                keys[found.key] = None
+    return tuple(keys)
 
 
-def _names(text: str, found: Entry) -> bool:
+def _by_author(text: str, found: Entry) -> bool:
     family = re.escape(found["author"].partition(",")[0])
-    by_author = re.search(rf"\b{family}\b[^;.]{{0,60}}\b{found['year']}\b", text.replace("et al.", "et al"))
-    return by_author is not None or bool(found["eprint"] and found["eprint"] in text)
+    return re.search(rf"\b{family}\b.{{0,60}}\b{found['year']}\b", text) is not None
 
 
 def bibtex(keys: Iterable[str] | None = None) -> str:

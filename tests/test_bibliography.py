@@ -37,6 +37,9 @@ def test_papers_are_found_by_number_or_by_author_and_year():
     assert bibliography.cited_in("Golub and Meurant 2010, section 6.2") == ("golub2010matrices",)
     assert bibliography.cited_in("Keskar et al. 2016; 2017 was another year") == ()
     assert bibliography.cited_in("") == ()
+    assert bibliography.cited_in("Li et al. 2018, arXiv 1804.08838") == ("li2018measuring",)  # not the other Li of 2018
+    both = bibliography.cited_in("Cortes et al. 2012, JMLR 13; Arora et al. 2019, arXiv 1901.08584")
+    assert both == ("cortes2012algorithms", "arora2019fine")
 
 
 def test_bibtex_comes_back_as_it_is_stored_without_our_keywords():

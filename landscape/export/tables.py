@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
 from landscape.errors import LandscapeError
 from landscape.results import Comparison, Eigenpairs, Estimate, Result, Scores
+from landscape.results.comparison import Gate, Test
+
+Pair = TypeVar("Pair", Gate, Test)
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,8 @@ def tables(result: Result) -> tuple[Table, ...]:
     if isinstance(result, Scores):
         return (scores(result),)
     if isinstance(result, Comparison):
-        return tuple(made for make in (metrics, means, tests, gates, audited) if (made := make(result)).rows)
+        made = (metrics(result), means(result), *tests(result), *gates(result), audited(result))
+        return tuple(table for table in made if table.rows)
     if isinstance(result, Eigenpairs):
         return (eigenpairs(result),)
     if isinstance(result, Estimate):
@@ -101,42 +106,65 @@ def means(result: Comparison) -> Table:
     return Table("Scores by recipe", ("score", *result.long_names), rows, note)
 
 
-def tests(result: Comparison) -> Table:
-    """Return the differences between recipes with their intervals and p values."""
-    names = dict(zip(result.recipes, result.long_names, strict=True))
-    rows = tuple(
-        (
-            f"{names[row.b]} against {names[row.a]}",
-            row.score + (" (primary)" if row.primary else ""),
-            row.scale,
-            Measured(row.difference),
-            interval(row.low, row.high),
-            None if row.p_value is None else Measured(row.p_value),
-            None if row.p_holm is None else Measured(row.p_holm),
-            Measured(row.superiority),
-        )
-        for row in result.tests
+def tests(result: Comparison) -> tuple[Table, ...]:
+    """Return the differences between recipes with their intervals and p values, one table a pair."""
+    columns = ("score", "scale", "difference", "95 % interval", "p", "p (Holm)", "superiority")
+    note = "Positive differences: the first recipe is sharper. Intervals by bootstrap over seeds, p exact."
+    return tuple(
+        filled(Table(f"Differences: {pair}", columns, tuple(map(_test, rows)), note))
+        for pair, rows in by_pair(result, result.tests).items()
     )
-    columns = ("pair", "score", "scale", "difference", "95 % interval", "p", "p (Holm)", "superiority")
-    note = "Positive differences: the first recipe of the pair is sharper. Intervals by bootstrap over seeds, p exact."
-    return Table("Differences", columns, rows, note)
 
 
-def gates(result: Comparison) -> Table:
-    """Return the conditions for comparing, with what was measured and allowed."""
-    names = dict(zip(result.recipes, result.long_names, strict=True))
-    rows = tuple(
-        (
-            f"{names[row.b]} against {names[row.a]}",
-            row.gate,
-            "passed" if row.passed else "failed",
-            Measured(row.value),
-            Measured(row.limit),
-            row.note,
-        )
-        for row in result.gates
+def _test(row: Test) -> tuple[Cell, ...]:
+    return (
+        row.score + (" (primary)" if row.primary else ""),
+        row.scale,
+        Measured(row.difference),
+        interval(row.low, row.high),
+        None if row.p_value is None else Measured(row.p_value),
+        None if row.p_holm is None else Measured(row.p_holm),
+        Measured(row.superiority),
     )
-    return Table("Gates", ("pair", "gate", "outcome", "measured", "limit", "note"), rows)
+
+
+def gates(result: Comparison) -> tuple[Table, ...]:
+    """Return the conditions for comparing, with what was measured and allowed, one table a pair."""
+    columns = ("gate", "outcome", "measured", "limit", "note")
+    return tuple(
+        Table(
+            f"Gates: {pair}",
+            columns,
+            tuple(
+                (row.gate, "passed" if row.passed else "failed", Measured(row.value), Measured(row.limit), row.note)
+                for row in rows
+            ),
+        )
+        for pair, rows in by_pair(result, result.gates).items()
+    )
+
+
+def by_pair(result: Comparison, rows: Iterable[Pair]) -> dict[str, list[Pair]]:
+    """Group gates or tests by their pair of recipes, in words."""
+    names = dict(zip(result.recipes, result.long_names, strict=True))
+    found: dict[str, list[Pair]] = {}
+    for row in rows:
+        found.setdefault(f"{names[row.b]} against {names[row.a]}", []).append(row)
+    return found
+
+
+def filled(table: Table) -> Table:
+    """Return a table without the columns that are empty in every row.
+
+    >>> filled(Table("", ("a", "b"), (("1", None), ("2", None)))).columns
+    ('a',)
+    """
+    kept = [i for i in range(len(table.columns)) if any(row[i] is not None for row in table.rows)]
+    return replace(
+        table,
+        columns=tuple(table.columns[i] for i in kept),
+        rows=tuple(tuple(row[i] for i in kept) for row in table.rows),
+    )
 
 
 def audited(result: Comparison) -> Table:
@@ -151,7 +179,7 @@ def audited(result: Comparison) -> Table:
         moved = [row.transformation for row in mine.values() if row.verdict == "not invariant"]
         rows.append((names[recipe], score, *cells, ", ".join(moved) or "none"))
     note = "S(T(w)) / S(w) of the first checkpoint; a score that moves beyond its error describes only."
-    return Table("Audit", ("recipe", "score", *transformations, "moved by"), tuple(rows), note)
+    return filled(Table("Audit", ("recipe", "score", *transformations, "moved by"), tuple(rows), note))
 
 
 def eigenpairs(result: Eigenpairs) -> Table:
@@ -190,11 +218,11 @@ def interval(low: float, high: float) -> str | None:
     """Write an interval, or `None` when it is not known.
 
     >>> interval(-0.5, 0.25)
-    '[−0.500, 0.250]'
+    '[−0.5, 0.25]'
     """
     if not (math.isfinite(low) and math.isfinite(high)):
         return None
-    return f"[{low:.3f}, {high:.3f}]".replace("-", "−")
+    return f"[{low:.3g}, {high:.3g}]".replace("-", "−")
 
 
 def digits(cell: Measured) -> tuple[str, str | None, int]:

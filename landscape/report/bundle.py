@@ -72,8 +72,10 @@ def bundle(study: Content | Study | str | os.PathLike[str], folder: str | os.Pat
 
 def _tables(content: Content) -> Iterator[tuple[str, Table]]:
     for name, comparison in content.comparisons.items():
-        for part, make in (("metrics", metrics), ("scores", means), ("tests", tests)):
-            yield f"{name}-{part}", make(comparison)
+        yield f"{name}-metrics", metrics(comparison)
+        yield f"{name}-scores", means(comparison)
+        for i, table in enumerate(tests(comparison), start=1):
+            yield f"{name}-tests-{i}", table
     for entry, panels in content.by_entry(Scores).items():
         for owner, panel in panels.items():
             yield f"{owner}-{entry}", _of(scores(panel), content.label(owner))

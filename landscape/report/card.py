@@ -13,7 +13,7 @@ import numpy as np
 from landscape import bibliography
 from landscape.export.files import write_text
 from landscape.export.latex import escape, table_environment
-from landscape.export.tables import Cell, Measured, Table, audited, gates
+from landscape.export.tables import Cell, Measured, Table, audited, filled, gates
 from landscape.report.citing import cited, to_html, to_latex, to_text
 from landscape.report.content import Content, gather
 from landscape.report.markup import STYLE, bibliography_html, document, table_html
@@ -122,8 +122,7 @@ def card_of(content: Content) -> Card:
 
 def _tables(content: Content) -> Iterator[Table]:
     for comparison in content.comparisons.values():
-        if comparison.gates:
-            yield gates(comparison)
+        yield from gates(comparison)
         if comparison.audited:
             yield audited(comparison)
     for name, audit in content.of(Audit).items():
@@ -182,9 +181,9 @@ def fingerprint_table(content: Content) -> Table:
             str(result.provenance["weights_sha256"])[:12],
             str(result.provenance.get("data_sha256", ""))[:12],
             f"{result.provenance.get('examples', '')}",
-            str(content.checkpoints.get(owner, {}).get("sha256", ""))[:12],
+            str(content.checkpoints.get(owner, {}).get("sha256", ""))[:12] or None,
         )
         for owner, result in first.items()
     )
-    return Table("Fingerprints", ("checkpoint", "weights", "data", "examples", "file"), rows,
-                 "First 12 digits of SHA-256.")  # fmt: skip
+    columns = ("checkpoint", "weights", "data", "examples", "file")
+    return filled(Table("Fingerprints", columns, rows, "First 12 digits of SHA-256."))

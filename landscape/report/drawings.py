@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -54,14 +54,16 @@ def _comparison(name: str, comparison: Comparison) -> Iterator[Drawing]:
     if np.isfinite(comparison.values).any():
         caption = "One marker a seed; the line is the median, the bar reaches from the smallest to the largest."
         yield Drawing(f"{name}-scores", "Scores by recipe", caption, partial(plots.comparison, comparison))
+    names = dict(zip(comparison.recipes, comparison.long_names, strict=True))
+    named = [replace(row, a=names[row.a], b=names[row.b]) for row in comparison.tests]
     for scale in ("log10", "raw"):
-        if any(row.scale == scale and np.isfinite(row.difference) for row in comparison.tests):
+        if any(row.scale == scale and np.isfinite(row.difference) for row in named):
             unit = "ratios" if scale == "log10" else "differences"
             yield Drawing(
                 f"{name}-effects-{scale}",
                 f"Effects as {unit}",
                 "Differences with 95 % bootstrap intervals over seeds; filled markers are primary scores.",
-                partial(plots.effects, comparison, scale=scale),
+                partial(plots.effects, named, scale=scale),
             )
 
 

@@ -38,7 +38,7 @@ td.number, th.number { text-align: right; }
 td.long { white-space: normal; min-width: 14rem; }
 tr + tr td { border-top: 1px solid var(--line); }
 .passed { color: var(--good); font-weight: 600; } .failed { color: var(--bad); font-weight: 600; }
-figure { margin: 1rem 0; }
+figure { margin: 1rem 0 1.4rem; } figcaption { margin-top: 0.4rem; }
 figure .scroll { background: #ffffff; padding: 0.5rem; }
 figure img { display: block; margin: 0 auto; height: auto; max-width: none; }
 figure img.wide { width: 100%; min-width: 36rem; max-width: 52rem; }

@@ -66,15 +66,12 @@ def report(
 def _sections(content: Content, made: Card) -> Iterator[str]:
     parts: dict[str, str] = {}
     parts["Verdict"] = _verdicts(content)
-    for table in made.tables:
-        if table.title == "Gates":
-            parts["Gates"] = parts.get("Gates", "") + table_html(table)
+    gates = [table for table in made.tables if table.title.startswith("Gates")]
+    parts["Gates"] = "".join(map(_titled, gates))
     for name, comparison in content.comparisons.items():
         parts[f"Comparison: {name}" if len(content.comparisons) > 1 else "Comparison"] = _comparison(comparison)
     parts["Figures"] = "".join(map(_figure, drawings(content)))
-    for table in made.tables:
-        if table.title != "Gates":
-            parts[table.title] = table_html(table)
+    parts |= {table.title: table_html(table) for table in made.tables if table not in gates}
     parts["Checkpoints"] = _checkpoints(content)
     parts["Other results"] = _others(content)
     parts["Methods"] = _methods(made)
@@ -101,8 +98,12 @@ def _verdicts(content: Content) -> str:
 
 
 def _comparison(comparison: Comparison) -> str:
-    shown = [table for table in (metrics(comparison), means(comparison), tests(comparison)) if table.rows]
-    return "".join(f"<h3>{html.escape(table.title)}</h3>{table_html(table)}" for table in shown)
+    shown = (metrics(comparison), means(comparison), *tests(comparison))
+    return "".join(_titled(table) for table in shown if table.rows)
+
+
+def _titled(table: Table) -> str:
+    return f"<h3>{html.escape(table.title)}</h3>{table_html(table)}"
 
 
 def _figure(drawing: Drawing) -> str:

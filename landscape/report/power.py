@@ -73,4 +73,4 @@ def _defined(result: Comparison, score: str, recipe: str, scale: str) -> np.ndar
 
 
 def _difference(value: float, scale: str) -> str:
-    return f"× {10**value:.3g}" if scale == "log10" else f"± {value:.3g}"
+    return f"× {10**value:#.3g}" if scale == "log10" else f"± {value:#.3g}"
