@@ -131,7 +131,7 @@ def decide(
     label_a, label_b = names.get(a, a), names.get(b, b)
     failed = [gate for gate in gates if not gate.passed and gate.gate != "seeds"]
     if failed:
-        why = "; ".join(f"{g.gate} {g.value:.3g}, allowed {g.limit:.3g} ({g.note})" for g in failed)
+        why = "; ".join(f"{g.gate} {g.value:.4g}, allowed {g.limit:.4g} ({g.note})" for g in failed)
         return Verdict(a, b, "not comparable", f"{label_b} and {label_a} are not comparable: {why}.")
     primary = [row for row in tests if row.primary]
     if len(primary) < len(PRIMARY):

@@ -74,7 +74,9 @@ def demo(out: str | os.PathLike[str], *, seeds: int = 8, quick: bool = False, wo
         *_eigenvalues(arms, path, figures),
         *_slices({name: members[0] for name, members in arms.items()}, path, figures, points, 3 if quick else 8),
         *_paths(arms, path, figures, points),
-        *plots.save(plots.comparison(comparison).figure, figures / "scores"),
+        *plots.save(plots.comparison(comparison), figures / "scores"),
+        *plots.save(plots.effects(comparison), figures / "effects"),
+        *plots.save(plots.comparison_table(comparison), figures / "table"),
     ]
     return Demo(comparison, path, tuple(made))
 

@@ -22,7 +22,7 @@ from landscape.plots.scores import comparison, effects, scores
 from landscape.plots.spectra import density, diagonal, eigenvalues, estimate
 from landscape.plots.style import DOUBLE, PALETTE, SINGLE, style
 from landscape.plots.surfaces import surface
-from landscape.plots.tables import panel, summary, table
+from landscape.plots.tables import comparison_table, panel, summary, table
 from landscape.plots.trajectories import trajectory
 from landscape.results import Result
 
@@ -80,6 +80,7 @@ __all__ = [
     "barriers",
     "by_layer",
     "comparison",
+    "comparison_table",
     "contour",
     "cosines",
     "density",

@@ -78,7 +78,7 @@ def scores(
 def comparison(result: Any, figure: Figure | SubFigure | None = None, **options: Any) -> Figure | SubFigure:
     """Draw the scores of a comparison, one panel a score; the options are those of `scores`.
 
-    Scores without a single finite value are left out.
+    Scores without a single finite value are left out, and so are controls that are among the metrics already.
 
     Raises:
         LandscapeError: no score has a value.
@@ -86,7 +86,9 @@ def comparison(result: Any, figure: Figure | SubFigure | None = None, **options:
     names = dict(zip(result.recipes, result.long_names, strict=True))
     values = {score: {names[recipe]: found for recipe, found in result.score(score).items()} for score in result.scores}
     defined = {
-        score: found for score, found in values.items() if any(np.isfinite(seeds).any() for seeds in found.values())
+        score: found
+        for score, found in values.items()
+        if f"train/{score}" not in result.metrics and any(np.isfinite(seeds).any() for seeds in found.values())
     }
     return scores(defined, figure, **options)
 

@@ -22,6 +22,29 @@ LINE = 1.55
 """Height of a row, in font sizes."""
 
 
+def comparison_table(result: Any, ax: Axes | None = None, *, digits: int = 3) -> Axes:
+    """Draw a comparison as a table: mean ± standard deviation over seeds of every metric and score.
+
+    Args:
+        result: a comparison.
+        ax: where to draw; `None`: a new figure just as large as the table.
+        digits: significant digits of numbers without a spread.
+    """
+
+    def cell(values: np.ndarray) -> Cell:
+        finite = values[np.isfinite(values)]
+        if finite.size == 0:
+            return None
+        spread = float(finite.std(ddof=1)) if finite.size > 1 else 0.0
+        return (float(finite.mean()), spread) if spread else float(finite.mean())
+
+    rows: list[list[Cell]] = [[name, *map(cell, values)] for name, values in result.metrics.items()]
+    for name in result.scores:
+        if f"train/{name}" not in result.metrics:
+            rows.append([name, *map(cell, result.score(name).values())])
+    return table(["", *result.long_names], rows, ax, digits=digits)
+
+
 def table(
     columns: Sequence[str],
     rows: Sequence[Sequence[Cell]],
