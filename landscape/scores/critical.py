@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,11 +14,25 @@ from landscape.gradients import gradient_noise_ratio
 from landscape.objective import Objective
 from landscape.operators import Hessian
 from landscape.results.critical import CriticalPoint
+from landscape.scores.exact import spectrum
 from landscape.spectra import spectral_density, top_eigenpairs
 from landscape.spectra.functionals import mass
 
 NEGLIGIBLE = 0.01
 """A negative eigenvalue smaller than this part of the largest is called flat rather than negative."""
+
+
+@dataclass(frozen=True)
+class _Spectrum:
+    """Ends of the Hessian's spectrum with their residuals, the negative share with its error, and the products spent."""
+
+    low: float
+    low_error: float
+    high: float
+    high_error: float
+    negative: float
+    negative_error: float
+    products: int
 
 
 def critical_point(
@@ -32,13 +47,13 @@ def critical_point(
     """Report whether the weights are near a critical point, and whether that is a minimum or a saddle.
 
     The gradient counts as zero when it is within its sampling noise, ‖g‖ ≤ √(Tr C / n). Negative curvature counts when
-    |λmin| exceeds one per cent of λmax and its own residual. High-dimensional minima of training losses nearly always keep some
-    negative curvature: the share of the spectrum says how much.
+    |λmin| exceeds one per cent of the largest magnitude and its own residual. High-dimensional minima of training losses
+    nearly always keep some negative curvature: the share of the spectrum says how much.
 
     Args:
         objective: the function.
         tol: residual asked for of both eigenvalues, relative to each.
-        max_matvecs: products to spend on them at most.
+        max_matvecs: products to spend on them at most; from P on the whole spectrum is computed.
         probes: random probes for the negative share.
         steps: Lanczos steps a probe.
         seed: of start vectors and probes.
@@ -61,51 +76,61 @@ def critical_point(
         ratio = gradient_noise_ratio(objective)
     except LandscapeError:
         ratio = math.nan
-    H = Hessian(objective)
-    single = objective.size == 1
-    pairs = top_eigenpairs(
-        H,
-        k=1 if single else 2,
-        which="LA" if single else "BE",
-        tol=tol,
-        max_matvecs=max_matvecs,
-        seed=seed,
-        vectors=False,
-    )
-    top, bottom = int(np.argmax(pairs.values)), int(np.argmin(pairs.values))
-    density = spectral_density(H, probes=probes, steps=min(steps, objective.size), seed=seed)
-    zero = not np.any(np.abs(density.nodes) > 0)
-    negative = None if zero else mass(density, "negative")
-    low, high = float(pairs.values[bottom]), float(pairs.values[top])
-    flat = size <= 1e3 * torch.finfo(objective.dtype).eps * max(1.0, abs(loss))
-    critical = flat or ratio <= 1
+    whole = objective.size <= max_matvecs
+    found = _exact(objective) if whole else _estimated(objective, tol, max_matvecs, probes, steps, seed)
+    zero = size <= 1e3 * torch.finfo(objective.dtype).eps * max(1.0, abs(loss))
+    critical = bool(zero or ratio <= 1)
     return CriticalPoint(
         loss=loss,
         gradient_norm=size,
         noise_ratio=ratio,
-        lambda_max=high,
-        lambda_max_error=float(pairs.residuals[top]),
-        lambda_min=low,
-        lambda_min_error=float(pairs.residuals[bottom]),
-        negative_mass=negative.value if negative else 0.0,
-        negative_mass_error=negative.standard_error if negative else 0.0,
-        critical=bool(critical),
-        verdict=_verdict(bool(critical), ratio, low, float(pairs.residuals[bottom]), high),
-        products=pairs.matvecs + density.matvecs,
+        lambda_max=found.high,
+        lambda_max_error=found.high_error,
+        lambda_min=found.low,
+        lambda_min_error=found.low_error,
+        negative_mass=found.negative,
+        negative_mass_error=found.negative_error,
+        critical=critical,
+        verdict=_verdict(critical, ratio, found),
+        products=found.products,
         seed=seed,
         provenance=objective.provenance(),
         seconds=time.perf_counter() - started,
     )
 
 
-def _verdict(critical: bool, ratio: float, low: float, residual: float, high: float) -> str:
+def _exact(objective: Objective) -> _Spectrum:
+    values = spectrum(Hessian(objective))
+    total = float(np.abs(values).sum())
+    negative = float(-values[values < 0].sum()) / total if total > 0 else 0.0
+    return _Spectrum(float(values[0]), 0.0, float(values[-1]), 0.0, negative, 0.0, len(values))
+
+
+def _estimated(objective: Objective, tol: float, max_matvecs: int, probes: int, steps: int, seed: int) -> _Spectrum:
+    H = Hessian(objective)
+    pairs = top_eigenpairs(H, k=2, which="BE", tol=tol, max_matvecs=max_matvecs, seed=seed, vectors=False)
+    top, bottom = int(np.argmax(pairs.values)), int(np.argmin(pairs.values))
+    density = spectral_density(H, probes=probes, steps=steps, seed=seed)
+    share = mass(density, "negative") if np.any(density.nodes) else None
+    return _Spectrum(
+        low=float(pairs.values[bottom]),
+        low_error=float(pairs.residuals[bottom]),
+        high=float(pairs.values[top]),
+        high_error=float(pairs.residuals[top]),
+        negative=share.value if share else 0.0,
+        negative_error=share.standard_error if share else 0.0,
+        products=pairs.matvecs + density.matvecs,
+    )
+
+
+def _verdict(critical: bool, ratio: float, found: _Spectrum) -> str:
     if not critical:
         if math.isnan(ratio):
             return "undecided: the gradient is not zero, and its sampling noise is not defined"
         return f"not critical: the gradient is {ratio:.2g} times its sampling noise; train on"
-    scale = max(abs(low), abs(high))
-    if low < 0 and abs(low) > NEGLIGIBLE * scale and abs(low) > residual:
-        return f"saddle: negative curvature of {abs(low) / scale:.1%} of the largest eigenvalue's size"
-    if low < -residual:
-        return f"minimum up to {abs(low) / scale:.1%} of negative curvature"
+    scale, depth = max(abs(found.low), abs(found.high)), -found.low
+    if depth > max(NEGLIGIBLE * scale, found.low_error):
+        return f"saddle: negative curvature of {depth / scale:.1%} of the largest eigenvalue's size"
+    if depth > found.low_error and depth > 1e-6 * scale:
+        return f"minimum up to {depth / scale:.1%} of negative curvature"
     return "minimum: no negative curvature was found"

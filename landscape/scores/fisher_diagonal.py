@@ -1,6 +1,8 @@
-"""The exact diagonal of the Fisher matrix."""
+"""The exact Fisher matrix of a classifier: its square root by rows, and its diagonal."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -12,6 +14,25 @@ from landscape.scores.example_gradients import gradient_rows
 from landscape.scores.requirements import class_count
 
 
+def score_rows(objective: Objective) -> Iterator[Tensor]:
+    r"""Yield :math:`\sqrt{p_k(x)}\,\nabla_w \log p_k(x)` of all examples and classes, as rows (chunk, P) with RᵀR = n F.
+
+    Raises:
+        NotDefinedError: the loss is not a plain cross-entropy, or see `gradient_rows`.
+    """
+    if objective.task != "classes" or objective.likelihood != "categorical":
+        raise NotDefinedError(
+            "the scores of single classes are not defined here: the loss is not a plain cross-entropy"
+        )
+    for k in range(class_count(objective)):
+
+        def root(at: Tensor, one: Batch, k: int = k) -> Tensor:
+            logp = objective.batch_outputs(at, one).log_softmax(1)[0, k]
+            return logp * (0.5 * logp.detach()).exp()
+
+        yield from gradient_rows(objective, root)
+
+
 def fisher_diagonal(objective: Objective) -> tuple[Tensor, float]:
     r"""Return the diagonal of the model's Fisher matrix, (P,) in float64, and its cost in gradients.
 
@@ -20,20 +41,9 @@ def fisher_diagonal(objective: Objective) -> tuple[Tensor, float]:
     exact over classes, from one gradient for every example and class.
 
     Raises:
-        NotDefinedError: the objective is not a classifier with class indices, or see `gradient_rows`.
+        NotDefinedError: the loss is not a plain cross-entropy, or see `gradient_rows`.
     """
-    if objective.task != "classes" or objective.likelihood != "categorical":
-        raise NotDefinedError(
-            "the diagonal of the Fisher matrix is not defined here: the loss is not a plain cross-entropy"
-        )
     total = torch.zeros(objective.size, dtype=torch.float64, device=objective.device)
-    classes = class_count(objective)
-    for k in range(classes):
-
-        def root(at: Tensor, one: Batch, k: int = k) -> Tensor:
-            logp = objective.batch_outputs(at, one).log_softmax(1)[0, k]
-            return logp * (0.5 * logp.detach()).exp()
-
-        for rows in gradient_rows(objective, root):
-            total += rows.double().square().sum(0)
-    return total / objective.n, float(classes)
+    for rows in score_rows(objective):
+        total += rows.double().square().sum(0)
+    return total / objective.n, float(class_count(objective))

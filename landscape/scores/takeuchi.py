@@ -9,10 +9,12 @@ from landscape.objective import Objective
 from landscape.operators import Fisher, GradientCovariance
 from landscape.scores.evaluation import PRODUCT
 from landscape.scores.example_gradients import gradient_moments
-from landscape.scores.fisher_diagonal import fisher_diagonal
+from landscape.scores.fisher_diagonal import fisher_diagonal, score_rows
 from landscape.scores.registry import Definition, Measurement, score
 from landscape.spectra import trace
 
+ROUNDING = 0.05
+"""Singular values below this many roots of the rounding error count as zero: axes of smaller ones are mostly rounding."""
 DENSE = 3000
 """Largest P for which the Fisher matrix is formed and inverted."""
 _SOURCE = "Thomas et al. 2020, arXiv 1906.07774"
@@ -38,7 +40,8 @@ def tic(objective: Objective, *, rtol: float | None = None) -> Measurement:
 
     Args:
         objective: a negative log-likelihood with at most 3,000 parameters (choose some with ``parameters=``).
-        rtol: eigenvalues of F below ``rtol`` times the largest count as zero; `None`: P times the rounding error.
+        rtol: singular values of the scores (of a classifier; else eigenvalues of F) below ``rtol`` times the largest count
+            as zero; `None`: what rounding leaves certain, about 1e-9 for classifiers in float64.
 
     Raises:
         NotDefinedError: no likelihood, or too many parameters to form F.
@@ -50,14 +53,34 @@ def tic(objective: Objective, *, rtol: float | None = None) -> Measurement:
             f"tic is not defined here: {objective.size} parameters are too many to invert F; use tic-diagonal, or "
             f"select at most {DENSE} with parameters="
         )
+    value, rank = _of_classifier(objective, rtol) if objective.likelihood == "categorical" else _dense(objective, rtol)
+    return Measurement(value, gradients=2 * PRODUCT * objective.size, note=f"rank of F {rank}")
+
+
+def _of_classifier(objective: Objective, rtol: float | None) -> tuple[float, int]:
+    """Return Tr(F⁺C) and the rank of F from the scores of all classes, without dividing by small eigenvalues.
+
+    With R = UΣVᵀ the scores by rows, F = RᵀR/n, and the gradient of an example is the row of its class over −√p: in
+    units of F^½ it is that row of U, times √(n/p).
+    """
+    rows = torch.cat([part.double() for part in score_rows(objective)])
+    left, singular, _ = torch.linalg.svd(rows, full_matrices=False)
+    cut = ROUNDING * torch.finfo(objective.dtype).eps ** 0.5 if rtol is None else rtol
+    kept = left[:, singular > cut * singular[0]]
+    target, n = objective.targets, objective.n
+    log_p = objective.outputs().double().log_softmax(1).gather(1, target[:, None])[:, 0]
+    whitened = kept[target * n + torch.arange(n, device=target.device)] * (n**0.5 * (-0.5 * log_p).exp())[:, None]
+    return float((whitened - whitened.mean(0)).square().sum() / n), kept.shape[1]
+
+
+def _dense(objective: Objective, rtol: float | None) -> tuple[float, int]:
+    """Return Tr(F⁺C) and the rank of F from both matrices in full."""
     F = Fisher(objective).dense().double()
     C = GradientCovariance(objective).dense().double()
-    values, vectors = torch.linalg.eigh((F + F.T) / 2)
-    cut = objective.size * torch.finfo(objective.dtype).eps if rtol is None else rtol
-    kept = values > cut * values[-1]
-    along = vectors[:, kept]
-    value = ((along.T @ C @ along).diagonal() / values[kept]).sum()
-    return Measurement(float(value), gradients=2 * PRODUCT * objective.size, note=f"rank of F {int(kept.sum())}")
+    values, axes = torch.linalg.eigh((F + F.T) / 2)
+    kept = values > (objective.size * torch.finfo(objective.dtype).eps if rtol is None else rtol) * values[-1]
+    along = axes[:, kept]
+    return float(((along.T @ C @ along).diagonal() / values[kept]).sum()), int(kept.sum())
 
 
 @score(

@@ -193,7 +193,7 @@ TEMPERATURE = {
     "Fisher–Rao": (TABLE["Fisher–Rao wᵀFw"][0], (1e-3, 1e-2), (1e-9, 1e-5)),
     "relative flatness": (TABLE["relative flatness, features normalised"][0], (1e-3, 1e-2), (1e-9, 1e-5)),
     "filter-normalised curvature": (TABLE["dᵀHd, filter-normalised"][0], (1e-3, 1e-2), (1e-9, 1e-5)),
-    "Tr(F⁺C)": (TABLE["Tr(F⁺C)"][0], (1e-4, 1e-2), (1e-10, 1e-5)),
+    "Tr(F⁺C)": (TABLE["Tr(F⁺C)"][0], (1e-4, 1e-2), (1e-10, 1e-3)),
     "λmax(diag(F)^-½ H diag(F)^-½)": (TABLE["λmax(diag(F)^-½ H diag(F)^-½)"][0], (0.8, 2), (0.8, 3)),
     "margin": (by_name("margin-normalized"), (1 - 1e-9, 1 + 1e-9), (1 - 1e-9, 1 + 1e-9)),
     "adaptive worst case, normalised logits": (

@@ -1,0 +1,104 @@
+import json
+
+import pytest
+import torch
+
+import landscape as ls
+from landscape.errors import LandscapeError
+from landscape.scores.reindexed import reindexed
+
+NEEDS_A_CHECKPOINT = {"stability", "batch-sharpness", "distance-from-init", "relative-movement", "ntk-movement"}
+NEEDS_A_CHECKPOINT |= {"ntk-distance", "intrinsic-dimension"}
+PRIMARY = ["adaptive-worst-linf", "adaptive-average", "inverse-sigma-mag"]
+
+
+def test_primary_scores_survive_and_euclidean_ones_do_not(classifier):
+    report = ls.audit(classifier(), [*PRIMARY, "lambda-max", "weight-norm"])
+    for name in PRIMARY:
+        assert report.survived(name) == ("T1", "T2", "T4", "T5", "T7")
+    assert report.survived("lambda-max") == ("T4", "T5")
+    assert report.survived("weight-norm") == ("T4",)
+    assert all(row.agrees for row in report.rows)
+    assert max(report.changes[t] for t in ("T1", "T2", "T4", "T5")) < 1e-10
+    assert report.changes["T7"] > 1e-3
+
+
+def test_every_declared_invariance_holds(classifier):
+    """The registry promises nothing that the audit of a network does not confirm."""
+    objective = classifier(fit=80)
+    exact = {"max_matvecs": 200}
+    options = {"llc": {"chains": 2, "draws": 10, "burn_in": 5}, "igs": {"iterations": 2000}}
+    options |= dict.fromkeys(("lambda-max", "adaptive-lambda-max", "fisher-lambda-max"), exact)
+    panel = ls.sharpness(objective, "all", options=options)
+    defined = [slug for slug in panel.names if panel[slug].status == "ok"]
+    assert set(ls.scores.REGISTRY) - set(defined) == NEEDS_A_CHECKPOINT | {"igs", "llc"} - set(defined)
+    report = ls.audit(objective, defined, options={slug: o for slug, o in options.items() if slug in defined})
+    wrong = [(row.score, row.radius, row.transformation, row.ratio) for row in report.rows if not row.agrees]
+    assert wrong == []
+
+
+def test_places_that_do_not_exist_are_marked(classifier):
+    report = ls.audit(classifier(activation="gelu"), ["margin"])
+    assert report.verdict("margin", "T1") == "not applicable"
+    assert "homogeneous" in next(row.note for row in report.rows if row.transformation == "T1")
+    assert report.survived("margin") == ("T4", "T5")
+
+
+def test_norm_layers_and_convolutions():
+    X = torch.randn(12, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    objective = ls.Objective(ls.models.small_cnn(), (X, torch.arange(12) % 10), "cross_entropy")
+    report = ls.audit(objective, ["margin", "weight-norm", "adaptive-average"])
+    assert report.verdict("margin", "T3") == "invariant"
+    assert report.verdict("weight-norm", "T3") == "not invariant"
+    assert report.verdict("adaptive-average", "T4") == "invariant"
+
+
+def test_undefined_scores_are_not_silent(regression):
+    report = ls.audit(regression, None)
+    assert report.verdict("adaptive-average", "T4") == "not applicable"
+
+
+def test_permuted_draws_meet_the_weights_they_met_before(classifier):
+    objective = classifier()
+    moved = ls.transforms.permutation(objective.model, objective.batches[0].inputs, seed=3)
+    there = objective.at(moved.model.state_dict())
+    back = reindexed(there, moved.mapping)
+    assert torch.equal(back.theta, objective.theta)
+    step = torch.randn(objective.size, generator=torch.Generator().manual_seed(0)).double()
+    assert back.loss(back.theta + step) == pytest.approx(objective.loss(objective.theta + step), rel=1e-12)
+    assert there.loss(there.theta + step) != pytest.approx(objective.loss(objective.theta + step), rel=1e-3)
+    expected = objective.space.unflatten(objective.theta)["linear1.weight"]
+    assert not torch.equal(back.space.unflatten(back.theta)["linear1.weight"], expected)
+
+
+def test_some_parameters_only(classifier):
+    objective = classifier()
+    part = ls.Objective(objective.model, objective.batches[0].raw, "cross_entropy", parameters="linear2.*")
+    report = ls.audit(part, ["weight-norm"], transformations=["T1", "T4"])
+    assert report.verdict("weight-norm", "T4") == "invariant"
+    assert report.verdict("weight-norm", "T1") == "not invariant"
+
+
+def test_weights_of_the_objective_not_of_the_model_are_audited(classifier):
+    objective = classifier()
+    elsewhere = objective.at(1.5 * objective.theta)
+    report = ls.audit(elsewhere, ["weight-norm"], transformations=["T4"])
+    assert report.rows[0].before == pytest.approx(1.5 * float(objective.theta.norm()))
+
+
+def test_examples_seed_and_table(classifier):
+    report = ls.audit(classifier(), ["adaptive-average"], transformations=["T2", "T7"], examples=20, seed=4)
+    assert (report.examples, report.seed) == (20, 4)
+    assert report.table().splitlines()[2].startswith("adaptive-average (0.1)  1 =  1 =")
+    assert "survives T2, T7" in repr(report)
+    json.dumps(report.to_dict())
+
+
+def test_wrong_requests(classifier):
+    objective = classifier(fit=1)
+    with pytest.raises(LandscapeError, match="unknown transformations T9"):
+        ls.audit(objective, ["loss"], transformations=["T9"])
+    with pytest.raises(LandscapeError, match="unknown score"):
+        ls.audit(objective, ["nonsense"])
+    with pytest.raises(KeyError, match="no audit of"):
+        ls.audit(objective, ["loss"], transformations=["T4"]).verdict("loss", "T1")
