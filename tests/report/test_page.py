@@ -1,0 +1,146 @@
+"""The report: complete, self-contained, safe and the same every time."""
+
+import base64
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from landscape import plots
+from landscape.errors import LandscapeError
+from landscape.report import report
+from landscape.results import Line
+
+
+class Page(HTMLParser):
+    """Collects tags and text, and checks that every element is closed where it should be."""
+
+    VOID = ("meta", "img", "br")
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.open, self.text = [], [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def written(study_file, tmp_path_factory):
+    return report(study_file, tmp_path_factory.mktemp("page") / "report.html")
+
+
+@pytest.fixture(scope="module")
+def page(written):
+    return Page(written.read_text(encoding="utf-8"))
+
+
+def test_every_part_is_there_and_linked_from_the_top(page):
+    titles = {attrs["id"] for attrs in page.all("section")}
+    assert titles >= {
+        "verdict", "gates", "comparison", "figures", "audit", "power", "fingerprints", "checkpoints", "other-results",
+        "methods", "provenance", "bibliography", "scores-and-radii",
+    }  # fmt: skip
+    links = {attrs["href"] for attrs in page.all("a") if attrs["href"].startswith("#")}
+    targets = {f"#{attrs['id']}" for _, attrs in page.tags if "id" in attrs}
+    assert links <= targets
+    assert {f"#{title}" for title in titles} <= links
+
+
+def test_nothing_is_fetched_or_run(page, written):
+    assert {tag for tag, _ in page.tags}.isdisjoint({"script", "link", "iframe", "object", "video", "base", "form"})
+    for _, attrs in page.tags:
+        assert not any(name.startswith("on") for name in attrs)
+        assert attrs.get("src", "data:image/").startswith("data:image/")
+    assert "url(" not in written.read_text(encoding="utf-8").partition("</style>")[0]
+    assert "default-src 'none'" in written.read_text(encoding="utf-8")
+
+
+def test_names_from_the_file_are_text_not_markup(page, written):
+    assert "<script" not in written.read_text(encoding="utf-8")
+    assert "Random <script>alert(1)</script> & labels_{x}" in "".join(page.text)
+
+
+def test_figures_are_inside_and_tables_scroll_in_their_own_box(page, written):
+    images = page.all("img")
+    assert len(images) == 8  # scores, effects, planes, lines, paths, eigenvalues, density, audit
+    for image in images:
+        assert base64.b64decode(image["src"].partition("base64,")[2]).lstrip().startswith(b"<?xml")
+        assert image["alt"]
+    text = written.read_text(encoding="utf-8")
+    assert text.count("<table>") == text.count("tabindex='0'><table>")
+    assert ".scroll { overflow-x: auto" in text
+    assert 'name="viewport"' in text
+
+
+def test_what_is_cited_is_listed_and_nothing_else(page):
+    cited = {attrs["href"].removeprefix("#ref-") for attrs in page.all("a") if "#ref-" in attrs["href"]}
+    listed = {attrs["id"].removeprefix("ref-") for attrs in page.all("li")}
+    assert cited == listed
+    assert listed >= {
+        "keskar2017large", "dinh2017sharp", "li2018visualizing", "epperly2024xtrace", "wu2000thick", "holm1979simple",
+        "pearlmutter1994fast", "ghorbani2019investigation", "frankle2020linear",
+    }  # fmt: skip
+    source = "".join(page.text)
+    assert all(f"{{{key}," in source for key in listed)  # BibTeX of each
+
+
+def test_the_same_study_gives_the_same_bytes(study_file, written, tmp_path):
+    again = report(study_file, tmp_path / "again.html")
+    assert again.read_bytes() == written.read_bytes()
+
+
+def test_verdict_and_gates_say_what_the_study_says(page):
+    text = "".join(page.text)
+    assert "ends in spikier minima." in text
+    classes = [attrs.get("class") for attrs in page.all("td")]
+    assert classes.count("passed") == 1
+    assert classes.count("failed") == 1
+
+
+def test_numbers_keep_their_errors(written):
+    assert re.search(r"0\.100&nbsp;±&nbsp;0\.010", written.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def small(tmp_path):
+    line = Line(x=np.arange(3.0), values={"train/loss": np.ones(3)})
+    line.save(tmp_path / "small.h5", "best/line")
+    return tmp_path / "small.h5"
+
+
+def test_a_figure_that_cannot_be_drawn_says_why(small, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise LandscapeError("no <ink>")
+
+    monkeypatch.setattr(plots, "lines_grid", fail)
+    text = report(small, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Not drawn: no &lt;ink&gt;" in text
+
+
+def test_a_study_without_comparison_has_a_report_too(small, tmp_path):
+    page = Page(report(small, tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert [attrs["id"] for attrs in page.all("section")] == ["figures", "methods", "provenance"]
+    assert "lines of 3 points." in "".join(page.text)
+
+
+def test_what_cannot_be_read_or_written_is_said(small, tmp_path):
+    with pytest.raises(LandscapeError, match=r"no file absent\.h5"):
+        report(tmp_path / "absent.h5", tmp_path / "report.html")
+    (tmp_path / "file").touch()
+    with pytest.raises(LandscapeError, match="cannot write"):
+        report(small, tmp_path / "file" / "report.html")
