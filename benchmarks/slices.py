@@ -11,11 +11,10 @@ import argparse
 import copy
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-os.environ.setdefault("LANDSCAPE_PROGRESS", "0")
 
 import numpy as np
 import torch
@@ -29,6 +28,13 @@ from landscape.models import mlp, resnet
 from landscape.slices import topology
 from landscape.slices.engine import Engine
 
+SETTINGS = {
+    "LANDSCAPE_PROGRESS": "0",
+    "OMP_NUM_THREADS": "1",
+    # by default glibc returns large freed blocks at once and pays for them again in page faults
+    "MALLOC_TRIM_THRESHOLD_": "4294967296",
+    "MALLOC_MMAP_THRESHOLD_": "4294967296",
+}
 Data = tuple[Tensor, Tensor]
 Evaluate = Callable[[float, float], float]
 
@@ -160,6 +166,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="smaller grids, for a try")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=["mlp", "resnet", "topology"], help="print one part, write nothing")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "slices.md")
     options = parser.parse_args()
     generator = torch.Generator().manual_seed(0)
@@ -167,26 +174,31 @@ def main() -> None:
     images = torch.randn(256, 3, 32, 32, generator=generator), torch.randint(10, (256,), generator=generator)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     side, small = (21, 5) if options.quick else (51, 11)
-    parts = [
-        "# Cost of a grid point",
-        "",
-        f"`python benchmarks/slices.py{' --quick' if options.quick else ''}`, PyTorch {torch.__version__}, "
-        f"{platform.machine()}, {torch.get_num_threads()} thread(s), CPU time, best of {options.rounds} rounds.",
-        "",
-        table(
+    parts = {
+        "mlp": lambda: table(
             f"MLP 784-256-10, 2,048 examples, {side} × {side}",
             measured(mlp((784, 256, 10)), pixels, side, rounds=options.rounds, compiled=False),
         ),
-        table(
+        "resnet": lambda: table(
             f"ResNet-20, 256 images, {small} × {small}",
             measured(resnet(), images, small, rounds=options.rounds, compiled=True),
         ),
-        topology_milliseconds(),
-    ]
+        "topology": topology_milliseconds,
+    }
+    if options.only:
+        print(parts[options.only]())
+        return
+    heading = (
+        f"`python benchmarks/slices.py{' --quick' if options.quick else ''}`, PyTorch {torch.__version__}, "
+        f"{platform.machine()}, {torch.get_num_threads()} thread(s), CPU time, best of {options.rounds} rounds."
+    )
+    text = "\n".join(["# Cost of a grid point", "", heading, "", *(part() for part in parts.values())])
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text("\n".join(parts))
-    print("\n".join(parts))
+    options.out.write_text(text)
+    print(text)
 
 
 if __name__ == "__main__":
+    if not SETTINGS.keys() <= os.environ.keys():  # read when a process starts
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**SETTINGS, **os.environ})
     main()

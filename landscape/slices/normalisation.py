@@ -35,8 +35,8 @@ def normalised(
         theta: (P,) the weights in float64.
         parts: how theta is cut into filters (`filters.layouts`).
         normalize: the rule.
-        vectors: biases and norm parameters: ``zero`` leaves them where they are, ``scale`` applies the rule to each as one
-            filter, ``keep`` leaves the direction's entries as drawn.
+        vectors: ``scale`` applies the rule to each bias and each norm parameter as one filter; otherwise their entries stay
+            as they are (for ``zero`` they were never drawn).
 
     Returns:
         The scaled direction (P,). A filter whose weights are all zero gets a zero direction.
@@ -47,10 +47,6 @@ def normalised(
     check_rules(normalize, vectors)
     out = direction.clone()
     scaled = [part for part in parts if not part.vector or vectors == "scale"]
-    if vectors == "zero":
-        for part in parts:
-            if part.vector:
-                out[part.where] = 0
     if normalize == "model":
         weights = torch.cat([theta[part.where] for part in scaled] or [theta[:0]])
         drawn = torch.cat([out[part.where] for part in scaled] or [out[:0]])

@@ -61,6 +61,17 @@ def test_alignment_undoes_a_permutation_through_convolutions_and_norm_layers():
     torch.testing.assert_close(aligned.outputs(), objective.outputs())
 
 
+def test_running_statistics_are_moved_but_not_matched():
+    model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3)).double()
+    objective = ls.Objective(model, (torch.randn(8, 4).double(), torch.arange(8) % 3), "cross_entropy")
+    misled = ls.transforms.permutation(model, torch.randn(2, 4).double(), seed=3).model.state_dict()
+    misled["1.running_mean"] = torch.linspace(-100, 100, 6).double()
+    there = {**model.state_dict(), "1.running_mean": torch.linspace(-100, 100, 6).double()}
+    aligned = align(objective, there, misled)
+    torch.testing.assert_close(aligned.theta, objective.theta)
+    torch.testing.assert_close(aligned.outputs(), objective.at(misled).outputs())
+
+
 def test_networks_without_hidden_units_cannot_be_aligned():
     objective = ls.Objective(nn.Linear(3, 2), (torch.ones(4, 3), torch.zeros(4, dtype=torch.long)), "cross_entropy")
     with pytest.raises(ls.LandscapeError, match="nothing to align"):
@@ -115,7 +126,11 @@ def test_networks_with_batch_norm_are_connected_and_left_alone():
     objective = ls.Objective(models[0], (X, y), "cross_entropy")
     a, b = (m.state_dict() for m in models)
     before = {k: v.clone() for k, v in a.items()}
+    flags = []
+    hook = models[0][1].register_forward_pre_hook(lambda module, inputs: flags.append(module.training))
     curve = connect(objective, a, b, steps=100, points=5)
+    hook.remove()
+    assert all(flags[:100])  # trained on batch statistics
     assert np.isfinite(curve.loss).all()
     assert set(curve.values) == {"train/loss", "train/accuracy", "train-frozen/loss", "train-frozen/accuracy"}
     assert all(torch.equal(before[k], v) for k, v in models[0].state_dict().items())

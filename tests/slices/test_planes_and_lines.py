@@ -141,11 +141,14 @@ def test_streamed_data_gives_the_same_values():
     np.testing.assert_array_equal(ls.plane(resident, d, points=4).loss, ls.plane(streamed, d, points=4).loss)
 
 
-def test_half_precision_networks_take_steps_smaller_than_their_rounding():
-    objective = ls.Objective(nn.Linear(4, 3).bfloat16(), classes(), "cross_entropy")
-    found = ls.line(objective, ls.random_directions(objective, 1), points=5)
-    assert np.isfinite(found.loss).all()
-    assert found.directions.vectors.dtype == np.float32
+def test_half_precision_networks_are_walked_in_single_precision():
+    net, data = nn.Linear(64, 10).bfloat16(), (torch.randn(200, 64), torch.arange(200) % 10)
+    objective = ls.Objective(net, data, "cross_entropy")
+    d = ls.random_directions(objective, 1)
+    found = ls.line(objective, d, span=0.1, points=21)
+    assert d.vectors.dtype == np.float32
+    for x, value in zip(found.x, found.loss, strict=True):
+        assert value == objective.loss(objective.theta.float() + float(x) * torch.as_tensor(d.vectors[0]))
 
 
 def test_two_runs_agree_bit_for_bit():

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 import landscape as ls
 from landscape.models import mlp, resnet, small_cnn
-from landscape.slices import evaluators
+from landscape.slices import evaluators, prefix
 from landscape.slices.prefix import cut
 
 
@@ -54,6 +54,7 @@ def vectors(n=9, size=6, classes=3):
 
 CASES = {
     "mlp": lambda: (mlp((6, 5, 3)), vectors()),
+    "deep linear": lambda: (mlp((6, 5, 3), activation="none"), vectors()),
     "linear": lambda: (nn.Linear(6, 3), vectors()),
     "gated": lambda: (Gated(), vectors()),
     "cnn": lambda: (small_cnn(), images()),
@@ -91,9 +92,11 @@ def both(objective, directions, **options):
     return engines
 
 
+@pytest.mark.parametrize("threshold", [0, 4])
 @pytest.mark.parametrize("vectors_as", ["zero", "keep"])
 @pytest.mark.parametrize("case", CASES)
-def test_the_cut_network_gives_the_values_of_the_network(case, vectors_as):
+def test_the_cut_network_gives_the_values_of_the_network(case, vectors_as, threshold, monkeypatch):
+    monkeypatch.setitem(prefix.FLOPS_A_BYTE, "cpu", threshold)  # 0: take out whatever is affine
     model, data = CASES[case]()
     objective = ls.Objective(model, data, "cross_entropy", dtype=torch.float64, batch_size=4)
     directions = ls.random_directions(objective, 2, vectors=vectors_as)
