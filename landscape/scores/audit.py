@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import nn
 
 from landscape import transforms
@@ -17,6 +15,7 @@ from landscape.errors import LandscapeError
 from landscape.objective import Objective
 from landscape.results.audit import Audit, AuditRow
 from landscape.results.scores import Score, Scores
+from landscape.scores.network import in_double, network
 from landscape.scores.panel import sharpness
 from landscape.scores.registry import REGISTRY, TRANSFORMATIONS, select
 from landscape.scores.reindexed import reindexed
@@ -108,30 +107,6 @@ def audit(
         seed=seed,
         provenance=objective.provenance(),
         seconds=time.perf_counter() - started,
-    )
-
-
-def network(objective: Objective) -> nn.Module:
-    """Return a copy of the network in float64 that carries the objective's own weights and buffers."""
-    model = copy.deepcopy(objective.model).double().to(objective.device)
-    own = {**objective._fixed, **objective.space.unflatten(objective.theta)}
-    with torch.no_grad():
-        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-            tensor.copy_(own[name])
-    return model
-
-
-def in_double(objective: Objective, model: nn.Module) -> Objective:
-    """Return the objective of a network on the same data and with the same loss in float64."""
-    chosen = set(objective.names)
-    return Objective(
-        model,
-        [batch.raw for batch in objective.batches],
-        objective._loss,
-        count=objective._count,
-        parameters=lambda name, tensor: name in chosen,
-        dtype=torch.float64,
-        mode=objective.mode,
     )
 
 

@@ -16,7 +16,7 @@ from landscape.scores.head import gauge_fixed
 from landscape.scores.registry import Definition, Measurement, score
 
 RISE = 0.1
-OCTAVES = 20
+OCTAVES = 12
 """How far from the first guess the level is looked for, in factors of two."""
 BISECTIONS = 4
 
@@ -41,7 +41,7 @@ def find_level(
         The level and its standard error; 0 for a single sample.
 
     Raises:
-        NotDefinedError: the error leaves no room for the rise, or no level within 20 octaves reaches it.
+        NotDefinedError: the error leaves no room for the rise, or no level within 12 octaves reaches it.
     """
     if start + rise >= 1:
         raise NotDefinedError(

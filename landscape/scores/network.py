@@ -1,0 +1,39 @@
+"""The network of an objective as a module of its own, in float64."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from landscape.objective import Objective
+
+
+def network(objective: Objective) -> nn.Module:
+    """Return a copy of the network in float64 that carries the objective's own weights and buffers."""
+    model = copy.deepcopy(objective.model).double().to(objective.device)
+    own = {**objective._fixed, **objective.space.unflatten(objective.theta)}
+    with torch.no_grad():
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            tensor.copy_(own[name])
+    return model
+
+
+def in_double(objective: Objective, model: nn.Module | None = None) -> Objective:
+    """Return the objective in float64, on the same data and with the same loss.
+
+    Args:
+        objective: the function.
+        model: its network in float64; `None`: made by `network`.
+    """
+    chosen = set(objective.names)
+    return Objective(
+        network(objective) if model is None else model,
+        [batch.raw for batch in objective.batches],
+        objective._loss,
+        count=objective._count,
+        parameters=lambda name, tensor: name in chosen,
+        dtype=torch.float64,
+        mode=objective.mode,
+    )

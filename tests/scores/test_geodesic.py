@@ -1,0 +1,109 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import landscape as ls
+from landscape.errors import LandscapeError, NotDefinedError
+from landscape.scores.geodesic import FactorPair, attention_pairs, geodesic_of_diagonal, geodesic_worst
+
+
+@pytest.fixture(scope="module")
+def attention():
+    X = torch.randn(12, 1, 8, 8, generator=torch.Generator().manual_seed(0)).double()
+    model = ls.models.transformer(layers=1).double()
+    return ls.Objective(model, (X, torch.arange(12) % 10), "cross_entropy")
+
+
+def pair(h=3, m=7, n=5):
+    generator = torch.Generator().manual_seed(0)
+    theta = torch.randn(h * (m + n), generator=generator).double()
+    where = torch.arange(h * m).reshape(h, m), h * m + torch.arange(h * n).reshape(h, n)
+    return theta, FactorPair.at(theta, *where)
+
+
+def product_at(theta, where):
+    return theta[where[0]].T @ theta[where[1]]
+
+
+def test_horizontal_directions_are_orthogonal_to_changes_of_basis():
+    _, factors = pair()
+    generator = torch.Generator().manual_seed(1)
+    x = factors.horizontal(torch.randn(36, generator=generator).double())
+    (G, H), (a, b) = factors.factors, factors.roots
+    for _ in range(5):
+        basis = torch.randn(3, 3, generator=generator).double()
+        vertical = [G @ basis @ torch.linalg.inv(a), -H @ basis.T @ torch.linalg.inv(b)]
+        inner = sum(float((x[where].T * part).sum()) for where, part in zip(factors.where, vertical, strict=True))
+        assert inner == pytest.approx(0.0, abs=1e-10)
+    assert torch.allclose(factors.horizontal(x), x, atol=1e-12)
+
+
+def test_second_order_term_solves_the_geodesic_equation():
+    """Half the length twice over, from the middle: the ends agree to third order in the length."""
+    theta, factors = pair(h=1, m=1, n=1)
+    x = torch.tensor([0.02, 0.01]).double()
+    ends = torch.cat([end for _, end in factors.walk(x)])
+    # one by one factors are the diagonal net: the geodesic is w exp(x), with the sign of w
+    assert torch.allclose(ends, theta * torch.exp(x * theta.sign()), atol=1e-5)
+    first_order = theta + theta.abs() * x
+    assert (ends - theta * torch.exp(x * theta.sign())).abs().max() < 0.05 * (first_order - ends).abs().max()
+
+
+def test_change_of_basis_does_not_move_the_score(attention):
+    before = [row.value for row in geodesic_worst(attention, radii=[0.5, 2.0], iterations=10)]
+    moved = ls.transforms.gl_attention(attention.model, attention.batches[0].inputs, seed=1)
+    there = attention.at(moved.model.state_dict())
+    after = [row.value for row in geodesic_worst(there, radii=[0.5, 2.0], iterations=10)]
+    assert after == pytest.approx(before, rel=1e-6)
+    assert before[1] > before[0] > 0
+
+
+def test_adaptive_worst_case_is_moved_by_a_change_of_basis(attention):
+    moved = ls.transforms.gl_attention(attention.model, attention.batches[0].inputs, seed=1)
+    there = attention.at(moved.model.state_dict())
+    values = [ls.scores.adaptive_worst_l2(o, radii=[1.0], iterations=10)[0].value for o in (attention, there)]
+    assert abs(values[1] / values[0] - 1) > 0.01
+
+
+def test_every_head_gives_two_pairs(attention):
+    heads = len(attention_pairs(attention)) / 2
+    assert heads == int(heads) >= 1
+
+
+class Diagonal(nn.Module):
+    def __init__(self, d):
+        super().__init__()
+        self.u = nn.Parameter(torch.linspace(0.5, 2, d).double())
+        self.v = nn.Parameter(torch.linspace(1, -1, d).double() + 0.05)
+
+    def forward(self, x):
+        return x @ (self.u * self.v).unsqueeze(1)
+
+
+def test_diagonal_network_is_invariant_to_rescaling():
+    X = torch.randn(20, 6, generator=torch.Generator().manual_seed(0)).double()
+    net = Diagonal(6)
+    objective = ls.Objective(net, (X, X.sum(1, keepdim=True)), "mse_loss")
+    a = torch.exp(torch.linspace(-1, 1, 6)).double()
+    there = objective.at({"u": net.u.detach() * a, "v": net.v.detach() / a})
+    values = [geodesic_of_diagonal(o, "u", "v", 0.3) for o in (objective, there)]
+    assert values[0] == pytest.approx(values[1], rel=1e-9)
+    assert values[0] > 0
+
+
+def test_diagonal_network_in_closed_form():
+    """L = uv has the worst case uv (e^{2b} − 1) with 2b² = ρ², i.e. b = ρ/√2."""
+    net = Diagonal(1)
+    data = (torch.ones(1, 1).double(), torch.zeros(1, 1).double())
+    objective = ls.Objective(net, data, lambda output, target: output.sum(), count=lambda output, target: 1.0)
+    w = float(net.u.detach() * net.v.detach())
+    expected = w * (np.exp(2 * 0.3 / np.sqrt(2)) - 1)
+    assert geodesic_of_diagonal(objective, "u", "v", 0.3) == pytest.approx(expected, rel=1e-6)
+
+
+def test_not_defined(classifier):
+    with pytest.raises(NotDefinedError, match="no attention"):
+        geodesic_worst(classifier(fit=1))
+    with pytest.raises(LandscapeError, match="must be selected parameters"):
+        geodesic_of_diagonal(classifier(fit=1), "u", "v", 0.1)
