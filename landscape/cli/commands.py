@@ -162,6 +162,26 @@ def plot(arguments: argparse.Namespace) -> Any:
     return Printed("\n".join(str(path) for path in written), [str(path) for path in written])
 
 
+def export(arguments: argparse.Namespace) -> Any:
+    """Write an entry of a study in another format."""
+    from landscape.export import FORMATS
+    from landscape.study import open_study
+
+    result = open_study(arguments.study)[arguments.entry]
+    made = FORMATS[arguments.format](result, arguments.output)
+    written = [str(path) for path in (made if isinstance(made, list) else [made])]
+    return Printed("\n".join(written), written)
+
+
+def report(arguments: argparse.Namespace) -> Any:
+    """Write the report of a study."""
+    from landscape.report import report as write
+
+    page = write(arguments.study, arguments.output, latex=arguments.latex)
+    written = [str(page), *([arguments.latex] if arguments.latex else [])]
+    return Printed("\n".join(written), written)
+
+
 def info(arguments: argparse.Namespace) -> Any:
     """Print what a study holds."""
     from landscape import study

@@ -8,6 +8,8 @@ from landscape._version import __version__
 from landscape.cli import commands
 from landscape.cli.targets import add_target
 
+EXPORTS = ("csv", "goldstein", "json", "latex", "netcdf", "obj", "paraview")
+
 EXAMPLES = """\
 examples:
   landscape demo --out study                       the main job: three recipes, eight seeds, one verdict
@@ -16,6 +18,7 @@ examples:
   landscape compare SGD='runs/sgd-?.safetensors' Random='runs/random-labels-?.safetensors' --save study.h5
   landscape score best.safetensors --model mynet:build --data mydata:load
   landscape info study.h5
+  landscape report study.h5 -o report.html
 
 exit codes: 0 done; 1 an unexpected error; 2 a wrong input, said in one line; 130 interrupted (finished work is kept)
 """
@@ -99,6 +102,17 @@ def build() -> argparse.ArgumentParser:
     plot.add_argument("entries", nargs="*", help="sgd-0/plane … (default: everything that can be drawn)")
     plot.add_argument("--out", default="figures", help="folder (default: figures)")
     plot.add_argument("--format", nargs="+", default=["png", "pdf"], choices=["png", "pdf", "svg"])
+
+    export = command("export", commands.export, "write an entry of a study in another format")
+    export.add_argument("format", choices=EXPORTS, metavar="FORMAT", help=", ".join(EXPORTS))
+    export.add_argument("study")
+    export.add_argument("entry", help="sgd-0/plane …")
+    export.add_argument("-o", "--output", required=True, metavar="PATH", help="the file to write")
+
+    report = command("report", commands.report, "one HTML page: verdict, tables, figures, methods and bibliography")
+    report.add_argument("study")
+    report.add_argument("-o", "--output", default="report.html", metavar="PATH", help="default: report.html")
+    report.add_argument("--latex", metavar="DIR", help="also write tables, figures and BibTeX for a paper into DIR")
 
     for name, function, summary in (
         ("info", commands.info, "what a study holds"),
