@@ -86,13 +86,19 @@ def test_a_batch_that_does_not_fit_is_cut():
     torch.testing.assert_close(H @ vector(H), ls.Hessian(objective) @ vector(H), rtol=1e-10, atol=1e-12)
 
 
-def test_batches_whose_loss_depends_on_each_other_stay_apart():
-    def contrast(model, batch):  # the same for one batch and for its parts only if examples do not see each other
-        out = model(batch[0])
-        return (out - out.mean(0)).square().mean()
+class Centred(nn.Linear):
+    """A network whose output for an example depends on the rest of the batch, also in eval mode."""
 
-    objective = problem()
-    objective._loss = ls.BatchLoss(contrast)
+    def forward(self, x):
+        out = super().forward(x)
+        return out - out.mean(0)
+
+
+def test_batches_whose_outputs_depend_on_each_other_stay_apart():
+    torch.manual_seed(0)
+    objective = ls.Objective(
+        Centred(4, 3), (torch.randn(40, 4), torch.randint(0, 3, (40,))), "cross_entropy", batch_size=8
+    )
     assert ls.Hessian(objective).plan.batches == 5
 
 
