@@ -4,6 +4,7 @@ from landscape.results.audit import Audit, AuditRow
 from landscape.results.base import Result, array, arrays, describe, nested, plain, role_of, rows, volatile
 from landscape.results.comparison import Comparison, Placebo
 from landscape.results.critical import CriticalPoint
+from landscape.results.sampling import SamplingError
 from landscape.results.scores import Score, Scores
 from landscape.results.slices import Directions, Line, Path, Plane, Slice, Volume
 from landscape.results.spectra import Diagonal, Eigenpairs, Estimate, LayerRow, Layers, SpectralDensity
@@ -26,6 +27,7 @@ KINDS: dict[str, type[Result]] = {
         Diagonal,
         Layers,
         SpectralDensity,
+        SamplingError,
         Scores,
         Topology,
         ScaleCurvature,
@@ -57,6 +59,7 @@ __all__ = [
     "Plane",
     "Reading",
     "Result",
+    "SamplingError",
     "ScaleCurvature",
     "Score",
     "Scores",

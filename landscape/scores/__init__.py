@@ -30,6 +30,7 @@ from landscape.scores.slice_curvature import curvature_at_scale
 from landscape.scores.spectral_summaries import renyi_sharpness, soft_rank
 from landscape.scores.spikiness import slice_shape, spikiness, worst_to_average
 from landscape.scores.stability import batch_sharpness, stability
+from landscape.scores.subsampling import sampling_error
 from landscape.scores.takeuchi import tic, tic_diagonal, tic_trace
 from landscape.scores.tangent_kernel import ntk_alignment, ntk_movement
 from landscape.scores.worst_tolerance import inverse_alpha, inverse_alpha_mag
@@ -83,6 +84,7 @@ __all__ = [
     "relative_flatness",
     "renyi_sharpness",
     "sam",
+    "sampling_error",
     "score",
     "select",
     "sharpness",
