@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,10 @@ from landscape.export.files import write_text
 from landscape.export.tables import Cell, Measured, Table, digits, tables
 from landscape.results import Result
 
-_ESCAPES = {
+FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{"
+"""Shrinks what follows, up to a closing brace, to the width of the text where it is wider."""
+
+_MARKUP = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
     "%": r"\%",
@@ -24,32 +28,89 @@ _ESCAPES = {
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
-    "−": "$-$",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "÷": r"$\div$",
-    "≤": r"$\leq$",
-    "≥": r"$\geq$",
-    "∞": r"$\infty$",
-    "‖": r"$\|$",
-    "√": r"$\sqrt{}$",
-    "∇": r"$\nabla$",
-    "′": r"$'$",
-    "²": r"$^2$",
-    "₂": r"$_2$",
-    "₁": r"$_1$",
-    "₀": r"$_0$",
-    "½": r"$\tfrac12$",
-    "λ": r"$\lambda$",
-    "σ": r"$\sigma$",
-    "ρ": r"$\rho$",
-    "ε": r"$\varepsilon$",
-    "δ": r"$\delta$",
-    "η": r"$\eta$",
-    "θ": r"$\theta$",
     "—": "---",
     "–": "--",
     "…": r"\dots{}",
+    "“": "``",
+    "”": "''",
+    "‘": "`",
+    "’": "'",
+    "\u00a0": "~",
+    "€": r"\texteuro{}",
+}
+_MATHS = {
+    "−": "-",
+    "±": r"\pm",
+    "×": r"\times",
+    "÷": r"\div",
+    "·": r"\cdot",
+    "°": r"^\circ",
+    "≤": r"\leq",
+    "≥": r"\geq",
+    "≠": r"\neq",
+    "≈": r"\approx",
+    "∝": r"\propto",
+    "∞": r"\infty",
+    "∈": r"\in",
+    "∫": r"\int",
+    "∂": r"\partial",
+    "∇": r"\nabla",
+    "√": r"\surd",
+    "‖": r"\|",
+    "⟨": r"\langle",
+    "⟩": r"\rangle",
+    "→": r"\to",
+    "↦": r"\mapsto",
+    "↔": r"\leftrightarrow",
+    "′": "'",
+    "ℓ": r"\ell",
+    "½": r"\tfrac12",
+    "⅓": r"\tfrac13",
+    "¼": r"\tfrac14",
+    "⁻": "^-",
+    "⁺": "^+",
+    "ᵀ": r"^\top",
+    "ⁿ": "^n",
+    "†": r"\dagger",
+    "⊙": r"\odot",
+}
+_GREEK = {
+    "α": r"\alpha",
+    "β": r"\beta",
+    "γ": r"\gamma",
+    "δ": r"\delta",
+    "ε": r"\varepsilon",
+    "ζ": r"\zeta",
+    "η": r"\eta",
+    "θ": r"\theta",
+    "ι": r"\iota",
+    "κ": r"\kappa",
+    "λ": r"\lambda",
+    "μ": r"\mu",
+    "ν": r"\nu",
+    "ξ": r"\xi",
+    "π": r"\pi",
+    "ρ": r"\rho",
+    "ς": r"\varsigma",
+    "σ": r"\sigma",
+    "τ": r"\tau",
+    "υ": r"\upsilon",
+    "φ": r"\varphi",
+    "χ": r"\chi",
+    "ψ": r"\psi",
+    "ω": r"\omega",
+    "Γ": r"\Gamma",
+    "Δ": r"\Delta",
+    "Θ": r"\Theta",
+    "Λ": r"\Lambda",
+    "Ξ": r"\Xi",
+    "Π": r"\Pi",
+    "Σ": r"\Sigma",
+    "Υ": r"\Upsilon",
+    "Φ": r"\Phi",
+    "Ψ": r"\Psi",
+    "Ω": r"\Omega",
+    "µ": r"\mu",
 }
 
 
@@ -84,8 +145,15 @@ def latex(result: Result, path: str | os.PathLike[str], *, caption: str | None =
     return write_text(path, "\n".join(texts))
 
 
-def table_environment(table: Table, *, caption: str | None = None, label: str = "") -> str:
-    """Return a ``table`` float of a table: columns of numbers flush right, the others flush left."""
+def table_environment(table: Table, *, caption: str | None = None, label: str = "", fit: bool = False) -> str:
+    r"""Return a ``table`` float of a table: columns of numbers flush right, the others flush left.
+
+    Args:
+        table: the table.
+        caption: in LaTeX; `None`: its title and note.
+        label: for ``\ref``; empty: none.
+        fit: shrink it to the width of the text where it is wider; needs ``graphicx``.
+    """
     numeric = [
         any(isinstance(row[i], Measured) for row in table.rows)
         and not any(isinstance(row[i], str) for row in table.rows)
@@ -97,13 +165,14 @@ def table_environment(table: Table, *, caption: str | None = None, label: str = 
         r"\centering",
         rf"\caption{{{caption if caption is not None else escape(table.title) + '.' + note}}}",
         *([rf"\label{{{label}}}"] if label else []),
+        *([f"{FIT}%"] if fit else []),
         rf"\begin{{tabular}}{{{''.join('r' if right else 'l' for right in numeric)}}}",
         r"\toprule",
         _row([escape(name) for name in table.columns]),
         r"\midrule",
         *(_row([cell_text(cell) for cell in row]) for row in table.rows),
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}" + ("}" if fit else ""),
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
@@ -131,12 +200,25 @@ def cell_text(cell: Cell) -> str:
 
 
 def escape(text: str) -> str:
-    r"""Return text that LaTeX prints as it is.
+    r"""Return text that LaTeX prints as it is; of other scripts than Latin and Greek, a question mark.
 
-    >>> print(escape("50 % of a_b"))
-    50 \% of a\_b
+    >>> print(escape("50 % of a_b"), escape("λ₁ ≤ 10²"))
+    50 \% of a\_b $\lambda$$_1$ $\leq$ 10$^2$
     """
-    return re.sub("|".join(map(re.escape, _ESCAPES)), lambda found: _ESCAPES[found[0]], text)
+    return "".join(map(_character, text))
+
+
+def _character(character: str) -> str:
+    if character in _MARKUP:
+        return _MARKUP[character]
+    if character.isascii() or unicodedata.name(character, "").startswith("LATIN"):
+        return character
+    if maths := _MATHS.get(character) or _GREEK.get(character):
+        return f"${maths}$"
+    shift, plain = unicodedata.decomposition(character).partition(" ")[0], unicodedata.normalize("NFKD", character)
+    if shift in ("<super>", "<sub>") and plain.isascii():
+        return f"${'^' if shift == '<super>' else '_'}{plain}$"
+    return "?"
 
 
 def _scientific(text: str) -> str:

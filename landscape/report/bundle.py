@@ -10,7 +10,7 @@ from pathlib import Path
 from landscape import plots
 from landscape.errors import LandscapeError
 from landscape.export.files import write_text
-from landscape.export.latex import escape, table_environment
+from landscape.export.latex import FIT, escape, table_environment
 from landscape.export.tables import Table, eigenpairs, means, metrics, scores, tests
 from landscape.report.card import card_of
 from landscape.report.citing import to_latex
@@ -46,7 +46,7 @@ def bundle(study: Content | Study | str | os.PathLike[str], folder: str | os.Pat
     made = card_of(content)
     tables = {f"card-{i}": table for i, table in enumerate(made.tables, start=1)} | dict(_tables(content))
     written = [
-        write_text(out / "tables" / f"{name}.tex", table_environment(table, label=f"tab:{name}"))
+        write_text(out / "tables" / f"{name}.tex", table_environment(table, label=f"tab:{name}", fit=True))
         for name, table in tables.items()
     ]
     lines = [rf"\input{{tables/{name}}}" for name in tables]
@@ -59,7 +59,7 @@ def bundle(study: Content | Study | str | os.PathLike[str], folder: str | os.Pat
         lines += [
             r"\begin{figure}",
             r"\centering",
-            rf"\includegraphics[width=\linewidth]{{figures/{drawing.name}}}",
+            rf"{FIT}\includegraphics{{figures/{drawing.name}}}}}",
             rf"\caption{{{escape(drawing.title)}. {escape(drawing.caption)}}}",
             rf"\label{{fig:{drawing.name}}}",
             r"\end{figure}",
@@ -105,6 +105,7 @@ def _document(title: str, verdicts: tuple[str, ...], lines: list[str], cited: bo
                 r"\input{methods}",
                 r"\clearpage",
                 *lines,
+                r"\clearpage",
                 *([r"\bibliographystyle{plain}", r"\bibliography{references}"] if cited else []),
                 r"\end{document}",
             ]

@@ -183,7 +183,7 @@ def fingerprint_table(content: Content) -> Table:
             f"{result.provenance.get('examples', '')}",
             str(content.checkpoints.get(owner, {}).get("sha256", ""))[:12] or None,
         )
-        for owner, result in first.items()
+        for owner, result in content.in_order(first).items()
     )
     columns = ("checkpoint", "weights", "data", "examples", "file")
     return filled(Table("Fingerprints", columns, rows, "First 12 digits of SHA-256."))

@@ -74,7 +74,7 @@ class Content:
             owner, slash, entry = name.rpartition("/")
             if slash:
                 grouped.setdefault(entry, {})[owner] = result
-        return {entry: self._sorted(found) for entry, found in grouped.items()}
+        return {entry: self.in_order(found) for entry, found in grouped.items()}
 
     def first_of_each(self, found: Mapping[str, R], limit: int = 12) -> dict[str, R]:
         """Return one result a recipe, that of the first seed, by label; at most `limit`."""
@@ -83,8 +83,8 @@ class Content:
             chosen.setdefault(self.recipe_of(owner)[0], owner)
         return {self.label(owner): found[owner] for owner in list(chosen.values())[:limit]}
 
-    def _sorted(self, found: Mapping[str, R]) -> dict[str, R]:
-        """Sort owners as the recipes are, the reference first, then by seed."""
+    def in_order(self, found: Mapping[str, R]) -> dict[str, R]:
+        """Sort checkpoints as the recipes are, the reference first, then by seed."""
         order = list(self.recipes.values())
 
         def place(owner: str) -> tuple[int, str, int]:

@@ -54,6 +54,19 @@ def test_every_character_of_our_own_tables_is_ascii_in_latex(comparison):
             assert escape(text).isascii(), text
 
 
+def test_every_text_of_the_registry_can_be_set():
+    from landscape.scores.registry import REGISTRY
+
+    for score in REGISTRY.values():
+        for text in (score.slug, score.title, score.formula, score.source, score.remark, score.unit):
+            assert escape(text).count("?") == text.count("?"), f"{score.slug}: {text}"
+
+
+def test_letters_stay_and_unknown_scripts_become_question_marks():
+    assert escape("Müller, Mądry") == "Müller, Mądry"
+    assert escape("σ′² ℓ₂ 雪") == r"$\sigma$$'$$^2$ $\ell$$_2$ ?"
+
+
 def test_a_table_has_the_rules_of_booktabs_and_as_many_cells_as_columns(folder):
     pairs = Eigenpairs(
         values=np.array([3.0, 1.0]), residuals=np.array([0.01, 0.02]), operator="hessian", which="LA", tol=1e-3,

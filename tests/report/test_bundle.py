@@ -20,7 +20,7 @@ def folder(study_file, tmp_path_factory):
 def test_the_document_names_files_that_are_there_and_all_of_them(folder):
     text = (folder / "main.tex").read_text(encoding="utf-8")
     tables = set(re.findall(r"\\input\{(tables/[^}]*)\}", text))
-    figures = set(re.findall(r"\\includegraphics\[[^]]*\]\{([^}]*)\}", text))
+    figures = set(re.findall(r"\\includegraphics\{([^}]*)\}", text))
     assert {f"tables/{path.stem}" for path in (folder / "tables").iterdir()} == tables
     assert {f"figures/{path.stem}" for path in (folder / "figures").iterdir()} == figures
     assert len(figures) == 8
