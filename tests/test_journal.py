@@ -117,10 +117,12 @@ def test_a_full_disk_keeps_what_was_there(path, monkeypatch):
 
     with Journal(path, SETTINGS) as journal:
         journal.append(b"first")
+        size = path.stat().st_size
         monkeypatch.setattr(os, "write", full)
         with pytest.raises(LandscapeError, match=r"No space left on device; what was finished before is kept"):
             journal.append(bytes(200))
         monkeypatch.undo()
+        assert path.stat().st_size == size
         journal.append(b"second")
     assert read_journal(path)[2] == [b"first", b"second"]
 

@@ -172,6 +172,16 @@ def billion_chunked(file):
     )[:10] = 1
 
 
+def millions_unwritten(file):
+    del file[ENTRY]["samples"]
+    file[ENTRY].create_dataset("samples", shape=(10**7,), dtype="f8", chunks=(10**5,), compression="gzip")[:10] = 1
+
+
+def contiguous_unwritten(file):
+    del file[ENTRY]["samples"]
+    file[ENTRY].create_dataset("samples", shape=(10**7,), dtype="f8")
+
+
 def bomb(file):
     del file[ENTRY]["samples"]
     data = file[ENTRY].create_dataset("samples", (2**28,), "f8", chunks=(2**23,), compression="gzip", shuffle=True)
@@ -237,14 +247,16 @@ def lost_attribute(file):
 
 
 EDITS = [
-    external_link, soft_link, billion, billion_chunked, bomb, virtual, external_storage, objects, compound, opaque,
-    strange_filter, a_group, wide_attribute, reference_attribute, bad_json, json_of_a_number, lost_attribute,
+    external_link, soft_link, billion, billion_chunked, millions_unwritten, contiguous_unwritten, bomb, virtual,
+    external_storage, objects, compound, opaque, strange_filter, a_group, wide_attribute, reference_attribute,
+    bad_json, json_of_a_number, lost_attribute,
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.__name__)
 @pytest.mark.parametrize("sealed", [True, False])
-def test_malicious_files(stored, edit, sealed, tmp_path):
+def test_malicious_files(stored, edit, sealed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where the secrets could be found, were they looked for
     with h5py.File(tmp_path / "secret.h5", "w") as file:
         file["x"] = np.full(3, 42.0)
     (tmp_path / "secret.bin").write_bytes(np.full(3, 42.0).tobytes())

@@ -134,7 +134,8 @@ def test_a_batch_goes_on_after_a_refused_result_without_half_of_it(path):
         writer.save(estimate(), "sgd-0/trace")
         with pytest.raises(LandscapeError, match="dimensions"):
             writer.save(bad, "sgd-0/trace", overwrite=True)
-    assert ls.open_study(path).kinds == {"sgd-0/trace": "estimate"}
+        writer.save(estimate(), "sgd-1/trace")
+    assert ls.open_study(path).kinds == {"sgd-0/trace": "estimate", "sgd-1/trace": "estimate"}
     assert study.validate(path) == []
 
 
@@ -189,6 +190,23 @@ def test_a_second_writer_waits_for_the_first(path):
     for thread in threads:
         thread.join()
     assert ls.open_study(path).names == tuple(f"sgd-{i}/trace" for i in range(6))
+
+
+def test_a_lock_whose_file_was_just_removed_is_taken_anew(path, monkeypatch):
+    from landscape.study import lock
+
+    real, calls = lock._try_lock, []
+
+    def removed_meanwhile(fd):
+        if not calls:  # its last holder lets go between our opening the file and locking it
+            path.with_name("study.h5.lock").unlink()
+        calls.append(fd)
+        return real(fd)
+
+    monkeypatch.setattr(lock, "_try_lock", removed_meanwhile)
+    with locked(path):
+        assert path.with_name("study.h5.lock").exists()
+    assert len(calls) == 2
 
 
 def test_the_lock_of_a_dead_writer_does_not_hold(path):
