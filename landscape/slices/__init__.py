@@ -16,6 +16,7 @@ from landscape.slices.interpolation import barriers, interpolate
 from landscape.slices.line import line
 from landscape.slices.overlay import quadratic_overlay
 from landscape.slices.plane import plane
+from landscape.slices.projection import project
 from landscape.slices.reading import read_slice
 from landscape.slices.scale_curvature import scale_curvature
 from landscape.slices.smoothness import smoothness
@@ -38,6 +39,7 @@ __all__ = [
     "log_coordinates",
     "plane",
     "plane_through",
+    "project",
     "quadratic_overlay",
     "random_directions",
     "read_slice",

@@ -67,7 +67,7 @@ def trajectory_plane(
         components,
         "pca",
         vectors_as="keep",
-        info={"explained": explained.tolist()},
+        info={"explained_variance_ratio": explained.tolist()},
         provenance=last.provenance(),
     )
     result = Trajectory(

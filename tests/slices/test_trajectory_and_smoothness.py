@@ -7,7 +7,7 @@ from torch import nn
 
 import landscape as ls
 from landscape.models import mlp
-from landscape.slices import eigen_ratio, smoothness, trajectory_plane
+from landscape.slices import eigen_ratio, project, smoothness, trajectory_plane
 
 
 def analytic(function, size):
@@ -43,6 +43,16 @@ def test_a_plane_takes_the_trajectory_as_its_directions():
     last = objective.at(torch.as_tensor(walk()[-1]))
     surface = ls.plane(last, found, points=([0.0, found.points[0, 0]], [0.0, found.points[0, 1]]))
     assert surface.loss[1, 1] == pytest.approx(found.values["projected/loss"][0])
+
+
+def test_solutions_are_projected_onto_axes_that_are_not_orthonormal():
+    objective = analytic(lambda w: (w**2).sum(), 6).at(torch.as_tensor(walk()[0]))
+    axes = np.random.default_rng(1).standard_normal((2, 6)) + 1.0
+    on_plane = walk()[0] + np.array([0.3, -2.0]) @ axes
+    off = np.linalg.qr(np.concatenate([axes, np.eye(6)[:1]]).T)[0][:, 2]
+    points, distances = project(objective, axes, [on_plane, on_plane + 4 * off])
+    np.testing.assert_allclose(points, [[0.3, -2.0]] * 2, atol=1e-9)
+    np.testing.assert_allclose(distances, [0.0, 4.0], atol=1e-9)
 
 
 def test_objectives_and_checkpoints_carry_their_own_data():
