@@ -76,6 +76,15 @@ def test_a_budget_for_some_batches_keeps_those_and_computes_the_others_again():
     assert not H._sum._states
 
 
+def test_fewer_vectors_go_together_when_memory_is_short():
+    objective = problem()
+    costs = measure(objective, objective.batches[0])
+    H = ls.Hessian(objective, memory=costs.saved(8) + 2 * 3 * 16 * objective.size, coalesce=False, program="recompute")
+    assert 1 <= H.plan.chunk < 64
+    V = torch.stack([vector(H, s) for s in range(10)], 1)
+    torch.testing.assert_close(H @ V, ls.Hessian(objective) @ V, rtol=1e-10, atol=1e-12)
+
+
 def test_a_batch_that_does_not_fit_is_cut():
     objective = problem(n=64, batch_size=64)
     costs = measure(objective, objective.batches[0])

@@ -156,7 +156,8 @@ def _plan(
             break
         kept, kept_bytes = kept + 1, kept_bytes + size * example_bytes
     mapped = isinstance(program, Split) and program.mapped()
-    together = max(1, int((available - kept_bytes) // max(2 * working, 1)))
+    # a vector in a chunk takes its product and a copy, and the working memory too where vectors go together
+    each = 16 * len(program.theta) + (2 * working if mapped else 0)
     return Plan(
         program=program.name,
         reason=reason,
@@ -165,6 +166,6 @@ def _plan(
         kept=kept,
         kept_bytes=int(kept_bytes),
         budget_bytes=available,
-        chunk=min(MOST_VECTORS, together) if mapped else MOST_VECTORS,
+        chunk=min(MOST_VECTORS, max(1, int((available - kept_bytes) // (2 * each)))),
         mapped=mapped,
     )
