@@ -15,6 +15,7 @@ from landscape.spectra.functionals import (
     spectral_sum,
 )
 from landscape.spectra.lanczos import LanczosState
+from landscape.spectra.outlier_edge import outlier_edge
 from landscape.spectra.protocol import Operator
 from landscape.spectra.smoothing import resmooth
 from landscape.spectra.trace import trace
@@ -30,6 +31,7 @@ __all__ = [
     "log_determinant",
     "mass",
     "moment",
+    "outlier_edge",
     "renyi_entropy",
     "resmooth",
     "spectral_density",

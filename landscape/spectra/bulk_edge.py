@@ -26,7 +26,8 @@ def bulk_edge(density: SpectralDensity, side: Side = "upper", tail: tuple[float,
 
     Returns:
         `Estimate` of E; its standard error is the jackknife over probes. Where the bulk falls off more slowly than a
-        square root, as trained networks' do, E is the edge of the square-root bulk that fits those shares best.
+        square root, as trained networks' do, E is the edge of the square-root bulk that fits those shares best; to
+        count the outliers of such a network use `outlier_edge`.
 
     Raises:
         LandscapeError: unknown side, or too few nodes between the shares.
