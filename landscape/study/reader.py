@@ -122,6 +122,12 @@ class Study(Mapping[str, Result]):
 
         return to_xarray(self)
 
+    def card(self) -> Any:
+        """Return the flatness card of this study (see `landscape.report.card`)."""
+        from landscape.report import card
+
+        return card(self)
+
     def __repr__(self) -> str:
         from landscape.study.check import tree
 
