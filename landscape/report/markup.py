@@ -49,6 +49,8 @@ summary { cursor: pointer; padding: 0.3rem 0; font-weight: 600; }
 pre { overflow-x: auto; background: var(--box); padding: 0.8rem; border-radius: 6px; font-size: 0.8rem;
   line-height: 1.4; }
 ol.references { padding-left: 1.6rem; } ol.references li { margin: 0.3rem 0; }
+@media (max-width: 40rem) { th, td { padding: 0.3rem 0.5rem; }
+  td:first-child { white-space: normal; max-width: 10rem; } }
 @media print { body { max-width: none; } details { border: none; } nav { display: none; } }
 """
 
