@@ -21,7 +21,7 @@ from landscape.spectra.orthonormal import host
 from landscape.spectra.probes import Probes
 from landscape.spectra.protocol import Operator, Products, as_rows
 from landscape.spectra.selection import Which, select
-from landscape.spectra.state import StateFile
+from landscape.spectra.state import StateFile, beside_study, identity
 
 Method = Literal["auto", "lanczos", "block"]
 
@@ -44,6 +44,7 @@ def top_eigenpairs(
     checkpoint: str | Path | Callable[[LanczosState], None] | None = None,
     checkpoint_seconds: float = 30.0,
     resume: LanczosState | None = None,
+    save: tuple[str | Path, str] | None = None,
 ) -> Eigenpairs:
     """Compute k eigenpairs at an end of the spectrum by thick-restart Lanczos, until ‖Av − λv‖ ≤ tol·|λ| for each.
 
@@ -73,6 +74,8 @@ def top_eigenpairs(
             function that takes a `LanczosState` after every block of products.
         checkpoint_seconds: the least time between two writings of that file, which holds the whole basis.
         resume: a state to continue from.
+        save: ``("study.h5", "sgd-0/top5")``: store the result; until then the run is kept in a file beside the study, as with
+            `checkpoint`, and the same call goes on after a kill.
 
     Returns:
         `Eigenpairs`, with a message that says what to do where the pairs did not converge.
@@ -102,7 +105,11 @@ def top_eigenpairs(
     begin = _start(start, goal.block_size, seed, products)
     run = Lanczos(products, begin, capacity=goal.max_basis, seed=seed, locked=locked)
     settings = {"operator": products.name, "k": k, "which": which, "seed": seed, "deflated": len(locked)}
-    settings["block_size"] = goal.block_size
+    settings |= {"block_size": goal.block_size, **identity(products.provenance)}
+    if save is not None:
+        if checkpoint is not None:
+            raise LandscapeError("save= keeps the run beside the study already: leave out checkpoint=")
+        checkpoint = beside_study(*save)
     file = (
         StateFile(Path(checkpoint), settings, every=checkpoint_seconds) if isinstance(checkpoint, str | Path) else None
     )
@@ -115,9 +122,7 @@ def top_eigenpairs(
         if file:
             file.save(run.state, now=True)
         raise
-    if file:
-        file.discard()
-    return Eigenpairs(
+    pairs = Eigenpairs(
         values=found.values,
         residuals=found.residuals,
         vectors=found.vectors.cpu().numpy() if vectors else None,
@@ -138,6 +143,11 @@ def top_eigenpairs(
         provenance=products.provenance,
         seconds=time.perf_counter() - started,
     )
+    if save is not None:
+        pairs.save(*save)
+    if file:
+        file.discard()
+    return pairs
 
 
 @dataclass(frozen=True)

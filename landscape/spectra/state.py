@@ -14,7 +14,33 @@ from zipfile import BadZipFile
 import numpy as np
 
 from landscape.errors import LandscapeError
+from landscape.results import Eigenpairs
 from landscape.spectra.lanczos import LanczosState
+
+DECISIVE = ("weights_sha256", "data_sha256", "loss", "selection", "dtype", "mode")
+"""Entries of an operator's provenance that must agree for a run to go on."""
+
+
+def beside_study(study: str | Path, name: str) -> Path:
+    """Return where the run that will become a result of a study is kept: ``study.h5.sgd-0+top5.lanczos.npz``.
+
+    Raises:
+        LandscapeError: the study cannot keep eigenpairs under that name.
+    """
+    from landscape.study.names import path_of  # loads h5py, which runs that are not saved do without
+
+    path_of(Eigenpairs, name)
+    path = Path(study).expanduser().resolve()
+    return path.with_name(f"{path.name}.{name.replace('/', '+')}.lanczos.npz")
+
+
+def identity(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of an operator's provenance decides its products.
+
+    >>> identity({"weights_sha256": "12ab", "python": "3.12"})
+    {'weights_sha256': '12ab'}
+    """
+    return {name: provenance[name] for name in DECISIVE if name in provenance}
 
 
 class StateFile:

@@ -14,6 +14,7 @@ import torch
 
 from landscape.errors import LandscapeError
 from landscape.spectra import top_eigenpairs
+from landscape.study import open_study
 
 SPECTRUM = np.concatenate([[-9.0, -4.0, 7.0, 6.0, 5.0], np.linspace(-4.5, 4.5, 195)])
 OPTIONS = {"k": 4, "which": "LM", "tol": 1e-7, "max_basis": 20}
@@ -75,6 +76,42 @@ def test_a_file_of_another_run_is_refused(matrix_with, counting, tmp_path):
     path.write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(LandscapeError, match="not a saved Lanczos run"):
         top_eigenpairs(counting(matrix), checkpoint=path, **OPTIONS)
+
+
+def test_a_run_that_is_saved_into_a_study_goes_on_after_an_interrupt(matrix_with, counting, tmp_path):
+    matrix, save = matrix_with(SPECTRUM), (tmp_path / "study.h5", "sgd-0/top4")
+    whole = top_eigenpairs(counting(matrix), **OPTIONS)
+    with pytest.raises(KeyboardInterrupt):
+        top_eigenpairs(counting(matrix, stop_at(25, KeyboardInterrupt())), save=save, **OPTIONS)
+    assert [file.name for file in tmp_path.iterdir()] == ["study.h5.sgd-0+top4.lanczos.npz"]
+    operator = counting(matrix)
+    resumed = top_eigenpairs(operator, save=save, **OPTIONS)
+    assert operator.count == whole.matvecs - 24
+    stored = open_study(save[0])["sgd-0/top4"]
+    np.testing.assert_array_equal(stored.vectors, resumed.vectors)
+    np.testing.assert_array_equal(stored.values, whole.values)
+    assert not list(tmp_path.glob("*.npz"))
+
+
+def test_a_saved_run_of_other_weights_is_not_continued(matrix_with, counting, tmp_path):
+    matrix, save = matrix_with(SPECTRUM), (tmp_path / "study.h5", "sgd-0/top4")
+    operator = counting(matrix, stop_at(25, KeyboardInterrupt()))
+    operator.provenance = {"weights_sha256": "first"}
+    with pytest.raises(KeyboardInterrupt):
+        top_eigenpairs(operator, save=save, **OPTIONS)
+    other = counting(matrix)
+    other.provenance = {"weights_sha256": "second"}
+    with pytest.raises(LandscapeError, match="weights_sha256 'first' instead of 'second'"):
+        top_eigenpairs(other, save=save, **OPTIONS)
+
+
+def test_where_a_run_is_saved_is_checked_before_the_first_product(matrix_with, counting, tmp_path):
+    operator = counting(matrix_with(SPECTRUM))
+    with pytest.raises(LandscapeError, match="owner/entry"):
+        top_eigenpairs(operator, save=(tmp_path / "study.h5", "top4"), **OPTIONS)
+    with pytest.raises(LandscapeError, match="leave out checkpoint="):
+        top_eigenpairs(operator, save=(tmp_path / "study.h5", "a/b"), checkpoint=tmp_path / "c.npz", **OPTIONS)
+    assert operator.count == 0
 
 
 SCRIPT = textwrap.dedent("""
