@@ -13,6 +13,7 @@ from landscape.scores.directional_curvature import filter_curvature, weight_curv
 from landscape.scores.distance import distance_from_init
 from landscape.scores.fisher_rao import fisher_lambda_max, fisher_rao
 from landscape.scores.fit import accuracy, gradient_norm, loss, weight_norm
+from landscape.scores.geodesic import geodesic_worst
 from landscape.scores.gradient_noise import gradient_noise
 from landscape.scores.information_geometry import igs
 from landscape.scores.input_jacobian import input_jacobian
@@ -21,6 +22,7 @@ from landscape.scores.learning_coefficient import llc
 from landscape.scores.low_pass import adaptive_average_error, local_entropy, local_entropy_quadratic, lpf
 from landscape.scores.margin import margins
 from landscape.scores.noise_tolerance import inverse_sigma, inverse_sigma_mag
+from landscape.scores.pac_bayes import pac_bayes
 from landscape.scores.panel import sharpness
 from landscape.scores.radius import basin, kl_radius
 from landscape.scores.registry import REGISTRY, Definition, Measurement, describe, score, select
@@ -60,6 +62,7 @@ __all__ = [
     "filter_curvature",
     "fisher_lambda_max",
     "fisher_rao",
+    "geodesic_worst",
     "gradient_noise",
     "gradient_norm",
     "igs",
@@ -81,6 +84,7 @@ __all__ = [
     "margins",
     "ntk_alignment",
     "ntk_movement",
+    "pac_bayes",
     "relative_flatness",
     "renyi_sharpness",
     "sam",

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+import landscape as ls
 from landscape.errors import NotDefinedError
 from landscape.scores.low_pass import adaptive_average_error, local_entropy, local_entropy_quadratic, lpf
 
@@ -56,3 +57,13 @@ def test_entropy_error_is_calibrated(quadratic):
     rows = [local_entropy(objective, radii=[5.0], seed=s)[0] for s in range(30)]
     ratio = np.mean([r.standard_error for r in rows]) / np.std([r.value for r in rows], ddof=1)
     assert 0.6 < ratio < 1.6
+
+
+def test_float32_sums_do_not_drown_small_rises(classifier):
+    """Rises of 1e-6 of the loss agree between batch sizes, as they would not if batches were averaged in float32."""
+    rows = []
+    for size in (7, 60):
+        made = classifier(batch_size=size)
+        small = ls.Objective(made.model, [batch.raw for batch in made.batches], "cross_entropy", dtype=torch.float32)
+        rows.append(lpf(small, radii=[1e-3], pairs=3)[0].value)
+    assert rows[0] == pytest.approx(rows[1], rel=1e-3)
