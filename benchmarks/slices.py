@@ -1,8 +1,8 @@
 """Cost of a grid point: this package, the bare forward loop, and the schemes that other packages use, in one run.
 
 Run ``python benchmarks/slices.py`` (``--quick`` for smaller grids); the table goes to ``benchmarks/results/slices.md``.
-Every scheme is timed in turn, several times over, and its fastest time counts, so that a busy machine disturbs all alike.
-Times are CPU seconds of one thread, which other processes lengthen little.
+Every scheme is timed in turn, several times over, and its fastest time counts, so that a busy machine disturbs all
+alike. Times are CPU seconds of one thread, which other processes lengthen little.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Evaluate = Callable[[float, float], float]
 
 
 def schemes(model: nn.Module, data: Data, directions: np.ndarray) -> dict[str, Evaluate]:
-    """Return how to evaluate one grid point (x, y), by scheme; the first is the bare loop, which moves no parameters."""
+    """Return how to evaluate one grid point (x, y), by scheme; the first, the bare loop, moves no parameters."""
     X, y = data
     names = [name for name, _ in model.named_parameters()]
     start = [p.detach().clone() for p in model.parameters()]

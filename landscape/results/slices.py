@@ -74,7 +74,7 @@ class Slice(Result):
         Raises:
             KeyError: there is no such metric; the message lists those that exist.
         """
-        values: Mapping[str, np.ndarray] = getattr(self, "values")  # noqa: B009 - declared by the subclasses with their dims
+        values: Mapping[str, np.ndarray] = getattr(self, "values")  # noqa: B009 - the subclasses declare it
         key = f"{dataset or self.dataset}/{name}"
         if key not in values:
             raise KeyError(f"no values named {key!r}; this slice holds {', '.join(sorted(values))}")
@@ -174,7 +174,7 @@ class Plane(Slice):
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Volume(Slice):
-    """Loss and metrics in a volume: value[k, j, i] = f(theta + x[i] d0 + y[j] d1 + z[k] d2); arrays are (nz, ny, nx)."""
+    """Loss and metrics in a volume: value[k, j, i] = f(theta + x[i] d0 + y[j] d1 + z[k] d2), arrays (nz, ny, nx)."""
 
     kind: ClassVar[str] = "volume"
 

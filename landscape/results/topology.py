@@ -143,13 +143,14 @@ class Reading(Result):
         lowest: the lowest finite value.
         curvature: second difference at the centre along each axis, from the nearest points.
         hessian: dᵀHd along each axis, when it was given.
-        half_widths: for each axis and side (−, +) the distance at which the value reaches centre + tau; inf when it does
-            not inside the window; keyed by tau.
+        half_widths: for each axis and side (−, +) the distance at which the value reaches centre + tau; inf when it
+            does not inside the window; keyed by tau.
         asymmetry: for each axis (L(t) − L(−t))/(L(t) + L(−t) − 2 L(0)) at the end of the window.
-        roughness: for each axis the total variation of each half less its net rise, summed; zero when both are monotone.
+        roughness: for each axis the total variation of each half less its net rise, summed; zero when both are
+            monotone.
         total_variation: mean |difference| between neighbouring cells over the range of values.
-        nonconvex: share of the cells with negative second difference along the line, or a negative eigenvalue of the 2 × 2
-            Hessian of differences; `None` where the grid is too small.
+        nonconvex: share of the cells with negative second difference along the line, or a negative eigenvalue of the 2
+            × 2 Hessian of differences; `None` where the grid is too small.
         volume_fraction: share of the window's area (length) below centre + epsilon, keyed by epsilon.
         window: (low, high) of each axis, x first.
         resolution: points on each axis, x first.

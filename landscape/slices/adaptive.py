@@ -32,11 +32,11 @@ def adaptive_plane(
 ) -> Plane:
     r"""Evaluate a plane on a grid that is refined only where interpolation is not good enough.
 
-    A coarse grid is halved ``refinements`` times. At each level the loss is evaluated at the middle of every cell that is
-    still open and compared with cubic interpolation from the level before; where they differ by more than the tolerance
-    the rest of the cell is evaluated too and its parts, and those of its neighbours, stay open; elsewhere the finer points are
-    interpolated. The error is checked at the middles of cells, not everywhere: features narrower than a coarse cell
-    can be missed.
+    A coarse grid is halved ``refinements`` times. At each level the loss is evaluated at the middle of every cell that
+    is still open and compared with cubic interpolation from the level before; where they differ by more than the
+    tolerance the rest of the cell is evaluated too and its parts, and those of its neighbours, stay open; elsewhere the
+    finer points are interpolated. The error is checked at the middles of cells, not everywhere: features narrower than
+    a coarse cell can be missed.
 
     Args:
         objective: the function.
@@ -65,7 +65,8 @@ def adaptive_plane(
     started = time.perf_counter()
     if coarse < 5 or refinements < 1 or not tolerance > 0:
         raise LandscapeError(
-            f"coarse={coarse}, refinements={refinements}, tolerance={tolerance:g}; expected at least 5, at least 1, above 0"
+            f"coarse={coarse}, refinements={refinements}, tolerance={tolerance:g}; "
+            "expected at least 5, at least 1, above 0"
         )
     axes = as_directions(directions, 2, objective.size)
     size = (coarse - 1) * 2**refinements + 1
@@ -79,6 +80,7 @@ def adaptive_plane(
             work.interpolate(step)
             open_cells = work.refine(open_cells, step, tolerance)
             step //= 2
+    share = work.computed.mean()
     result = Plane(
         x=x,
         y=y,
@@ -86,7 +88,7 @@ def adaptive_plane(
         computed=work.computed.astype(np.uint8),
         directions=axes,
         dataset=dataset,
-        evaluation=f"{engine.description}; {work.computed.mean():.0%} of the grid, the rest interpolated to {tolerance:g}",
+        evaluation=f"{engine.description}; {share:.0%} of the grid, the rest interpolated to {tolerance:g}",
         provenance=objective.provenance(),
         seconds=time.perf_counter() - started,
     )
@@ -123,7 +125,7 @@ class _Surface:
             value[fine] = RegularGridInterpolator((self.y[::step], self.x[::step]), known, method=method)(points)
 
     def refine(self, open_cells: np.ndarray, step: int, tolerance: float) -> np.ndarray:
-        """Test the open cells at their middles, evaluate those that fail, and return the open cells of the next level."""
+        """Test the open cells at their middles, evaluate those that fail; return the open cells of the next level."""
         half = step // 2
         middles = np.zeros_like(self.computed)
         middles[half::step, half::step] = open_cells

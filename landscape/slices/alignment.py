@@ -19,8 +19,8 @@ MAX_SWEEPS = 100
 def align(objective: Objective, a: Solution, b: Solution, *, seed: int = 0) -> Objective:
     r"""Return b with its hidden units in the order that brings its weights closest to a's.
 
-    The order of hidden units is arbitrary, and two networks trained apart order them differently: a straight path between
-    them mixes unrelated units. Each group of units in turn gets the permutation that solves
+    The order of hidden units is arbitrary, and two networks trained apart order them differently: a straight path
+    between them mixes unrelated units. Each group of units in turn gets the permutation that solves
 
     .. math:: \max_\Pi \sum_{\text{uses}} \langle W^a, \Pi\, W^b \rangle
 

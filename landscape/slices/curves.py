@@ -42,8 +42,8 @@ def connect(
 ) -> Path:
     r"""Train a curve of low loss between two solutions and evaluate it.
 
-    The curve :math:`\phi_w(t) = \sum_k B_k(t)\,w_k` has its ends at a and b; the bends between them start on the straight
-    line and minimise
+    The curve :math:`\phi_w(t) = \sum_k B_k(t)\,w_k` has its ends at a and b; the bends between them start on the
+    straight line and minimise
 
     .. math:: \mathbb{E}_{t \sim U[0, 1]}\, L(\phi_w(t))
 
@@ -70,7 +70,8 @@ def connect(
     Raises:
         LandscapeError: an unknown kind, no bends, no steps, or ends that are the same point.
 
-    Source: Garipov et al. 2018, "Loss Surfaces, Mode Connectivity, and Fast Ensembling of DNNs", arXiv 1802.10026, eqs. 2–4.
+    Source: Garipov et al. 2018, "Loss Surfaces, Mode Connectivity, and Fast Ensembling of DNNs", arXiv 1802.10026, eqs.
+        2–4.
 
     >>> import torch, landscape as ls
     >>> net = torch.nn.Linear(2, 1, bias=False)

@@ -1,4 +1,4 @@
-"""Directions in parameter space: random, between solutions, along the gradient, along eigenvectors, or the user's own."""
+"""Directions in parameter space: random, between solutions, along the gradient or eigenvectors, or the user's own."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def random_directions(
 ) -> Directions:
     r"""Draw Gaussian directions, make them orthogonal, then scale them to the weights.
 
-    The draws come from a CPU generator in float64, so that a seed means the same on every device. They are made orthogonal
-    before they are scaled; scaling tilts them a little, and both sets of cosines are in the result (``cosines`` as used,
-    ``info["cosines_before"]``).
+    The draws come from a CPU generator in float64, so that a seed means the same on every device. They are made
+    orthogonal before they are scaled; scaling tilts them a little, and both sets of cosines are in the result
+    (``cosines`` as used, ``info["cosines_before"]``).
 
     Args:
         objective: gives the weights and the modules that own them.

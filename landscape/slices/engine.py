@@ -28,7 +28,8 @@ class Engine:
     Use as a context manager: modes and random state are set once and put back when it closes, also after an exception.
 
     Args:
-        objectives: by data set name: ``{"train": objective, "test": other}``; all of the same parameters. The first gives θ.
+        objectives: by data set name: ``{"train": objective, "test": other}``; all of the same parameters. The first
+            gives θ.
         directions: (n, P).
         points: how many points there will be, which decides whether tracing pays.
         compiled: compile the network with Inductor.

@@ -95,8 +95,8 @@ class Reusing:
     """Runs what is left of a traced network once its fixed and affine parts are taken out.
 
     Raises:
-        TraceError: the network cannot be traced, has too many batch shapes, needs too much memory, or the traced network
-            does not give the same outputs as the plain one on another batch at another point.
+        TraceError: the network cannot be traced, has too many batch shapes, needs too much memory, or the traced
+            network does not give the same outputs as the plain one on another batch at another point.
     """
 
     def __init__(self, objective: Objective, theta: Tensor, directions: Tensor, *, compiled: bool = False):
@@ -217,9 +217,9 @@ def evaluator_for(
 ) -> Evaluator:
     """Choose how to evaluate an objective at many points, by a fixed rule: no timing, so that digits do not vary.
 
-    Tracing needs a criterion of outputs and targets, data on the device, single or double precision and evaluation mode. It
-    is tried for 64 points or more, and kept when at least 5 % of the network's work can be computed once; a trace of two
-    examples tells.
+    Tracing needs a criterion of outputs and targets, data on the device, single or double precision and evaluation
+    mode. It is tried for 64 points or more, and kept when at least 5 % of the network's work can be computed once; a
+    trace of two examples tells.
 
     Args:
         objective: the function.
@@ -230,7 +230,8 @@ def evaluator_for(
         together: points to call the network for at once, instead of tracing it.
 
     Raises:
-        LandscapeError: several points together, for a loss that is not a function of outputs or together with compiling.
+        LandscapeError: several points together, for a loss that is not a function of outputs or together with
+            compiling.
     """
     if together > 1:
         if compiled or _opaque(objective):

@@ -55,7 +55,8 @@ def layouts(model: nn.Module, space: ParameterSpace, *, attention: Attention = "
     The rule goes by the module that owns the parameter: rows (outputs) of linear, bilinear and recurrent weights and of
     attention projections, output channels of convolutions (for transposed ones the second axis within each group), rows
     (tokens) of embeddings. Parameters owned by anything else are cut along their first dimension. Biases, parameters of
-    norm layers and whatever has one number a channel are vectors. A tied parameter follows the first module that owns it.
+    norm layers and whatever has one number a channel are vectors. A tied parameter follows the first module that owns
+    it.
 
     Args:
         model: the network.

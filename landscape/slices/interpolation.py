@@ -34,8 +34,8 @@ def interpolate(
 ) -> Path:
     r"""Evaluate loss and metrics on the segment :math:`(1 - t)\,\theta_a + t\,\theta_b`, t from 0 to 1.
 
-    The statistics of batch-norm layers that belong to neither end misrepresent the points between them. By default they are
-    re-estimated at every point over the objective's own data; values with linearly interpolated statistics are kept
+    The statistics of batch-norm layers that belong to neither end misrepresent the points between them. By default they
+    are re-estimated at every point over the objective's own data; values with linearly interpolated statistics are kept
     beside them under ``train-frozen/loss``.
 
     Args:
@@ -54,7 +54,8 @@ def interpolate(
     Raises:
         LandscapeError: ends that do not fit the network, or that are the same point.
 
-    Source: Frankle et al. 2020, "Linear Mode Connectivity", arXiv 1912.05671; recalibration: Jordan et al. 2023, "REPAIR",
+    Source: Frankle et al. 2020, "Linear Mode Connectivity", arXiv 1912.05671; recalibration: Jordan et al. 2023,
+        "REPAIR",
     arXiv 2211.08403.
 
     >>> import torch, landscape as ls

@@ -34,13 +34,15 @@ def line(
         direction: a `Directions` result, or a vector (P,) as a tensor or array.
         span: ``s`` for x from −s to s, or a pair (low, high), in lengths of the direction.
         points: how many, or the coordinates themselves.
-        also: further objectives of the same network, ``{"test": other}``, evaluated at the same points in the same pass.
+        also: further objectives of the same network, ``{"test": other}``, evaluated at the same points in the same
+            pass.
         dataset: the name of the objective's own data.
         compiled: compile the network with Inductor; takes seconds to minutes, pays for many points.
-        errors: add the standard error of the loss over the examples, for data that is a sample: ``train/loss-standard-error``.
+        errors: add the standard error of the loss over the examples, for data that is a sample:
+            ``train/loss-standard-error``.
         together: points to call the network for at once by `torch.vmap`; pays for small networks on a GPU.
-        save: ``("study.h5", "sgd-0/line")``: store the result; each point is on disk when it is finished, and a run that was
-            interrupted resumes.
+        save: ``("study.h5", "sgd-0/line")``: store the result; each point is on disk when it is finished, and a run
+            that was interrupted resumes.
 
     Returns:
         A line with ``values["train/loss"]``, ``["train/accuracy"]``, ``["test/loss"]`` … (n,). NaN and inf are kept.

@@ -35,8 +35,8 @@ def normalised(
         theta: (P,) the weights in float64.
         parts: how theta is cut into filters (`filters.layouts`).
         normalize: the rule.
-        vectors: ``scale`` applies the rule to each bias and each norm parameter as one filter; otherwise their entries stay
-            as they are (for ``zero`` they were never drawn).
+        vectors: ``scale`` applies the rule to each bias and each norm parameter as one filter; otherwise their entries
+            stay as they are (for ``zero`` they were never drawn).
 
     Returns:
         The scaled direction (P,). A filter whose weights are all zero gets a zero direction.

@@ -36,13 +36,15 @@ def plane(
         directions: a `Directions` result or two vectors (2, P).
         span: ``s`` for both axes from −s to s, or one entry for each axis: ``(1.0, 2.0)``, ``((-1, 3), (0, 1))``.
         points: how many on both axes, or a pair (nx, ny); each may be the coordinates themselves.
-        also: further objectives of the same network, ``{"test": other}``, evaluated at the same points in the same pass.
+        also: further objectives of the same network, ``{"test": other}``, evaluated at the same points in the same
+            pass.
         dataset: the name of the objective's own data.
         compiled: compile the network with Inductor; takes seconds to minutes, pays for many points.
-        errors: add the standard error of the loss over the examples, for data that is a sample: ``train/loss-standard-error``.
+        errors: add the standard error of the loss over the examples, for data that is a sample:
+            ``train/loss-standard-error``.
         together: points to call the network for at once by `torch.vmap`; pays for small networks on a GPU.
-        save: ``("study.h5", "sgd-0/plane")``: store the result; each row is on disk when it is finished, and a run that was
-            interrupted resumes.
+        save: ``("study.h5", "sgd-0/plane")``: store the result; each row is on disk when it is finished, and a run that
+            was interrupted resumes.
 
     Returns:
         A plane whose arrays are (ny, nx), x fastest: ``values["train/loss"][j, i]`` is the loss at x[i], y[j].

@@ -39,7 +39,8 @@ def centred(objective: Objective, solution: Solution) -> Objective:
     if isinstance(solution, Objective):
         if solution.names != objective.names or solution.space.shapes != objective.space.shapes:
             raise LandscapeError(
-                f"a solution with {solution.size} parameters, expected the same network and selection ({objective.size})"
+                f"a solution with {solution.size} parameters, expected the same network and selection "
+                f"({objective.size})"
             )
         return with_fixed(objective.at(solution.theta), solution._fixed)
     if isinstance(solution, np.ndarray):
@@ -47,7 +48,8 @@ def centred(objective: Objective, solution: Solution) -> Objective:
     if isinstance(solution, Tensor | Mapping):
         return objective.at(solution)
     raise LandscapeError(
-        f"a solution of type {type(solution).__name__}; expected an objective, a checkpoint, a state dict or a vector (P,)"
+        f"a solution of type {type(solution).__name__}; expected an objective, a checkpoint, a state dict or "
+        "a vector (P,)"
     )
 
 

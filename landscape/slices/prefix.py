@@ -2,8 +2,9 @@
 
 A network's first layer is affine in its weights while its input stays fixed, so its output at θ + x d₁ + y d₂ is
 Z₀ + x Z₁ + y Z₂ with three responses that never change: two fused updates a point replace the layer. The same holds for
-whatever follows as long as it stays affine (pooling, a norm layer whose parameters do not move), and what lies before the
-first moving parameter does not change at all. The network is traced once a batch shape, and its graph is cut into those parts.
+whatever follows as long as it stays affine (pooling, a norm layer whose parameters do not move), and what lies before
+the first moving parameter does not change at all. The network is traced once a batch shape, and its graph is cut into
+those parts.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Program:
         rest: computes the outputs from hoisted values, moving parameters and kept values.
         kept: nodes that ``once`` computes.
         hoisted: nodes that each point makes from three responses.
-        inputs: the placeholders of the traced function: parameters, buffers and frozen parameters, tensors of the batch.
+        inputs: the placeholders of the traced function: parameters, buffers and frozen parameters, tensors of the
+            batch.
         saved: share of the floating-point work that no point repeats.
         bytes_kept: memory of kept values and responses, for two directions.
     """

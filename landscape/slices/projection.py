@@ -17,8 +17,8 @@ def project(objective: Objective, directions: Any, solutions: Sequence[Solution]
 
     .. math:: c = \arg\min_c \|\theta + D^T c - \theta_i\|
 
-    by least squares, so that directions need be neither orthogonal nor of unit length. The loss drawn at c is that of the
-    projection, not of the solution, unless the distance is zero.
+    by least squares, so that directions need be neither orthogonal nor of unit length. The loss drawn at c is that of
+    the projection, not of the solution, unless the distance is zero.
 
     Args:
         objective: centred at the plane's origin.

@@ -34,8 +34,8 @@ def read_slice(
     volume fraction  share of the window's area with :math:`L < L_0 + \varepsilon`
     ================ ==========================================================================================
 
-    All hold for this window and resolution, which the result records. One random slice says little: read many and report
-    their spread.
+    All hold for this window and resolution, which the result records. One random slice says little: read many and
+    report their spread.
 
     Args:
         surface: a line or plane whose grid holds the centre, coordinate 0 on every axis.

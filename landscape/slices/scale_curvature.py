@@ -28,8 +28,8 @@ def scale_curvature(
         \;\xrightarrow{h \to 0}\; d^T H d \quad \text{for smooth networks}
 
     The second derivative of a ReLU network leaves out its kinks, so that κ(h) exceeds dᵀHd by 10 to 30 times at the
-    scales that training moves by, and the two meet only below the distance to the nearest kink. Rounding grows as 1/h² at
-    small scales; its size is reported beside κ, and in single precision little below h = 1e-2 is resolved: use
+    scales that training moves by, and the two meet only below the distance to the nearest kink. Rounding grows as 1/h²
+    at small scales; its size is reported beside κ, and in single precision little below h = 1e-2 is resolved: use
     ``dtype=torch.float64``.
 
     Args:
@@ -86,6 +86,6 @@ def _warning(h: np.ndarray, kappa: np.ndarray, rounding: np.ndarray, hessian: fl
     if ratio[worst] < DISAGREE:
         return ()
     return (
-        f"the second difference at h = {h[worst]:.0e} is {ratio[worst]:.1f} times dᵀHd: second derivatives leave out the kinks "
-        "of ReLU, and higher orders at large h; report the scale with any curvature",
+        f"the second difference at h = {h[worst]:.0e} is {ratio[worst]:.1f} times dᵀHd: second derivatives leave out "
+        "the kinks of ReLU, and higher orders at large h; report the scale with any curvature",
     )

@@ -31,8 +31,8 @@ def smoothness(
         \beta = \max_\eta \frac{\|\nabla L(\theta) - \nabla L(\theta - \eta g)\|}{\eta\,\|g\|}
 
     Compare networks with and without norm layers each at its own usable learning rate and at a common one: a norm layer
-    makes the gradient depend on the length of the weights before it. In training a batch-norm network sees batch statistics;
-    an objective with ``mode="train"`` on one batch measures that.
+    makes the gradient depend on the length of the weights before it. In training a batch-norm network sees batch
+    statistics; an objective with ``mode="train"`` on one batch measures that.
 
     Args:
         objective: the function.

@@ -38,8 +38,8 @@ def with_standard_errors(values: Values, examples: Mapping[str, int]) -> Values:
 
     All points of a grid see the same examples, so that differences between points are known better than this says.
 
-    >>> found = with_standard_errors({"train/loss": np.array([2.0]), "train/loss-square": np.array([5.0])}, {"train": 2})
-    >>> found["train/loss-standard-error"]
+    >>> values = {"train/loss": np.array([2.0]), "train/loss-square": np.array([5.0])}
+    >>> with_standard_errors(values, {"train": 2})["train/loss-standard-error"]
     array([1.])
     """
     out = {}

@@ -38,8 +38,8 @@ def sweep(
         names: returns the names of the values, when they are needed before the first row.
         objectives: what is evaluated, by data set name.
         description: how, in words.
-        save: ``(path, name)`` in a study; each row is on disk when it is finished, and rows that are there already are not
-            computed again.
+        save: ``(path, name)`` in a study; each row is on disk when it is finished, and rows that are there already are
+            not computed again.
         settings: JSON values that decide every number besides the objectives; ``settings["slice"]`` names the kind.
         started: `time.perf_counter` when the computation began.
     """

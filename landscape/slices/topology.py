@@ -25,8 +25,8 @@ def topology(
     .. math:: \mathrm{SMAD} = \frac{1}{|S|} \sum_{(s, m) \in S} |f(s) - f(m)|
 
     over the edges S that join a saddle s to a minimum m. All of it holds for this window and resolution only; minima on
-    the rim are flagged, because the surface may fall further outside. On sub-sampled data set ``min_persistence`` to a few
-    standard errors, or noise will look like minima.
+    the rim are flagged, because the surface may fall further outside. On sub-sampled data set ``min_persistence`` to a
+    few standard errors, or noise will look like minima.
 
     Args:
         surface: a line, plane or volume, or a plain array.

@@ -1,4 +1,4 @@
-"""One surface on a non-square grid has its minimum at the same place in the arrays, the study, the exports and the figure."""
+"""One surface on a non-square grid has its minimum at the same place in arrays, study, exports and figure."""
 
 import csv
 
