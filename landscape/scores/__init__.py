@@ -19,6 +19,7 @@ from landscape.scores.information_geometry import igs
 from landscape.scores.input_jacobian import input_jacobian
 from landscape.scores.keskar import keskar, keskar_subspace
 from landscape.scores.learning_coefficient import llc
+from landscape.scores.local_volume import local_volume
 from landscape.scores.low_pass import adaptive_average_error, local_entropy, local_entropy_quadratic, lpf
 from landscape.scores.margin import margins
 from landscape.scores.noise_tolerance import inverse_sigma, inverse_sigma_mag
@@ -78,6 +79,7 @@ __all__ = [
     "llc",
     "local_entropy",
     "local_entropy_quadratic",
+    "local_volume",
     "loss",
     "lpf",
     "m_sharpness",

@@ -72,3 +72,37 @@ def test_second_difference_of_a_kink_is_not():
 def test_nothing_to_move_is_not_defined(quadratic):
     with pytest.raises(NotDefinedError, match="directions are zero"):
         curvature_at_scale(quadratic(torch.eye(2)))
+
+
+def test_linear_regression_has_one_hessian_for_every_label_vector():
+    """∇²L = 2XᵀX/n whatever the weights and the labels: every Euclidean Hessian score ties."""
+    generator = torch.Generator().manual_seed(0)
+    X = torch.randn(50, 8, generator=generator).double()
+    true, random = X @ torch.randn(8, 1, generator=generator).double(), torch.randn(50, 1, generator=generator).double()
+
+    def fitted(y):
+        net = torch.nn.Linear(8, 1, bias=False).double()
+        with torch.no_grad():
+            net.weight.copy_(torch.linalg.lstsq(X, y).solution.T)
+        return ls.Objective(net, (X, y), "mse_loss")
+
+    slugs = ["lambda-max", "lambda-min", "trace", "frobenius", "soft-rank", "renyi-sharpness"]
+    panels = [ls.sharpness(fitted(y), slugs) for y in (true, random)]
+    values = torch.linalg.eigvalsh(2 * X.T @ X / 50)
+    assert panels[0]["lambda-max"].value == pytest.approx(float(values[-1]), rel=1e-9)
+    assert panels[0]["trace"].value == pytest.approx(float(values.sum()), rel=1e-9)
+    for slug in slugs:
+        assert panels[0][slug].value == pytest.approx(panels[1][slug].value, rel=1e-9)
+
+
+def test_a_rescaled_copy_is_sharper_only_in_euclidean_scores(classifier):
+    """Dinh et al. 2017: λmax moves more than tenfold while no prediction and no primary score does."""
+    objective = classifier()
+    moved = ls.transforms.layer_scale(objective.model, objective.batches[0].inputs, alpha=10.0)
+    copy = objective.at(moved.model.state_dict())
+    slugs = ["lambda-max", "adaptive-worst-linf", "adaptive-average", "inverse-sigma-mag"]
+    before, after = ls.sharpness(objective, slugs), ls.sharpness(copy, slugs)
+    assert after["lambda-max"].value > 10 * before["lambda-max"].value
+    for a, b in zip(before.rows, after.rows, strict=True):
+        if a.name != "lambda-max":
+            assert b.value == pytest.approx(a.value, rel=1e-6)

@@ -26,6 +26,18 @@ def test_panel_costs_at_most_four_hundred_gradients(classifier):
     assert ls.sharpness(classifier(n=200)).gradients <= 400
 
 
+@pytest.mark.slow
+def test_panel_of_a_resnet20_on_1024_images_costs_at_most_four_hundred_gradients():
+    generator = torch.Generator().manual_seed(0)
+    X, y = torch.randn(1024, 3, 8, 8, generator=generator), torch.randint(10, (1024,), generator=generator)
+    blank = ls.Objective(ls.models.resnet(20), (X, y), "cross_entropy").recalibrated()
+    objective = blank.on((X, blank.outputs().argmax(1)))  # labels the network gets right
+    panel = ls.sharpness(objective)
+    assert {row.status for row in panel.rows if row.name in PRIMARY} == {"ok"}
+    assert panel["lambda-max"].status == "ok"
+    assert panel.gradients <= 400
+
+
 def test_same_numbers_for_every_batch_size(classifier):
     small, large = (ls.sharpness(classifier(batch_size=b)) for b in (11, 60))
     for a, b in zip(small.rows, large.rows, strict=True):
