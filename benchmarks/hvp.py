@@ -78,7 +78,7 @@ def ours(objective: ls.Objective, compiled: bool) -> tuple[dict[str, Contender],
     kinds: dict[str, Operator] = {
         "Hessian": ls.Hessian(objective),
         "Hessian, kept graph": ls.Hessian(objective, program="kept"),
-        "Hessian, split": ls.Hessian(objective, program="split"),
+        "Hessian, split, fewest bytes kept": ls.Hessian(objective, program="split", keep="fewest"),
         "Hessian, split, everything kept": ls.Hessian(objective, program="split", keep="all"),
         "Gauss–Newton": ls.GaussNewton(objective),
     }

@@ -45,10 +45,10 @@ def problem(request):
     return product, theta, torch.randn(5, 2, 4, 4).double(), torch.tensor([0, 1, 2, 1, 0])
 
 
-@pytest.mark.parametrize("keep", ["fewest", "all"])
-def test_both_parts_together_are_the_function_also_on_another_batch_and_at_another_point(problem, keep):
+@pytest.mark.parametrize("room", [0, float("inf")])
+def test_both_parts_together_are_the_function_also_on_another_batch_and_at_another_point(problem, room):
     product, theta, x, y = problem
-    program = split(product, [theta, x, y], [torch.ones_like(theta)], keep=keep)
+    program = split(product, [theta, x, y], [torch.ones_like(theta)], room=room)
     moved = [theta + 0.1 * torch.randn_like(theta), torch.randn_like(x), y.flip(0)]
     v = torch.randn_like(theta)
     result = program.second(program.first(moved), moved, [v])
@@ -57,8 +57,9 @@ def test_both_parts_together_are_the_function_also_on_another_batch_and_at_anoth
 
 def test_the_cut_keeps_fewer_bytes_and_the_report_is_what_the_kept_tensors_occupy(problem):
     product, theta, x, y = problem
-    fewest, every = (split(product, [theta, x, y], [theta], keep=keep) for keep in ("fewest", "all"))
+    fewest, every = (split(product, [theta, x, y], [theta], room=room) for room in (0, float("inf")))
     assert fewest.kept_bytes < every.kept_bytes == fewest.all_bytes == every.all_bytes
+    assert split(product, [theta, x, y], [theta], room=every.all_bytes - 1).kept_bytes == fewest.kept_bytes
     for program in (fewest, every):
         storages = {t.untyped_storage().data_ptr(): t.untyped_storage() for t in program.first([theta, x, y])}
         assert sum(storage.nbytes() for storage in storages.values()) == program.kept_bytes
@@ -91,8 +92,15 @@ def test_what_is_computed_twice_is_kept_once():
     assert program.kept_bytes == 25 * 4
 
 
-def test_vectors_can_be_mapped_over_the_second_part(problem):
-    product, theta, x, y = problem
+def tokens():
+    return nn.Sequential(nn.Flatten(2), nn.Linear(16, 6), nn.GELU(), nn.Linear(6, 4), nn.Flatten(), nn.Linear(8, 3))
+
+
+@pytest.mark.parametrize("network", [dense, convolutional, tokens])
+def test_vectors_can_be_mapped_over_the_second_part(network):
+    torch.manual_seed(0)
+    product, theta = hessian_product(network().double().eval())
+    x, y = torch.randn(5, 2, 4, 4).double(), torch.tensor([0, 1, 2, 1, 0])
     program = split(product, [theta, x, y], [theta])
     kept = program.first([theta, x, y])
     V = torch.randn(len(theta), 3).double()

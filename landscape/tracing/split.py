@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -48,7 +48,7 @@ def split(
     fixed: Sequence[Tensor],
     moving: Sequence[Tensor],
     *,
-    keep: Literal["fewest", "all"] = "fewest",
+    room: float = 0,
 ) -> Split:
     """Trace a function and cut it by what depends on its moving arguments.
 
@@ -56,8 +56,8 @@ def split(
         function: ``function(*fixed, *moving)`` returns a tensor or a tuple of tensors.
         fixed: Example tensors that stay the same over many calls (parameters, a batch).
         moving: Example tensors that change with every call (a tangent).
-        keep: ``"fewest"`` keeps the fewest bytes and computes cheap values again (a minimum cut); ``"all"`` keeps every
-            value that both parts use, which is faster and takes several times the memory.
+        room: Bytes. Every value that both parts use is kept when that takes at most so many, which is fastest; otherwise the
+            fewest bytes are kept (a minimum cut), and cheap values computed again.
 
     Raises:
         TraceError: The function cannot be traced, or its result does not depend on the moving arguments.
@@ -80,7 +80,8 @@ def split(
     free = {n for n in primal if n.op in ("placeholder", "get_attr")}
     wanted = list(dict.fromkeys(a for n in nodes if n in moves for a in n.all_input_nodes if a not in moves))
     shared = [n for n in everything(wanted) if n not in free]
-    kept = fewest_bytes(primal, wanted, free) if keep == "fewest" else shared
+    everything_fits = sum(size_of(n) for n in shared) <= room
+    kept = shared if everything_fits else fewest_bytes(primal, wanted, free)
     return Split(
         first_part=_first(module, inputs[: len(fixed)], kept),
         second_part=_second(module, inputs, kept, moves),

@@ -185,6 +185,14 @@ def test_the_plan_says_what_was_done_and_stores_nothing_that_varies():
     assert H.provenance["program"] == "split"
 
 
+def test_everything_is_kept_where_there_is_room_and_the_fewest_bytes_otherwise():
+    objective = problem()
+    least, most = (ls.Hessian(objective, program="split", keep=keep).plan.kept_bytes for keep in ("fewest", "all"))
+    assert least < most
+    assert ls.Hessian(objective, program="split").plan.kept_bytes == most
+    assert ls.Hessian(objective, program="split", memory=4 * most - 4, coalesce=False).plan.kept_bytes < most
+
+
 def test_tuning_chooses_among_programs_that_agree():
     objective = problem()
     H = ls.Hessian(objective, tune=True)

@@ -24,6 +24,8 @@ from landscape.tracing import TraceError
 if TYPE_CHECKING:
     from landscape.objective import Objective
 
+Keep = Literal["auto", "fewest", "all"]
+
 MOST_VECTORS = 64
 """Vectors multiplied at a time at most."""
 
@@ -40,7 +42,7 @@ class Settings:
     program: Choice = "auto"
     memory: float = 0.5
     products: int = 100
-    keep: Literal["fewest", "all"] = "fewest"
+    keep: Keep = "auto"
     coalesce: bool = True
     compile: bool = False
     tune: bool = False
@@ -49,8 +51,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.program not in ("auto", "kept", "split", "recompute"):
             raise LandscapeError(f"program is {self.program!r}, expected 'auto', 'kept', 'split' or 'recompute'")
-        if self.keep not in ("fewest", "all"):
-            raise LandscapeError(f"keep is {self.keep!r}, expected 'fewest' or 'all'")
+        if self.keep not in ("auto", "fewest", "all"):
+            raise LandscapeError(f"keep is {self.keep!r}, expected 'auto', 'fewest' or 'all'")
         if self.compile and self.program in ("kept", "recompute"):
             raise LandscapeError(f"compile=True needs the split program, not program={self.program!r}")
         if self.products < 1:
@@ -108,7 +110,9 @@ def _make(choice: Choice, rule: Rule, settings: Settings, batches: Batches, firs
         return Recompute(rule, theta)
     if choice != "split":
         return Kept(rule, theta)
-    split = (Compiled if settings.compile else Split)(rule, theta, keep=settings.keep, batches=batches)
+    generous = budget(settings.memory, theta.device) / 4 / len(batches)
+    room = {"auto": generous, "fewest": 0.0, "all": float("inf")}[settings.keep]
+    split = (Compiled if settings.compile else Split)(rule, theta, room=room, batches=batches)
     split.trace(first)
     return split
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -40,7 +40,8 @@ class Split(Program):
     Args:
         rule: What is multiplied.
         theta: Where, (P,).
-        keep: ``fewest`` or ``all``: keep the fewest bytes, or everything both parts use, which is a little faster.
+        room: Bytes a batch's state may take for everything both parts use to be kept, which is a little faster than the fewest
+            bytes.
         batches: The data, to check a trace on another batch than the one traced.
     """
 
@@ -51,11 +52,11 @@ class Split(Program):
         rule: Rule,
         theta: Tensor,
         *,
-        keep: Literal["fewest", "all"] = "fewest",
+        room: float = 0,
         batches: Batches | None = None,
     ):
         super().__init__(rule, theta)
-        self.keep, self.batches = keep, batches
+        self.room, self.batches = room, batches
         self._traces: dict[Any, tuple[Traced, Second]] = {}
 
     def trace(self, batch: Batch) -> Traced:
@@ -72,7 +73,7 @@ class Split(Program):
                 inputs, target, raw = rebuild(rest[:-1])
                 return self.rule.product(theta, replace(batch, inputs=inputs, target=target, raw=raw), rest[-1])
 
-            program = split(product, [self.theta, *tensors], [torch.ones_like(self.theta)], keep=self.keep)
+            program = split(product, [self.theta, *tensors], [torch.ones_like(self.theta)], room=self.room)
             moved, v = self._check(program, another(self.rule, batch, self.batches))
             self._traces[key] = program, self.second(program, moved, v)
         return self._traces[key][0]
