@@ -97,6 +97,12 @@ def test_a_full_basis_is_restarted(matrix_with):
     assert layers.rows[0].lambda_max == pytest.approx(1, rel=1e-8)
 
 
+def test_the_only_layer_has_the_whole_trace_without_error(matrix_with):
+    row = by_layer(matrix_with(np.linspace(-1, 3, 100)), {"all": slice(0, 100)}, probes=8).rows[0]
+    assert row.trace_error > 0
+    assert (row.share, row.share_error) == (pytest.approx(1), pytest.approx(0, abs=1e-12))
+
+
 def test_steps_that_run_out_are_told(matrix_with):
     layers = by_layer(matrix_with(np.linspace(0, 1, 400)), {"all": slice(0, 400)}, tol=1e-8, max_steps=5)
     assert not layers.converged
