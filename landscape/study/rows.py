@@ -26,6 +26,7 @@ from landscape.journal import Journal, fingerprint, read_journal
 from landscape.results import Result, role_of
 from landscape.study.decode import read_result, stored_results
 from landscape.study.encode import write_result
+from landscape.study.heaps import heap_problem
 from landscape.study.lock import locked
 from landscape.study.names import path_of
 from landscape.study.safe import explained, opened, read_attribute
@@ -171,6 +172,8 @@ def read_rows(path: Path, name: str) -> Result:
         LandscapeError: the journal is damaged.
     """
     _, image, records = read_journal(journal_of(path, name))
+    if problem := heap_problem(image):
+        raise LandscapeError(f"the journal of {name!r} is damaged: {problem}")
     with explained(journal_of(path, name)), h5py.File(io.BytesIO(image), "r") as file:
         template = read_result(file)
     return _filled(template, dict(map(_unpack, records)))

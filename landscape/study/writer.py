@@ -18,6 +18,7 @@ from landscape.results import Result
 from landscape.study.decode import read_attributes, stored_results
 from landscape.study.disk import WorkingFile
 from landscape.study.encode import SCHEMA_VERSION, content_sha256, write_attributes, write_result
+from landscape.study.heaps import check_heaps
 from landscape.study.lock import locked
 from landscape.study.names import check_slug, path_of
 from landscape.study.origin import FORMAT, root_attributes
@@ -226,13 +227,15 @@ class Writer:
 
 
 def check_seal_of(path: Path) -> None:
-    """Compare a file with the checksum behind its end.
+    """Compare a file with the checksum behind its end, and walk its heaps of text.
 
     Raises:
         LandscapeError: they differ, or the file cannot be read.
     """
     try:
         check_seal(path)
+        if h5py.is_hdf5(path):
+            check_heaps(path)
     except IsADirectoryError:
         raise LandscapeError(f"{path.name} is a folder; expected a study file such as 'study.h5'") from None
     except OSError as error:

@@ -55,9 +55,9 @@ class Maker:
         }
         return drawn[hint]()
 
-    def result(self, cls):
+    def result(self, cls, dims=None):
         hints = get_type_hints(cls)
-        dims: dict[str, int] = {}
+        dims = {} if dims is None else dims  # a dimension has one size in a result and those nested in it
         values = {}
         for field in dataclasses.fields(cls):
             about, role = field.metadata, role_of(field)
@@ -73,7 +73,7 @@ class Maker:
             elif role == "rows":
                 values[field.name] = tuple(self.row(about["row"]) for _ in range(self.pick([0, 1, 5])))
             elif role == "result":
-                values[field.name] = self.result(about["result"])
+                values[field.name] = self.result(about["result"], dims)
             else:
                 values[field.name] = self.value(hints[field.name])
         return cls(**values)

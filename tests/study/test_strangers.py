@@ -316,6 +316,25 @@ def test_no_pickle_is_read(stored):
         ls.open_study(stored)["sgd-0/trace"]
 
 
+def test_a_heap_that_would_keep_hdf5_busy_for_ever(stored):
+    content = bytearray(stored.read_bytes()[:-32])
+    heap = content.index(b"GCOL\x01\0\0\0")
+    assert content[heap + 16 : heap + 18] == b"\x01\x00"  # the first entry becomes an unused one of size zero
+    content[heap + 16 : heap + 32] = bytes(16)
+    stored.write_bytes(content)
+    with pytest.raises(LandscapeError, match="impossible size"):
+        ls.open_study(stored)
+    assert len(study.validate(stored)) == 1
+
+
+def test_headers_of_other_widths_are_refused(stored):
+    content = bytearray(stored.read_bytes()[:-32])
+    content[10] = 4
+    stored.write_bytes(content)
+    with pytest.raises(LandscapeError, match="unusual HDF5 header"):
+        ls.open_study(stored)
+
+
 # Fuzzing runs in processes of its own, where a crash of HDF5 would be told and memory is limited.
 FUZZ = """
     import resource, sys
