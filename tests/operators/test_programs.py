@@ -11,6 +11,7 @@ from torch import nn
 
 import landscape as ls
 from landscape.errors import LandscapeError, NumericalError
+from landscape.models import transformer
 from landscape.operators.hessian import HessianRule
 from landscape.operators.programs import batch_sum, compiled
 from landscape.operators.programs.coalesce import coalesced
@@ -18,6 +19,7 @@ from landscape.operators.programs.costs import Costs, measure
 from landscape.operators.programs.kept import Kept
 from landscape.operators.programs.memory import budget
 from landscape.operators.programs.recompute import Recompute
+from landscape.operators.programs.split import Split
 from landscape.tracing import TraceError
 
 KINDS = [ls.Hessian, ls.GaussNewton, ls.Fisher, ls.EmpiricalFisher, ls.GradientCovariance]
@@ -191,6 +193,18 @@ def test_everything_is_kept_where_there_is_room_and_the_fewest_bytes_otherwise()
     assert least < most
     assert ls.Hessian(objective, program="split").plan.kept_bytes == most
     assert ls.Hessian(objective, program="split", memory=4 * most - 4, coalesce=False).plan.kept_bytes < most
+
+
+def test_vectors_mapped_together_give_what_one_after_the_other_do(monkeypatch):
+    model = transformer((1, 4, 4), patch=2, width=8, heads=2, layers=1, classes=3)
+    data = torch.randn(5, 1, 4, 4), torch.tensor([0, 1, 2, 1, 0])
+    objective = ls.Objective(model, data, "cross_entropy", dtype=torch.float64)
+    V = torch.stack([vector(objective, s) for s in range(3)], 1)
+    looped = ls.Hessian(objective) @ V
+    monkeypatch.setattr(Split, "mapped", lambda self: True)
+    H = ls.Hessian(objective, program="split")
+    assert H.plan.mapped
+    torch.testing.assert_close(H @ V, looped, rtol=1e-10, atol=1e-12)
 
 
 def test_tuning_chooses_among_programs_that_agree():
