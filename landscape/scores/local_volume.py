@@ -67,7 +67,7 @@ def preconditioner(objective: Objective, kind: Preconditioner, *, epsilon: float
         source="Scherlis and Belrose 2025, arXiv 2501.18812, section 3",
         stochastic=True,
         cost=600,
-        invariant="T4 T5",
+        invariant="T4",
         needs=("classes",),
         unit="nat",
         radii=(LEVEL,),

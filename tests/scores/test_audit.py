@@ -24,6 +24,7 @@ def test_primary_scores_survive_and_euclidean_ones_do_not(classifier):
     assert report.changes["T7"] > 1e-3
 
 
+@pytest.mark.slow
 def test_every_declared_invariance_holds(classifier):
     """The registry promises nothing that the audit of a network does not confirm."""
     objective = classifier(fit=80)
