@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
+import torch.utils.checkpoint
 from torch import nn
 
 
@@ -28,12 +30,37 @@ def guard(model: nn.Module, *, mode: str = "eval", device: torch.device | None =
         stack.enter_context(torch.random.fork_rng(devices=devices))
         if any(hasattr(module, "_orig_mod") or module._compiled_call_impl is not None for module in modules):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(_plain_checkpoints())
         try:
             model.train(mode == "train")
             yield
         finally:
             for module, flag in zip(modules, flags, strict=True):
                 module.training = flag
+
+
+class _Direct:
+    """A reentrant checkpoint that keeps its activations."""
+
+    @staticmethod
+    def apply(function: Callable[..., Any], preserve_rng_state: bool, *arguments: Any) -> Any:
+        return function(*arguments)
+
+
+@contextmanager
+def _plain_checkpoints() -> Iterator[None]:
+    """Run reentrant checkpointed blocks without checkpointing: their backward pass bypasses what is differentiated.
+
+    They call `backward` inside, which accumulates into the module's own parameters; gradients with respect to theta
+    would silently lack them.
+    """
+    module: Any = torch.utils.checkpoint
+    before = module.CheckpointFunction
+    module.CheckpointFunction = _Direct
+    try:
+        yield
+    finally:
+        module.CheckpointFunction = before
 
 
 @contextmanager

@@ -85,6 +85,7 @@ class Loss:
         ignore_index: class index that is not counted.
         likelihood: the loss is a negative log-likelihood whose model is known: ``categorical``, ``bernoulli`` or
             ``gaussian``; `None` otherwise.
+        elementwise: the loss compares outputs and targets element by element, so that their shapes must agree.
     """
 
     fn: Criterion
@@ -95,6 +96,7 @@ class Loss:
     description: str
     ignore_index: int = -100
     likelihood: Literal["categorical", "bernoulli", "gaussian"] | None = None
+    elementwise: bool = False
 
 
 def resolve(loss: Any, count: Count | None = None) -> Loss:
@@ -180,7 +182,15 @@ def _known(name: str, options: dict[str, Any], count: Count | None, module: nn.M
         return values.flatten(1).mean(1) if values.ndim > 1 else values
 
     return Loss(
-        fixed, reduction, count or counter, per_example, task, _describe_known(name, options), ignore, likelihood
+        fixed,
+        reduction,
+        count or counter,
+        per_example,
+        task,
+        _describe_known(name, options),
+        ignore,
+        likelihood,
+        name in _ELEMENTWISE,
     )
 
 

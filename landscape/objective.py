@@ -95,7 +95,9 @@ class Objective:
         self._loss = loss
         self._criterion: Loss | None = None if isinstance(loss, BatchLoss) else resolve(loss, count)
         self._bind({**own, **dict(self.model.named_buffers())})
-        self.batches = weighted(self, _batches.read(data, batch_size, self.device, self._data_dtype, resident))
+        with torch.random.fork_rng(devices=[]):  # loaders draw a seed from the global generator
+            read = _batches.read(data, batch_size, self.device, self._data_dtype, resident)
+        self.batches = weighted(self, read)
 
     # --- construction -------------------------------------------------------------------------------------------------
 
@@ -290,13 +292,20 @@ class Objective:
     def value_and_gradient(self, theta: Weights | None = None) -> tuple[float, Tensor]:
         """Return L(theta) and ∇L(theta) from one pass."""
         at = self._vector(theta).detach().clone().requires_grad_()
-        value, total = 0.0, torch.zeros(self.size, dtype=torch.float64, device=self.device)
-        with self.guard(), torch.enable_grad():
+        total = torch.zeros(self.size, dtype=torch.float64, device=self.device)
+
+        def accumulate(_: nn.Module) -> float:
+            value = 0.0
             for batch in self.batches:
                 loss = self.batch_loss(at, batch)
                 if loss.requires_grad:
-                    total += torch.autograd.grad(loss, at)[0]
+                    total.add_(torch.autograd.grad(loss, at)[0])
                 value += float(loss.detach().double())
+            return value
+
+        with self.guard(), torch.enable_grad():
+            # a checkpointed block runs its forward pass again during the backward one, and must find theta there
+            value = self.call(at, accumulate)
         return value, total.to(self.dtype)
 
     def outputs(self, theta: Weights | None = None) -> Tensor:
@@ -343,6 +352,8 @@ class Objective:
             LandscapeError: a vector of the wrong size, or a state dict that does not fit (the names are listed).
         """
         fresh = self._clone()
+        if not isinstance(weights, Tensor | Mapping):
+            raise LandscapeError(f"the weights are {type(weights).__name__}, expected a tensor (P,) or a state dict")
         if isinstance(weights, Tensor):
             fresh._theta = self._vector(weights).detach().clone()
             return fresh

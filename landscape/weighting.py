@@ -74,6 +74,8 @@ def _check_loss(objective: Objective, few: Batch) -> None:
         )
     if objective.task == "classes":
         check_labels(few, objective.batch_outputs(objective._theta, few).shape[1], objective.known.ignore_index)
+    if not own_loss and objective.known.elementwise:
+        _check_shapes(objective.batch_outputs(objective._theta, few), few.target)
     value = objective.batch_value(objective._theta, few)
     if not isinstance(value, Tensor) or value.numel() != 1:
         found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
@@ -83,6 +85,15 @@ def _check_loss(objective: Objective, few: Batch) -> None:
     rule_is_known = not own_loss and objective.known.count is not None and objective._count is None
     if not rule_is_known and few.size > 1 and objective.mode == "eval":
         _check_parts(objective, few, value)
+
+
+def _check_shapes(output: Tensor, target: Tensor | None) -> None:
+    """Refuse targets that an elementwise loss would stretch against the outputs: its mean would be over pairs."""
+    if target is not None and output.shape != target.shape:
+        raise LandscapeError(
+            f"outputs {tuple(output.shape)} and targets {tuple(target.shape)} differ in shape, so the loss would compare every "
+            "output with every target; reshape one, for example y[:, None]"
+        )
 
 
 def _check_parts(objective: Objective, batch: Batch, value: Tensor) -> None:

@@ -6,6 +6,7 @@ import functools
 import pytest
 import torch
 import torch.nn.functional as F
+import torch.utils.checkpoint
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -354,3 +355,43 @@ def test_provenance_tells_functions_apart():
     other_weights = ls.Objective(network(2), (X, Y), "cross_entropy").provenance()
     assert other_data["data_sha256"] != same["data_sha256"]
     assert other_weights["weights_sha256"] != same["weights_sha256"]
+
+
+class Checkpointed(nn.Module):
+    def __init__(self, reentrant):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(4)
+            self.first, self.last = nn.Linear(D, 6).double(), nn.Linear(6, C).double()
+        self.reentrant = reentrant
+
+    def forward(self, x):
+        block = lambda t: torch.tanh(self.first(t))  # noqa: E731
+        hidden = torch.utils.checkpoint.checkpoint(block, x, use_reentrant=self.reentrant)
+        return self.last(hidden)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_checkpointed_blocks_are_differentiated_where_theta_is(reentrant):
+    objective = ls.Objective(Checkpointed(reentrant), (X, Y), "cross_entropy")
+    plain = ls.Objective(nn.Sequential(nn.Linear(D, 6), nn.Tanh(), nn.Linear(6, C)).double(), (X, Y), "cross_entropy")
+    theta = objective.theta + 0.7
+    torch.testing.assert_close(objective.gradient(theta), plain.gradient(theta), rtol=1e-12, atol=1e-14)
+    v = torch.ones_like(theta)
+    torch.testing.assert_close(
+        ls.Hessian(objective.at(theta)) @ v, ls.Hessian(plain.at(theta)) @ v, rtol=1e-10, atol=1e-12
+    )
+
+
+def test_reading_data_sets_and_loaders_leaves_the_random_state_alone():
+    dataset = TensorDataset(X, Y)
+    for data in (dataset, DataLoader(dataset, batch_size=5, shuffle=True)):
+        before = torch.random.get_rng_state()
+        ls.Objective(network(), data, "cross_entropy")
+        assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_targets_that_would_be_stretched_are_refused():
+    model = nn.Linear(D, 1).double()
+    with pytest.raises(ls.LandscapeError, match="differ in shape"):
+        ls.Objective(model, (X, R[:, 0]), "mse_loss")

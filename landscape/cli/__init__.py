@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from landscape.bars import progress
 from landscape.errors import LandscapeError
@@ -26,5 +29,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"landscape {parsed.command}: interrupted; finished work is kept", file=sys.stderr)
         return 130
-    print(json.dumps(printed.record) if parsed.json else printed.text)
+    try:
+        print(json.dumps(_finite(printed.record), allow_nan=False) if parsed.json else printed.text, flush=True)
+    except BrokenPipeError:  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _finite(record: Any) -> Any:
+    """JSON has no NaN and no infinity: they become null."""
+    if isinstance(record, float):
+        return record if math.isfinite(record) else None
+    if isinstance(record, dict):
+        return {key: _finite(value) for key, value in record.items()}
+    if isinstance(record, list):
+        return [_finite(value) for value in record]
+    return record

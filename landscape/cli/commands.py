@@ -131,6 +131,7 @@ def compare(arguments: argparse.Namespace) -> Any:
         if not paths:
             raise LandscapeError(f"no file matches {pattern!r} of recipe {name!r}")
         recipes[name] = [load(arguments, path) for path in paths]
+    _check_free(arguments, [arguments.entry])
     result = run(
         recipes, scores=arguments.scores, seed=arguments.seed, margin=arguments.margin,
         loss_tolerance=arguments.loss_tolerance, waive=arguments.waive, save=arguments.save,
@@ -208,14 +209,38 @@ class Printed:
 
 def _each(arguments: argparse.Namespace, measure: Any, entry: str) -> Printed:
     """Measure every checkpoint named; store each result when asked to, as soon as it is there."""
+    from landscape.comparison import slugify
+
     texts, records = [], {}
-    for path in arguments.checkpoint:
-        checkpoint = load(arguments, path)
+    members = [(load(arguments, path), path) for path in arguments.checkpoint]
+    names = [slugify(checkpoint.name or Path(path).stem) for checkpoint, path in members]
+    if len(set(names)) < len(names):
+        raise LandscapeError(f"checkpoints of one name ({', '.join(names)}) cannot be told apart; rename a file")
+    _check_free(arguments, [f"{name}/{arguments.entry or entry}" for name in names])
+    for name, (checkpoint, _) in zip(names, members, strict=True):
         result = measure(checkpoint)
-        name = checkpoint.name or Path(path).stem
         if arguments.save:
             result.save(arguments.save, f"{name}/{arguments.entry or entry}", overwrite=arguments.overwrite)
         text = result.table() if hasattr(result, "table") else repr(result)
         texts.append(f"{name}\n{text}")
         records[name] = result.to_dict()
     return Printed("\n\n".join(texts), records)
+
+
+def _check_free(arguments: argparse.Namespace, names: list[str]) -> None:
+    """Refuse before anything is computed what could not be stored afterwards."""
+    if not arguments.save:
+        return
+    path = Path(arguments.save)
+    if not path.parent.is_dir():
+        raise LandscapeError(f"there is no folder {path.parent.name!r} for {path.name}; make it first")
+    if path.is_dir():
+        raise LandscapeError(f"{path.name!r} is a folder, expected a study file such as study.h5")
+    if path.exists() and not arguments.overwrite:
+        from landscape.study import open_study
+
+        taken = [name for name in names if name in open_study(path)]
+        if taken:
+            raise LandscapeError(
+                f"{path.name} already holds {', '.join(taken)}; choose another --entry, or pass --overwrite"
+            )

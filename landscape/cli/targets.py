@@ -95,6 +95,12 @@ def placement(arguments: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):
+        raise LandscapeError(
+            f"there is no device {device!r} here; expected cpu, or cuda on a machine with one"
+        ) from None
     return {"device": device, "dtype": getattr(torch, arguments.dtype) if arguments.dtype else None}
 
 

@@ -90,7 +90,10 @@ def compare(
                 metrics[slug].append(_metrics(member, train))
                 progress.update()
     audited: list[Audited] = []
-    primary = [name for name in PRIMARY if all(name in panel for arm in results.values() for panel in arm)]
+    panels = [panel for arm in results.values() for panel in arm]
+    primary = [
+        name for name in PRIMARY if all(name in p and all(row.status == "ok" for row in p.all(name)) for p in panels)
+    ]
     if audit and primary:
         audited = audit_recipes({slug: _train(members[0]) for slug, members in arms.items()}, primary, seed)
     return _assemble(
@@ -101,6 +104,10 @@ def compare(
 
 
 def _arms(recipes: Mapping[str, Arm]) -> dict[str, list[Checkpoint | Objective]]:
+    if not isinstance(recipes, Mapping):
+        raise LandscapeError(
+            f"recipes are {type(recipes).__name__}, expected a mapping {{'sgd': [checkpoint, …], 'other': […]}}"
+        )
     if len(recipes) < 2:
         raise LandscapeError(
             f"{len(recipes)} recipe to compare, expected at least two: compare({{'sgd': […], 'other': […]}})"

@@ -55,7 +55,7 @@ def demo(out: str | os.PathLike[str], *, seeds: int = 8, quick: bool = False, wo
     """
     out = Path(out)
     seeds = min(seeds, 2) if quick else seeds
-    sizes = (64, 64, 10) if quick else (64, 256, 256, 10)
+    sizes = (64, 128, 10) if quick else (64, 256, 256, 10)
     runs = train_many(
         [get_recipe(name) for name in RECIPES],
         digits(),

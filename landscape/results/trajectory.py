@@ -28,9 +28,9 @@ class Trajectory(Result):
     location: ClassVar[str] = "checkpoints/{owner}/trajectories/{entry}"
 
     directions: Directions = nested(Directions)
-    points: np.ndarray = array("step", "direction", long_name="coordinates of the projection", units="parameter")
+    points: np.ndarray = array("step", "axis", long_name="coordinates of the projection", units="parameter")
     off_plane: np.ndarray = array("step", long_name="distance from the plane", units="parameter")
-    explained: np.ndarray = array("direction", long_name="share of the variance explained")
+    explained: np.ndarray = array("axis", long_name="share of the variance explained")
     values: Mapping[str, np.ndarray] = arrays("step", long_name="value of a checkpoint")
 
     def summary(self) -> Iterator[tuple[str, str]]:

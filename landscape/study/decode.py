@@ -41,7 +41,9 @@ def read_result(group: h5py.Group, expected: type[Result] = Result) -> Result:
         values = MIGRATIONS[step](cls.kind, values)
     missing = [f.name for f in dataclasses.fields(cls) if _required(f) and f.name not in values]
     if missing:
-        raise LandscapeError(f"{group.name!r} lacks {', '.join(missing)}; the file is damaged or was edited")
+        raise LandscapeError(
+            f"{group.name!r} lacks {', '.join(missing)}; it was edited, or written by another version of the package"
+        )
     return cls(**values)
 
 

@@ -119,3 +119,16 @@ def test_wrong_recipes(recipes, message):
 def test_names_with_the_same_slug(arms):
     with pytest.raises(ls.LandscapeError, match="same slug"):
         ls.compare({"A b": arms["First"], "a-b": arms["Second"]})
+
+
+def test_a_regression_has_a_table_but_no_verdict():
+    g = torch.Generator().manual_seed(0)
+    X = torch.randn(20, 4, generator=g)
+    arms = {
+        name: [ls.Checkpoint(torch.nn.Linear(4, 2), loss="mse_loss", train=(X, X[:, :2])) for _ in range(2)]
+        for name in ("a", "b")
+    }
+    result = ls.compare(arms)
+    assert result.audit == "not run"
+    assert result.verdicts[0].verdict in ("inconclusive", "not comparable")
+    assert np.isnan(result.score("adaptive-worst-linf")["a"]).all()

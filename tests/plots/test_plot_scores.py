@@ -51,7 +51,11 @@ def test_a_comparison_is_drawn_without_scores_that_have_no_value():
     undefined = {"sgd": np.full(2, np.nan), "momentum": np.full(2, np.nan)}
     table = {"trace": {"sgd": np.array([1.0, 2.0]), "momentum": np.array([3.0, 4.0])}, "relative": undefined}
     result = SimpleNamespace(
-        recipes=("sgd", "momentum"), long_names=("plain SGD", "momentum"), scores=tuple(table), score=table.__getitem__
+        recipes=("sgd", "momentum"),
+        long_names=("plain SGD", "momentum"),
+        scores=tuple(table),
+        score=table.__getitem__,
+        metrics={},
     )
     figure = plots.comparison(result)
     assert [ax.get_title() for ax in figure.axes] == ["trace"]
