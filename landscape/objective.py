@@ -20,6 +20,7 @@ from landscape.forward import Bound, forward, logits, unwrapped
 from landscape.guard import guard, second_order
 from landscape.hashing import fingerprint
 from landscape.losses import BatchLoss, Loss, resolve
+from landscape.norm_statistics import reestimated
 from landscape.parameters import ParameterSpace, Selection
 from landscape.weighting import weighted
 
@@ -415,32 +416,8 @@ class Objective:
         `torch.optim.swa_utils.update_bn`; batches are first regrouped to 1,024 examples. Networks without running
         statistics come back unchanged.
         """
-        source = (train or self).rebatch(_batches.DEFAULT_BATCH)
-        layers: list[Any] = [m for m in self.model.modules() if getattr(m, "running_mean", None) is not None]
-        if not layers:
-            return self
-        names = [name for name, module in self.model.named_modules() if module in set(layers)]
-        fixed = {name: tensor.clone() for name, tensor in self._fixed.items()}
-        for name in names:
-            fixed[f"{name}.running_mean"].zero_()
-            fixed[f"{name}.running_var"].fill_(1)
-            fixed[f"{name}.num_batches_tracked"].zero_()
-        momenta = [layer.momentum for layer in layers]
-        tensors = {f"model.{k}": v for k, v in {**fixed, **self.space.unflatten(self._theta)}.items()}
-        with self.guard(), torch.no_grad():
-            try:
-                for layer in layers:
-                    layer.momentum = None
-                    layer.train()
-                for batch in source.batches:
-                    functional_call(
-                        self._bound, tensors, (lambda model, b=batch: forward(model, b.inputs),), tie_weights=True
-                    )
-            finally:
-                for layer, momentum in zip(layers, momenta, strict=True):
-                    layer.momentum = momentum
         fresh = self._clone()
-        fresh._fixed = fixed
+        fresh._fixed = reestimated(self, train or self)
         return fresh
 
     # --- identity -----------------------------------------------------------------------------------------------------

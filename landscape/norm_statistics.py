@@ -1,0 +1,50 @@
+"""Running statistics of norm layers, estimated again over a data set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from landscape.batches import DEFAULT_BATCH
+from landscape.forward import forward
+
+if TYPE_CHECKING:
+    from landscape.objective import Objective
+
+
+def reestimated(objective: Objective, source: Objective) -> dict[str, Tensor]:
+    """Return the fixed tensors of an objective with the statistics of its norm layers averaged over another's data.
+
+    Every layer's mean and variance become the average over batches of 1,024 examples, as in
+    `torch.optim.swa_utils.update_bn`. The layers' own momentum and mode are put back.
+    """
+    fixed = {name: tensor.clone() for name, tensor in objective._fixed.items()}
+    named: dict[str, Any] = {
+        name: module
+        for name, module in objective.model.named_modules()
+        if getattr(module, "running_mean", None) is not None
+    }
+    if not named:
+        return fixed
+    for name in named:
+        fixed[f"{name}.running_mean"].zero_()
+        fixed[f"{name}.running_var"].fill_(1)
+        fixed[f"{name}.num_batches_tracked"].zero_()
+    momenta = {name: layer.momentum for name, layer in named.items()}
+    tensors = {f"model.{k}": v for k, v in {**fixed, **objective.space.unflatten(objective.theta)}.items()}
+    with objective.guard(), torch.no_grad():
+        try:
+            for layer in named.values():
+                layer.momentum = None  # cumulative average
+                layer.train()
+            for batch in source.rebatch(DEFAULT_BATCH).batches:
+                functional_call(
+                    objective._bound, tensors, (lambda model, b=batch: forward(model, b.inputs),), tie_weights=True
+                )
+        finally:
+            for name, layer in named.items():
+                layer.momentum = momenta[name]
+    return fixed
