@@ -77,6 +77,21 @@ def train(arguments: argparse.Namespace) -> Any:
     return Printed(text, record)
 
 
+def experiment(arguments: argparse.Namespace) -> Any:
+    """Run a published experiment, or list them."""
+    from landscape.experiments.registry import EXPERIMENTS, describe_experiments, run_experiment
+
+    if arguments.name is None:
+        return Printed(describe_experiments(), {name: one.question for name, one in EXPERIMENTS.items()})
+    done = run_experiment(
+        arguments.name, arguments.out, save=arguments.save, workers=arguments.workers, quick=arguments.quick
+    )
+    findings = [f"{label}: {text}" for label, text in done.result.summary()]
+    written = [("study", done.study), ("table", done.table), *(("figure", path) for path in done.figures)]
+    text = [done.result.table(), "", *findings, "", *(f"{what:<8} {path}" for what, path in written)]
+    return Printed("\n".join(text), done.result.to_dict())
+
+
 def eigen(arguments: argparse.Namespace) -> Any:
     """Compute eigenpairs of the Hessian."""
     from landscape.operators import Hessian

@@ -14,6 +14,7 @@ EXAMPLES = """\
 examples:
   landscape demo --out study                       the main job: three recipes, eight seeds, one verdict
   landscape train sgd random-labels --seeds 8 --out runs
+  landscape experiment randomisation --workers 2   can it fit noise, how fast, how much sharper?
   landscape eigen runs/sgd-0.safetensors -k 5 --save study.h5
   landscape compare SGD='runs/sgd-?.safetensors' Random='runs/random-labels-?.safetensors' --save study.h5
   landscape score best.safetensors --model mynet:build --data mydata:load
@@ -65,6 +66,15 @@ def build() -> argparse.ArgumentParser:
     train.add_argument("--augment", type=int, metavar="PIXELS", help="shift images at random by up to this much")
     train.add_argument("--label-noise", type=float, metavar="P", help="redraw each training label with probability P")
     train.add_argument("--examples", type=_positive, metavar="N", help="train on N examples only")
+
+    experiment = command("experiment", commands.experiment, "repeat a published experiment; without a name, list them")
+    experiment.add_argument("name", nargs="?", metavar="NAME", help="randomisation, double-descent, …")
+    experiment.add_argument("--out", default="experiments", help="folder to write (default: experiments)")
+    experiment.add_argument("--save", metavar="STUDY", help="another place for the study file (default: OUT/NAME.h5)")
+    experiment.add_argument("--workers", type=_positive, default=1, help="processes (default: 1)")
+    experiment.add_argument(
+        "--quick", action="store_true", help="small settings: seconds, to see that everything works"
+    )
 
     eigen = command("eigen", commands.eigen, "extreme eigenvalues of the Hessian, with measured residuals")
     add_target(eigen)

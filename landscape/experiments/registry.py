@@ -1,0 +1,120 @@
+"""The experiments by name, each with its quick and its full settings, and the one call that runs them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from landscape.errors import LandscapeError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """An experiment that the shell can run.
+
+    Attributes:
+        name: slug; the entry in the study file and the stem of every file written.
+        question: what it asks, in one line.
+        function: called with `full` or `quick`, and with ``workers=`` and ``save=`` (a study file). It stores its result
+            there under `name`, and returns it; the result has ``.table(style)``, ``.plot()`` and ``.summary()``.
+        full: keyword arguments of the published protocol; the defaults of `function` where empty.
+        quick: keyword arguments that end in seconds.
+    """
+
+    name: str
+    question: str
+    function: Callable[..., Any]
+    full: Mapping[str, Any] = field(default_factory=dict)
+    quick: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conducted:
+    """What an experiment found and where it is.
+
+    Attributes:
+        result: the result.
+        study: the HDF5 file with every run.
+        table: the Markdown file with the findings and the table.
+        figures: the figure, PNG and PDF.
+    """
+
+    result: Any
+    study: Path
+    table: Path
+    figures: tuple[Path, ...]
+
+
+_EXPERIMENTS: tuple[Experiment, ...] = ()
+
+EXPERIMENTS: MappingProxyType[str, Experiment] = MappingProxyType({one.name: one for one in _EXPERIMENTS})
+"""Every experiment by its name."""
+
+
+def run_experiment(
+    name: str,
+    out: str | os.PathLike[str] = "experiments",
+    *,
+    save: str | os.PathLike[str] | None = None,
+    workers: int = 1,
+    quick: bool = False,
+) -> Conducted:
+    """Run an experiment by name; write its study file, its table and its figure.
+
+    Args:
+        name: a key of `EXPERIMENTS`.
+        out: folder for ``NAME.h5``, ``NAME.md`` and ``NAME.png``/``.pdf``; a quick run's files are called ``NAME-quick``.
+        save: another place for the study file. Finished runs found beside it are not repeated.
+        workers: processes.
+        quick: settings of seconds, to see that everything works.
+
+    Raises:
+        LandscapeError: an unknown experiment, a folder that cannot be written, or a study made with other settings.
+    """
+    if name not in EXPERIMENTS:
+        raise LandscapeError(f"no experiment is called {name!r}; there are {', '.join(EXPERIMENTS)}")
+    experiment, out = EXPERIMENTS[name], Path(out)
+    stem = f"{name}-quick" if quick else name
+    study = Path(save) if save is not None else out / f"{stem}.h5"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        study.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LandscapeError(f"cannot write to {out} ({error.strerror}); choose a folder you may write to") from error
+    result = experiment.function(**(experiment.quick if quick else experiment.full), workers=workers, save=study)
+    table = out / f"{stem}.md"
+    table.write_text(markdown(experiment, result), encoding="utf-8")
+    return Conducted(result=result, study=study, table=table, figures=tuple(_drawn(result, out / stem)))
+
+
+def markdown(experiment: Experiment, result: Any) -> str:
+    """Return the findings and the table of an experiment as a Markdown page.
+
+    Args:
+        experiment: gives the title.
+        result: its result.
+    """
+    findings = "\n".join(f"- **{label}**: {text}" for label, text in result.summary() if label != "seconds")
+    title = experiment.name.replace("-", " ").capitalize()
+    return f"# {title}\n\n{experiment.question}\n\n{findings}\n\n{result.table('markdown')}\n"
+
+
+def describe_experiments() -> str:
+    """Return one line an experiment: its name and its question.
+
+    >>> describe_experiments().count("\\n") + 1 == max(1, len(EXPERIMENTS))
+    True
+    """
+    width = max(map(len, EXPERIMENTS), default=0)
+    return "\n".join(f"{name:<{width}}  {one.question}" for name, one in EXPERIMENTS.items())
+
+
+def _drawn(result: Any, path: Path) -> list[Path]:
+    from landscape import plots
+
+    drawn = result.plot()
+    return plots.save(getattr(drawn, "figure", drawn), path)
