@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
 import os
-import pickle
-import signal
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from landscape.bars import bar, progress
+from landscape.bars import bar
 from landscape.datasets import Split
 from landscape.errors import LandscapeError
+from landscape.experiments.jobs import completed
 from landscape.experiments.recipes import Recipe
 from landscape.experiments.runs import ModelFactory, TrainedRun, describe_model, load_run, read_manifest, save_run
 from landscape.experiments.train import train
@@ -63,11 +60,12 @@ def train_many(
         raise LandscapeError(f"recipes {', '.join(names)}: names repeat; give each recipe a name of its own")
     jobs = [(recipe, seed) for recipe in recipes for seed in seeds]
     done = _finished(jobs, split, model_factory, Path(out)) if out is not None else {}
-    missing = [job for job in jobs if job not in done]
-    trained = _in_processes if workers > 1 and len(missing) > 1 else _in_order
+    missing = {
+        (recipe, seed): (recipe, split, model_factory, seed) for recipe, seed in jobs if (recipe, seed) not in done
+    }
     with bar(total=len(jobs), desc="training", unit="run") as shown:
         shown.update(len(done))
-        for job, run in trained(missing, split, model_factory, workers):
+        for job, run in completed(_trained, missing, workers=workers):
             if out is not None:
                 save_run(run, out)
             done[job] = run
@@ -91,41 +89,5 @@ def _finished(jobs: Sequence[Job], split: Split, model_factory: ModelFactory, ou
     return found
 
 
-def _in_order(
-    jobs: Sequence[Job], split: Split, model_factory: ModelFactory, workers: int
-) -> Iterator[tuple[Job, TrainedRun]]:
-    for recipe, seed in jobs:
-        yield (recipe, seed), train(recipe, split, model_factory, seed=seed)
-
-
-def _in_processes(
-    jobs: Sequence[Job], split: Split, model_factory: ModelFactory, workers: int
-) -> Iterator[tuple[Job, TrainedRun]]:
-    before = set(multiprocessing.active_children())
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_ignore_interrupts)
-    try:
-        # Tensors are pickled by value here: PyTorch's own way through queues shares memory that dies with its worker.
-        futures = {
-            pool.submit(_work, pickle.dumps((recipe, split, model_factory, seed))): (recipe, seed)
-            for recipe, seed in jobs
-        }
-        for future in as_completed(futures):
-            yield futures[future], pickle.loads(future.result())
-    except BaseException:
-        for child in set(multiprocessing.active_children()) - before:
-            child.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches every process of a terminal; the parent alone answers it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _work(job: bytes) -> bytes:
-    recipe, split, model_factory, seed = pickle.loads(job)
-    with progress(False):
-        return pickle.dumps(train(recipe, split, model_factory, seed=seed))
+def _trained(recipe: Recipe, split: Split, model_factory: ModelFactory, seed: int) -> TrainedRun:
+    return train(recipe, split, model_factory, seed=seed)

@@ -1,0 +1,201 @@
+"""Independent runs of an experiment: in parallel, one thread each, with every finished one kept.
+
+An experiment is a function of one run and a table of the arguments of all of them. Finished rows are journalled beside
+the study, so that the same call after Ctrl-C or a kill computes only what is missing.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+import os
+import pickle
+import signal
+from collections.abc import Callable, Hashable, Iterator, Mapping, MutableMapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from landscape.bars import bar, progress
+from landscape.errors import LandscapeError
+from landscape.journal import Journal
+from landscape.study.lock import locked
+
+Row = Mapping[str, Any]
+Key = TypeVar("Key", bound=Hashable)
+Done = TypeVar("Done")
+
+
+def run_jobs(
+    work: Callable[..., Row],
+    jobs: Mapping[str, tuple[Any, ...]],
+    done: MutableMapping[str, Row],
+    *,
+    workers: int = 1,
+    desc: str = "runs",
+) -> None:
+    """Run every job that is not done, keeping each row as soon as it is finished.
+
+    Args:
+        work: one job: a module-level function of the arguments of a job that returns its row: numbers, text, truth
+            values and NumPy arrays by name.
+        jobs: the arguments of each job by its key.
+        done: rows by key, as `finished_rows` gives them; the new ones are added.
+        workers: processes, one thread each; 1 runs in this process. A script that asks for more must do so under
+            ``if __name__ == "__main__":``.
+        desc: label of the progress bar.
+
+    Raises:
+        LandscapeError: whatever a job raises, finished rows being kept.
+
+    >>> rows = {}
+    >>> run_jobs(lambda a, b: {"sum": a + b}, {"one": (1, 2), "two": (3, 4)}, rows)
+    >>> rows["two"]
+    {'sum': 7}
+    """
+    missing = {key: arguments for key, arguments in jobs.items() if key not in done}
+    with bar(total=len(jobs), desc=desc, unit="run") as shown:
+        shown.update(len(jobs) - len(missing))
+        for key, row in completed(work, missing, workers=workers):
+            done[key] = row
+            shown.update()
+
+
+def completed(
+    work: Callable[..., Done], jobs: Mapping[Key, tuple[Any, ...]], *, workers: int = 1
+) -> Iterator[tuple[Key, Done]]:
+    """Yield ``(key, work(*arguments))`` of every job as it is finished; numbers do not depend on `workers`.
+
+    Args:
+        work: a module-level function, for more than one worker.
+        jobs: arguments by key; picklable, for more than one worker.
+        workers: processes, one thread each; 1 runs in this process.
+    """
+    return (_in_processes if workers > 1 and len(jobs) > 1 else _in_order)(work, jobs, workers)
+
+
+@contextmanager
+def finished_rows(
+    save: str | os.PathLike[str] | None, name: str, settings: Mapping[str, Any]
+) -> Iterator[MutableMapping[str, Row]]:
+    """Open the finished rows of an experiment: kept beside a study until the block ends well, in memory without one.
+
+    Save the result inside the block: its end removes the journal ``study.h5.runs/NAME.journal``; an exception, Ctrl-C or
+    a kill leaves it for the same call to go on from.
+
+    Args:
+        save: the study file that will hold the result, or None.
+        name: the result's name there.
+        settings: JSON values that decide every number of a row; rows of other settings are refused.
+
+    Raises:
+        LandscapeError: the journal holds rows of other settings, another process writes it, or the disk is full.
+
+    >>> with finished_rows(None, "table", {"seeds": 8}) as done:
+    ...     run_jobs(max, {"a": (1, 2)}, done)
+    ...     done["a"]
+    2
+    """
+    if save is None:
+        yield {}
+        return
+    study = Path(save).expanduser().resolve()
+    path = study.with_name(study.name + ".runs") / (name.replace("/", "+") + ".journal")
+    if not study.parent.is_dir():
+        raise LandscapeError(f"there is no folder {study.parent.name!r} for {study.name}; make it first")
+    path.parent.mkdir(exist_ok=True)
+    with ExitStack() as held:
+        held.enter_context(locked(path, wait=0.0))
+        journal = held.enter_context(Journal(path, settings))
+        yield _Journalled(journal)
+        journal.delete()
+    with suppress(OSError):  # other experiments still have their rows there
+        path.parent.rmdir()
+
+
+class _Journalled(dict[str, Row]):
+    """Rows by key that are journalled when they are set."""
+
+    def __init__(self, journal: Journal):
+        super().__init__(map(_unpacked, journal.records))
+        self._journal = journal
+
+    def __setitem__(self, key: str, row: Row) -> None:
+        record = _packed(key, row)
+        self._journal.append(record)
+        super().__setitem__(*_unpacked(record))
+
+
+def _packed(key: str, row: Row) -> bytes:
+    buffer = io.BytesIO()
+    values = {name: np.asarray(value) for name, value in row.items()}
+    strange = [name for name, value in values.items() if value.dtype.hasobject]
+    if strange:
+        raise LandscapeError(f"row {key!r}: {', '.join(strange)} cannot be kept; use numbers, text and arrays of them")
+    np.savez(buffer, allow_pickle=False, **values)
+    return json.dumps(key).encode() + b"\n" + buffer.getvalue()
+
+
+def _unpacked(record: bytes) -> tuple[str, Row]:
+    key, _, stored = record.partition(b"\n")
+    with np.load(io.BytesIO(stored), allow_pickle=False) as values:
+        return json.loads(key), {name: _scalar(values[name]) for name in values.files}
+
+
+def _scalar(value: np.ndarray) -> Any:
+    return value.item() if value.ndim == 0 else value
+
+
+def _in_order(
+    work: Callable[..., Done], jobs: Mapping[Key, tuple[Any, ...]], workers: int
+) -> Iterator[tuple[Key, Done]]:
+    for key, arguments in jobs.items():
+        with _one_thread():
+            result = work(*arguments)
+        yield key, result
+
+
+def _in_processes(
+    work: Callable[..., Done], jobs: Mapping[Key, tuple[Any, ...]], workers: int
+) -> Iterator[tuple[Key, Done]]:
+    before = set(multiprocessing.active_children())
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_ignore_interrupts)
+    try:
+        # Tensors are pickled by value here: PyTorch's own way through queues shares memory that dies with its worker.
+        futures = {pool.submit(_work, pickle.dumps((work, arguments))): key for key, arguments in jobs.items()}
+        for future in as_completed(futures):
+            yield futures[future], pickle.loads(future.result())
+    except BaseException:
+        for child in set(multiprocessing.active_children()) - before:
+            child.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _ignore_interrupts() -> None:
+    """Ctrl-C reaches every process of a terminal; the parent alone answers it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _work(job: bytes) -> bytes:
+    work, arguments = pickle.loads(job)
+    with progress(False), _one_thread():
+        return pickle.dumps(work(*arguments))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Small networks are fastest on one thread, and the number of threads changes last digits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,111 @@
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+
+from landscape.errors import LandscapeError
+from landscape.experiments.jobs import completed, finished_rows, run_jobs
+
+
+def squared(x):
+    return {"x": x, "square": x * x, "threads": torch.get_num_threads(), "curve": np.arange(x), "name": f"run {x}"}
+
+
+def test_numbers_and_order_of_keys_do_not_depend_on_workers():
+    jobs = {str(x): (x,) for x in range(4)}
+    alone, together = dict(completed(squared, jobs)), dict(completed(squared, jobs, workers=2))
+    assert alone.keys() == together.keys()
+    for key in jobs:
+        np.testing.assert_equal(alone[key], together[key])
+        assert alone[key]["threads"] == 1
+
+
+def test_threads_are_as_before():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        run_jobs(squared, {"a": (1,)}, {})
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_rows_survive_an_exception_bit_for_bit_and_are_not_run_again(tmp_path):
+    ran = []
+
+    def work(x):
+        ran.append(x)
+        if x == 2:
+            raise ValueError("stop")
+        return {"value": x / 3, "text": "é", "flag": True, "curve": np.array([np.nan, np.inf, x])}
+
+    jobs = {str(x): (x,) for x in range(4)}
+    with pytest.raises(ValueError, match="stop"), finished_rows(tmp_path / "s.h5", "table", {"a": 1}) as done:
+        run_jobs(work, jobs, done)
+    assert ran == [0, 1, 2]
+    with finished_rows(tmp_path / "s.h5", "table", {"a": 1}) as done:
+        assert done.keys() == {"0", "1"}
+        np.testing.assert_equal(
+            done["1"], {"value": 1 / 3, "text": "é", "flag": True, "curve": np.array([np.nan, np.inf, 1])}
+        )
+        run_jobs(lambda x: {"value": x}, jobs, done)
+        assert (done["3"]["value"], done["1"]["value"]) == (3, 1 / 3)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_of_other_settings_are_refused_and_kept(tmp_path):
+    def interrupt(x):
+        if x == 2:
+            raise KeyboardInterrupt
+        return {"x": x}
+
+    with pytest.raises(KeyboardInterrupt), finished_rows(tmp_path / "s.h5", "t", {"seeds": 8}) as done:
+        run_jobs(interrupt, {"a": (1,), "b": (2,)}, done)
+    with (
+        pytest.raises(LandscapeError, match="seeds: 8 there, 9 here"),
+        finished_rows(tmp_path / "s.h5", "t", {"seeds": 9}),
+    ):
+        pass
+    with finished_rows(tmp_path / "s.h5", "t", {"seeds": 8}) as done:
+        assert done["a"] == {"x": 1}
+
+
+def test_what_cannot_be_kept_is_refused(tmp_path):
+    with pytest.raises(LandscapeError, match="thing"), finished_rows(tmp_path / "s.h5", "t", {}) as done:
+        done["a"] = {"thing": object()}
+
+
+def test_a_missing_folder_is_said_first(tmp_path):
+    with pytest.raises(LandscapeError, match="no folder"), finished_rows(tmp_path / "no" / "s.h5", "t", {}):
+        pass
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path):
+    script = tmp_path / "run.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import os, signal, sys
+            from landscape.experiments.jobs import finished_rows, run_jobs
+            def work(x):
+                if x == 3 and sys.argv[1] == "die":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return {"x": x}
+            with finished_rows("s.h5", "t", {}) as done:
+                print(sorted(done))
+                run_jobs(work, {str(x): (x,) for x in range(5)}, done)
+                print(sorted(done))
+            """
+        )
+    )
+    killed = subprocess.run([sys.executable, script, "die"], cwd=tmp_path, env=os.environ, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    resumed = subprocess.run(
+        [sys.executable, script, "live"], cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=True
+    )
+    assert resumed.stdout.splitlines() == ["['0', '1', '2']", "['0', '1', '2', '3', '4']"]
