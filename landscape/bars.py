@@ -3,37 +3,54 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import TypeVar
 
 from tqdm.auto import tqdm
 
 T = TypeVar("T")
-_shown: ContextVar[bool | None] = ContextVar("landscape_progress", default=None)
+
+
+class _Switch(AbstractContextManager[None]):
+    """Whether bars are shown. One for the process: a context variable would be forgotten between notebook cells."""
+
+    shown: bool | None = None
+
+    def __init__(self, shown: bool):
+        self._before, _Switch.shown = _Switch.shown, shown
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        _Switch.shown = self._before
+
+    def __repr__(self) -> str:
+        return f"progress bars are {'shown' if _enabled() else 'hidden'}"
 
 
 def _enabled() -> bool:
-    chosen = _shown.get()
-    return os.environ.get("LANDSCAPE_PROGRESS", "1") != "0" if chosen is None else chosen
+    return os.environ.get("LANDSCAPE_PROGRESS", "1") != "0" if _Switch.shown is None else _Switch.shown
 
 
-@contextmanager
-def progress(shown: bool) -> Iterator[None]:
-    """Show or hide every progress bar inside a `with` block.
+def progress(shown: bool = True) -> AbstractContextManager[None]:
+    """Show or hide every progress bar from here on, or only inside a ``with`` block.
 
     The environment variable ``LANDSCAPE_PROGRESS=0`` hides them for a whole process.
 
+    Args:
+        shown: whether long loops show how far they are.
+
+    Returns:
+        A context manager that puts the switch back at the end of its block.
+
     >>> import landscape as ls
     >>> with ls.progress(False):
-    ...     pass
+    ...     ls.progress(True)  # as it stands at the end of a cell; the block ends as it began
+    progress bars are shown
     """
-    token = _shown.set(shown)
-    try:
-        yield
-    finally:
-        _shown.reset(token)
+    return _Switch(shown)
 
 
 def bar(iterable: Iterable[T] | None = None, *, total: int | None = None, desc: str = "", unit: str = "it") -> tqdm:

@@ -15,7 +15,6 @@ from landscape.results import (
     Line,
     Plane,
     Result,
-    Scores,
     SpectralDensity,
     role_of,
 )
@@ -30,7 +29,8 @@ def frame(result: Result) -> Frame:
 
     Args:
         result: any result. A plane has one row a grid point with x fastest; a comparison one a recipe, seed, score and
-            radius; scores one a score and radius; a spectrum one an eigenvalue or grid point; anything else one row.
+            radius; a spectrum one an eigenvalue or grid point; what is made of rows (scores, layers …) those; anything
+            else one row.
 
     >>> x, y = np.array([0.0, 1.0]), np.array([0.0, 2.0])
     >>> plane = Plane(x=x, y=y, values={"train/loss": x + y[:, None]}, computed=np.ones((2, 2)))
@@ -43,13 +43,14 @@ def frame(result: Result) -> Frame:
         return {"x": result.x, **result.values}
     if isinstance(result, Comparison):
         return _comparison(result)
-    if isinstance(result, Scores):
-        names = [field.name for field in dataclasses.fields(result.rows[0])] if result.rows else ["name", "value"]
-        return {name: [getattr(row, name) for row in result.rows] for name in names}
     if isinstance(result, Eigenpairs):
         return {"rank": np.arange(1, len(result.values) + 1), **_along_first_axis(result)}
     if isinstance(result, Diagonal | Directions | SpectralDensity):
         return _along_first_axis(result)
+    listed = next((field for field in dataclasses.fields(result) if role_of(field) == "rows"), None)
+    if listed is not None:
+        columns = [column.name for column in dataclasses.fields(listed.metadata["row"])]
+        return {name: [getattr(row, name) for row in getattr(result, listed.name) or ()] for name in columns}
     return _attributes(result)
 
 

@@ -17,12 +17,14 @@ attribute      a plain annotation                           an attribute (mappin
 from __future__ import annotations
 
 import dataclasses
-import html
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+
+from landscape.errors import LandscapeError
+from landscape.results.html import card, lines_of
 
 Role = Literal["array", "arrays", "rows", "result", "attribute"]
 
@@ -105,6 +107,22 @@ class Result:
         """Return the result as plain lists, numbers and strings, ready for JSON (NaN and inf are kept as floats)."""
         return {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
 
+    def to_pandas(self) -> Any:
+        """Return the main table as a `pandas.DataFrame`: a row a grid point, a score and radius, an eigenvalue, a layer …
+
+        Raises:
+            LandscapeError: pandas is not installed.
+        """
+        try:
+            from pandas import DataFrame
+        except ModuleNotFoundError:
+            raise LandscapeError(
+                "to_pandas needs pandas, which is not installed; pip install pandas, or use landscape.export.frame"
+            ) from None
+        from landscape.export import frame
+
+        return DataFrame(frame(self))
+
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed."""
         return dataclasses.replace(self, **changes)
@@ -123,12 +141,19 @@ class Result:
         return "\n".join([type(self).__name__, *(f"  {label:<{width}}  {text}" for label, text in lines)])
 
     def _repr_html_(self) -> str:
-        cells = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(label)}</th>"
-            f"<td style='text-align:left;white-space:pre'>{html.escape(text)}</td></tr>"
-            for label, text in self.summary()
-        )
-        return f"<table><caption>{type(self).__name__}</caption>{cells}</table>"
+        details = {"table": self.table()} if hasattr(self, "table") else {}
+        if self.provenance:
+            details["provenance"] = lines_of({key: describe(value) for key, value in self.provenance.items()})
+        return card(type(self).__name__, self.summary(), self._picture(), details)
+
+    def _picture(self) -> bytes | None:
+        """Draw the result small; without a figure, or when drawing fails, the numbers stand alone."""
+        try:
+            from landscape.plots.thumbnails import thumbnail
+
+            return thumbnail(self)
+        except Exception:  # a repr that raises would hide the result
+            return None
 
 
 def describe(value: Any) -> str:

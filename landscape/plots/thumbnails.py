@@ -1,0 +1,55 @@
+"""Small pictures of results, for notebooks: drawn on a figure of their own, beside whatever the user is drawing."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from landscape.plots import KINDS, effects, panel
+from landscape.plots.style import style
+from landscape.results import Result
+
+WIDTH, HEIGHT, DPI = 3.6, 2.4, 120
+_COLOURS = 64
+
+
+def thumbnail(result: Result) -> bytes | None:
+    """Return a small PNG of a result, or `None` where the result has no figure of its own.
+
+    Tables are left out: a notebook prints those as text. A comparison is shown by its differences with intervals.
+
+    Args:
+        result: any result of the package.
+
+    Returns:
+        A picture of 432 × 288 pixels in 64 colours, some 10 kB; `None` for kinds without a figure.
+
+    Raises:
+        LandscapeError: the result holds nothing that can be drawn.
+
+    >>> import numpy as np
+    >>> from landscape.results import Line
+    >>> one = Line(x=np.linspace(-1, 1, 9), values={"train/loss": np.linspace(-1, 1, 9) ** 2})
+    >>> len(thumbnail(one)) < 40_000
+    True
+    """
+    draw: Any = effects if type(result).kind == "comparison" else KINDS.get(type(result).kind)
+    if draw is None or draw is panel:
+        return None
+    with style(figure_dpi=DPI):
+        figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+        FigureCanvasAgg(figure)
+        draw(result, figure if type(result).kind == "layers" else figure.add_subplot())
+        return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
+    whole, out = io.BytesIO(), io.BytesIO()
+    figure.savefig(whole, format="png", dpi=DPI)
+    with Image.open(whole) as image:
+        image.convert("RGB").quantize(_COLOURS).save(out, format="png", optimize=True)
+    return out.getvalue()
