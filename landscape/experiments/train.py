@@ -136,7 +136,7 @@ class _Trainer:
         X, y = data.poison if data.poison else (data.X[:0], data.y[:0])
         self.X, self.y = torch.cat([data.X, X]), torch.cat([data.y, y])
         self.theta = _flatten(module)
-        self.optimiser = _optimiser(recipe, self.theta)
+        self.optimiser = optimiser_of(recipe, [self.theta])
         self.steps = 0
 
     def run(self) -> tuple[History, float | None]:
@@ -226,10 +226,16 @@ class _Trainer:
         torch.set_rng_state(snapshot["random"])
 
 
-def _optimiser(recipe: Recipe, theta: nn.Parameter) -> torch.optim.Optimizer:
+def optimiser_of(recipe: Recipe, parameters: list[Tensor]) -> torch.optim.Optimizer:
+    """Return a recipe's optimiser for some parameters.
+
+    Args:
+        recipe: its optimiser, lr, momentum and weight_decay are used.
+        parameters: what it moves; its steps are elementwise, so that networks stacked in one tensor do not see each other.
+    """
     if recipe.optimiser == "adam":
-        return torch.optim.Adam([theta], lr=recipe.lr, weight_decay=recipe.weight_decay)
-    return torch.optim.SGD([theta], lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+        return torch.optim.Adam(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    return torch.optim.SGD(parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
 
 
 def _flatten(module: nn.Module) -> nn.Parameter:
