@@ -15,13 +15,25 @@ from landscape.checkpoint import Checkpoint
 from landscape.comparison.audits import audit_recipes, failed, in_words
 from landscape.comparison.decide import PRIMARY, compare_scores, decide
 from landscape.comparison.gates import Facts, check, facts
+from landscape.comparison.matching import (
+    Match,
+    Matched,
+    between_checkpoints,
+    blend_facts,
+    blend_scores,
+    blended,
+    tempered,
+)
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
 from landscape.results import Comparison, Scores
 from landscape.results.comparison import Audited
 from landscape.scores import sharpness
 
-Arm = Sequence[Checkpoint | Objective] | Checkpoint | Objective
+One = Checkpoint | Objective
+Arm = Sequence[One | Sequence[One]] | One
+Members = dict[str, list[list[One]]]
+"""Recipe → runs, one a seed → the checkpoints saved of the run, one unless it is interpolated."""
 
 
 def compare(
@@ -34,6 +46,7 @@ def compare(
     loss_tolerance: float = 0.1,
     fewest: int = 6,
     waive: Sequence[str] = (),
+    match: Match | None = None,
     audit: bool = True,
     save: str | Path | None = None,
 ) -> Comparison:
@@ -43,7 +56,8 @@ def compare(
     units of the tests: differences of mean log10 score, exact two-sided permutation p, Holm over the primary scores.
 
     Args:
-        recipes: name → checkpoints (or objectives), one a seed; the first is the reference.
+        recipes: name → checkpoints (or objectives), one a seed; the first is the reference. With ``match="interpolate"``
+            each seed is a list of the checkpoints saved of its run, in the order of training.
         scores: as in `sharpness`; the primary ones are needed for a verdict.
         seed: seed of the scores' random draws.
         level: level of the tests.
@@ -52,6 +66,9 @@ def compare(
         fewest: seeds a recipe below which significance is not defined.
         waive: gates you take responsibility for (recorded): ``network``, ``inputs``, ``seeds``, ``train accuracy``,
             ``train loss``, ``gradient``, ``collapse``.
+        match: what to do when training losses differ. `None`: nothing, a gate refuses; ``temper``: multiply the last
+            layer of every network by the factor that brings it to the largest loss among all; ``interpolate``: score the
+            checkpoints before and after the smallest loss that all runs passed, and interpolate. The verdict says so.
         audit: put the first checkpoint of every recipe through the transformations that keep its function; a primary
             score that moves by more than 1 % is descriptive only, and the verdict says so.
         save: a study file. Each checkpoint's scores are stored as they finish, and found again when the same call is
@@ -61,7 +78,8 @@ def compare(
         A `Comparison`: ``.table()``, ``.verdict``, ``.plot()``, ``.save("study.h5", "main")``.
 
     Raises:
-        LandscapeError: fewer than two recipes, an empty one, or names that are the same as slugs.
+        LandscapeError: fewer than two recipes, an empty one, names that are the same as slugs, an unknown ``match``, or
+            losses that cannot be matched in that way.
 
     Source: the protocol combines Jiang et al. 2020 (arXiv 1912.02178), Dziugaite et al. 2020 (arXiv 2010.11924) and
     Andriushchenko et al. 2023 (arXiv 2302.07011); it claims geometry only.
@@ -76,18 +94,18 @@ def compare(
     'not comparable'
     """
     started = time.perf_counter()
-    arms = _arms(recipes)
+    members = _members(recipes)
+    arms, matched = _matched(members, match)
     results: dict[str, list[Scores]] = {}
     measured: dict[str, list[Facts]] = {}
     metrics: dict[str, list[dict[str, float]]] = {}
     with bar(total=sum(map(len, arms.values())), desc="checkpoints", unit="checkpoint") as progress:
-        for slug, members in arms.items():
+        for slug, arm in arms.items():
             results[slug], measured[slug], metrics[slug] = [], [], []
-            for index, member in enumerate(members):
-                train = _train(member)
-                results[slug].append(_scored(train, scores, seed, save, f"{slug}-{index}"))
-                measured[slug].append(facts(train))
-                metrics[slug].append(_metrics(member, train))
+            for index, one in enumerate(arm):
+                results[slug].append(_scored(one, scores, seed, save, f"{slug}-{index}"))
+                measured[slug].append(blend_facts([facts(objective) for objective in one.at], one.share))
+                metrics[slug].append(_metrics(members[slug][index], one, match))
                 progress.update()
     audited: list[Audited] = []
     panels = [panel for arm in results.values() for panel in arm]
@@ -95,15 +113,15 @@ def compare(
         name for name in PRIMARY if all(name in p and all(row.status == "ok" for row in p.all(name)) for p in panels)
     ]
     if audit and primary:
-        audited = audit_recipes({slug: _train(members[0]) for slug, members in arms.items()}, primary, seed)
+        audited = audit_recipes({slug: arm[0].at[-1] for slug, arm in arms.items()}, primary, seed)
     return _assemble(
         dict(zip(arms, recipes, strict=True)), results, measured, metrics,
         options={"level": level, "margin": margin, "fewest": fewest, "loss_tolerance": loss_tolerance, "waive": tuple(waive)},
-        audited=audited, seed=seed, started=started,
+        audited=audited, matched=matched, seed=seed, started=started,
     )  # fmt: skip
 
 
-def _arms(recipes: Mapping[str, Arm]) -> dict[str, list[Checkpoint | Objective]]:
+def _members(recipes: Mapping[str, Arm]) -> Members:
     if not isinstance(recipes, Mapping):
         raise LandscapeError(
             f"recipes are {type(recipes).__name__}, expected a mapping {{'sgd': [checkpoint, …], 'other': […]}}"
@@ -112,20 +130,40 @@ def _arms(recipes: Mapping[str, Arm]) -> dict[str, list[Checkpoint | Objective]]
         raise LandscapeError(
             f"{len(recipes)} recipe to compare, expected at least two: compare({{'sgd': […], 'other': […]}})"
         )
-    arms: dict[str, list[Checkpoint | Objective]] = {}
+    arms: Members = {}
     for name, arm in recipes.items():
-        members = [arm] if isinstance(arm, Checkpoint | Objective) else list(arm)
-        if not members:
+        runs = [
+            [run] if isinstance(run, One) or not isinstance(run, Sequence) else list(run)
+            for run in ([arm] if isinstance(arm, One) else list(arm))
+        ]
+        if not runs or not all(runs):
             raise LandscapeError(f"the recipe {name!r} has no checkpoints; pass at least one, better eight")
-        wrong = next((m for m in members if not isinstance(m, Checkpoint | Objective)), None)
+        wrong = next((one for run in runs for one in run if not isinstance(one, One)), None)
         if wrong is not None:
             raise LandscapeError(
                 f"the recipe {name!r} holds a {type(wrong).__name__}, expected checkpoints or objectives"
             )
         if slugify(name) in arms:
             raise LandscapeError(f"the recipe {name!r} has the same slug {slugify(name)!r} as another; rename one")
-        arms[slugify(name)] = members
+        arms[slugify(name)] = runs
     return arms
+
+
+def _matched(members: Members, match: Match | None) -> tuple[dict[str, list[Matched]], str]:
+    """Return what stands for every seed at the common loss, and how it was brought there."""
+    objectives = {slug: [[_train(one) for one in run] for run in runs] for slug, runs in members.items()}
+    if match is None:
+        several = next((slug for slug, runs in members.items() if any(len(run) > 1 for run in runs)), None)
+        if several is not None:
+            raise LandscapeError(
+                f"the recipe {several!r} holds runs of several checkpoints: pass match='interpolate', or one checkpoint a seed"
+            )
+        return {slug: [Matched((run[0],)) for run in runs] for slug, runs in objectives.items()}, ""
+    if match == "temper":
+        return tempered(objectives)
+    if match == "interpolate":
+        return between_checkpoints(objectives)
+    raise LandscapeError(f"match={match!r}, expected 'temper', 'interpolate' or None")
 
 
 def _train(member: Checkpoint | Objective) -> Objective:
@@ -144,7 +182,14 @@ def slugify(name: str) -> str:
     return slug
 
 
-def _scored(objective: Objective, scores: Any, seed: int, save: str | Path | None, owner: str) -> Scores:
+def _scored(one: Matched, scores: Any, seed: int, save: str | Path | None, owner: str) -> Scores:
+    """Score one seed, between two checkpoints where its losses were interpolated."""
+    owners = [owner] if len(one.at) == 1 else [f"{owner}-before", f"{owner}-after"]
+    panels = [_panel(objective, scores, seed, save, name) for objective, name in zip(one.at, owners, strict=True)]
+    return blend_scores(panels, one.share)
+
+
+def _panel(objective: Objective, scores: Any, seed: int, save: str | Path | None, owner: str) -> Scores:
     """Score one objective, or find its scores in the study when they were computed for the same function and seed."""
     from landscape import study
 
@@ -163,11 +208,21 @@ def _scored(objective: Objective, scores: Any, seed: int, save: str | Path | Non
     return result
 
 
-def _metrics(member: Checkpoint | Objective, train: Objective) -> dict[str, float]:
-    out = {f"train/{key}": value for key, value in train.evaluate().items()}
-    if isinstance(member, Checkpoint) and member.has_test:
-        out |= {f"test/{key}": value for key, value in member.objective("test").evaluate().items()}
-    return out
+def _metrics(run: Sequence[One], one: Matched, match: Match | None) -> dict[str, float]:
+    """Return losses and accuracies at the common loss, with the loss before and the factor of a tempered network."""
+
+    def measure(objective: Objective, which: int) -> dict[str, float]:
+        out = {f"train/{key}": value for key, value in objective.evaluate().items()}
+        member = run[which]
+        if isinstance(member, Checkpoint) and member.has_test:
+            there = member.objective("test").at(objective.theta)
+            out |= {f"test/{key}": value for key, value in there.evaluate().items()}
+        return out
+
+    found = blended(measure, one)
+    if match == "temper":
+        found |= {"train/loss as trained": _train(run[0]).loss(), "temperature": one.temperature}
+    return found
 
 
 def _assemble(
@@ -178,6 +233,7 @@ def _assemble(
     *,
     options: dict[str, Any],
     audited: list[Audited],
+    matched: str,
     seed: int,
     started: float,
 ) -> Comparison:
@@ -207,7 +263,16 @@ def _assemble(
         gates += mine
         tests += found
         verdicts.append(
-            decide(reference, slug, mine, found, level=options["level"], names=names, descriptive=failed(audited))
+            decide(
+                reference,
+                slug,
+                mine,
+                found,
+                level=options["level"],
+                names=names,
+                descriptive=failed(audited),
+                matched=matched,
+            )
         )
     keys = list(dict.fromkeys(key for arm in metrics.values() for one in arm for key in one))
     table = {key: np.full((len(slugs), seeds), np.nan) for key in keys}
@@ -232,6 +297,7 @@ def _assemble(
         verdicts=tuple(verdicts),
         audited=tuple(audited),
         audit=in_words(audited),
+        matched=matched or "as trained",
         provenance={**shared, "score_seed": seed, **options},
         seconds=time.perf_counter() - started,
     )

@@ -111,6 +111,7 @@ def decide(
     level: float,
     names: Mapping[str, str],
     descriptive: Collection[str] = (),
+    matched: str = "",
 ) -> Verdict:
     """Return the verdict on b against a.
 
@@ -127,7 +128,23 @@ def decide(
         level: of the tests.
         names: human names by slug.
         descriptive: scores that failed the invariance audit and may not carry a verdict.
+        matched: how losses that differ were brought together, in words; the verdict ends with it.
     """
+    verdict = _decided(a, b, gates, tests, level=level, names=names, descriptive=descriptive)
+    how = f" {matched[0].upper()}{matched[1:]}." if matched else ""
+    return replace(verdict, text=verdict.text + how)
+
+
+def _decided(
+    a: str,
+    b: str,
+    gates: Sequence[Gate],
+    tests: Sequence[Test],
+    *,
+    level: float,
+    names: Mapping[str, str],
+    descriptive: Collection[str],
+) -> Verdict:
     label_a, label_b = names.get(a, a), names.get(b, b)
     failed = [gate for gate in gates if not gate.passed and gate.gate != "seeds"]
     if failed:

@@ -99,7 +99,13 @@ def check(
         ("inputs", inputs == 1, inputs, 1, "all checkpoints are measured on the same inputs"),
         ("seeds", smallest >= fewest, smallest, fewest, f"significance needs at least {fewest} seeds a recipe"),
         ("train accuracy", gap <= 0.005, gap, 0.005, "train both to the same accuracy"),
-        ("train loss", ratio <= loss_tolerance, ratio, loss_tolerance, "train both to the same cross-entropy"),
+        (
+            "train loss",
+            ratio <= loss_tolerance,
+            ratio,
+            loss_tolerance,
+            "train both to the same loss, or pass match='temper'",
+        ),
         ("gradient", not noise > 1, noise, 1.0, "mean gradient within its sampling noise; train on if not"),
         ("collapse", modal <= 3, modal, 3.0, "no predictor gives nearly always the same answer"),
     ]

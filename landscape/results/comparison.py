@@ -128,6 +128,7 @@ class Comparison(Result):
         verdicts: one row a pair of recipes.
         audited: how the primary scores took transformations of the networks; empty when the audit was not run.
         audit: what the invariance audit found, in words, or that it was not run.
+        matched: how the training losses were brought together, in words, or ``as trained``.
     """
 
     kind: ClassVar[str] = "comparison"
@@ -145,6 +146,7 @@ class Comparison(Result):
     verdicts: tuple[Verdict, ...] = rows(Verdict, dim="pair")
     audited: tuple[Audited, ...] = rows(Audited, dim="audited")
     audit: str = "not run"
+    matched: str = "as trained"
 
     @property
     def verdict(self) -> str:
@@ -183,6 +185,7 @@ class Comparison(Result):
         failed = [gate.gate for gate in self.gates if not gate.passed]
         yield "gates", "all passed" if not failed else "failed: " + ", ".join(sorted(set(failed)))
         yield "audit", self.audit
+        yield "losses", self.matched
         yield "seconds", f"{self.seconds:.3g}"
 
 
