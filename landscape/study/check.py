@@ -11,11 +11,10 @@ import h5py
 
 from landscape.errors import LandscapeError
 from landscape.results import describe
-from landscape.study.decode import read_attributes, read_result, stored_results
-from landscape.study.encode import content_sha256
+from landscape.study.decode import change_in, read_attributes, read_result, stored_results
 from landscape.study.reader import Study, open_study
 from landscape.study.rows import journalled, read_rows
-from landscape.study.safe import dataset_problem, link_problem, opened, read_attribute, walk
+from landscape.study.safe import dataset_problem, link_problem, opened, walk
 from landscape.study.writer import check_format, check_seal_of
 
 
@@ -115,8 +114,8 @@ def _check_results(path: Path) -> Iterator[str]:
                 result = read_result(group)
                 if name == group.name.strip("/"):
                     yield f"{name!r} is a {kind} in a place that is not a {kind}'s"
-                if content_sha256(result) != read_attribute(group, "content_sha256"):
-                    yield f"the content of {name!r} is not what was saved: its fingerprint differs"
+                if part := change_in(group, result):
+                    yield f"the {part} of {name!r} is not what was saved: its fingerprint differs"
             except (LandscapeError, TypeError, AttributeError, KeyError, OSError, RuntimeError) as error:
                 yield f"{name!r} cannot be read: {error}"
 

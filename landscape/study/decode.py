@@ -13,7 +13,7 @@ import numpy as np
 from landscape.errors import LandscapeError
 from landscape.results import KINDS, Result, role_of
 from landscape.study.columns import Column, from_columns
-from landscape.study.encode import RESERVED, SCHEMA_VERSION, home
+from landscape.study.encode import RESERVED, SCHEMA_VERSION, content_sha256, home, origin_sha256
 from landscape.study.names import name_of
 from landscape.study.safe import member, read_attribute, read_dataset, walk
 from landscape.study.text import loads
@@ -45,6 +45,19 @@ def read_result(group: h5py.Group, expected: type[Result] = Result) -> Result:
             f"{group.name!r} lacks {', '.join(missing)}; it was edited, or written by another version of the package"
         )
     return cls(**values)
+
+
+def change_in(group: h5py.Group, result: Result) -> str | None:
+    """Say which part of a result is not as it was saved, by the fingerprints beside it, or `None`.
+
+    A result of an earlier schema has changed on its way here, so its fingerprints say nothing.
+    """
+    if read_attribute(group, "schema_version") != SCHEMA_VERSION:
+        return None
+    for part, fingerprint in (("content", content_sha256), ("provenance", origin_sha256)):
+        if read_attribute(group, f"{fingerprint.__name__}") != fingerprint(result):
+            return part
+    return None
 
 
 def stored_results(file: h5py.File) -> Iterator[tuple[str, str, h5py.Group]]:

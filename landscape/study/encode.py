@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import h5py
@@ -17,7 +17,7 @@ from landscape.study.columns import Column, to_columns
 from landscape.study.text import dumps, storable, to_attribute
 
 SCHEMA_VERSION = 1
-RESERVED = {"kind", "schema_version", "json", "long", "content_sha256", "settings_sha256"}
+RESERVED = {"kind", "schema_version", "json", "long", "content_sha256", "origin_sha256", "settings_sha256"}
 _CHUNKED = 16_384  # bytes from which an array is stored in compressed, checksummed chunks
 _CHUNK = 131_072  # elements in a chunk
 _TEXT = 60_000  # bytes of text that fit into an attribute for every reader
@@ -56,6 +56,7 @@ def write_result(group: h5py.Group, result: Result) -> None:
     group.attrs["kind"] = result.kind
     group.attrs["schema_version"] = SCHEMA_VERSION
     group.attrs["content_sha256"] = content_sha256(result)
+    group.attrs["origin_sha256"] = origin_sha256(result)
 
 
 def write_attributes(group: h5py.Group, attributes: Mapping[str, Any]) -> None:
@@ -84,18 +85,43 @@ def write_attributes(group: h5py.Group, attributes: Mapping[str, Any]) -> None:
 def content_sha256(result: Result) -> str:
     """Return a fingerprint of what was computed: all fields but provenance and those that differ from run to run.
 
+    Fields at their default are left out, so that a field added to a class later leaves the fingerprints of older files.
+
     >>> from landscape.results import Estimate
     >>> a = Estimate(value=1.0, standard_error=0.0, matvecs=3, method="exact", quantity="trace", seconds=1.0)
     >>> content_sha256(a) == content_sha256(a.replace(seconds=2.0)) != content_sha256(a.replace(value=2.0))
     True
     """
+    return _sha256(result, [field for field in dataclasses.fields(result) if not _about_the_run(field)])
+
+
+def origin_sha256(result: Result) -> str:
+    """Return a fingerprint of the rest: provenance, seconds and whatever else differs from run to run."""
+    return _sha256(result, [field for field in dataclasses.fields(result) if _about_the_run(field)])
+
+
+def _about_the_run(field: dataclasses.Field[Any]) -> bool:
+    return field.name == "provenance" or bool(field.metadata.get("volatile"))
+
+
+def _sha256(result: Result, fields: Iterable[dataclasses.Field[Any]]) -> str:
     digest = hashlib.sha256()
-    for field in dataclasses.fields(result):
-        if field.name == "provenance" or field.metadata.get("volatile"):
-            continue
-        digest.update(f"\0{field.name}\0".encode())
-        _digest(digest, getattr(result, field.name))
+    for field in fields:
+        value = getattr(result, field.name)
+        if not _is_default(field, value):
+            digest.update(f"\0{field.name}\0".encode())
+            _digest(digest, value)
     return digest.hexdigest()
+
+
+def _is_default(field: dataclasses.Field[Any], value: Any) -> bool:
+    if field.default_factory is not dataclasses.MISSING:
+        default = field.default_factory()
+    elif field.default is not dataclasses.MISSING:
+        default = field.default
+    else:
+        return False
+    return type(value) is type(default) and dumps(value) == dumps(default)
 
 
 def _digest(digest: Any, value: Any) -> None:
@@ -110,9 +136,12 @@ def _digest(digest: Any, value: Any) -> None:
             digest.update(f"\0{key}\0".encode())
             _digest(digest, item)
     elif isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
-        for name, column in to_columns(value, type(value[0])).items():
-            digest.update(f"\0{name}\0{column.missing}\0".encode())
-            _digest(digest, column.values)
+        columns = to_columns(value, type(value[0]))
+        for field in dataclasses.fields(value[0]):
+            if not all(_is_default(field, getattr(row, field.name)) for row in value):
+                column = columns[field.name]
+                digest.update(f"\0{field.name}\0{column.missing}\0".encode())
+                _digest(digest, column.values)
     else:
         digest.update(dumps(value).encode())
 

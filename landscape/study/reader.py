@@ -13,7 +13,7 @@ import h5py
 
 from landscape.errors import LandscapeError
 from landscape.results import Result
-from landscape.study.decode import read_attributes, read_result, stored_results
+from landscape.study.decode import change_in, read_attributes, read_result, stored_results
 from landscape.study.rows import journal_of, journalled, read_rows
 from landscape.study.safe import member, opened
 from landscape.study.writer import check_format, check_seal_of
@@ -24,7 +24,8 @@ def open_study(path: str | os.PathLike[str], *, verify: bool = True) -> Study:
 
     Args:
         path: the file.
-        verify: compare the whole file with its checksum first (about a second for five gigabytes).
+        verify: compare the whole file with its checksum first (about a second for five gigabytes), or, when another
+            program edited it and so cut the checksum off, each result with its fingerprint when it is read.
 
     Returns:
         A `Study`: ``study["sgd-0/top5"]`` reads a result, ``study.names`` lists them.
@@ -54,6 +55,7 @@ class Study(Mapping[str, Result]):
         self.path = Path(path).expanduser()
         self._verify = verify
         self._seen: tuple[int, int, int] | None = None
+        self._sealed = False
         if self.path.exists() or not journalled(self.path):
             with self.open():
                 pass
@@ -68,10 +70,19 @@ class Study(Mapping[str, Result]):
             with self.open() as file:
                 for stored, _, group in stored_results(file):
                     if stored == name:
-                        return read_result(group)
+                        return self._checked(group)
         if isinstance(name, str) and journal_of(self.path, name).exists():
             return read_rows(self.path, name)
         raise LandscapeError(f"{self.path.name} holds no {name!r}; it holds {', '.join(self.names) or 'nothing yet'}")
+
+    def _checked(self, group: h5py.Group) -> Result:
+        result = read_result(group)
+        if self._verify and not self._sealed and (part := change_in(group, result)):
+            raise LandscapeError(
+                f"the {part} of {group.name!r} is not what was saved: {self.path.name} was edited or damaged elsewhere; "
+                "restore it from a copy, or read what it says now with open_study(..., verify=False)"
+            )
+        return result
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -143,7 +154,7 @@ class Study(Mapping[str, Result]):
             about = self.path.stat()
             now = (about.st_ino, about.st_size, about.st_mtime_ns)
             if now != self._seen:
-                check_seal_of(self.path)
+                self._sealed = check_seal_of(self.path)
                 self._seen = now
         with opened(self.path) as file:
             check_format(file, self.path)

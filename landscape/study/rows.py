@@ -58,7 +58,7 @@ class Rows:
                 self._held = held.pop_all()
 
     def append(self, index: int, arrays: Mapping[str, np.ndarray]) -> None:
-        """Add one finished row and return when it is safe from a crash of this program (see `landscape.journal`).
+        """Add one finished row and return when it is on the disk.
 
         Raises:
             LandscapeError: the names or shapes are not those of the result, or the disk is full.

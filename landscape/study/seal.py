@@ -41,15 +41,15 @@ def seal(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def check_seal(path: Path) -> None:
-    """Compare a file with its seal; a file without one passes.
+def check_seal(path: Path) -> bool:
+    """Compare a file with its seal and return whether it has one; a file without passes.
 
     Raises:
         LandscapeError: bytes were changed, lost or inserted since it was written.
     """
     covered = sealed_size(path)
     if covered is None:
-        return
+        return False
     with open(path, "rb") as file:
         file.seek(-_SEAL.size, os.SEEK_END)
         start = file.tell()
@@ -58,6 +58,7 @@ def check_seal(path: Path) -> None:
         raise LandscapeError(
             f"{path.name} is damaged: its bytes changed since it was written (checksum mismatch); restore it from a copy"
         )
+    return True
 
 
 def unseal(path: Path) -> None:

@@ -226,16 +226,20 @@ class Writer:
             raise LandscapeError(f"cannot write {self._target.name}: {reason}; it is as it was before") from error
 
 
-def check_seal_of(path: Path) -> None:
+def check_seal_of(path: Path) -> bool:
     """Compare a file with the checksum behind its end, and walk its heaps of text.
+
+    Returns:
+        Whether there is a checksum; another program that edits the file cuts it off.
 
     Raises:
         LandscapeError: they differ, or the file cannot be read.
     """
     try:
-        check_seal(path)
+        sealed = check_seal(path)
         if h5py.is_hdf5(path):
             check_heaps(path)
+        return sealed
     except IsADirectoryError:
         raise LandscapeError(f"{path.name} is a folder; expected a study file such as 'study.h5'") from None
     except OSError as error:

@@ -1,6 +1,6 @@
 """Every kind of result comes back from the file with the same types and bits."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from string import Formatter
 from typing import Any, ClassVar
 
@@ -14,6 +14,7 @@ import landscape as ls
 from landscape import study
 from landscape.errors import LandscapeError
 from landscape.results import KINDS, Eigenpairs, Estimate, Plane, Result, array, rows
+from landscape.study.encode import content_sha256
 from landscape.study.text import dumps, loads
 
 
@@ -152,6 +153,20 @@ def test_rows_tell_none_from_nan_zero_and_empty(odd, path, table):
     assert bits(back.first) == bits(table)
     assert back.second is None
     assert study.validate(path) == []
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Grown(Estimate):
+    later: tuple[str, ...] = ()
+    samples_later: np.ndarray | None = array("probe", long_name="added", optional=True)
+
+
+def test_a_field_added_to_a_class_later_leaves_fingerprints_of_older_files():
+    old = estimate()
+    new = Grown(**{f.name: getattr(old, f.name) for f in fields(old)})
+    assert content_sha256(new) == content_sha256(old)
+    assert content_sha256(new.replace(later=("x",))) != content_sha256(old)
+    assert content_sha256(new.replace(samples_later=np.zeros(0))) != content_sha256(old)
 
 
 def test_columns_of_numbers_are_numbers_for_h5py(odd, path):
