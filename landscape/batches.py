@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
@@ -120,9 +121,9 @@ def read(
     """Read data once into batches.
 
     Args:
-        data: a pair of tensors (X, y), a Dataset, a DataLoader, or a list of batches; a batch is a pair (inputs, target),
-            a mapping with a target among ``labels``, ``label``, ``targets``, ``target``, ``y``, or anything a
-            `BatchLoss` understands.
+        data: a pair of tensors or NumPy arrays (X, y), a Dataset, a DataLoader, or a list of batches; a batch is a pair
+            (inputs, target), a mapping with a target among ``labels``, ``label``, ``targets``, ``target``, ``y``, or
+            anything a `BatchLoss` understands.
         batch_size: examples a batch for tensors and data sets; `None`: 1,024. Loaders and lists keep their own.
         device: where batches are used.
         dtype: floating-point tensors are cast to it; `None` leaves them.
@@ -134,6 +135,8 @@ def read(
     if batch_size is not None and batch_size < 1:
         raise LandscapeError(f"batch_size is {batch_size}, expected at least 1")
     size = batch_size or DEFAULT_BATCH
+    if isinstance(data, tuple | list | Mapping):
+        data = tensors(data)
     if isinstance(data, Batches):
         raws: list[Any] = [batch.raw for batch in data.stored]
     elif isinstance(data, DataLoader):
@@ -143,6 +146,8 @@ def read(
         if len(X) != len(y):
             raise LandscapeError(f"{len(X)} inputs but {len(y)} targets; expected as many targets as inputs")
         raws = list(zip(X.split(size), y.split(size), strict=True)) if len(X) else []
+    elif isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], Tensor) and isinstance(data[1], list):
+        return read((data[0], np.asarray(data[1])), batch_size, device, dtype, resident)
     elif isinstance(data, Dataset):
         loader: DataLoader[Any] = DataLoader(data, batch_size=size, shuffle=False, collate_fn=default_collate)
         raws = list(loader)
@@ -150,9 +155,10 @@ def read(
         raws = list(data)
     else:
         raise LandscapeError(
-            f"the data is {type(data).__name__}; expected tensors (X, y), a Dataset, a DataLoader or a list of batches"
+            f"the data is {type(data).__name__}; expected tensors or arrays (X, y), a Dataset, a DataLoader or a list of "
+            "batches"
         )
-    batches = [_batch(raw) for raw in raws]
+    batches = [_batch(tensors(raw)) for raw in raws]
     batches = [batch for batch in batches if batch.size > 0]
     if not batches:
         raise LandscapeError("the data is empty; expected at least one example")
@@ -175,6 +181,23 @@ def _batch(raw: Any) -> Batch:
     return Batch(raw, None, raw, length(raw))
 
 
+def tensors(x: Any) -> Any:
+    """Return a nested batch with its NumPy arrays as tensors that share no memory; integers become int64, as labels are.
+
+    Raises:
+        LandscapeError: an array of text or objects.
+    """
+    return _map_of(np.ndarray, x, _tensor)
+
+
+def _tensor(values: np.ndarray) -> Tensor:
+    if values.dtype.kind not in "biuf":
+        raise LandscapeError(
+            f"an array of {values.dtype} in the data; expected numbers, such as labels encoded 0 … C − 1"
+        )
+    return torch.from_numpy(values.astype(np.int64 if values.dtype.kind in "iu" else values.dtype, copy=True))
+
+
 def leaves(x: Any) -> Iterator[Tensor]:
     """Yield the tensors of a nested batch in a fixed order."""
     if isinstance(x, Tensor):
@@ -188,14 +211,19 @@ def leaves(x: Any) -> Iterator[Tensor]:
 
 
 def _map(x: Any, f: Callable[[Tensor], Tensor]) -> Any:
-    if isinstance(x, Tensor):
+    return _map_of(Tensor, x, f)
+
+
+def _map_of(kind: type, x: Any, f: Callable[[Any], Any]) -> Any:
+    """Replace every leaf of a kind in a nested batch."""
+    if isinstance(x, kind):
         return f(x)
     if isinstance(x, Mapping):
-        return {key: _map(value, f) for key, value in x.items()}
+        return {key: _map_of(kind, value, f) for key, value in x.items()}
     if isinstance(x, tuple) and hasattr(x, "_fields"):
-        return type(x)(*(_map(item, f) for item in x))
+        return type(x)(*(_map_of(kind, item, f) for item in x))
     if isinstance(x, tuple | list):
-        return type(x)(_map(item, f) for item in x)
+        return type(x)(_map_of(kind, item, f) for item in x)
     return x
 
 

@@ -42,7 +42,7 @@ class Objective:
 
     Args:
         model: the network.
-        data: tensors (X, y), a Dataset, a DataLoader or a list of batches; read once, in order.
+        data: tensors or NumPy arrays (X, y), a Dataset, a DataLoader or a list of batches; read once, in order.
         loss: a function or module ``criterion(output, target)``, a name in `torch.nn.functional`, or a `BatchLoss`.
         count: ``count(output, target) -> float``, the divisor of a mean loss in a batch; known losses need none. Without it
             an unknown loss is taken to be a mean over examples, which is checked on a batch and its halves.

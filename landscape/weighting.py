@@ -73,7 +73,9 @@ def _check_loss(objective: Objective, few: Batch) -> None:
             "the first batch has no target; expected (inputs, target), a mapping with 'labels', or a loss ls.BatchLoss(fn)"
         )
     if objective.task == "classes":
-        check_labels(few, objective.batch_outputs(objective._theta, few).shape[1], objective.known.ignore_index)
+        output = objective.batch_outputs(objective._theta, few)
+        _check_classes(output, few.target)
+        check_labels(few, output.shape[1], objective.known.ignore_index)
     if not own_loss and objective.known.elementwise:
         _check_shapes(objective.batch_outputs(objective._theta, few), few.target)
     value = objective.batch_value(objective._theta, few)
@@ -85,6 +87,20 @@ def _check_loss(objective: Objective, few: Batch) -> None:
     rule_is_known = not own_loss and objective.known.count is not None and objective._count is None
     if not rule_is_known and few.size > 1 and objective.mode == "eval":
         _check_parts(objective, few, value)
+
+
+def _check_classes(output: Tensor, target: Tensor | None) -> None:
+    """Refuse targets that are neither one class index an output row nor probabilities of the outputs' shape."""
+    if target is None or target.shape == output.shape:
+        return
+    wanted = (output.shape[0], *output.shape[2:])
+    if target.is_floating_point():
+        raise LandscapeError(f"labels are {target.dtype}, expected integers 0 … {output.shape[1] - 1}; pass y.long()")
+    if target.shape != wanted:
+        raise LandscapeError(
+            f"labels have shape {tuple(target.shape)}, expected {wanted} for outputs {tuple(output.shape)}; squeeze or "
+            "reshape them"
+        )
 
 
 def _check_shapes(output: Tensor, target: Tensor | None) -> None:

@@ -300,6 +300,17 @@ def test_compiled_and_parallel_wrappers_are_taken_off():
     assert ls.Objective(compiled, (X, Y), "cross_entropy").names == ls.Objective(model, (X, Y), "cross_entropy").names
 
 
+def test_numpy_arrays_and_lists_of_labels_are_read_as_tensors():
+    expected = ls.Objective(network(), (X, Y), "cross_entropy").loss()
+    inputs, labels = X.numpy().copy(), Y.numpy().astype("uint8")
+    objective = ls.Objective(network(), (inputs, labels), "cross_entropy")
+    inputs[:] = 0  # no memory is shared
+    assert objective.loss() == expected
+    assert ls.Objective(network(), (X, Y.tolist()), "cross_entropy").loss() == expected
+    batches = [{"input": X.numpy()[:9], "labels": labels[:9]}, {"input": X.numpy()[9:], "labels": labels[9:]}]
+    assert ls.Objective(network(), batches, "cross_entropy").loss() == pytest.approx(expected, rel=1e-14)
+
+
 def _nan():
     model = network()
     with torch.no_grad():
@@ -312,6 +323,9 @@ REFUSED = {
     "empty list": (lambda: ls.Objective(network(), [], "cross_entropy"), "empty"),
     "label too large": (lambda: ls.Objective(network(), (X, Y + 1), "cross_entropy"), "label 4 is out of range"),
     "negative label": (lambda: ls.Objective(network(), (X, Y - 1), "cross_entropy"), "label -1 is out of range"),
+    "label as float": (lambda: ls.Objective(network(), (X, Y.float()), "cross_entropy"), r"y\.long\(\)"),
+    "label in a column": (lambda: ls.Objective(network(), (X, Y[:, None]), "cross_entropy"), "squeeze or reshape"),
+    "labels of text": (lambda: ls.Objective(network(), (X.numpy(), Y.numpy().astype(str)), "cross_entropy"), "encoded"),
     "late label": (lambda: ls.Objective(network(), [(X, Y), (X, Y + 9)], "cross_entropy"), "out of range"),
     "NaN weights": (lambda: ls.Objective(_nan(), (X, Y), "cross_entropy"), r"2\.bias"),
     "unknown pattern": (
