@@ -14,26 +14,28 @@ from landscape.scores.curvature import extreme_eigenvalues
 from landscape.scores.evaluation import PRODUCT
 from landscape.scores.registry import Definition, Measurement, score
 
-RULES = ("sgd", "heavy ball", "nesterov")
+RULES = ("sgd", "heavy ball", "nesterov", "adam")
 
 
 def threshold(lr: float, momentum: float = 0.0, *, rule: str = "heavy ball") -> float:
     r"""Return the curvature beyond which an optimiser diverges on a quadratic.
 
-    Gradient descent :math:`2/\eta`, heavy ball :math:`(2 + 2\beta)/\eta`, Nesterov :math:`(2 + 2\beta)/(\eta(1 + 2\beta))`.
+    Gradient descent :math:`2/\eta`, heavy ball :math:`(2 + 2\beta)/\eta`, Nesterov :math:`(2 + 2\beta)/(\eta(1 + 2\beta))`,
+    Adam :math:`(2 + 2\beta_1)/(\eta(1 - \beta_1))`, which bounds the curvature after preconditioning,
+    :math:`\lambda_{\max}(P^{-1/2} H P^{-1/2})` with :math:`P = \mathrm{diag}(\sqrt{\hat v} + \epsilon)`, P held fixed.
 
     Args:
         lr: learning rate η.
-        momentum: β.
-        rule: ``sgd``, ``heavy ball`` or ``nesterov``; without momentum all are gradient descent.
+        momentum: β, or β₁ of Adam.
+        rule: ``sgd``, ``heavy ball``, ``nesterov`` or ``adam``; without momentum all have the threshold 2/η.
 
     Raises:
         LandscapeError: a rule, learning rate or momentum out of range.
 
-    Source: Cohen et al. 2021 (arXiv 2103.00065), appendix B.
+    Source: Cohen et al. 2021 (arXiv 2103.00065), appendix B; for Adam, Cohen et al. 2022 (arXiv 2207.14484).
 
-    >>> [round(threshold(1.0, 0.9, rule=rule), 3) for rule in ("heavy ball", "nesterov")], threshold(0.5)
-    ([3.8, 1.357], 4.0)
+    >>> [round(threshold(1.0, 0.9, rule=rule), 3) for rule in ("heavy ball", "nesterov", "adam")], threshold(0.5)
+    ([3.8, 1.357, 38.0], 4.0)
     """
     if rule not in RULES:
         raise LandscapeError(f"rule {rule!r} is unknown; expected one of {', '.join(RULES)}")
@@ -41,7 +43,8 @@ def threshold(lr: float, momentum: float = 0.0, *, rule: str = "heavy ball") -> 
         raise LandscapeError(f"lr={lr}, momentum={momentum}; expected lr > 0 and 0 ≤ momentum < 1")
     if rule == "sgd" or momentum == 0:
         return 2 / lr
-    return (2 + 2 * momentum) / lr / (1 if rule == "heavy ball" else 1 + 2 * momentum)
+    slowed = {"heavy ball": 1.0, "nesterov": 1 + 2 * momentum, "adam": 1 - momentum}
+    return (2 + 2 * momentum) / lr / slowed[rule]
 
 
 def training_threshold(checkpoint: Any, slug: str) -> float:
