@@ -272,6 +272,7 @@ def _assemble(
                 names=names,
                 descriptive=failed(audited),
                 matched=matched,
+                margin=options["margin"],
             )
         )
     keys = list(dict.fromkeys(key for arm in metrics.values() for one in arm for key in one))

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from landscape.comparison.families import agreement, in_words
 from landscape.results.comparison import Gate, Test, Verdict, over_radii
 from landscape.statistics import bootstrap_interval, equivalence_test, holm, permutation_test, superiority
 
@@ -112,6 +113,7 @@ def decide(
     names: Mapping[str, str],
     descriptive: Collection[str] = (),
     matched: str = "",
+    margin: float = 0.05,
 ) -> Verdict:
     """Return the verdict on b against a.
 
@@ -129,10 +131,12 @@ def decide(
         names: human names by slug.
         descriptive: scores that failed the invariance audit and may not carry a verdict.
         matched: how losses that differ were brought together, in words; the verdict ends with it.
+        margin: half-width of equivalence in log10 S, for the families that only agree or disagree.
     """
     verdict = _decided(a, b, gates, tests, level=level, names=names, descriptive=descriptive)
-    how = f" {matched[0].upper()}{matched[1:]}." if matched else ""
-    return replace(verdict, text=verdict.text + how)
+    beside = in_words(agreement(tests, verdict.verdict, margin=margin))
+    how = f"{matched[0].upper()}{matched[1:]}." if matched else ""
+    return replace(verdict, text=" ".join(filter(None, (verdict.text, beside, how))))
 
 
 def _decided(
