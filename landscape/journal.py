@@ -5,7 +5,7 @@ header. A reader takes records up to the first that is cut off or does not match
 writer; a writer that resumes cuts the file there.
 
 Each append waits for the disk (`fsync`), so that what it returned from outlives a crash of the machine. That takes
-0.15 ms on a solid-state disk (``benchmarks/results/writing.md``): append what took longer to compute, rows and not numbers.
+half a millisecond on the disk measured (``benchmarks/results/writing.md``): append rows, not numbers.
 """
 
 from __future__ import annotations

@@ -1,0 +1,150 @@
+"""What writing costs: planes of 51 × 51 points that are saved row by row, over the same planes that are not.
+
+Run ``python benchmarks/writing.py`` (``--quick`` for smaller planes); the table goes to ``benchmarks/results/writing.md``.
+Both ways are timed in turn, wall-clock, several times over. Their difference is small beside what a busy machine does to
+them, so the time within the calls that write is measured as well: opening the journal, each row with its wait for the
+disk, and the merge into the study.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import landscape as ls
+from landscape.models import mlp
+from landscape.results import Estimate
+from landscape.study import Rows, batch
+
+SETTINGS = {
+    "LANDSCAPE_PROGRESS": "0",
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_TRIM_THRESHOLD_": "4294967296",
+    "MALLOC_MMAP_THRESHOLD_": "4294967296",
+}
+CASES = ((2048, 1), (8192, 1), (8192, 100))
+"""Examples of the network's data, and megabytes that the study holds before."""
+CALLS = {"opening": (Rows, "__init__"), "rows": (Rows, "append"), "merge": (Rows, "merge"), "disk": (os, "fsync")}
+
+
+@contextmanager
+def stopwatch() -> Iterator[dict[str, list[float]]]:
+    """Yield the seconds of every call that writes, by name; waits for the disk are part of the others."""
+    spent: dict[str, list[float]] = {name: [] for name in CALLS}
+
+    def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                spent[name].append(time.perf_counter() - started)
+
+        return call
+
+    before = {name: getattr(owner, attribute) for name, (owner, attribute) in CALLS.items()}
+    for name, (owner, attribute) in CALLS.items():
+        setattr(owner, attribute, timed(name, before[name]))
+    try:
+        yield spent
+    finally:
+        for name, (owner, attribute) in CALLS.items():
+            setattr(owner, attribute, before[name])
+
+
+def filled(path: Path, megabytes: int) -> Path:
+    """Write a study that holds noise of some size already, as eigenvectors would be."""
+    noise = np.random.default_rng(0).standard_normal((megabytes, 125_000))
+    one = Estimate(value=0.0, standard_error=0.0, matvecs=0, method="hutchinson", quantity="trace")
+    with batch(path) as writer:
+        for index, samples in enumerate(noise):
+            writer.save(one.replace(samples=samples), f"other-{index}/noise")
+    return path
+
+
+def compared(examples: int, megabytes: int, side: int, rounds: int, path: Path) -> str:
+    """Return a row of the table: times with and without writing, and what the calls took."""
+    generator = torch.Generator().manual_seed(0)
+    data = torch.randn(examples, 784, generator=generator), torch.randint(10, (examples,), generator=generator)
+    objective = ls.Objective(mlp((784, 256, 10)).eval(), data, "cross_entropy", batch_size=len(data[0]))
+    directions = ls.random_directions(objective, 2)
+    ls.plane(objective, directions, points=5)
+
+    def seconds(save: tuple[Path, str] | None) -> float:
+        started = time.perf_counter()
+        ls.plane(objective, directions, points=side, save=save)
+        return time.perf_counter() - started
+
+    filled(path, megabytes)
+    plain, saved, inside, waits = [], [], [], []
+    for turn in range(rounds):
+        plain.append(seconds(None))
+        with stopwatch() as spent:
+            saved.append(seconds((path, f"sgd-{turn}/plane")))
+        inside.append({name: sum(times) for name, times in spent.items()})
+        waits += spent["disk"][2 : side + 2]  # the first two are the journal's header and its folder
+    base = statistics.median(plain)
+    difference = statistics.median(b / a - 1 for a, b in zip(plain, saved, strict=True))
+    mine = {name: statistics.median(one[name] for one in inside) for name in CALLS}
+    writing = mine["opening"] + mine["rows"] + mine["merge"]
+    return (
+        f"| {base:.1f} s | {megabytes} MB | {1e3 * mine['opening']:.0f} ms | {1e3 * mine['rows'] / side:.2f} ms | "
+        f"{1e3 * statistics.median(waits):.2f} ms | {1e3 * mine['merge']:.0f} ms | {writing / base:.2%} | "
+        f"{difference:+.1%} |"
+    )
+
+
+def main() -> None:
+    """Run all comparisons and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="smaller planes, for a try")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "writing.md")
+    options = parser.parse_args()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    side = 21 if options.quick else 51
+    rows = []
+    with tempfile.TemporaryDirectory(dir=Path(__file__).parent) as folder:  # other places may lie in memory
+        for examples, megabytes in CASES:
+            path = Path(folder) / f"{examples}-{megabytes}.h5"
+            rows.append(compared(examples, megabytes, side, options.rounds, path))
+            print(rows[-1], flush=True)
+    text = "\n".join(
+        [
+            "# What writing costs",
+            "",
+            f"`python benchmarks/writing.py{' --quick' if options.quick else ''}`, PyTorch {torch.__version__}, "
+            f"{platform.machine()}, {torch.get_num_threads()} thread(s), wall-clock, median of {options.rounds} rounds.",
+            "",
+            f"Planes of {side} × {side} points of an MLP 784-256-10 on 2,048 and 8,192 examples, saved into a small study "
+            "and into one that holds 100 MB already.",
+            "",
+            "| plane | in the study | opening | a row | of it the disk | merge | writing / plane | with / without saving |",
+            "|---|---|---|---|---|---|---|---|",
+            *rows,
+            "",
+            "A row is its journal's append with one `fsync`; the merge copies the study, adds the plane, and waits for the "
+            "disk twice. The last column is the same share by difference of whole runs, and mostly noise.",
+            "",
+        ]
+    )
+    options.out.write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    if not SETTINGS.keys() <= os.environ.keys():  # read when a process starts
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**SETTINGS, **os.environ})
+    main()
