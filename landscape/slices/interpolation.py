@@ -55,8 +55,7 @@ def interpolate(
         LandscapeError: ends that do not fit the network, or that are the same point.
 
     Source: Frankle et al. 2020, "Linear Mode Connectivity", arXiv 1912.05671; recalibration: Jordan et al. 2023,
-        "REPAIR",
-    arXiv 2211.08403.
+    "REPAIR", arXiv 2211.08403.
 
     >>> import torch, landscape as ls
     >>> model = torch.nn.Linear(1, 1, bias=False)

@@ -32,14 +32,14 @@ def trace(
 ) -> Estimate:
     """Estimate tr A from products with random probes.
 
-    =============  ===============================================================================================
-    method         when to use it
-    =============  ===============================================================================================
-    ``xtrace``     decaying spectra, such as a Hessian's: most exact; keeps matvecs/2 vectors of length P
-    ``xnystrace``  positive semi-definite operators: twice the probes of XTrace; keeps 2·matvecs vectors
-    ``hutch++``    as XTrace, less exact, with an error of simpler theory; keeps matvecs/3 vectors
-    ``hutchinson`` flat spectra, or memory for only one vector; also the only one whose terms are independent
-    =============  ===============================================================================================
+    ==============  ==========================================================================================
+    method          when to use it
+    ==============  ==========================================================================================
+    ``xtrace``      decaying spectra, such as a Hessian's: most exact; keeps matvecs/2 vectors of length P
+    ``xnystrace``   positive semi-definite operators: twice the probes of XTrace; keeps 2·matvecs vectors
+    ``hutch++``     as XTrace, less exact, with an error of simpler theory; keeps matvecs/3 vectors
+    ``hutchinson``  flat spectra, or memory for only one vector; also the only one whose terms are independent
+    ==============  ==========================================================================================
 
     Args:
         op: symmetric operator (P, P).
