@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 
-.PHONY: demo test slow lint notebooks wheel clean
+.PHONY: demo test slow lint notebooks docs wheel clean
 
 $(VENV)/ready: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -34,8 +34,12 @@ lint: $(VENV)/ready  ## formatting, lint, types, import rules
 notebooks: $(VENV)/ready  ## run the notebooks and store their outputs
 	$(BIN)/python notebooks/run.py
 
+docs: $(VENV)/ready  ## build the site into site/; a warning is an error
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	$(BIN)/python -m sphinx -W --keep-going --quiet -b html -d build/doctrees docs site
+
 wheel: $(VENV)/ready  ## build the wheel and the source distribution
 	$(BIN)/python -m build --outdir dist
 
 clean:
-	rm -rf $(VENV) build dist study *.egg-info
+	rm -rf $(VENV) build dist site study *.egg-info
