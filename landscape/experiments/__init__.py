@@ -2,6 +2,7 @@
 
 from landscape.experiments.checkpoints import as_checkpoint, load_checkpoint
 from landscape.experiments.many import train_many
+from landscape.experiments.memorised_examples import memorised_examples
 from landscape.experiments.recipes import RECIPES, Recipe, get_recipe
 from landscape.experiments.runs import History, TrainedRun, load_run, save_run
 from landscape.experiments.train import evaluate, train
@@ -19,6 +20,7 @@ __all__ = [
     "get_recipe",
     "load_checkpoint",
     "load_run",
+    "memorised_examples",
     "save_run",
     "train",
     "train_many",

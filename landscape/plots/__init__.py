@@ -15,6 +15,7 @@ from landscape.plots.grids import grid, lines_grid
 from landscape.plots.layers import by_layer, layers
 from landscape.plots.lines import line
 from landscape.plots.matrices import barriers, cosines, invariance
+from landscape.plots.memorisation import memorisation
 from landscape.plots.planes import contour, heatmap
 from landscape.plots.saving import save
 from landscape.plots.scales import Scale, scale_of
@@ -35,13 +36,15 @@ KINDS: dict[str, Callable[..., Any]] = {
     "estimate": estimate,
     "layers": by_layer,
     "line": line,
+    "memorisation": memorisation,
     "path": line,
     "plane": contour,
     "scores": panel,
 }
 """The figure of each kind of result; other kinds are drawn as a table of their summary."""
 
-_FIGURES = {"comparison", "layers"}
+FIGURES = {"comparison", "layers", "memorisation"}
+"""The kinds with several panels, which take a figure instead of axes."""
 
 
 def plot(result: Result, ax: Any = None, **options: Any) -> Any:
@@ -66,13 +69,14 @@ def plot(result: Result, ax: Any = None, **options: Any) -> Any:
     'loss'
     """
     kind = type(result).kind
-    if kind in _FIGURES and ax is not None and not hasattr(ax, "add_subplot"):
+    if kind in FIGURES and ax is not None and not hasattr(ax, "add_subplot"):
         raise LandscapeError(f"a {kind} has several panels; give a figure, or a part of one, instead of axes")
     return KINDS.get(kind, summary)(result, ax, **options)
 
 
 __all__ = [
     "DOUBLE",
+    "FIGURES",
     "KINDS",
     "PALETTE",
     "SINGLE",
@@ -94,6 +98,7 @@ __all__ = [
     "layers",
     "line",
     "lines_grid",
+    "memorisation",
     "panel",
     "plot",
     "save",

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from landscape.plots import KINDS, effects, panel
+from landscape.plots import FIGURES, KINDS, effects, panel
 from landscape.plots.style import style
 from landscape.results import Result
 
@@ -43,7 +43,7 @@ def thumbnail(result: Result) -> bytes | None:
     with style(figure_dpi=DPI):
         figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
         FigureCanvasAgg(figure)
-        draw(result, figure if type(result).kind == "layers" else figure.add_subplot())
+        draw(result, figure if type(result).kind in FIGURES and draw is not effects else figure.add_subplot())
         return _png(figure)
 
 

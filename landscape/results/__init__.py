@@ -4,6 +4,7 @@ from landscape.results.audit import Audit, AuditRow
 from landscape.results.base import Result, array, arrays, describe, nested, plain, role_of, rows, volatile
 from landscape.results.comparison import Comparison, Placebo
 from landscape.results.critical import CriticalPoint
+from landscape.results.memorisation import InfluentialPair, Memorisation, MemorisedExample
 from landscape.results.sampling import SamplingError
 from landscape.results.scores import Score, Scores
 from landscape.results.slices import Directions, Line, Path, Plane, Slice, Volume
@@ -18,6 +19,7 @@ KINDS: dict[str, type[Result]] = {
         Comparison,
         Placebo,
         CriticalPoint,
+        Memorisation,
         Directions,
         Line,
         Path,
@@ -42,6 +44,7 @@ KINDS: dict[str, type[Result]] = {
 __all__ = [
     "Audit",
     "AuditRow",
+    "InfluentialPair",
     "KINDS",
     "Comparison",
     "CriticalPoint",
@@ -52,6 +55,8 @@ __all__ = [
     "LayerRow",
     "Layers",
     "Line",
+    "Memorisation",
+    "MemorisedExample",
     "MergeNode",
     "Minimum",
     "Path",
