@@ -177,9 +177,13 @@ def _train_group(
     included = torch.zeros(len(group), len(y), dtype=torch.uint8).scatter_(1, chosen, 1)
     return {
         "included": included.numpy(),
-        "predictions": trained.predictions(X).numpy().astype(np.int16),
-        "test_predictions": trained.predictions(X_test).numpy().astype(np.int16),
+        "predictions": _small(trained.predictions(X)),
+        "test_predictions": _small(trained.predictions(X_test)),
     }
+
+
+def _small(classes: Tensor) -> np.ndarray:
+    return classes.numpy().astype(np.uint8 if int(classes.max()) < 256 else np.int32)
 
 
 def _result(parts: list[Row], split: Split, y: Tensor, shown: int, settings: Mapping[str, Any]) -> Memorisation:
@@ -187,9 +191,9 @@ def _result(parts: list[Row], split: Split, y: Tensor, shown: int, settings: Map
     blank = np.zeros((0, 2, *split.image_shape), dtype=np.float32)
     found = Memorisation(
         **stacks,
-        labels=y.numpy().astype(np.int16),
-        true_labels=split.train[1].numpy().astype(np.int16),
-        test_labels=split.test[1].numpy().astype(np.int16),
+        labels=_small(y),
+        true_labels=_small(split.train[1]),
+        test_labels=_small(split.test[1]),
         memorised=(),
         pairs=(),
         pictures=blank[:, 0],

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from landscape.errors import LandscapeError
+from landscape.experiments.memorised_examples import memorised_examples
+from landscape.models import mlp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +52,15 @@ class Conducted:
     figures: tuple[Path, ...]
 
 
-_EXPERIMENTS: tuple[Experiment, ...] = ()
+_EXPERIMENTS: tuple[Experiment, ...] = (
+    Experiment(
+        name="memorised-examples",
+        question="Which examples does a network memorise, and which test examples does that help?",
+        function=memorised_examples,
+        full={"networks": 2000},
+        quick={"factory": partial(mlp, (64, 32, 10)), "networks": 50, "epochs": 10},
+    ),
+)
 
 EXPERIMENTS: MappingProxyType[str, Experiment] = MappingProxyType({one.name: one for one in _EXPERIMENTS})
 """Every experiment by its name."""
