@@ -64,22 +64,38 @@ def _plain_checkpoints() -> Iterator[None]:
 
 
 @contextmanager
-def second_order(device: torch.device, *, tf32: bool = False) -> Iterator[None]:
+def second_order(model: nn.Module, device: torch.device, *, tf32: bool = False) -> Iterator[None]:
     """Choose kernels that have a second derivative, and full float32 precision, while a block runs.
 
-    Flash and memory-efficient attention have neither a double backward nor forward-mode rules, cuDNN recurrent layers
-    no double backward: attention runs as plain matrix products and recurrent layers without cuDNN inside the block.
-    TF32 is off on CUDA unless asked for, because it keeps ten bits of each factor.
+    Flash and memory-efficient attention have neither a double backward nor forward-mode rules, nor has the fused inference
+    path of transformer layers; cuDNN's and oneDNN's recurrent kernels lack one or both. Inside the block attention runs as
+    matrix products, transformer layers off their fast path and recurrent layers on PyTorch's own kernels. TF32 is off on
+    CUDA unless asked for, because it keeps ten bits of each factor. All settings are put back.
+
+    Args:
+        model: the network, which tells whether there are recurrent layers.
+        device: where it runs.
+        tf32: allow TF32 on CUDA.
     """
+    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
+    fast, cudnn = torch.backends.mha.get_fastpath_enabled(), torch.backends.cudnn
     with ExitStack() as stack:
+        stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
+        torch.backends.mha.set_fastpath_enabled(False)
         stack.enter_context(torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH))
+        if recurrent:
+            stack.enter_context(torch.backends.mkldnn.flags(enabled=False, allow_tf32=None))
+        if recurrent or device.type == "cuda":
+            stack.enter_context(
+                cudnn.flags(
+                    enabled=cudnn.enabled and not recurrent,
+                    benchmark=cudnn.benchmark,
+                    deterministic=cudnn.deterministic,
+                    allow_tf32=tf32,
+                )
+            )
         if device.type == "cuda":
-            stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=tf32))
-            before = torch.backends.cuda.matmul.allow_tf32
-            torch.backends.cuda.matmul.allow_tf32 = tf32
-            try:
-                yield
-            finally:
-                torch.backends.cuda.matmul.allow_tf32 = before
-        else:
-            yield
+            matmul = torch.backends.cuda.matmul
+            stack.callback(setattr, matmul, "allow_tf32", matmul.allow_tf32)
+            matmul.allow_tf32 = tf32
+        yield

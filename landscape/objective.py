@@ -6,6 +6,7 @@ import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -146,6 +147,16 @@ class Objective:
             )
         return self._criterion
 
+    @property
+    def has_criterion(self) -> bool:
+        """Whether the loss is a function of outputs and targets, which a `BatchLoss` is not."""
+        return self._criterion is not None
+
+    @property
+    def fixed(self) -> Mapping[str, Tensor]:
+        """What the network holds besides theta, by name: buffers and parameters that are not selected. Not to be changed."""
+        return MappingProxyType(self._fixed)
+
     # --- the function -------------------------------------------------------------------------------------------------
 
     @property
@@ -184,12 +195,12 @@ class Objective:
         return self._criterion.likelihood if self._criterion is not None else None
 
     @contextmanager
-    def guard(self, *, second: bool = False) -> Iterator[None]:
+    def guard(self, *, second: bool = False, tf32: bool = False) -> Iterator[None]:
         """Evaluation mode, isolated random state; with ``second=True`` also kernels that have a second derivative."""
         with ExitStack() as stack:
             stack.enter_context(guard(self.model, mode=self.mode, device=self.device))
             if second:
-                stack.enter_context(second_order(self.device))
+                stack.enter_context(second_order(self.model, self.device, tf32=tf32))
             yield
 
     def call(self, theta: Tensor, compute: Callable[[nn.Module], Any]) -> Any:
@@ -244,9 +255,16 @@ class Objective:
         """Return a batch's shares of the loss, the accuracy and the user's metrics, in float64 on the device, unsynchronised."""
         if isinstance(self._loss, BatchLoss):
             return {"loss": self.batch_loss(theta, batch).double()}
-        assert batch.target is not None
-        output = self.batch_outputs(theta, batch)
+        return self.metrics_of(self.batch_outputs(theta, batch), batch)
+
+    def metrics_of(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Return what `batch_metrics` does, from the network's outputs on the batch, computed elsewhere.
+
+        Raises:
+            NotDefinedError: the loss is a `BatchLoss`, which is not a function of outputs.
+        """
         out = {"loss": self.criterion(output, batch).double()}
+        assert batch.target is not None
         hits = self._hits(output, batch.target)
         if hits is not None:
             out["accuracy"] = hits.sum(dtype=torch.float64) / self._graded
@@ -377,6 +395,12 @@ class Objective:
             {**self._fixed, **dict.fromkeys((), self._theta[:0]), **self.space.unflatten(self._theta), **weights}
         )
         fresh._fixed = {name: tensor for name, tensor in fresh._fixed.items() if name in self._fixed}
+        return fresh
+
+    def with_fixed(self, fixed: Mapping[str, Tensor]) -> Objective:
+        """Return the same function with other buffers and unselected parameters, as `fixed` gives them."""
+        fresh = self._clone()
+        fresh._fixed = dict(fixed)
         return fresh
 
     def with_loss(self, loss: Any, *, count: Callable[[Any, Tensor], float] | None = None) -> Objective:

@@ -14,9 +14,8 @@ from torch.autograd.function import BackwardCFunction
 from landscape.errors import LandscapeError, NumericalError
 
 _NO_DERIVATIVE = (
-    r"derivative for '?aten::(\w+)'? is not implemented",
+    r"derivative (?:for|of) '?(?:aten::)?(\w+)'? is not implemented",
     r"Trying to use forward AD with (\w+) that does not support it",
-    r"the (?:second )?derivative of '?(\w+)'? is not implemented",
     r"(Checkpointing) is not compatible with \.grad\(\)",
     r"trying to differentiate twice a function that was marked with @(once_differentiable)",
     r"(\w+)(?: is|: double backward) not (?:implemented|differentiable twice|supported)",

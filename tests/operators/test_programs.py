@@ -330,6 +330,33 @@ def test_a_missing_second_derivative_is_named_with_the_ways_out():
     assert torch.isfinite(F @ objective.theta).all()
 
 
+class Bags(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.bags, self.head = nn.EmbeddingBag(7, 4), nn.Linear(4, 3)
+
+    def forward(self, words):
+        return self.head(self.bags(words))
+
+
+class Distances(nn.Linear):
+    def forward(self, x):
+        return torch.cdist(x, self.weight)
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "operation"),
+    [(Bags(), torch.randint(0, 7, (8, 5)), "embedding_bag"), (Distances(4, 3), torch.randn(8, 4), "cdist")],
+)
+@pytest.mark.parametrize("program", ["auto", "recompute"])
+@pytest.mark.parametrize("kind", [ls.Hessian, ls.GaussNewton, ls.EmpiricalFisher])
+def test_operations_without_a_derivative_are_named(model, inputs, operation, program, kind):
+    objective = ls.Objective(model, (inputs, torch.arange(8) % 3), "cross_entropy")
+    op = kind(objective, program=program)
+    with pytest.raises(LandscapeError, match=rf"^_{operation}\w* has no derivative .*use ls.operators.FiniteDiff"):
+        op @ objective.theta
+
+
 def test_a_gradient_that_is_not_finite_is_an_error():
     objective = problem().with_loss(ls.BatchLoss(lambda model, batch: (model(batch[0]).sum() * 0).sqrt()))
     with pytest.raises(NumericalError, match="gradient holds NaN"):

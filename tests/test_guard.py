@@ -1,0 +1,83 @@
+"""Settings for second derivatives: one place chooses the kernels, and puts back what was there."""
+
+import pytest
+import torch
+from torch import nn
+
+import landscape as ls
+from landscape.guard import second_order
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+def settings():
+    cudnn, mkldnn = torch.backends.cudnn, torch.backends.mkldnn
+    return {
+        "cudnn": cudnn.enabled,
+        "benchmark": cudnn.benchmark,
+        "deterministic": cudnn.deterministic,
+        "cudnn tf32": cudnn.allow_tf32,
+        "matmul tf32": torch.backends.cuda.matmul.allow_tf32,
+        "mkldnn": mkldnn.enabled,
+        "fast path": torch.backends.mha.get_fastpath_enabled(),
+        "flash": torch.backends.cuda.flash_sdp_enabled(),
+        "math": torch.backends.cuda.math_sdp_enabled(),
+    }
+
+
+@pytest.mark.parametrize("device", [CPU, CUDA])
+def test_recurrent_layers_run_without_cudnn_and_onednn(device):
+    before = settings()
+    with second_order(nn.Sequential(nn.LSTM(2, 2)), device):
+        inside = settings()
+    assert not any(inside[key] for key in ("cudnn", "mkldnn", "cudnn tf32", "fast path", "flash"))
+    assert inside["math"]
+    assert settings() == before
+
+
+def test_other_networks_keep_cudnn_and_what_the_user_chose_for_it(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    before = settings()
+    with second_order(nn.Linear(2, 2), CUDA):
+        assert settings() == {
+            **before,
+            "cudnn tf32": False,
+            "matmul tf32": False,
+            "fast path": False,
+            "flash": False,
+        }
+    assert settings() == before
+    with second_order(nn.Linear(2, 2), CUDA, tf32=True):
+        assert settings()["matmul tf32"]
+        assert settings()["cudnn tf32"]
+    assert settings() == before
+
+
+def test_settings_are_put_back_after_an_exception():
+    before = settings()
+    with pytest.raises(KeyError), second_order(nn.GRU(2, 2), CUDA, tf32=True):
+        raise KeyError
+    assert settings() == before
+
+
+@pytest.mark.parametrize("layer", [nn.LSTM, nn.GRU, nn.RNN])
+def test_the_objectives_own_guard_gives_recurrent_layers_a_second_derivative(layer):
+    class Last(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.head = layer(3, 4, batch_first=True), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.head(self.body(x)[0][:, -1])
+
+    torch.manual_seed(0)
+    objective = ls.Objective(Last(), (torch.randn(5, 6, 3), torch.tensor([0, 1, 0, 1, 1])), "cross_entropy")
+    v = torch.randn(objective.size, generator=torch.Generator().manual_seed(0))
+
+    def loss(theta):
+        return objective.batch_loss(theta, objective.batches[0])
+
+    with objective.guard(second=True):
+        product = torch.func.jvp(torch.func.grad(loss), (objective.theta,), (v,))[1]
+    torch.testing.assert_close(product, ls.Hessian(objective) @ v, rtol=1e-4, atol=1e-6)
