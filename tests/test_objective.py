@@ -409,3 +409,29 @@ def test_targets_that_would_be_stretched_are_refused():
     model = nn.Linear(D, 1).double()
     with pytest.raises(ls.LandscapeError, match="differ in shape"):
         ls.Objective(model, (X, R[:, 0]), "mse_loss")
+
+
+def test_metrics_follow_from_outputs_computed_elsewhere():
+    objective = ls.Objective(
+        nn.Linear(4, 3), (torch.randn(20, 4), torch.arange(20) % 3), "cross_entropy", batch_size=8,
+        metrics={"top": lambda output, target: output.max(1).values},
+    )  # fmt: skip
+    for batch in objective.batches:
+        found = objective.metrics_of(objective.batch_outputs(objective.theta, batch), batch)
+        assert found == objective.batch_metrics(objective.theta, batch)
+        assert set(found) == {"loss", "accuracy", "top"}
+    assert objective.has_criterion
+    opaque = objective.with_loss(ls.BatchLoss(lambda model, batch: model(batch[0]).sum()))
+    assert not opaque.has_criterion
+    with pytest.raises(ls.NotDefinedError, match="not a function of outputs"):
+        opaque.metrics_of(torch.zeros(8, 3), opaque.batches[0])
+
+
+def test_other_buffers_change_the_function_and_nothing_else():
+    objective = ls.Objective(nn.BatchNorm1d(2), (torch.ones(3, 2), torch.zeros(3, 2)), "mse_loss")
+    moved = objective.with_fixed({**objective.fixed, "running_mean": torch.ones(2)})
+    assert moved.loss() == 0.0
+    assert objective.loss() == pytest.approx(1.0, rel=1e-4)
+    assert objective.model.running_mean.sum() == 0
+    with pytest.raises(TypeError):
+        objective.fixed["running_mean"] = torch.ones(2)

@@ -9,7 +9,7 @@ from torch import Tensor
 from landscape.batches import pick
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
-from landscape.slices.points import Solution, centred, with_fixed
+from landscape.slices.points import Solution, centred
 from landscape.transforms.flow import follow
 from landscape.transforms.spaces import Units, Use
 
@@ -58,7 +58,7 @@ def align(objective: Objective, a: Solution, b: Solution, *, seed: int = 0) -> O
         if not any(improved):
             break
     theta = objective.space.flatten(moved)
-    return with_fixed(end.at(theta), {name: moved[name] for name in end._fixed})
+    return end.at(theta).with_fixed({name: moved[name] for name in end.fixed})
 
 
 def _groups(objective: Objective) -> list[list[Use]]:
@@ -87,7 +87,7 @@ def _tensors(objective: Objective) -> dict[str, Tensor]:
     """Return copies of all parameters and buffers by name."""
     return {
         name: tensor.detach().clone()
-        for name, tensor in {**objective.space.unflatten(objective.theta), **objective._fixed}.items()
+        for name, tensor in {**objective.space.unflatten(objective.theta), **objective.fixed}.items()
     }
 
 

@@ -142,7 +142,7 @@ def named(objective: Objective, also: Mapping[str, Objective] | None, dataset: s
     others = dict(also or {})
     if dataset in others:
         raise LandscapeError(f"also= uses the name {dataset!r} of the objective itself; choose another")
-    for name in others:
+    for name in (dataset, *others):
         if not name or "/" in name:
-            raise LandscapeError(f"also= has the name {name!r}; expected a word without slashes, such as 'test'")
+            raise LandscapeError(f"a data set has the name {name!r}; expected a word without slashes, such as 'test'")
     return {dataset: objective, **others}

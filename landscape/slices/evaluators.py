@@ -88,7 +88,7 @@ class Together:
             thetas = self.row + x[:, None] * self.directions[0]
             call = torch.vmap(lambda theta: self.objective.batch_outputs(theta, batch), randomness="different")
             self.outputs[index] = call(thetas)
-        return _metrics(self.objective, self.outputs[index][self.i % self.chunk], batch)
+        return self.objective.metrics_of(self.outputs[index][self.i % self.chunk], batch)
 
 
 class Reusing:
@@ -146,7 +146,7 @@ class Reusing:
 
     def shares(self, index: int, batch: Batch) -> dict[str, Tensor]:
         """Return the shares of a batch in loss and metrics at the present point."""
-        return _metrics(self.objective, self.batches[index].outputs(self.at), batch)
+        return self.objective.metrics_of(self.batches[index].outputs(self.at), batch)
 
     def _check(self, plain: Plain) -> None:
         """Compare outputs with the plain network's away from where the trace was made."""
@@ -170,7 +170,7 @@ class _PreparedBatch:
     def __init__(self, owner: Reusing, batch: Batch, program: Program, runner: Any):
         self.batch, self.program, self.runner = batch, program, runner
         objective = owner.objective
-        fixed = [*objective.space.unflatten(objective.theta).values(), *objective._fixed.values()]
+        fixed = [*objective.space.unflatten(objective.theta).values(), *objective.fixed.values()]
         values: dict[Any, Tensor] = dict(zip(program.inputs, [*fixed, *flatten(batch.inputs)[0]], strict=True))
         once = program.once.module(*(values[node] for node in program.once.inputs))
         values.update(zip(program.kept, once, strict=True))
@@ -234,11 +234,11 @@ def evaluator_for(
             compiling.
     """
     if together > 1:
-        if compiled or _opaque(objective):
+        if compiled or not objective.has_criterion:
             raise LandscapeError("together= needs a criterion of outputs and targets, and compiled=False")
         return Together(objective, theta, directions, chunk=together)
     suited = (
-        not _opaque(objective)
+        objective.has_criterion
         and objective.batches.resident
         and objective.mode == "eval"
         and set(objective.space.dtypes) == {theta.dtype}
@@ -257,29 +257,6 @@ def _worth_reusing(objective: Objective, directions: Tensor) -> bool:
     moving = [name for name, where in objective.space.slices.items() if bool(directions[:, where].any())]
     first = objective.batches[0]
     return cut(objective, pick(first, torch.arange(min(2, first.size))), moving).saved >= WORTH
-
-
-def _opaque(objective: Objective) -> bool:
-    """Whether the loss is not a function of outputs and targets."""
-    return objective._criterion is None
-
-
-class _Given(Objective):
-    """An objective whose network has been evaluated elsewhere."""
-
-    _output: Tensor
-
-    def batch_outputs(self, theta: Tensor, batch: Batch) -> Tensor:
-        """Return the outputs that were handed in."""
-        return self._output
-
-
-def _metrics(objective: Objective, output: Tensor, batch: Batch) -> dict[str, Tensor]:
-    """Return a batch's shares of loss and metrics from its outputs."""
-    stand_in = object.__new__(_Given)
-    stand_in.__dict__.update(objective.__dict__)
-    stand_in._output = output
-    return stand_in.batch_metrics(objective._theta, batch)
 
 
 def _combined(start: Tensor, directions: Sequence[Tensor] | Tensor, coordinates: Sequence[float]) -> Tensor:

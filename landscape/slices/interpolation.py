@@ -15,7 +15,7 @@ from landscape.results import Path
 from landscape.slices.coordinates import Points, coordinates
 from landscape.slices.directions import direction_between
 from landscape.slices.engine import Engine, Values, named
-from landscape.slices.points import Solution, between, centred, has_running_statistics, same_fixed, with_fixed
+from landscape.slices.points import Solution, between, centred, has_running_statistics, same_fixed
 
 FROZEN = "-frozen"
 """Added to a data set's name for values with interpolated, not re-estimated, norm statistics."""
@@ -74,7 +74,7 @@ def interpolate(
         path = [between(start, end, float(s)) for s in t]
         values = values_along(objectives, path, recalibrate if normed else False)
     else:
-        here = {name: with_fixed(other.at(start.theta), start._fixed) for name, other in objectives.items()}
+        here = {name: other.at(start.theta).with_fixed(start.fixed) for name, other in objectives.items()}
         with Engine(here, direction, points=len(t)) as engine:
             values = engine.row(t)
     result = Path(
@@ -151,11 +151,11 @@ def _evaluate(objectives: Mapping[str, Objective], here: Objective, recalibrate:
     """Return all values at one point, with re-estimated statistics and with those the point came with."""
     versions = {"": here}
     if recalibrate is not False:
-        source = None if recalibrate is True else with_fixed(recalibrate.at(here.theta), here._fixed)
+        source = None if recalibrate is True else recalibrate.at(here.theta).with_fixed(here.fixed)
         versions = {"": here.recalibrated(source), FROZEN: here}
     out = {}
     for suffix, version in versions.items():
         for dataset, other in objectives.items():
-            found = with_fixed(other.at(version.theta), version._fixed).evaluate()
+            found = other.at(version.theta).with_fixed(version.fixed).evaluate()
             out.update({f"{dataset}{suffix}/{name}": value for name, value in found.items()})
     return out

@@ -42,7 +42,7 @@ def centred(objective: Objective, solution: Solution) -> Objective:
                 f"a solution with {solution.size} parameters, expected the same network and selection "
                 f"({objective.size})"
             )
-        return with_fixed(objective.at(solution.theta), solution._fixed)
+        return objective.at(solution.theta).with_fixed(solution.fixed)
     if isinstance(solution, np.ndarray):
         solution = torch.as_tensor(solution)
     if isinstance(solution, Tensor | Mapping):
@@ -53,31 +53,24 @@ def centred(objective: Objective, solution: Solution) -> Objective:
     )
 
 
-def with_fixed(objective: Objective, fixed: Mapping[str, Tensor]) -> Objective:
-    """Return the objective with other buffers and frozen parameters."""
-    fresh = objective.at(objective.theta)
-    fresh._fixed = dict(fixed)
-    return fresh
-
-
 def between(a: Objective, b: Objective, t: float, theta: Tensor | None = None) -> Objective:
     """Return the objective at (1 − t)·a + t·b: parameters, frozen parameters and floating-point buffers alike.
 
     With ``theta`` (P,) the parameters are those instead, as on a curve.
     """
     fixed = {
-        name: torch.lerp(tensor, b._fixed[name], t) if tensor.is_floating_point() else tensor
-        for name, tensor in a._fixed.items()
+        name: torch.lerp(tensor, b.fixed[name], t) if tensor.is_floating_point() else tensor
+        for name, tensor in a.fixed.items()
     }
     if theta is None:
         wide = torch.promote_types(a.dtype, torch.float32)
         theta = torch.lerp(a.theta.to(wide), b.theta.to(wide), t)
-    return with_fixed(a.at(theta), fixed)
+    return a.at(theta).with_fixed(fixed)
 
 
 def same_fixed(a: Objective, b: Objective) -> bool:
     """Whether two objectives share all buffers and frozen parameters."""
-    return all(torch.equal(tensor, b._fixed[name]) for name, tensor in a._fixed.items())
+    return all(torch.equal(tensor, b.fixed[name]) for name, tensor in a.fixed.items())
 
 
 def has_running_statistics(objective: Objective) -> bool:

@@ -16,7 +16,7 @@ from torch import Tensor, fx
 from torch.func import functional_call
 
 from landscape.batches import Batch
-from landscape.forward import forward, logits
+from landscape.forward import Bound, forward, logits
 from landscape.objective import Objective
 from landscape.slices.affine import Dependence, ancestors, dependence, elements, flops
 from landscape.slices.extract import Piece, extract
@@ -68,14 +68,16 @@ def cut(objective: Objective, batch: Batch, moving: Sequence[str]) -> Program:
         TraceError: the network cannot be traced.
     """
     leaves, rebuild = flatten(batch.inputs)
-    names = [*objective.names, *objective._fixed]
+    names = [*objective.names, *objective.fixed]
+
+    bound = Bound(objective.model)
 
     def outputs(*tensors: Tensor) -> Tensor:
         weights = {f"model.{name}": tensor for name, tensor in zip(names, tensors[: len(names)], strict=True)}
         inputs = rebuild(tensors[len(names) :])
-        return functional_call(objective._bound, weights, (lambda m: logits(forward(m, inputs)),), tie_weights=True)
+        return functional_call(bound, weights, (lambda m: logits(forward(m, inputs)),), tie_weights=True)
 
-    given = [*objective.space.unflatten(objective.theta).values(), *objective._fixed.values(), *leaves]
+    given = [*objective.space.unflatten(objective.theta).values(), *objective.fixed.values(), *leaves]
     module = trace(outputs, given)
     return _cut(module, set(moving), objective.names, FLOPS_A_BYTE.get(objective.device.type, 16))
 
