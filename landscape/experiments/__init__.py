@@ -5,12 +5,15 @@ from landscape.experiments.many import train_many
 from landscape.experiments.memorised_examples import memorised_examples
 from landscape.experiments.recipes import RECIPES, Recipe, get_recipe
 from landscape.experiments.runs import History, TrainedRun, load_run, save_run
-from landscape.experiments.train import evaluate, train
+from landscape.experiments.train import evaluate, train, train_through
+from landscape.experiments.trainer import LossGoal, NormGoal
 from landscape.experiments.training_data import TrainingSet, corrupt_labels, training_set
 
 __all__ = [
     "RECIPES",
     "History",
+    "LossGoal",
+    "NormGoal",
     "Recipe",
     "TrainedRun",
     "TrainingSet",
@@ -24,5 +27,6 @@ __all__ = [
     "save_run",
     "train",
     "train_many",
+    "train_through",
     "training_set",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -80,8 +79,8 @@ def _finished(jobs: Sequence[Job], split: Split, model_factory: ModelFactory, ou
         if not path.exists():
             continue
         manifest = read_manifest(path)
-        recorded = (manifest["recipe"], manifest["model"], manifest["data"]["fingerprint"])
-        if recorded != (dataclasses.asdict(recipe), describe_model(model_factory), split.fingerprint):
+        recorded = (Recipe(**manifest["recipe"]), manifest["model"], manifest["data"]["fingerprint"])
+        if recorded != (recipe, describe_model(model_factory), split.fingerprint):
             raise LandscapeError(
                 f"{path.name} was made with other settings or data; choose an empty folder or remove it"
             )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from landscape.errors import LandscapeError
+
+Inputs = Literal["true", "shuffled-pixels", "random-pixels", "gaussian"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +25,9 @@ class Recipe:
         batch_size: examples a step; the last batch of an epoch may be smaller.
         weight_decay: λ in g ← g + λθ, on all parameters.
         shift: augmentation: every image of a batch is moved by up to this many pixels, each way, at random; 0 is off.
+        inputs: what the network sees: the ``true`` inputs; ``shuffled-pixels``, one permutation of pixels for all images;
+            ``random-pixels``, another permutation for every image; ``gaussian``, noise with the mean and the variance of
+            the training inputs. Training and test inputs are treated alike, once, before training.
         label_noise: probability with which a training label is replaced by a uniformly drawn class; 1 is random labels.
         examples: number of training examples to keep, drawn at random; None keeps all.
         poison: number of extra training points with wrong labels; losses are reported without them.
@@ -39,6 +44,7 @@ class Recipe:
     batch_size: int = 64
     weight_decay: float = 0.0
     shift: int = 0
+    inputs: Inputs = "true"
     label_noise: float = 0.0
     examples: int | None = None
     poison: int = 0
@@ -55,6 +61,9 @@ class Recipe:
             "batch_size must be at least 1": self.batch_size >= 1,
             "weight_decay must not be negative": self.weight_decay >= 0,
             "shift must not be negative": self.shift >= 0,
+            f"inputs must be one of {', '.join(get_args(Inputs))}": self.inputs in get_args(Inputs),
+            "shift moves images, which shuffled or random inputs are not; leave one of them": not self.shift
+            or self.inputs == "true",
             "label_noise must be between 0 and 1": 0 <= self.label_noise <= 1,
             "examples must be at least 1": self.examples is None or self.examples >= 1,
             "poison must not be negative": self.poison >= 0,

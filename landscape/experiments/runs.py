@@ -25,7 +25,7 @@ from landscape.datasets import Split, digits, fingerprint
 from landscape.datasets.split import Pair
 from landscape.errors import LandscapeError
 from landscape.experiments.recipes import Recipe
-from landscape.experiments.training_data import TrainingSet, training_set
+from landscape.experiments.training_data import TrainingSet, heldout_set, training_set
 from landscape.models import MODELS
 
 FORMAT = "landscape-run"
@@ -260,7 +260,7 @@ def load_run(
             init=init,
             history=History(**{name: np.array(values) for name, values in manifest["history"].items()}),
             data=used,
-            test=split.test,
+            test=heldout_set(recipe, split, seed=seed),
             split={name: data[name] for name in ("name", "arguments", "fingerprint")},
             **{name: manifest[name] for name in _SCALARS},
         )

@@ -1,4 +1,4 @@
-"""The training examples a recipe really uses: a subset, redrawn labels, poison, shifted images."""
+"""The examples a recipe really uses: a subset, shuffled or random inputs, redrawn labels, poison, shifted images."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor
 from landscape.datasets import Split, fingerprint
 from landscape.datasets.split import Pair
 from landscape.errors import LandscapeError
-from landscape.experiments.recipes import Recipe
+from landscape.experiments.recipes import Inputs, Recipe
 
 Seed = int | Sequence[int]
 
 # Every random choice of a run has its own stream, so that switching one on leaves the others as they were.
-ORDER, LABELS, SUBSET, POISON = range(4)
+ORDER, LABELS, SUBSET, POISON, INPUTS = range(5)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,7 +48,7 @@ def training_set(recipe: Recipe, split: Split, *, seed: int) -> TrainingSet:
     """Apply a recipe's treatment of data to the training part of a split; the same seed gives the same set.
 
     Args:
-        recipe: its `examples`, `label_noise` and `poison` are used.
+        recipe: its `examples`, `inputs`, `label_noise` and `poison` are used.
         split: where the examples come from.
         seed: of all draws, from streams that do not depend on each other.
 
@@ -60,7 +60,7 @@ def training_set(recipe: Recipe, split: Split, *, seed: int) -> TrainingSet:
     >>> len(training_set(RECIPES["small-data"], digits(), seed=0).y)
     100
     """
-    X, truth = split.train
+    (X, _), truth = randomised_inputs(split, recipe.inputs, seed=[seed, INPUTS]), split.train[1]
     indices = torch.arange(len(truth))
     if recipe.examples is not None:
         if recipe.examples > len(truth):
@@ -73,6 +73,72 @@ def training_set(recipe: Recipe, split: Split, *, seed: int) -> TrainingSet:
     y = corrupt_labels(truth, recipe.label_noise, split.classes, seed=[seed, LABELS])
     poison = poison_points(X, truth, recipe.poison, split.classes, seed=[seed, POISON]) if recipe.poison else None
     return TrainingSet(X=X, y=y, indices=indices, changed=(y != truth).nonzero()[:, 0], poison=poison)
+
+
+def heldout_set(recipe: Recipe, split: Split, *, seed: int) -> Pair:
+    """Return the test part of a split with its inputs treated as the recipe treats those it trains on; labels are true.
+
+    Args:
+        recipe: its `inputs` are used.
+        split: where the examples come from.
+        seed: of the run.
+
+    >>> from landscape.datasets import digits
+    >>> from landscape.experiments import get_recipe
+    >>> split = digits()
+    >>> heldout_set(get_recipe("sgd"), split, seed=0)[0] is split.test[0]
+    True
+    """
+    return randomised_inputs(split, recipe.inputs, seed=[seed, INPUTS])[1], split.test[1]
+
+
+def randomised_inputs(split: Split, kind: Inputs, *, seed: Seed) -> Pair:
+    r"""Destroy the order of the pixels, or the images altogether, in training and test inputs alike.
+
+    Args:
+        split: inputs of shape (N, …); all channels of a pixel stay together, and inputs that are no images of
+            `Split.image_shape` are permuted as they are, feature by feature.
+        kind: ``true`` leaves them; ``shuffled-pixels`` applies one permutation to all images; ``random-pixels`` another one
+            to every image; ``gaussian`` draws every number from :math:`N(\mu, \sigma^2)`, the mean and variance of all
+            training inputs together.
+        seed: of the draw (an integer or several).
+
+    Returns:
+        Training and test inputs, as new tensors unless ``true``.
+
+    Raises:
+        LandscapeError: gaussian inputs in place of integers, such as tokens.
+
+    Source: C. Zhang et al., *Understanding deep learning requires rethinking generalization*, 2017, section 2.1.
+
+    >>> from landscape.datasets import digits
+    >>> X, X_test = randomised_inputs(digits(), "shuffled-pixels", seed=0)
+    >>> torch.equal(X.sort(1).values, digits().train[0].sort(1).values)
+    True
+    """
+    X, X_test = split.train[0], split.test[0]
+    if kind == "true":
+        return X, X_test
+    rng = np.random.default_rng(seed)
+    if kind == "gaussian":
+        if not X.is_floating_point():
+            raise LandscapeError(f"Gaussian inputs cannot take the place of {X.dtype}; use shuffled or random pixels")
+        mean, std = X.double().mean().item(), X.double().std(correction=0).item()
+        drawn = (rng.normal(mean, std, part.shape) for part in (X, X_test))
+        X, X_test = (torch.from_numpy(values).to(X) for values in drawn)
+        return X, X_test
+    channels, height, width = split.image_shape
+    image = X[0].numel() == channels * height * width
+    channels, pixels = (channels, height * width) if image else (1, X[0].numel())
+    shared = rng.permutation(pixels)
+
+    def permuted(part: Tensor) -> Tensor:
+        count = len(part)
+        orders = np.tile(shared, (count, 1)) if kind == "shuffled-pixels" else rng.random((count, pixels)).argsort(1)
+        index = torch.from_numpy(orders)[:, None, :].expand(count, channels, pixels)
+        return part.reshape(count, channels, pixels).gather(2, index).reshape(part.shape)
+
+    return permuted(X), permuted(X_test)
 
 
 def corrupt_labels(y: Tensor, p: float, classes: int, *, seed: Seed) -> Tensor:

@@ -15,7 +15,7 @@ from landscape.bars import bar
 from landscape.errors import LandscapeError, NumericalError
 from landscape.experiments.recipes import Recipe
 from landscape.experiments.runs import ModelFactory
-from landscape.experiments.train import optimiser_of
+from landscape.experiments.trainer import optimiser_of
 from landscape.experiments.training_data import ORDER
 from landscape.models.common import ACTIVATIONS, seeded
 
