@@ -8,6 +8,7 @@ from landscape.scores.audit import audit
 from landscape.scores.calibration import calibration
 from landscape.scores.compressibility import compressibility, intrinsic_dimension
 from landscape.scores.critical import critical_point
+from landscape.scores.critical_samples import critical_sample_ratio
 from landscape.scores.curvature import extreme_eigenvalues, trace_and_norm
 from landscape.scores.directional_curvature import filter_curvature, weight_curvature
 from landscape.scores.distance import distance_from_init
@@ -19,6 +20,7 @@ from landscape.scores.information_geometry import igs
 from landscape.scores.input_jacobian import input_jacobian
 from landscape.scores.keskar import keskar, keskar_subspace
 from landscape.scores.learning_coefficient import llc
+from landscape.scores.linearised import linearisation_error, linearised_agreement
 from landscape.scores.local_volume import local_volume
 from landscape.scores.low_pass import adaptive_average_error, local_entropy, local_entropy_quadratic, lpf
 from landscape.scores.margin import margins
@@ -56,6 +58,7 @@ __all__ = [
     "calibration",
     "compressibility",
     "critical_point",
+    "critical_sample_ratio",
     "curvature_at_scale",
     "describe",
     "distance_from_init",
@@ -76,6 +79,8 @@ __all__ = [
     "keskar",
     "keskar_subspace",
     "kl_radius",
+    "linearisation_error",
+    "linearised_agreement",
     "llc",
     "local_entropy",
     "local_entropy_quadratic",
