@@ -13,6 +13,7 @@ from landscape.operators.fisher import FisherRule
 from landscape.scores.evaluation import PRODUCT
 from landscape.scores.exact import spectrum
 from landscape.scores.fisher_diagonal import fisher_diagonal
+from landscape.scores.network import in_double
 from landscape.scores.registry import Definition, Measurement, score
 from landscape.spectra import top_eigenpairs
 
@@ -88,7 +89,7 @@ def fisher_rao(objective: Objective) -> Measurement:
     )
 )
 def fisher_lambda_max(objective: Objective, *, tol: float = 1e-3, max_matvecs: int = 60, seed: int = 0) -> Measurement:
-    """Compute the largest eigenvalue of the Hessian in coordinates where the Fisher matrix has a unit diagonal.
+    """Compute the largest eigenvalue of the Hessian in coordinates where the Fisher matrix has a unit diagonal, in float64.
 
     Args:
         objective: a classifier with cross-entropy.
@@ -99,6 +100,8 @@ def fisher_lambda_max(objective: Objective, *, tol: float = 1e-3, max_matvecs: i
     Raises:
         NotDefinedError: no class likelihood, or single gradients are not defined.
     """
+    # the units span many orders of magnitude, so that products rounded to float32 would no longer be symmetric
+    objective = objective if objective.dtype == torch.float64 else in_double(objective)
     diagonal, cost = fisher_diagonal(objective)
     # weights without any information have no unit; they have no curvature either
     d = torch.where(diagonal > 1e-14 * diagonal.max(), diagonal.clamp_min(1e-300).rsqrt(), 0.0)
