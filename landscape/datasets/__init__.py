@@ -3,6 +3,7 @@
 from landscape.datasets.cifar import cifar10_binary
 from landscape.datasets.digits import digits
 from landscape.datasets.mnist import mnist_idx
+from landscape.datasets.planar import kink, slab, spirals
 from landscape.datasets.split import Split, fingerprint
 
-__all__ = ["Split", "cifar10_binary", "digits", "fingerprint", "mnist_idx"]
+__all__ = ["Split", "cifar10_binary", "digits", "fingerprint", "kink", "mnist_idx", "slab", "spirals"]

@@ -34,6 +34,7 @@ class Split:
         arguments: the keyword arguments that make this split again, without folders.
         train_indices: positions of the training examples in the source, or None where the source is split already.
         test_indices: the same for the test examples.
+        spare: further examples with true labels, in neither part, or None.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Split:
     arguments: Mapping[str, Any]
     train_indices: Tensor | None = None
     test_indices: Tensor | None = None
+    spare: Pair | None = None
 
     @cached_property
     def fingerprint(self) -> str:

@@ -53,7 +53,8 @@ def training_set(recipe: Recipe, split: Split, *, seed: int) -> TrainingSet:
         seed: of all draws, from streams that do not depend on each other.
 
     Raises:
-        LandscapeError: more examples wanted than there are, or poison of inputs that are not floating-point.
+        LandscapeError: more examples wanted than there are, or poison that cannot be made (`relabelled_points` from the
+            split's spare examples where it has any, `poison_points` from the training examples otherwise).
 
     >>> from landscape.datasets import digits
     >>> from landscape.experiments import RECIPES
@@ -71,7 +72,11 @@ def training_set(recipe: Recipe, split: Split, *, seed: int) -> TrainingSet:
         indices = torch.from_numpy(np.sort(order[: recipe.examples]))
         X, truth = X[indices], truth[indices]
     y = corrupt_labels(truth, recipe.label_noise, split.classes, seed=[seed, LABELS])
-    poison = poison_points(X, truth, recipe.poison, split.classes, seed=[seed, POISON]) if recipe.poison else None
+    poison = None
+    if recipe.poison and split.spare is not None:
+        poison = relabelled_points(*split.spare, recipe.poison, split.classes, seed=[seed, POISON])
+    elif recipe.poison:
+        poison = poison_points(X, truth, recipe.poison, split.classes, seed=[seed, POISON])
     return TrainingSet(X=X, y=y, indices=indices, changed=(y != truth).nonzero()[:, 0], poison=poison)
 
 
@@ -171,6 +176,33 @@ def corrupt_labels(y: Tensor, p: float, classes: int, *, seed: Seed) -> Tensor:
     replaced = torch.from_numpy(rng.random(len(y)) < p)
     drawn = torch.from_numpy(rng.integers(0, classes, len(y)))
     return torch.where(replaced, drawn.to(y), y)
+
+
+def relabelled_points(X: Tensor, y: Tensor, count: int, classes: int, *, seed: Seed) -> Pair:
+    """Draw some examples and give each a wrong class, uniformly drawn: poison from the task's own distribution.
+
+    Args:
+        X: inputs (M, …) that are neither trained nor tested on otherwise.
+        y: their true labels (M,).
+        count: number of points.
+        classes: number of classes C, at least 2.
+        seed: of the draw (an integer or several).
+
+    Returns:
+        Inputs (count, …) and labels (count,), each label wrong.
+
+    Raises:
+        LandscapeError: fewer examples than wanted, or a single class.
+
+    Source: W. R. Huang et al., *Understanding generalization through visualizations*, 2020 (arXiv 1906.03291), section 3.
+    """
+    if count > len(y):
+        raise LandscapeError(f"poison={count} of {len(y)} spare examples; use a split with more, or less poison")
+    if classes < 2:
+        raise LandscapeError("poison needs a wrong class; expected at least 2 classes")
+    rng = np.random.default_rng(seed)
+    drawn = torch.from_numpy(rng.permutation(len(y))[:count])
+    return X[drawn], (y[drawn] + torch.from_numpy(rng.integers(1, classes, count))) % classes
 
 
 def poison_points(X: Tensor, y: Tensor, count: int, classes: int, *, seed: Seed) -> Pair:

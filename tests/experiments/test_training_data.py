@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from landscape.datasets import digits
+from landscape.datasets import digits, spirals
 from landscape.errors import LandscapeError
 from landscape.experiments import RECIPES, corrupt_labels, get_recipe, training_set
 from landscape.experiments.training_data import poison_points, shift_images
@@ -120,3 +120,14 @@ def test_shifted_images_are_the_images_moved_with_blank_borders(flatten):
 def test_a_shift_of_zero_is_the_identity(split):
     X = split.train[0][:5]
     torch.testing.assert_close(shift_images(X, split, 0, np.random.default_rng(0)), X)
+
+
+def test_spare_examples_are_relabelled_where_there_are_any():
+    split = spirals(train=40, spare=60)
+    used = training_set(get_recipe("poisoned", poison=50), split, seed=1)
+    X, y = split.spare
+    at = (used.poison[0][:, None] == X).all(2).nonzero()[:, 1]
+    assert len(at.unique()) == 50
+    assert (used.poison[1] == 1 - y[at]).all()
+    with pytest.raises(LandscapeError, match="60 spare examples"):
+        training_set(get_recipe("poisoned", poison=61), split, seed=1)
