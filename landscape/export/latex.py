@@ -38,6 +38,7 @@ _MARKUP = {
     "\u00a0": "~",
     "€": r"\texteuro{}",
 }
+_ACCENTS = {"\u0302": r"\hat", "\u0303": r"\tilde", "\u0304": r"\bar", "\u0307": r"\dot"}
 _MATHS = {
     "−": "-",
     "±": r"\pm",
@@ -202,13 +203,15 @@ def cell_text(cell: Cell) -> str:
 def escape(text: str) -> str:
     r"""Return text that LaTeX prints as it is; of other scripts than Latin and Greek, a question mark.
 
-    >>> print(escape("50 % of a_b"), escape("λ₁ ≤ 10²"))
-    50 \% of a\_b $\lambda$$_1$ $\leq$ 10$^2$
+    >>> print(escape("50 % of a_b"), escape("λ₁ ≤ 10²"), escape("x\u0302"))
+    50 \% of a\_b $\lambda$$_1$ $\leq$ 10$^2$ $\hat{x}$
     """
-    return "".join(map(_character, text))
+    return "".join(map(_character, re.findall(f".[{''.join(_ACCENTS)}]?", text, re.DOTALL)))
 
 
 def _character(character: str) -> str:
+    if len(character) == 2:
+        return rf"${_ACCENTS[character[1]]}{{{_character(character[0]).strip('$')}}}$"
     if character in _MARKUP:
         return _MARKUP[character]
     if character.isascii() or unicodedata.name(character, "").startswith("LATIN"):

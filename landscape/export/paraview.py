@@ -17,6 +17,7 @@ from landscape.export.files import replacing
 from landscape.export.grids import check_plane, height_of, present
 from landscape.results import Plane
 from landscape.study.names import path_of
+from landscape.study.safe import opened
 
 HIDDEN = 2
 """VTK's mark of a point that is not drawn (``vtkDataSetAttributes::HIDDENPOINT``)."""
@@ -95,13 +96,10 @@ def _inside(plane: Plane, study: tuple[str | os.PathLike[str], str], folder: Pat
     """Return ``file.h5:/group`` of a plane in a study, seen from the folder of the XDMF file."""
     file, name = Path(study[0]).expanduser(), study[1]
     group = path_of(type(plane), name)
-    try:
-        with h5py.File(file, "r", locking=False) as opened:
-            held = [f"{group}/{part}" for part in ("x", "y", *plane.values)]
-            missing = [part for part in held if part not in opened]
-            fits = not missing and opened[held[0]].shape == plane.x.shape and opened[held[1]].shape == plane.y.shape
-    except OSError as error:
-        raise LandscapeError(f"{file.name} cannot be read as HDF5; give the study file that holds the plane") from error
+    with opened(file) as stored:
+        held = [f"{group}/{part}" for part in ("x", "y", *plane.values)]
+        missing = [part for part in held if part not in stored]
+        fits = not missing and stored[held[0]].shape == plane.x.shape and stored[held[1]].shape == plane.y.shape
     if not fits:
         raise LandscapeError(f"{file.name} holds no plane of this size called {name!r}; save it there first")
     relative = PurePosixPath(Path(os.path.relpath(file.resolve(), folder.resolve())))

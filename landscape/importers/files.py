@@ -47,7 +47,7 @@ def numbers(file: h5py.Group, name: str) -> np.ndarray:
     """
     found = member(file, name)
     if not isinstance(found, h5py.Dataset):
-        raise LandscapeError(f"{Path(file.file.filename).name} holds no array {name!r}; it is a file of another kind")
+        raise LandscapeError(f"the file holds no array {name!r}; it is of another kind")
     return _as_float(read_dataset(found), name)
 
 

@@ -34,6 +34,27 @@ def locked(path: Path, *, wait: float = 10.0) -> Iterator[None]:
         os.close(fd)
 
 
+def check_not_edited(path: Path) -> None:
+    """Raise when another program, such as h5py, has a file open for writing, as far as the system tells.
+
+    Raises:
+        LandscapeError: it has; what it writes may be half done, and would be lost in a copy.
+    """
+    if sys.platform == "win32":
+        return  # there the file cannot even be opened
+    import fcntl
+
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise LandscapeError(f"{path.name} is open for writing in another program; close it there first") from None
+    except OSError:
+        pass  # a file system without locks
+    finally:
+        os.close(fd)
+
+
 def _acquire(file: Path, deadline: float) -> int:
     while True:
         try:

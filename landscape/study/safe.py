@@ -35,7 +35,8 @@ def opened(path: Path) -> Iterator[h5py.File]:
         LandscapeError: the file is missing, foreign, truncated or damaged; the message says which.
     """
     _check_signature(path)
-    with explained(path), h5py.File(path, "r", locking=False) as file:
+    # through a file of our own: HDF5 refuses a second look at what the same process opened in another way
+    with explained(path), open(path, "rb", buffering=0) as raw, h5py.File(raw, "r") as file:
         yield file
 
 
@@ -49,6 +50,8 @@ def explained(path: Path) -> Iterator[None]:
     except _H5_ERRORS as error:
         if "truncated file" in str(error):
             text = "is truncated: its end is missing; restore it from a copy"
+        elif "already open for write" in str(error):
+            text = "is open for writing elsewhere: close it there, or run h5clear -s on it when that program died"
         else:
             text = f"is damaged and cannot be read ({first_line(error)}); restore it from a copy"
         raise LandscapeError(f"{path.name} {text}") from error

@@ -19,7 +19,7 @@ from landscape.study.decode import read_attributes, stored_results
 from landscape.study.disk import WorkingFile
 from landscape.study.encode import SCHEMA_VERSION, content_sha256, write_attributes, write_result
 from landscape.study.heaps import check_heaps
-from landscape.study.lock import locked
+from landscape.study.lock import check_not_edited, locked
 from landscape.study.names import check_slug, path_of
 from landscape.study.origin import FORMAT, root_attributes
 from landscape.study.repack import repack
@@ -236,6 +236,7 @@ def check_seal_of(path: Path) -> bool:
         LandscapeError: they differ, or the file cannot be read.
     """
     try:
+        check_not_edited(path)
         sealed = check_seal(path)
         if h5py.is_hdf5(path):
             check_heaps(path)

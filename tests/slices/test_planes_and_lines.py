@@ -169,6 +169,7 @@ def test_two_runs_agree_bit_for_bit():
         ({"points": (3, 3, 3)}, "one for each axis"),
         ({"also": {"train": None}}, "choose another"),
         ({"also": {"a/b": None}}, "without slashes"),
+        ({"dataset": "a/b"}, "without slashes"),
     ],
 )
 def test_wrong_grids_are_refused(quadratic, options, message):

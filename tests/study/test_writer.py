@@ -11,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -71,8 +72,6 @@ def test_overwriting_again_and_again_does_not_let_the_file_grow(path):
         sizes.append(path.stat().st_size)
     assert max(sizes) < 1.2 * sizes[0]
     assert study.validate(path) == []
-    import h5py
-
     with h5py.File(path) as file:  # scales survive the repacking that an overwrite brings
         loss = file["checkpoints/sgd-0/slices/p/train/loss"]
         assert [loss.dims[0].keys(), loss.dims[1].keys()] == [["y"], ["x"]]
@@ -216,6 +215,28 @@ def test_the_lock_of_a_dead_writer_does_not_hold(path):
     assert leftovers(path) == []
 
 
+@pytest.mark.parametrize("driver", ["sec2", "stdio"])
+def test_a_file_that_h5py_reads_meanwhile_is_read_and_written(path, driver):
+    estimate().save(path, "sgd-0/trace")
+    with h5py.File(path, driver=driver) as beside:
+        assert ls.open_study(path)["sgd-0/trace"].value == 1.0
+        estimate().save(path, "sgd-1/trace")
+        estimate(2.0).save(path, "sgd-0/trace", overwrite=True)
+        assert beside["checkpoints/sgd-0/estimates/trace"].attrs["value"] == 1.0
+    assert ls.open_study(path)["sgd-0/trace"].value == 2.0
+
+
+def test_a_file_that_h5py_writes_meanwhile_is_told_from_a_damaged_one(path):
+    estimate().save(path, "sgd-0/trace")
+    with h5py.File(path, "r+") as beside:
+        beside.attrs["note"] = "mine"
+        for use in (ls.open_study, lambda p: estimate().save(p, "sgd-1/trace")):
+            with pytest.raises(LandscapeError, match="is open for writing in another program; close it there first"):
+                use(path)
+    estimate().save(path, "sgd-1/trace")
+    assert ls.open_study(path).attributes["note"] == "mine"
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_read_only_folder(tmp_path):
     tmp_path.chmod(0o555)
@@ -238,8 +259,6 @@ def test_places_that_cannot_be_written(tmp_path, make, message):
 
 
 def test_files_of_others_are_not_written(tmp_path):
-    import h5py
-
     (tmp_path / "text.h5").write_text("hello")
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["x"] = 1
