@@ -13,7 +13,7 @@ import json
 import math
 import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -33,18 +33,28 @@ from landscape.study.safe import explained, opened, read_attribute
 from landscape.study.writer import check_format, check_seal_of, save
 
 _ROW = struct.Struct("<QI")
+COMPUTED = "computed"
+"""Under this name a record holds which entries of its row were computed, when not all of them were."""
 
 
 class Rows:
     """Rows of one result, finished and to come.
 
     Attributes:
-        finished: arrays of each finished row by its index, ``{3: {"train/loss": (nx,)}}``.
+        finished: arrays of each finished row by its index, ``{3: {"train/loss": (nx,)}}``, and under ``computed`` which
+            of its entries are, when it was appended in parts.
         stored: the complete result, when the same computation finished before; then there is nothing left to do.
     """
 
-    def __init__(self, path: Path, name: str, template: Result, settings: Mapping[str, Any], overwrite: bool):
-        self._path, self._name, self._template, self._overwrite = path, name, template, overwrite
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        template: Result | Callable[[], Result],
+        settings: Mapping[str, Any],
+        overwrite: bool,
+    ):
+        self._path, self._name, self._overwrite = path, name, overwrite
         self._fingerprint = fingerprint(settings)
         self._held = ExitStack()
         self._journal: Journal | None = None
@@ -52,13 +62,27 @@ class Rows:
         self.stored = None if overwrite else self._complete()
         if self.stored is None:
             with ExitStack() as held:
-                held.enter_context(locked(_made(journal_of(path, name)), wait=0.0))
-                self._journal = held.enter_context(Journal(journal_of(path, name), settings, _image(template)))
+                log = _made(journal_of(path, name))
+                held.enter_context(locked(log, wait=0.0))
+                before = _settings_of(log)
+                same = before is not None and fingerprint(before) == self._fingerprint
+                if overwrite and before is not None and not same:
+                    log.unlink()
+                if callable(template):
+                    template = _template_of(log) if same else template()
+                self._template = template
+                _rows_field(type(self._template))
+                self._journal = held.enter_context(Journal(log, settings, _image(self._template)))
                 self.finished = dict(map(_unpack, self._journal.records))
                 self._held = held.pop_all()
 
-    def append(self, index: int, arrays: Mapping[str, np.ndarray]) -> None:
+    def append(self, index: int, arrays: Mapping[str, np.ndarray], computed: np.ndarray | None = None) -> None:
         """Add one finished row and return when it is on the disk.
+
+        Args:
+            index: of the row; of a row that is appended again, the last record counts.
+            arrays: its values by name.
+            computed: which of them were computed, for a row that is done in parts; by default all.
 
         Raises:
             LandscapeError: the names or shapes are not those of the result, or the disk is full.
@@ -66,6 +90,8 @@ class Rows:
         if self._journal is None:
             raise LandscapeError(f"the rows of {self._name!r} are closed; open them again to append")
         arrays = {key: np.asarray(value) for key, value in arrays.items()}
+        if computed is not None:
+            arrays[COMPUTED] = np.asarray(computed, dtype=np.uint8)
         _check_row(getattr(self._template, _rows_field(type(self._template)).name), index, arrays)
         self._journal.append(_pack(index, arrays))
         self.finished[index] = arrays
@@ -118,17 +144,23 @@ class Rows:
 
 
 def open_rows(
-    path: str | os.PathLike[str], name: str, template: Result, settings: Mapping[str, Any], *, overwrite: bool = False
+    path: str | os.PathLike[str],
+    name: str,
+    template: Result | Callable[[], Result],
+    settings: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
 ) -> Rows:
     """Begin or resume a result that is computed row by row.
 
     Args:
         path: the study file that will hold the finished result.
         name: its name there, ``owner/entry``.
-        template: the result before any row is finished: coordinates, and values that are NaN.
+        template: the result before any row is finished: coordinates, and values that are NaN; or what makes it, which
+            is called only when no run began before, so that costly parts of it are made once.
         settings: JSON values that decide every number of the result (points, seeds, fingerprints of parameters and
             data); rows of other settings are not mixed in.
-        overwrite: replace a different result of that name.
+        overwrite: replace a different result of that name, finished or not.
 
     Returns:
         `Rows`: skip the indices in ``.finished``, ``.append`` each new row, and ``.merge()`` at the end.
@@ -147,8 +179,9 @@ def open_rows(
     array([0., 1., 4.])
     """
     path = Path(path).expanduser().resolve()
-    path_of(type(template), name)
-    _rows_field(type(template))
+    if isinstance(template, Result):
+        path_of(type(template), name)
+        _rows_field(type(template))
     return Rows(path, name, template, settings, overwrite)
 
 
@@ -171,12 +204,25 @@ def read_rows(path: Path, name: str) -> Result:
     Raises:
         LandscapeError: the journal is damaged.
     """
-    _, image, records = read_journal(journal_of(path, name))
+    _, _, records = read_journal(journal_of(path, name))
+    return _filled(_template_of(journal_of(path, name)), dict(map(_unpack, records)))
+
+
+def _settings_of(log: Path) -> dict[str, Any] | None:
+    """Return the settings of a journal; `None` when there is none that a run could go on with."""
+    try:
+        return read_journal(log)[0] if log.exists() else None
+    except LandscapeError:
+        return None
+
+
+def _template_of(log: Path) -> Result:
+    """Return the result a journal began with."""
+    image = read_journal(log)[1]
     if problem := heap_problem(image):
-        raise LandscapeError(f"the journal of {name!r} is damaged: {problem}")
-    with explained(journal_of(path, name)), h5py.File(io.BytesIO(image), "r") as file:
-        template = read_result(file)
-    return _filled(template, dict(map(_unpack, records)))
+        raise LandscapeError(f"the journal {log.name} is damaged: {problem}")
+    with explained(log), h5py.File(io.BytesIO(image), "r") as file:
+        return read_result(file)
 
 
 def _made(file: Path) -> Path:
@@ -214,12 +260,12 @@ def _filled(template: Result, rows: Mapping[int, Mapping[str, np.ndarray]]) -> R
         for key, target in values.items():
             target[index] = arrays[key]
         if mask is not None:
-            mask[index] = 1
+            mask[index] = arrays.get(COMPUTED, 1)
     return template.replace(**{field.name: values}, **({} if mask is None else {"computed": mask}))
 
 
 def _check_row(blank: Mapping[str, np.ndarray], index: int, arrays: Mapping[str, np.ndarray]) -> None:
-    shapes = {key: array.shape for key, array in arrays.items()}
+    shapes = {key: array.shape for key, array in arrays.items() if key != COMPUTED}
     expected = {key: array.shape[1:] for key, array in blank.items()}
     if shapes != expected or not all(0 <= index < len(array) for array in blank.values()):
         count = min(map(len, blank.values()), default=0)

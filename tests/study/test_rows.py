@@ -227,3 +227,37 @@ def test_journalling_a_51_by_51_plane_costs_little(path):
         rows.merge()
     # 2 % of a plane that takes 10 s; waits for the disk are not counted here but in benchmarks/writing.py
     assert time.process_time() - started < 0.2
+
+
+def test_a_row_may_grow_in_parts_and_says_which(path):
+    part = np.arange(NX) % 2 == 0
+    with study.open_rows(path, "sgd-0/plane", blank(), {"seed": 0}) as rows:
+        rows.append(2, {key: np.where(part, value, np.nan) for key, value in row(2).items()}, part)
+        seen = ls.open_study(path)["sgd-0/plane"]
+    assert np.array_equal(seen.computed[2], part)
+    assert seen.computed.sum() == part.sum()
+    with study.open_rows(path, "sgd-0/plane", blank(), {"seed": 0}) as rows:
+        assert np.array_equal(rows.finished[2]["computed"], part)
+        rows.append(2, row(2))
+        assert rows.result().computed[2].all()
+
+
+def test_what_a_run_begins_with_is_made_once(path):
+    made = []
+
+    def template():
+        made.append(1)
+        return blank().replace(x=np.linspace(-1, 1, NX) ** len(made))
+
+    for _ in range(2):
+        with study.open_rows(path, "sgd-0/plane", template, {"seed": 0}) as rows:
+            rows.append(0, row(0))
+            assert np.array_equal(rows.result().x, blank().x)
+    assert len(made) == 1
+
+
+def test_overwriting_starts_afresh_on_rows_of_other_settings_and_goes_on_with_its_own(path):
+    compute(path)
+    compute(path, {"seed": 1}, stop=3, overwrite=True)
+    assert compute(path, {"seed": 1}, stop=1, overwrite=True)[1] == [3]
+    assert compute(path, {"seed": 2}, overwrite=True)[1] == list(range(NY))
