@@ -4,6 +4,8 @@ from landscape.results.audit import Audit, AuditRow
 from landscape.results.base import Result, array, arrays, describe, nested, plain, role_of, rows, volatile
 from landscape.results.comparison import Comparison, Placebo
 from landscape.results.critical import CriticalPoint
+from landscape.results.double_descent import DoubleDescent, WidthRun
+from landscape.results.edge_of_stability import EdgeOfStability, EdgeRun
 from landscape.results.memorisation import InfluentialPair, Memorisation, MemorisedExample
 from landscape.results.sampling import SamplingError
 from landscape.results.scores import Score, Scores
@@ -19,6 +21,8 @@ KINDS: dict[str, type[Result]] = {
         Comparison,
         Placebo,
         CriticalPoint,
+        DoubleDescent,
+        EdgeOfStability,
         Memorisation,
         Directions,
         Line,
@@ -50,6 +54,9 @@ __all__ = [
     "CriticalPoint",
     "Diagonal",
     "Directions",
+    "DoubleDescent",
+    "EdgeOfStability",
+    "EdgeRun",
     "Eigenpairs",
     "Estimate",
     "LayerRow",
@@ -74,6 +81,7 @@ __all__ = [
     "Topology",
     "Trajectory",
     "Volume",
+    "WidthRun",
     "array",
     "arrays",
     "describe",
