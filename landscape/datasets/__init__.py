@@ -3,7 +3,8 @@
 from landscape.datasets.cifar import cifar10_binary
 from landscape.datasets.digits import digits
 from landscape.datasets.mnist import mnist_idx
+from landscape.datasets.mnist1d import mnist1d
 from landscape.datasets.planar import kink, slab, spirals
 from landscape.datasets.split import Split, fingerprint
 
-__all__ = ["Split", "cifar10_binary", "digits", "fingerprint", "kink", "mnist_idx", "slab", "spirals"]
+__all__ = ["Split", "cifar10_binary", "digits", "fingerprint", "kink", "mnist1d", "mnist_idx", "slab", "spirals"]
