@@ -126,7 +126,8 @@ def score(arguments: argparse.Namespace) -> Any:
     from landscape.scores import sharpness
 
     wanted = "all" if arguments.scores == ["all"] else arguments.scores
-    return _each(arguments, lambda ckpt: sharpness(ckpt.objective(arguments.on), wanted, seed=arguments.seed), "scores")
+    options = {"seed": arguments.seed, "audit": arguments.audit}
+    return _each(arguments, lambda ckpt: sharpness(ckpt.objective(arguments.on), wanted, **options), "scores")
 
 
 def compare(arguments: argparse.Namespace) -> Any:

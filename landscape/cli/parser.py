@@ -94,6 +94,7 @@ def build() -> argparse.ArgumentParser:
     score = command("score", commands.score, "sharpness scores with radius, standard error and cost")
     add_target(score)
     score.add_argument("--scores", nargs="+", help="slugs, or all (default: the panel)")
+    score.add_argument("--audit", action="store_true", help="show what rescalings of the network do to every score")
     _measured(score)
 
     compare = command("compare", commands.compare, "compare recipes over seeds, with gates, exact tests and a verdict")

@@ -90,6 +90,15 @@ class Audit(Result):
         """Return the applicable transformations under which a score did not move beyond its error."""
         return tuple(t for t in self.transformations if self.verdict(score, t) in ("invariant", "within error"))
 
+    def measured(self, score: str, radius: float | None = None) -> str:
+        """Return what every applicable transformation did to a score at one radius, in one line.
+
+        ``=`` marks invariance, ``≈`` a change within the error, ``×`` the factor of any other.
+        """
+        found = (row for row in self.rows if (row.score, row.radius) == (score, radius))
+        shown = {row.transformation: _short(row) for row in found if row.verdict != "not applicable"}
+        return ", ".join(f"{name} {cell}" for name, cell in shown.items())
+
     def table(self, style: str = "text") -> str:
         """Return R by score and transformation; ``=`` marks invariance, ``≈`` a change within the error.
 
@@ -112,6 +121,10 @@ class Audit(Result):
         if broken:
             yield "declared invariant but moved", ", ".join(broken)
         yield "measured on", f"{self.examples} examples in float64, {self.seconds:.3g} s"
+
+
+def _short(row: AuditRow) -> str:
+    return {"invariant": "=", "within error": "≈"}.get(row.verdict, f"×{row.ratio:.3g}")
 
 
 def _cell(row: AuditRow) -> str:

@@ -167,14 +167,32 @@ class Comparison(Result):
         return {recipe: block[i, :, radius] for i, recipe in enumerate(self.recipes)}
 
     def table(self) -> str:
-        """Return a text table: mean ± standard deviation over seeds for each score and recipe."""
-        header = ["score", *self.long_names]
+        """Return a text table: mean ± standard deviation over seeds for each score and recipe, and what the audit found."""
+        header = ["score", *self.long_names, *(["audit"] if self.audited else [])]
         body = [[name, *(_spread(values) for values in self.metrics[name])] for name in self.metrics]
         for name in self.scores:
             if f"train/{name}" in self.metrics:  # loss and accuracy are there already
                 continue
             body.append([name, *(_spread(values) for values in self.score(name).values())])
+        if self.audited:
+            body = [[*row, self.audit_of(row[0])] for row in body]
         return text_table(header, body)
+
+    def audit_of(self, score: str) -> str:
+        """Return what every transformation did to a score in the recipe where it did most; empty if it was not audited.
+
+        ``=`` marks invariance, ``≈`` a change within the error, ``×`` the factor of any other.
+        """
+        order = ("invariant", "within error", "not invariant")
+        worst: dict[str, Audited] = {}
+        for row in self.audited:
+            old = worst.get(row.transformation)
+            if row.score != score or row.verdict not in order:
+                continue
+            if old is None or order.index(row.verdict) > order.index(old.verdict):
+                worst[row.transformation] = row
+        marks = {"invariant": "=", "within error": "≈"}
+        return ", ".join(f"{name} {marks.get(row.verdict, f'×{row.ratio:.3g}')}" for name, row in worst.items())
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield the recipes, then each verdict."""

@@ -28,6 +28,8 @@ class Score:
         gradients: cost in gradients over the objective's data (a forward pass counts ⅓, a Hessian product 2).
         seed: seed of the random draws.
         invariant_to: transformations T1 … T7 that leave the value unchanged, as declared in the registry.
+        audited: what transformations of this network did to the value, such as ``T1 ×9.99, T4 =``; empty when no audit was
+            run, see `landscape.scores.audit`.
         long_name: the score in words.
     """
 
@@ -44,6 +46,7 @@ class Score:
     gradients: float = 0.0
     seed: int = 0
     invariant_to: str = ""
+    audited: str = ""
     long_name: str = ""
 
     @property
@@ -138,7 +141,7 @@ class Scores(Result):
         }
 
     def table(self, style: str = "text") -> str:
-        """Return the panel as a table.
+        """Return the panel as a table, with the declared invariances of every score and, where audited, the measured ones.
 
         Args:
             style: ``text`` (aligned columns) or ``markdown``.
@@ -146,8 +149,13 @@ class Scores(Result):
         Raises:
             ValueError: another style.
         """
-        header = ("score", "value", "± s.e.", "radius", "gradients", "seconds", "invariant to", "status")
-        return format_table(header, [self._cells(row) for row in self.rows], style)
+        header = ["score", "value", "± s.e.", "radius", "gradients", "seconds", "declared invariant to", "status"]
+        body = [list(self._cells(row)) for row in self.rows]
+        if any(row.audited for row in self.rows):
+            header.insert(-1, "measured on this network")
+            for cells, row in zip(body, self.rows, strict=True):
+                cells.insert(-1, row.audited or "—")
+        return format_table(tuple(header), [tuple(cells) for cells in body], style)
 
     def _cells(self, row: Score) -> tuple[str, ...]:
         measured = row.defined

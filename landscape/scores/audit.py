@@ -45,6 +45,7 @@ def audit(
     *,
     transformations: Sequence[str] | None = None,
     examples: int | None = 256,
+    radii: Mapping[str, Sequence[float]] | Sequence[float] | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Audit:
     r"""Transform the network in ways that keep its function and report what that does to its scores.
@@ -61,6 +62,7 @@ def audit(
         seed: of draws and transformations.
         transformations: some of ``T1`` … ``T7``; `None`: all. Those with no valid place are marked.
         examples: how many examples to measure on (the first ones); `None`: all. Invariance does not need many.
+        radii: as in `sharpness`.
         options: keyword arguments by slug, as in `sharpness`.
 
     Returns:
@@ -84,7 +86,7 @@ def audit(
     model = network(objective)
     base = in_double(objective if examples is None else objective.subset(range(min(examples, objective.n))), model)
     inputs = base.batches[0].inputs
-    before = sharpness(base, scores, seed, options=options)
+    before = sharpness(base, scores, seed, radii=radii, options=options)
     found: list[AuditRow] = []
     changes: dict[str, float] = {}
     for name in bar(names, desc="audit"):
@@ -95,7 +97,8 @@ def audit(
             continue
         changes[name] = moved.change
         there = base.at(moved.model.state_dict())
-        after = sharpness(reindexed(there, moved.mapping) if moved.mapping else there, scores, seed, options=options)
+        there = reindexed(there, moved.mapping) if moved.mapping else there
+        after = sharpness(there, scores, seed, radii=radii, options=options)
         # a transformation that keeps the function only up to rounding, or up to a norm's epsilon, moves scores by as much
         tolerance = TOLERANCE if name == "T7" else max(TOLERANCE, 100 * moved.change)
         found += [_compare(row, twin, name, tolerance) for row, twin in _paired(before, after)]

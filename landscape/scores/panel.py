@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from landscape.bars import bar
@@ -21,6 +22,7 @@ def sharpness(
     radii: Mapping[str, Sequence[float]] | Sequence[float] | None = None,
     checkpoint: Any = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
+    audit: bool = False,
 ) -> Scores:
     """Measure sharpness scores of one trained network, with standard errors, costs and declared invariances.
 
@@ -35,6 +37,8 @@ def sharpness(
         radii: a grid for all scores that have radii, or ``{slug: grid}``.
         checkpoint: an `landscape.Checkpoint`, for scores that need to know how the network was trained.
         options: further keyword arguments by slug, e.g. ``{"trace": {"matvecs": 100}}``.
+        audit: also put the network through the transformations T1 … T7, on 256 examples in float64, and show beside every
+            score what they did to it. This costs the panel once more for each transformation that applies, on that part.
 
     Returns:
         `Scores`; a score without meaning for the objective is a row marked ``not defined``, one that met an error a row
@@ -69,8 +73,9 @@ def sharpness(
                     rows[member.slug] = tuple(row for row in found if row.name == member.slug)
                     timings[member.slug] = each
             progress.update(round(definition.cost))
+    listed = tuple(row for definition in definitions for row in rows[definition.slug])
     return Scores(
-        rows=tuple(row for definition in definitions for row in rows[definition.slug]),
+        rows=_audited(listed, objective, scores, seed, radii, options) if audit else listed,
         timings=timings,
         examples=objective.n,
         seed=seed,
@@ -78,6 +83,21 @@ def sharpness(
         provenance=objective.provenance(),
         seconds=time.perf_counter() - started,
     )
+
+
+def _audited(
+    rows: tuple[Score, ...],
+    objective: Objective,
+    scores: str | Sequence[str] | None,
+    seed: int,
+    radii: Mapping[str, Sequence[float]] | Sequence[float] | None,
+    options: Mapping[str, Mapping[str, Any]] | None,
+) -> tuple[Score, ...]:
+    """Write into every row what the transformations of the network did to it."""
+    from landscape.scores.audit import audit as run  # the audit measures panels itself
+
+    found = run(objective, scores, seed, radii=radii, options=options)
+    return tuple(replace(row, audited=found.measured(row.name, row.radius)) for row in rows)
 
 
 def _measure(

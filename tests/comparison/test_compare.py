@@ -77,6 +77,10 @@ def test_audit_covers_one_checkpoint_a_recipe(arms):
     assert {row.score for row in result.audited} == set(PRIMARY)
     assert "survives" in result.audit
     assert all(isinstance(row, Audited) for row in result.audited)
+    assert result.audit_of("adaptive-worst-linf") == "T1 =, T2 =, T4 =, T5 =, T7 ="
+    assert "T1 =, T2 =" in result.table()
+    moved = Audited("second", "adaptive-worst-linf", "T2", 2.5, "not invariant")
+    assert "T2 ×2.5, T4 =" in result.replace(audited=(*result.audited, moved)).audit_of("adaptive-worst-linf")
 
 
 def test_an_interrupted_comparison_finds_its_scores_again(arms, tmp_path, monkeypatch):

@@ -141,6 +141,25 @@ def test_result_prints_and_exports(classifier):
         panel["nonsense"]
 
 
+def test_an_audited_panel_shows_declared_and_measured_invariances(classifier):
+    objective = classifier()
+    plain = ls.sharpness(objective, ["adaptive-average", "weight-norm"])
+    assert "declared invariant to" in plain.table()
+    assert "measured on this network" not in plain.table()
+    audited = ls.sharpness(objective, ["adaptive-average", "weight-norm"], radii=[0.3], audit=True)
+    assert audited["adaptive-average"].audited == "T1 =, T2 =, T4 =, T5 =, T7 ="
+    moved = ls.audit(objective, ["weight-norm"])
+    ratio = next(row.ratio for row in moved.rows if row.transformation == "T1")
+    assert audited["weight-norm"].audited.startswith(f"T1 ×{ratio:.3g}, T2 ×")
+    assert "T4 =" in audited["weight-norm"].audited
+    assert audited["adaptive-average"].value == pytest.approx(
+        ls.sharpness(objective, "adaptive-average", radii=[0.3])["adaptive-average"].value
+    )
+    table = audited.table("markdown")
+    assert "measured on this network" in table
+    assert audited["weight-norm"].audited in table
+
+
 def test_registry_describes_every_score():
     text = ls.scores.describe("markdown")
     for slug, definition in REGISTRY.items():
