@@ -1,11 +1,13 @@
 """How Sphinx builds the site: ``make docs`` writes ``site/``. Warnings are errors."""
 
+import dataclasses
 import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 from landscape import __version__
+from landscape.results import KINDS, role_of
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -20,6 +22,31 @@ def _bring(folder: str, pattern: str, target: str) -> None:
         shutil.copy(path, here / path.name)
 
 
+def _kinds() -> str:
+    """Return a table of every kind's fields, read from the schema that the study file is written by."""
+    lines = []
+    for slug, cls in sorted(KINDS.items()):
+        lines += [
+            f"### {slug}",
+            "",
+            f"`/{cls.location}`",
+            "",
+            "| name | stored as | dimensions | what |",
+            "|---|---|---|---|",
+        ]
+        for field in dataclasses.fields(cls):
+            role, meta = role_of(field), field.metadata
+            dims = " × ".join(meta.get("dims", ()))
+            what = meta.get("long_name", "")
+            if role == "rows":
+                what = "columns " + ", ".join(column.name for column in dataclasses.fields(meta["row"]))
+            lines.append(f"| `{field.name}` | {_STORED[role]} | {dims} | {what} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+_STORED = {"array": "dataset", "arrays": "datasets", "rows": "columns", "result": "group", "attribute": "attribute"}
+(DOCS / "study-kinds.md").write_text(_kinds())
 _bring("notebooks", "*.ipynb", "notebooks")
 _bring("benchmarks/results", "*.md", "benchmarks")
 (DOCS / "changelog.md").write_text((ROOT / "CHANGELOG.md").read_text())
@@ -39,7 +66,7 @@ extensions = [
     "sphinx_copybutton",
     "myst_nb",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "study-kinds.md"]
 default_role = "any"
 suppress_warnings = [
     "ref.any",  # `names` in docstrings are code where nothing is linked
@@ -75,7 +102,7 @@ def _as_written(app: Any, what: str, name: str, obj: Any, options: Any, lines: l
     for i, line in enumerate(lines):
         indent = line[: len(line) - len(line.lstrip())]
         if literal is not None and (line.strip() or literal == ">>>"):
-            if literal == ">>>" and line.strip() or literal != ">>>" and line.startswith(literal + " "):
+            if (literal == ">>>" and line.strip()) or (literal != ">>>" and line.startswith(literal + " ")):
                 continue
             literal = None
         if line.lstrip().startswith((".. math::", ">>>")):
