@@ -2,7 +2,7 @@
 
 Which to use. Two recipes, several seeds each: `permutation_test` (or `sign_flip_test` when the arms share
 initialisations), `holm` over the scores tested, `equivalence_test` before calling anything a tie, and
-`bootstrap_interval` with `superiority` for the size of the effect. Many models over a grid of hyperparameters:
+`bootstrap_interval` with `superiority` for the size of the effect. A grid of levels: one `trend_test`. Many models over a grid of hyperparameters:
 `kendall` for a first look, `granulated_kendall` and `conditional_independence` to take the hyperparameters out,
 `robust_sign_error` for the worst environment, `increment` for what the score adds to what was known anyway, and
 `selection_regret` for the price of choosing by it.
@@ -31,6 +31,7 @@ from landscape.statistics.permutation import (
 )
 from landscape.statistics.selection import Regret, selection_regret
 from landscape.statistics.sign_error import RobustSignError, hoeffding_weight, informative_gap, robust_sign_error
+from landscape.statistics.trend import Trend, trend_p_values, trend_test
 
 __all__ = [
     "ConditionalIndependence",
@@ -42,6 +43,7 @@ __all__ = [
     "PermutationTest",
     "Regret",
     "RobustSignError",
+    "Trend",
     "bootstrap_interval",
     "conditional_independence",
     "equivalence_test",
@@ -59,4 +61,6 @@ __all__ = [
     "sign_flip_test",
     "smallest_significant_tau",
     "superiority",
+    "trend_p_values",
+    "trend_test",
 ]
