@@ -6,11 +6,18 @@ import os
 from pathlib import Path
 
 from landscape.checkpoint import Checkpoint
-from landscape.experiments.runs import TrainedRun, load_run
+from landscape.experiments.runs import ModelFactory, TrainedRun, load_run
 
 
-def as_checkpoint(run: TrainedRun) -> Checkpoint:
+def as_checkpoint(run: TrainedRun, factory: ModelFactory | None = None) -> Checkpoint:
     """Return a trained run as a `Checkpoint`: its network, cross-entropy, the examples it was really trained on.
+
+    Args:
+        run: what `train` returned.
+        factory: what it was trained with; needed only if the network is not one of `landscape.models`.
+
+    Raises:
+        LandscapeError: the network is not one of the package's and no factory was given.
 
     >>> from landscape.datasets import digits
     >>> from landscape.experiments import get_recipe, train
@@ -18,7 +25,7 @@ def as_checkpoint(run: TrainedRun) -> Checkpoint:
     Checkpoint(sgd-0: optimizer=sgd, lr=0.05, momentum=0.0, batch_size=64, step=...)
     """
     return Checkpoint(
-        run.network(),
+        run.network(factory),
         loss="cross_entropy",
         train=(run.data.X, run.data.y),
         test=run.test,
