@@ -1,6 +1,7 @@
 """Trace a function, cut its graph by what it depends on, and choose what to keep between the parts."""
 
+from landscape.tracing.context import inside_transform, saving_is_hooked
 from landscape.tracing.split import Split, split
 from landscape.tracing.trace import TraceError, flatten, signature, trace
 
-__all__ = ["Split", "TraceError", "flatten", "signature", "split", "trace"]
+__all__ = ["Split", "TraceError", "flatten", "inside_transform", "saving_is_hooked", "signature", "split", "trace"]

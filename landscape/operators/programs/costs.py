@@ -45,7 +45,7 @@ class Costs:
         return int(self.fixed_bytes + examples * self.example_bytes)
 
     def graph(self, examples: int) -> int:
-        """Bytes of a kept graph: the forward pass and the first backward pass save about the same (measured 1.9–2.0)."""
+        """Bytes of a kept graph: the forward pass and the first backward pass save about the same (measured 1.9–2.4)."""
         return 2 * self.saved(examples)
 
     def split(self, examples: int) -> int:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from landscape.operators.programs.program import Program
 from landscape.operators.programs.rule import Multiply
+from landscape.operators.saved_derivatives import SavedDerivatives
 
 if TYPE_CHECKING:
     from landscape.batches import Batch
@@ -25,7 +26,7 @@ class Kept(Program):
 
     def build(self, batch: Batch) -> Multiply:
         """Record the graph on the objective's own copy of theta."""
-        with torch.enable_grad():
+        with torch.enable_grad(), SavedDerivatives():
             return self.rule.record(self.theta, batch)
 
     def multiply(self, state: Multiply, batch: Batch, V: Tensor) -> Tensor:
