@@ -11,23 +11,30 @@ from collections.abc import Callable
 from typing import Any
 
 from landscape.errors import LandscapeError
+from landscape.plots.curvature import scale_curvature
 from landscape.plots.grids import grid, lines_grid
 from landscape.plots.layers import by_layer, layers
 from landscape.plots.lines import line
-from landscape.plots.matrices import barriers, cosines, invariance
+from landscape.plots.matrices import audit, barriers, cosines, invariance
 from landscape.plots.memorisation import memorisation
+from landscape.plots.merge_trees import merge_tree
+from landscape.plots.placebos import placebo
 from landscape.plots.planes import contour, heatmap
+from landscape.plots.sampling import sampling
 from landscape.plots.saving import save
 from landscape.plots.scales import Scale, scale_of
 from landscape.plots.scores import comparison, effects, scores
+from landscape.plots.smoothness import smoothness
 from landscape.plots.spectra import density, diagonal, eigenvalues, estimate
 from landscape.plots.style import DOUBLE, PALETTE, SINGLE, style
 from landscape.plots.surfaces import surface
 from landscape.plots.tables import comparison_table, panel, summary, table
 from landscape.plots.trajectories import trajectory
+from landscape.plots.volumes import volume
 from landscape.results import Result
 
 KINDS: dict[str, Callable[..., Any]] = {
+    "audit": audit,
     "comparison": comparison,
     "density": density,
     "diagonal": diagonal,
@@ -38,12 +45,19 @@ KINDS: dict[str, Callable[..., Any]] = {
     "line": line,
     "memorisation": memorisation,
     "path": line,
+    "placebo": placebo,
     "plane": contour,
+    "sampling": sampling,
+    "scale-curvature": scale_curvature,
     "scores": panel,
+    "smoothness": smoothness,
+    "topology": merge_tree,
+    "trajectory": trajectory,
+    "volume": volume,
 }
 """The figure of each kind of result; other kinds are drawn as a table of their summary."""
 
-FIGURES = {"comparison", "layers", "memorisation"}
+FIGURES = {"comparison", "layers", "memorisation", "smoothness", "volume"}
 """The kinds with several panels, which take a figure instead of axes."""
 
 
@@ -81,6 +95,7 @@ __all__ = [
     "PALETTE",
     "SINGLE",
     "Scale",
+    "audit",
     "barriers",
     "by_layer",
     "comparison",
@@ -99,14 +114,20 @@ __all__ = [
     "line",
     "lines_grid",
     "memorisation",
+    "merge_tree",
     "panel",
+    "placebo",
     "plot",
+    "sampling",
     "save",
+    "scale_curvature",
     "scale_of",
     "scores",
+    "smoothness",
     "style",
     "summary",
     "surface",
     "table",
     "trajectory",
+    "volume",
 ]

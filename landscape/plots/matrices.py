@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from landscape.errors import LandscapeError
 from landscape.plots.style import COLOURMAP, GREY, SINGLE, canvas, ink
 from landscape.plots.windows import HATCHES
-from landscape.results import Directions
+from landscape.results import Audit, Directions
 
 
 def barriers(values: np.ndarray, names: Sequence[str], ax: Axes | None = None, *, label: str = "loss barrier") -> Axes:
@@ -91,6 +91,19 @@ def invariance(
         shown, scores, transformations, ax, norm=LogNorm(1 / span, span), cmap="PuOr_r", label="score after / score before",
         form=form, written=ratios, below="transformation",
     )  # fmt: skip
+
+
+def audit(result: Audit, ax: Axes | None = None, **options: Any) -> Axes:
+    """Draw by which factor transformations of a network changed each score; the options are those of `invariance`.
+
+    Of several radii the first is shown; transformations that do not apply to the network are hatched.
+    """
+    scores, transformations = result.scores, result.transformations
+    ratios = np.full((len(scores), len(transformations)), np.nan)
+    for row in reversed(result.rows):
+        if row.verdict != "not applicable":
+            ratios[scores.index(row.score), transformations.index(row.transformation)] = row.ratio
+    return invariance(ratios, scores, transformations, ax, **options)
 
 
 def cosines(result: Directions, ax: Axes | None = None) -> Axes:

@@ -13,19 +13,19 @@ from matplotlib.colors import Normalize
 from landscape.errors import LandscapeError
 from landscape.plots.planes import contour
 from landscape.plots.style import PALETTE, SINGLE, canvas, legend_inside, legend_outside
-from landscape.results import Plane
+from landscape.results import Plane, Trajectory
 
 LARGEST = 5.5
 """Size of the marker of a point on the plane; the point farthest off has a quarter of its area."""
 
 
 def trajectory(
-    points: np.ndarray,
+    points: Trajectory | np.ndarray,
     ax: Axes | None = None,
     *,
     off_plane: np.ndarray | None = None,
     plane: Plane | None = None,
-    explained: Sequence[float] | None = None,
+    explained: Sequence[float] | np.ndarray | None = None,
     marks: Sequence[int] = (),
     mark_label: str = "learning rate lowered",
     **options: Any,
@@ -36,7 +36,7 @@ def trajectory(
     smaller and the brighter, the farther off it is.
 
     Args:
-        points: (T, 2) coordinates of the projections, in the order of training.
+        points: a trajectory, or (T, 2) coordinates of the projections in the order of training.
         ax: where to draw; `None`: a new figure as wide as one column.
         off_plane: (T,) Euclidean distances from the plane.
         plane: drawn below, as contours without filling.
@@ -55,6 +55,10 @@ def trajectory(
     >>> trajectory(np.array([[0.0, 0.0], [1.0, 1.0]]), Figure().add_subplot(), explained=(0.9, 0.06)).get_xlabel()
     'principal component 1 (90.0 %)'
     """
+    if isinstance(points, Trajectory):
+        off_plane = points.off_plane if off_plane is None else off_plane
+        explained = points.explained if explained is None else explained
+        points = points.points[:, :2]
     points = np.asarray(points, dtype=float)
     if points.ndim != 2 or points.shape[1] != 2 or not len(points):
         raise LandscapeError(

@@ -115,15 +115,5 @@ def _densities(entry: str, densities: dict[str, SpectralDensity]) -> Drawing:
 
 
 def _audit(name: str, label: str, audit: Audit) -> Drawing:
-    scores, transformations = audit.scores, audit.transformations
-    ratios = np.full((len(scores), len(transformations)), np.nan)
-    for row in reversed(audit.rows):
-        if row.verdict != "not applicable":
-            ratios[scores.index(row.score), transformations.index(row.transformation)] = row.ratio
     caption = "How much each score changes when the network is transformed without changing its function."
-    return Drawing(
-        f"audit-{name.replace('/', '-')}",
-        f"Audit: {label}",
-        caption,
-        partial(plots.invariance, ratios, list(scores), list(transformations)),
-    )
+    return Drawing(f"audit-{name.replace('/', '-')}", f"Audit: {label}", caption, partial(plots.audit, audit))
