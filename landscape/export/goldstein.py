@@ -21,10 +21,10 @@ import numpy as np
 
 from landscape._version import __version__
 from landscape.errors import LandscapeError
-from landscape.export.files import replacing
 from landscape.export.grids import check_slice
 from landscape.export.names import accuracy_scale, surface_names
 from landscape.export.text import to_json
+from landscape.files import replacing
 from landscape.results import Directions, Line, Plane
 
 NOT_COMPUTED = -1.0

@@ -8,8 +8,8 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from landscape.export.files import write_text
 from landscape.export.tables import Cell, Measured, Table, digits, tables
+from landscape.files import write_text
 from landscape.results import Result
 
 FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{"

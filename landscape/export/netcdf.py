@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from landscape.errors import LandscapeError
-from landscape.export.files import replacing
+from landscape.files import replacing
 from landscape.results import Result
 from landscape.study.labelled import nodes
 

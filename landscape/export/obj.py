@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from landscape.export.files import write_text
 from landscape.export.grids import check_plane, height_of, present
+from landscape.files import write_text
 from landscape.results import Plane
 
 

@@ -13,8 +13,8 @@ import h5py
 import numpy as np
 
 from landscape.errors import LandscapeError
-from landscape.export.files import replacing
 from landscape.export.grids import check_plane, height_of, present
+from landscape.files import replacing
 from landscape.results import Plane
 from landscape.study.names import path_of
 from landscape.study.safe import opened

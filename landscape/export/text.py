@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from landscape.export.files import write_text
 from landscape.export.frames import frame
+from landscape.files import write_text
 from landscape.results import Result, plain
 
 

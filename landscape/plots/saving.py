@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 
 from landscape.errors import LandscapeError
+from landscape.files import replacing
 from landscape.plots.style import style
 
 _UNDATED: dict[str, dict[str, Any]] = {
@@ -57,27 +59,11 @@ def save(
             f"{target.name} has a suffix; give the path without it and formats=({target.suffix[1:]!r},)"
         )
     files = [target.with_name(f"{target.name}.{suffix}") for suffix in formats]
-    written: list[Path] = []
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
         for file in files:
-            written.append(_beside(file))
-            _write(figure, written[-1], file.suffix[1:], dpi)
-        for fresh, file in zip(written, files, strict=True):
-            os.replace(fresh, file)
-    except OSError as error:
-        raise LandscapeError(
-            f"cannot write {target}: {error.strerror or error}; choose a folder that can be written"
-        ) from error
-    finally:
-        for fresh in written:
-            fresh.unlink(missing_ok=True)
+            _write(figure, stack.enter_context(replacing(file)), file.suffix[1:], dpi)
     _release(figure)
     return files
-
-
-def _beside(file: Path) -> Path:
-    return file.with_name(f".{file.name}.{os.getpid()}.part")
 
 
 def _root(drawn: Any) -> Any:

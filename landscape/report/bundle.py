@@ -9,9 +9,9 @@ from pathlib import Path
 
 from landscape import plots
 from landscape.errors import LandscapeError
-from landscape.export.files import write_text
 from landscape.export.latex import FIT, escape, table_environment
 from landscape.export.tables import Table, eigenpairs, means, metrics, scores, tests
+from landscape.files import write_text
 from landscape.report.card import card_of
 from landscape.report.citing import to_latex
 from landscape.report.content import Content, gather

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from landscape import bibliography
-from landscape.export.files import write_text
 from landscape.export.latex import escape, table_environment
 from landscape.export.tables import Cell, Measured, Table, audited, filled, gates
+from landscape.files import write_text
 from landscape.report.citing import cited, to_html, to_latex, to_text
 from landscape.report.content import Content, gather
 from landscape.report.markup import STYLE, bibliography_html, document, table_html

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from landscape import bibliography, plots
 from landscape.errors import LandscapeError
-from landscape.export.files import write_text
 from landscape.export.tables import Table, means, metrics, scores, tests
+from landscape.files import write_text
 from landscape.report.bundle import bundle
 from landscape.report.card import Card, card_of
 from landscape.report.citing import to_html, to_latex

@@ -32,7 +32,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(path).expanduser()
     if target.is_dir():
         raise LandscapeError(f"{target.name} is a folder; give the name of a file in it")
-    fresh = target.with_name(f".{target.name}.{os.getpid()}.part")
+    fresh = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")  # some writers go by the suffix
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield fresh
