@@ -13,9 +13,11 @@ from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
 from landscape.results import Plane
-from landscape.slices.coordinates import Span, coordinates, per_axis
-from landscape.slices.directions import as_directions, vectors_of
+from landscape.slices.coordinates import Span
+from landscape.slices.directions import vectors_of
 from landscape.slices.engine import Engine, Values, named
+from landscape.slices.recording import COMPUTED, Rows, checked, recording
+from landscape.slices.window import Window
 
 
 def adaptive_plane(
@@ -29,6 +31,7 @@ def adaptive_plane(
     also: Mapping[str, Objective] | None = None,
     dataset: str = "train",
     save: tuple[Any, str] | None = None,
+    overwrite: bool = False,
 ) -> Plane:
     r"""Evaluate a plane on a grid that is refined only where interpolation is not good enough.
 
@@ -47,7 +50,9 @@ def adaptive_plane(
         tolerance: difference in loss below which interpolation is good enough.
         also: further objectives ``{"test": other}`` evaluated at the same points; they do not decide.
         dataset: the name of the objective's own data.
-        save: ``("study.h5", "sgd-0/plane")``: store the result.
+        save: ``("study.h5", "sgd-0/plane")``: store the result; each part of a row is on disk when it is finished, and a
+            run that was interrupted resumes.
+        overwrite: replace a different result of that name.
 
     Returns:
         A plane whose ``computed`` is 1 where it was evaluated and 0 where it is interpolated.
@@ -68,11 +73,24 @@ def adaptive_plane(
             f"coarse={coarse}, refinements={refinements}, tolerance={tolerance:g}; "
             "expected at least 5, at least 1, above 0"
         )
-    axes = as_directions(directions, 2, objective.size)
     size = (coarse - 1) * 2**refinements + 1
-    x, y = (coordinates(s, size) for s in per_axis(span, 2, "span"))
-    with Engine(named(objective, also, dataset), vectors_of(axes), points=coarse**2 * 4) as engine:
-        work = _Surface(engine, x, y, key=f"{dataset}/loss")
+    window = Window.of(Plane, objective, directions, span, size)
+    target = checked(save, Plane)
+    objectives = named(objective, also, dataset)
+
+    with (
+        Engine(objectives, vectors_of(window.directions), points=coarse**2 * 4) as engine,
+        recording(
+            lambda: window.template(Plane, objective, dataset, engine.names()),
+            settings={"slice": "adaptive-plane", **window.settings, "coarse": coarse, "tolerance": tolerance},
+            objectives=objectives,
+            save=target,
+            overwrite=overwrite,
+        ) as rows,
+    ):
+        if rows.stored is not None:
+            return rows.stored
+        work = _Surface(engine, window, rows, key=f"{dataset}/loss")
         step = 2**refinements
         work.evaluate(_lattice(size, step))
         open_cells = np.ones((coarse - 1, coarse - 1), dtype=bool)
@@ -80,39 +98,45 @@ def adaptive_plane(
             work.interpolate(step)
             open_cells = work.refine(open_cells, step, tolerance)
             step //= 2
-    share = work.computed.mean()
-    result = Plane(
-        x=x,
-        y=y,
-        values=work.values,
-        computed=work.computed.astype(np.uint8),
-        directions=axes,
-        dataset=dataset,
-        evaluation=f"{engine.description}; {share:.0%} of the grid, the rest interpolated to {tolerance:g}",
-        provenance=objective.provenance(),
-        seconds=time.perf_counter() - started,
-    )
-    if save is not None:
-        result.save(*save)
-    return result
+        share = work.computed.mean()
+        result = rows.template.replace(
+            values=work.values,
+            computed=work.computed.astype(np.uint8),
+            evaluation=f"{engine.description}; {share:.0%} of the grid, the rest interpolated to {tolerance:g}",
+            seconds=time.perf_counter() - started,
+        )
+        return rows.merge(result)
 
 
 class _Surface:
     """The finest grid, filled level by level."""
 
-    def __init__(self, engine: Engine, x: np.ndarray, y: np.ndarray, key: str):
-        self.engine, self.x, self.y, self.key = engine, x, y, key
-        self.computed = np.zeros((len(y), len(x)), dtype=bool)
+    def __init__(self, engine: Engine, window: Window, rows: Rows[Plane], key: str):
+        self.engine, self.rows, self.key = engine, rows, key
+        self.x, self.y = window.axes["x"], window.axes["y"]
+        self.computed = np.zeros(window.shape, dtype=bool)
         self.values: Values = {}
 
     def evaluate(self, wanted: np.ndarray) -> None:
         """Evaluate the points of a mask that were not evaluated yet, row by row."""
         missing = wanted & ~self.computed
         for j in np.flatnonzero(missing.any(1)):
-            at = np.flatnonzero(missing[j])
-            for name, value in self.engine.row(self.x[at], [self.y[j]]).items():
-                self.values.setdefault(name, np.full(self.computed.shape, np.nan))[j, at] = value
+            for name, values in self._row(int(j), missing[j]).items():
+                self.values.setdefault(name, np.full(self.computed.shape, np.nan))[j, missing[j]] = values[missing[j]]
         self.computed |= missing
+
+    def _row(self, j: int, wanted: np.ndarray) -> Values:
+        """Return a row whose wanted points are evaluated: now, or by the run that was interrupted."""
+        kept = dict(self.rows.finished.get(j, {}))
+        known = kept.pop(COMPUTED, np.zeros(len(self.x))).astype(bool)
+        new = np.flatnonzero(wanted & ~known)
+        if new.size == 0:
+            return kept
+        for name, values in self.engine.row(self.x[new], [self.y[j]]).items():
+            kept[name] = kept.get(name, np.full(len(self.x), np.nan)).copy()
+            kept[name][new] = values
+        self.rows.append(j, kept, known | wanted)
+        return kept
 
     def interpolate(self, step: int) -> None:
         """Fill the lattice of half the step from that of the step, where nothing was evaluated."""

@@ -17,9 +17,11 @@ from landscape.objective import Objective
 from landscape.results import Path
 from landscape.slices.coordinates import Points, coordinates
 from landscape.slices.directions import direction_between
-from landscape.slices.engine import named
-from landscape.slices.interpolation import notes_of, values_along
+from landscape.slices.engine import Values, named
+from landscape.slices.interpolation import Evaluation, notes_of, settings_of
 from landscape.slices.points import Solution, between, centred, has_running_statistics
+from landscape.slices.recording import checked, recording
+from landscape.slices.sweep import fill
 
 Kind = Literal["bezier", "polygon"]
 
@@ -39,6 +41,7 @@ def connect(
     dataset: str = "train",
     seed: int = 0,
     save: tuple[Any, str] | None = None,
+    overwrite: bool = False,
 ) -> Path:
     r"""Train a curve of low loss between two solutions and evaluate it.
 
@@ -62,7 +65,9 @@ def connect(
         recalibrate: re-estimate norm statistics along the curve, as in `interpolate`.
         dataset: the name of the objective's own data.
         seed: of the draws of t, of the batches, and of dropout.
-        save: ``("study.h5", "a-to-b")``: store the result.
+        save: ``("study.h5", "a-to-b")``: store the result; the trained curve and each point are on disk when they are
+            finished, and a run that was interrupted resumes.
+        overwrite: replace a different result of that name.
 
     Returns:
         A path with its control points (bends + 2, P).
@@ -86,27 +91,37 @@ def connect(
         raise LandscapeError(f"kind is {kind!r}, expected 'bezier' or 'polygon'")
     if bends < 1 or steps < 1:
         raise LandscapeError(f"{bends} bends and {steps} steps; expected at least 1 of each")
+    target = checked(save, Path)
     start, end = centred(objective, a), centred(objective, b)
     direction_between(start, end)
     basis = _bezier if kind == "bezier" else _polygon
-    controls = _train(start, end, basis, bends, steps, lr, seed)
     t = coordinates((0.0, 1.0), points)
-    shares = torch.as_tensor(np.stack([basis(float(s), bends + 1) for s in t])).to(controls.device)
-    here = [between(start, end, float(s), share @ controls.double()) for s, share in zip(t, shares, strict=True)]
     normed = has_running_statistics(objective)
-    result = Path(
-        x=t,
-        values=values_along(named(objective, also, dataset), here, recalibrate if normed else False),
-        dataset=dataset,
-        path_kind=kind,
-        controls=controls.cpu().numpy(),
-        notes=notes_of(normed, recalibrate),
-        provenance={**objective.provenance(), "steps": steps, "lr": lr, "seed": seed},
-        seconds=time.perf_counter() - started,
-    )
-    if save is not None:
-        result.save(*save)
-    return result
+    training = {"kind": kind, "bends": bends, "steps": steps, "lr": lr, "seed": seed}
+    objectives = named(objective, also, dataset)
+    evaluate = Evaluation(objectives, recalibrate if normed else False)
+
+    def template() -> Path:
+        controls = _train(start, end, basis, bends, steps, lr, seed)
+        return Path(
+            x=t,
+            values={name: np.full(t.shape, np.nan) for name in evaluate.names()},
+            dataset=dataset,
+            path_kind=kind,
+            controls=controls.cpu().numpy(),
+            notes=notes_of(normed, recalibrate),
+            provenance={**objective.provenance(), **training},
+        )
+
+    settings = {"slice": "curve", **settings_of(start, end, t, recalibrate), **training}
+    with recording(template, settings=settings, objectives=objectives, save=target, overwrite=overwrite) as rows:
+
+        def point(i: int) -> Values:
+            weights = torch.as_tensor(basis(float(t[i]), bends + 1)).to(start.device)
+            controls = torch.as_tensor(rows.template.controls).to(start.device)
+            return evaluate(between(start, end, float(t[i]), weights @ controls.double()))
+
+        return fill(rows, point, label="curve", description=evaluate.description, started=started)
 
 
 def _bezier(t: float, degree: int) -> np.ndarray:

@@ -11,10 +11,12 @@ import torch
 from landscape.objective import Objective
 from landscape.operators import Hessian
 from landscape.results import Plane
-from landscape.slices.coordinates import Points, Span, coordinates, per_axis
-from landscape.slices.directions import as_directions, vectors_of
+from landscape.slices.coordinates import Points, Span
+from landscape.slices.directions import vectors_of
 from landscape.slices.engine import Values
+from landscape.slices.recording import checked
 from landscape.slices.sweep import sweep
+from landscape.slices.window import Window
 from landscape.spectra import top_eigenpairs
 
 NAMES = ("loss", "lambda-max", "lambda-min", "eigen-ratio")
@@ -30,6 +32,7 @@ def eigen_ratio(
     dataset: str = "train",
     seed: int = 0,
     save: tuple[Any, str] | None = None,
+    overwrite: bool = False,
 ) -> Plane:
     r"""Map :math:`|\lambda_\min / \lambda_\max|` of the Hessian over a plane.
 
@@ -45,6 +48,7 @@ def eigen_ratio(
         dataset: the name of the objective's data.
         seed: of the Lanczos start vector, the same at every point.
         save: ``("study.h5", "sgd-0/eigen-ratio")``: store the result row by row.
+        overwrite: replace a different result of that name.
 
     Returns:
         A plane with ``lambda-max``, ``lambda-min`` and ``eigen-ratio`` beside the loss.
@@ -62,43 +66,24 @@ def eigen_ratio(
     array([0.5, 0.5, 0.5])
     """
     started = time.perf_counter()
-    axes = as_directions(directions, 2, objective.size)
-    x, y = (coordinates(s, p) for s, p in zip(per_axis(span, 2, "span"), per_axis(points, 2, "points"), strict=True))
-    along = torch.as_tensor(vectors_of(axes)).to(objective.device, objective.dtype)
+    window = Window.of(Plane, objective, directions, span, points)
+    x, y = window.axes["x"], window.axes["y"]
+    target = checked(save, Plane)
+    along = torch.as_tensor(vectors_of(window.directions)).to(objective.device, objective.dtype)
     theta = objective.theta
-
-    def blank(values: Values) -> Plane:
-        computed = np.ones((len(y), len(x)), dtype=np.uint8)
-        return Plane(
-            x=x,
-            y=y,
-            values=values,
-            computed=computed,
-            directions=axes,
-            dataset=dataset,
-            provenance=objective.provenance(),
-        )
 
     def row(j: int) -> Values:
         found = [_extremes(objective.at(theta + float(s) * along[0] + float(y[j]) * along[1]), tol, seed) for s in x]
         return {f"{dataset}/{name}": np.array([point[k] for point in found]) for k, name in enumerate(NAMES)}
 
     return sweep(
-        blank,
-        (len(y), len(x)),
+        lambda: window.template(Plane, objective, dataset, [f"{dataset}/{name}" for name in NAMES]),
         row,
-        names=lambda: [f"{dataset}/{name}" for name in NAMES],
         objectives={dataset: objective},
         description=f"extreme eigenvalues by Lanczos to {tol:g}",
-        save=save,
-        settings={
-            "slice": "eigen-ratio",
-            "directions": axes.sha256,
-            "x": x.tolist(),
-            "y": y.tolist(),
-            "tol": tol,
-            "seed": seed,
-        },
+        save=target,
+        overwrite=overwrite,
+        settings={"slice": "eigen-ratio", **window.settings, "tol": tol, "seed": seed},
         started=started,
     )
 

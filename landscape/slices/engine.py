@@ -139,10 +139,15 @@ def named(objective: Objective, also: Mapping[str, Objective] | None, dataset: s
     Raises:
         LandscapeError: a name is taken twice or contains a slash.
     """
+    if also is not None and not isinstance(also, Mapping):
+        raise LandscapeError(f"also= is {type(also).__name__}, expected objectives by name: also={{'test': objective}}")
     others = dict(also or {})
     if dataset in others:
         raise LandscapeError(f"also= uses the name {dataset!r} of the objective itself; choose another")
     for name in (dataset, *others):
         if not name or "/" in name:
             raise LandscapeError(f"a data set has the name {name!r}; expected a word without slashes, such as 'test'")
+    for name, other in others.items():
+        if not isinstance(other, Objective):
+            raise LandscapeError(f"also= holds {type(other).__name__} under {name!r}, expected an Objective")
     return {dataset: objective, **others}

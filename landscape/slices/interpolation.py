@@ -7,15 +7,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
 from landscape.results import Path
 from landscape.slices.coordinates import Points, coordinates
-from landscape.slices.directions import direction_between
+from landscape.slices.directions import direction_between, vectors_of
 from landscape.slices.engine import Engine, Values, named
 from landscape.slices.points import Solution, between, centred, has_running_statistics, same_fixed
+from landscape.slices.recording import checked
+from landscape.slices.sweep import sweep, sweep_along
 
 FROZEN = "-frozen"
 """Added to a data set's name for values with interpolated, not re-estimated, norm statistics."""
@@ -31,6 +34,7 @@ def interpolate(
     recalibrate: bool | Objective = True,
     dataset: str = "train",
     save: tuple[Any, str] | None = None,
+    overwrite: bool = False,
 ) -> Path:
     r"""Evaluate loss and metrics on the segment :math:`(1 - t)\,\theta_a + t\,\theta_b`, t from 0 to 1.
 
@@ -46,7 +50,9 @@ def interpolate(
         also: further objectives ``{"test": other}`` evaluated at the same points.
         recalibrate: re-estimate norm statistics; an objective names other data to do it on.
         dataset: the name of the objective's own data.
-        save: ``("study.h5", "a-to-b")``: store the result.
+        save: ``("study.h5", "a-to-b")``: store the result; each point is on disk when it is finished, and a run that was
+            interrupted resumes.
+        overwrite: replace a different result of that name.
 
     Returns:
         A path; ``path.barrier`` is max L − max(L_a, L_b) and ``path.barrier_of(over="mean")`` max L − (L_a + L_b)/2.
@@ -65,34 +71,45 @@ def interpolate(
     1.0
     """
     started = time.perf_counter()
+    target = checked(save, Path)
     start, end = centred(objective, a), centred(objective, b)
-    direction = np.asarray(direction_between(start, end).vectors)
-    objectives = named(objective, also, dataset)
+    direction = vectors_of(direction_between(start, end))
+    objectives = {name: _moved(other, start) for name, other in named(objective, also, dataset).items()}
     t = coordinates((0.0, 1.0), points)
     normed = has_running_statistics(objective)
+    provenance = {**objective.provenance(), "ends": fingerprints_of(start, end)}
+
+    def blank(values: Values) -> Path:
+        notes = notes_of(normed, recalibrate)
+        return Path(x=t, values=values, dataset=dataset, path_kind="linear", notes=notes, provenance=provenance)
+
+    options: dict[str, Any] = {
+        "objectives": objectives,
+        "save": target,
+        "overwrite": overwrite,
+        "settings": {"slice": "path", **settings_of(start, end, t, recalibrate)},
+        "started": started,
+    }
     if normed or not same_fixed(start, end):
-        path = [between(start, end, float(s)) for s in t]
-        values = values_along(objectives, path, recalibrate if normed else False)
-    else:
-        here = {name: other.at(start.theta).with_fixed(start.fixed) for name, other in objectives.items()}
-        with Engine(here, direction, points=len(t)) as engine:
-            values = engine.row(t)
-    result = Path(
-        x=t,
-        values=values,
-        dataset=dataset,
-        path_kind="linear",
-        notes=notes_of(normed, recalibrate),
-        provenance={**objective.provenance(), "ends": [end_.provenance()["weights_sha256"] for end_ in (start, end)]},
-        seconds=time.perf_counter() - started,
-    )
-    if save is not None:
-        result.save(*save)
-    return result
+        evaluate = Evaluation(objectives, recalibrate if normed else False)
+        return sweep(
+            lambda: blank({name: np.full(t.shape, np.nan) for name in evaluate.names()}),
+            lambda i: evaluate(between(start, end, float(t[i]))),
+            description=evaluate.description,
+            **options,
+        )
+    with Engine(objectives, direction, points=len(t)) as engine:
+        return sweep_along(blank, engine, t, **options)
 
 
 def barriers(
-    objective: Objective, solutions: Sequence[Solution], *, points: int = 11, recalibrate: bool | Objective = True
+    objective: Objective,
+    solutions: Sequence[Solution],
+    *,
+    points: int = 11,
+    recalibrate: bool | Objective = True,
+    save: tuple[Any, str] | None = None,
+    overwrite: bool = False,
 ) -> np.ndarray:
     """Return the matrix (n, n) of loss barriers over the higher end between all pairs of solutions.
 
@@ -101,6 +118,9 @@ def barriers(
         solutions: at least two, as `interpolate` takes them.
         points: on each segment, ends included.
         recalibrate: re-estimate norm statistics along the segments.
+        save: ``("study.h5", "run")``: store the path from solution i to j as ``run-i-j``; those that are there already
+            are not computed again.
+        overwrite: replace different results of those names.
 
     Raises:
         LandscapeError: fewer than two solutions.
@@ -113,10 +133,14 @@ def barriers(
     """
     if len(solutions) < 2:
         raise LandscapeError(f"{len(solutions)} solution(s), expected at least 2 to have a barrier between them")
+    target = checked(save, Path)
     out = np.zeros((len(solutions), len(solutions)))
     pairs = [(i, j) for i in range(len(solutions)) for j in range(i)]
     for i, j in bar(pairs, desc="barriers", unit="path"):
-        path = interpolate(objective, solutions[i], solutions[j], points=points, recalibrate=recalibrate)
+        path = interpolate(
+            objective, solutions[j], solutions[i], points=points, recalibrate=recalibrate,
+            save=target and (target[0], f"{target[1]}-{j}-{i}"), overwrite=overwrite,
+        )  # fmt: skip
         out[i, j] = out[j, i] = path.barrier
     return out
 
@@ -130,32 +154,53 @@ def notes_of(normed: bool, recalibrate: bool | Objective) -> tuple[str, ...]:
     return (f"norm statistics are re-estimated at every point; interpolated in the values named {FROZEN}",)
 
 
-def values_along(
-    objectives: Mapping[str, Objective], path: Sequence[Objective], recalibrate: bool | Objective
-) -> Values:
-    """Evaluate objectives at points that each have parameters and buffers of their own, one after another.
+def settings_of(start: Objective, end: Objective, t: np.ndarray, recalibrate: bool | Objective) -> dict[str, Any]:
+    """Return what decides the numbers on a path besides the objectives, as JSON values."""
+    source = recalibrate.provenance()["data_sha256"] if isinstance(recalibrate, Objective) else recalibrate
+    return {"ends": fingerprints_of(start, end), "x": t.tolist(), "recalibrate": source}
+
+
+def fingerprints_of(*objectives: Objective) -> list[str]:
+    """Return the fingerprints of the weights and buffers objectives are centred at."""
+    return [objective.provenance()["weights_sha256"] for objective in objectives]
+
+
+class Evaluation:
+    """Evaluates objectives at points that each have parameters and buffers of their own.
 
     Args:
         objectives: by data set name.
-        path: objectives centred at the points.
-        recalibrate: evaluate with re-estimated norm statistics too.
-
-    Returns:
-        Arrays over the path by name; with re-estimation, those without it are under ``train-frozen/loss``.
+        recalibrate: evaluate with re-estimated norm statistics too; an objective names the data to do it on.
     """
-    rows = [_evaluate(objectives, here, recalibrate) for here in bar(path, desc="path", unit="point")]
-    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+    def __init__(self, objectives: Mapping[str, Objective], recalibrate: bool | Objective):
+        self.objectives, self.recalibrate = objectives, recalibrate
+        self.description = "network called at every point, with buffers of its own"
+
+    def names(self) -> list[str]:
+        """Return the names of all values; those without re-estimation are ``train-frozen/loss`` and so on."""
+        out = []
+        for suffix in ("",) if self.recalibrate is False else ("", FROZEN):
+            for dataset, objective in self.objectives.items():
+                with objective.guard(), torch.no_grad():
+                    found = objective.batch_metrics(objective.theta, objective.batches[0])
+                out += [f"{dataset}{suffix}/{name}" for name in found]
+        return out
+
+    def __call__(self, here: Objective) -> Values:
+        """Return all values at one point, with re-estimated statistics and with those the point came with."""
+        versions = {"": here}
+        if self.recalibrate is not False:
+            source = None if self.recalibrate is True else _moved(self.recalibrate, here)
+            versions = {"": here.recalibrated(source), FROZEN: here}
+        return {
+            f"{dataset}{suffix}/{name}": np.array(value)
+            for suffix, version in versions.items()
+            for dataset, other in self.objectives.items()
+            for name, value in _moved(other, version).evaluate().items()
+        }
 
 
-def _evaluate(objectives: Mapping[str, Objective], here: Objective, recalibrate: bool | Objective) -> dict[str, float]:
-    """Return all values at one point, with re-estimated statistics and with those the point came with."""
-    versions = {"": here}
-    if recalibrate is not False:
-        source = None if recalibrate is True else recalibrate.at(here.theta).with_fixed(here.fixed)
-        versions = {"": here.recalibrated(source), FROZEN: here}
-    out = {}
-    for suffix, version in versions.items():
-        for dataset, other in objectives.items():
-            found = other.at(version.theta).with_fixed(version.fixed).evaluate()
-            out.update({f"{dataset}{suffix}/{name}": value for name, value in found.items()})
-    return out
+def _moved(objective: Objective, to: Objective) -> Objective:
+    """Return an objective with the parameters and buffers of another."""
+    return objective.at(to.theta).with_fixed(to.fixed)

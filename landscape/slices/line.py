@@ -11,7 +11,8 @@ from landscape.results import Line
 from landscape.slices.coordinates import Points, Span, coordinates
 from landscape.slices.directions import as_directions, vectors_of
 from landscape.slices.engine import Engine, Values, named
-from landscape.slices.sweep import sweep
+from landscape.slices.recording import checked
+from landscape.slices.sweep import sweep_along
 
 
 def line(
@@ -26,6 +27,7 @@ def line(
     errors: bool = False,
     together: int = 1,
     save: tuple[Any, str] | None = None,
+    overwrite: bool = False,
 ) -> Line:
     r"""Evaluate loss and metrics along a line, :math:`f(\theta + x_i d)`.
 
@@ -43,6 +45,7 @@ def line(
         together: points to call the network for at once by `torch.vmap`; pays for small networks on a GPU.
         save: ``("study.h5", "sgd-0/line")``: store the result; each point is on disk when it is finished, and a run
             that was interrupted resumes.
+        overwrite: replace a different result of that name.
 
     Returns:
         A line with ``values["train/loss"]``, ``["train/accuracy"]``, ``["test/loss"]`` … (n,). NaN and inf are kept.
@@ -60,6 +63,7 @@ def line(
     started = time.perf_counter()
     axis = as_directions(direction, 1, objective.size)
     x = coordinates(span, points)
+    target = checked(save, Line)
 
     def blank(values: Values) -> Line:
         return Line(x=x, values=values, directions=axis, dataset=dataset, provenance=objective.provenance())
@@ -68,21 +72,13 @@ def line(
     with Engine(
         objectives, vectors_of(axis), points=len(x), compiled=compiled, errors=errors, together=together
     ) as engine:
-        if save is None:
-            result = blank(engine.row(x))
-            return result.replace(evaluation=engine.description, seconds=time.perf_counter() - started)
-
-        def point(i: int) -> Values:
-            return {name: value[0] for name, value in engine.row(x[i : i + 1]).items()}
-
-        return sweep(
+        return sweep_along(
             blank,
-            x.shape,
-            point,
-            names=engine.names,
+            engine,
+            x,
             objectives=objectives,
-            description=engine.description,
-            save=save,
+            save=target,
+            overwrite=overwrite,
             settings={"slice": "line", "directions": axis.sha256, "x": x.tolist(), "errors": errors},
             started=started,
         )

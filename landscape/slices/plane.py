@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from landscape.objective import Objective
 from landscape.results import Plane
-from landscape.slices.coordinates import Points, Span, coordinates, per_axis
-from landscape.slices.directions import as_directions, vectors_of
-from landscape.slices.engine import Engine, Values, named
-from landscape.slices.sweep import sweep
+from landscape.slices.coordinates import Points, Span
+from landscape.slices.window import evaluate_window
 
 
 def plane(
@@ -28,6 +23,7 @@ def plane(
     errors: bool = False,
     together: int = 1,
     save: tuple[Any, str] | None = None,
+    overwrite: bool = False,
 ) -> Plane:
     r"""Evaluate loss and metrics on a grid, :math:`f(\theta + x_i d_0 + y_j d_1)`.
 
@@ -45,6 +41,7 @@ def plane(
         together: points to call the network for at once by `torch.vmap`; pays for small networks on a GPU.
         save: ``("study.h5", "sgd-0/plane")``: store the result; each row is on disk when it is finished, and a run that
             was interrupted resumes.
+        overwrite: replace a different result of that name.
 
     Returns:
         A plane whose arrays are (ny, nx), x fastest: ``values["train/loss"][j, i]`` is the loss at x[i], y[j].
@@ -60,41 +57,7 @@ def plane(
     array([[2.5, 2. , 2.5],
            [2.5, 2. , 2.5]])
     """
-    started = time.perf_counter()
-    axes = as_directions(directions, 2, objective.size)
-    x, y = (coordinates(s, p) for s, p in zip(per_axis(span, 2, "span"), per_axis(points, 2, "points"), strict=True))
-    shape = (len(y), len(x))
-
-    def blank(values: Values) -> Plane:
-        everywhere = np.ones(shape, dtype=np.uint8)
-        return Plane(
-            x=x,
-            y=y,
-            values=values,
-            computed=everywhere,
-            directions=axes,
-            dataset=dataset,
-            provenance=objective.provenance(),
-        )
-
-    objectives = named(objective, also, dataset)
-    with Engine(
-        objectives, vectors_of(axes), points=x.size * y.size, compiled=compiled, errors=errors, together=together
-    ) as engine:
-        return sweep(
-            blank,
-            shape,
-            lambda j: engine.row(x, [y[j]]),
-            names=engine.names,
-            objectives=objectives,
-            description=engine.description,
-            save=save,
-            settings={
-                "slice": "plane",
-                "directions": axes.sha256,
-                "x": x.tolist(),
-                "y": y.tolist(),
-                "errors": errors,
-            },
-            started=started,
-        )
+    return evaluate_window(
+        Plane, objective, directions, span=span, points=points, also=also, dataset=dataset, compiled=compiled,
+        errors=errors, together=together, save=save, overwrite=overwrite,
+    )  # fmt: skip

@@ -14,6 +14,7 @@ from landscape.errors import LandscapeError
 from landscape.objective import Objective
 from landscape.results.trajectory import Smoothness
 from landscape.slices.points import Solution, centred
+from landscape.slices.recording import checked
 
 
 def smoothness(
@@ -22,6 +23,7 @@ def smoothness(
     *,
     eta: Sequence[float],
     save: tuple[Any, str] | None = None,
+    overwrite: bool = False,
 ) -> Smoothness:
     r"""Measure loss variation, gradient predictiveness and effective smoothness along the gradient.
 
@@ -39,6 +41,7 @@ def smoothness(
         solutions: points of the run, in order; `None`: the objective's own centre.
         eta: step lengths, in the source from half to four times the learning rate.
         save: ``("study.h5", "sgd-0/smoothness")``: store the result.
+        overwrite: replace a different result of that name.
 
     Raises:
         LandscapeError: no step lengths, step lengths that are not positive, or a zero gradient.
@@ -53,6 +56,7 @@ def smoothness(
     array([6.])
     """
     started = time.perf_counter()
+    target = checked(save, Smoothness)
     steps = np.asarray(eta, dtype=np.float64)
     if steps.ndim != 1 or steps.size == 0 or not (steps > 0).all():
         raise LandscapeError(f"eta is {eta!r}, expected a list of positive step lengths")
@@ -69,8 +73,8 @@ def smoothness(
         provenance=objective.provenance(),
         seconds=time.perf_counter() - started,
     )
-    if save is not None:
-        result.save(*save)
+    if target is not None:
+        result.save(*target, overwrite=overwrite)
     return result
 
 

@@ -14,6 +14,7 @@ from landscape.objective import Objective
 from landscape.results.trajectory import Trajectory
 from landscape.slices.directions import describe_directions
 from landscape.slices.points import Solution, centred
+from landscape.slices.recording import checked
 
 
 def trajectory_plane(
@@ -22,6 +23,7 @@ def trajectory_plane(
     *,
     n: int = 2,
     save: tuple[Any, str] | None = None,
+    overwrite: bool = False,
 ) -> Trajectory:
     r"""Find the plane through the last checkpoint spanned by the principal components of a run.
 
@@ -34,6 +36,7 @@ def trajectory_plane(
         objective: the function; by default that of the last solution.
         n: number of components.
         save: ``("study.h5", "sgd-0/run")``: store the result.
+        overwrite: replace a different result of that name.
 
     Returns:
         A trajectory; pass it to `plane` as the directions.
@@ -52,6 +55,7 @@ def trajectory_plane(
     (array([0., 0., 0., 0.]), array([0., 0.]))
     """
     started = time.perf_counter()
+    target = checked(save, Trajectory)
     here = [_resolved(solution, objective) for solution in solutions]
     if len(here) < n + 1:
         raise LandscapeError(f"{len(here)} checkpoints, expected at least {n + 1} for {n} components")
@@ -82,8 +86,8 @@ def trajectory_plane(
         provenance=last.provenance(),
         seconds=time.perf_counter() - started,
     )
-    if save is not None:
-        result.save(*save)
+    if target is not None:
+        result.save(*target, overwrite=overwrite)
     return result
 
 

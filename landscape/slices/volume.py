@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from landscape.objective import Objective
 from landscape.results import Volume
-from landscape.slices.coordinates import Points, Span, coordinates, per_axis
-from landscape.slices.directions import as_directions, vectors_of
-from landscape.slices.engine import Engine, Values, named
-from landscape.slices.sweep import sweep
+from landscape.slices.coordinates import Points, Span
+from landscape.slices.window import evaluate_window
 
 
 def volume(
@@ -28,6 +23,7 @@ def volume(
     errors: bool = False,
     together: int = 1,
     save: tuple[Any, str] | None = None,
+    overwrite: bool = False,
 ) -> Volume:
     r"""Evaluate loss and metrics on a grid of three axes, :math:`f(\theta + x_i d_0 + y_j d_1 + z_k d_2)`.
 
@@ -42,6 +38,7 @@ def volume(
         errors: add the standard error of the loss over the examples.
         together: points to call the network for at once by `torch.vmap`; pays for small networks on a GPU.
         save: ``("study.h5", "sgd-0/volume")``: store the result; each layer is on disk when it is finished.
+        overwrite: replace a different result of that name.
 
     Returns:
         A volume whose arrays are (nz, ny, nx), x fastest.
@@ -55,48 +52,7 @@ def volume(
     >>> volume(objective, torch.eye(3), span=(1, 2, 3), points=(3, 3, 2)).loss[0, 0]  # (x² + 4 + 9)/3
     array([4.66666667, 4.33333333, 4.66666667])
     """
-    started = time.perf_counter()
-    axes = as_directions(directions, 3, objective.size)
-    x, y, z = (coordinates(s, p) for s, p in zip(per_axis(span, 3, "span"), per_axis(points, 3, "points"), strict=True))
-    shape = (len(z), len(y), len(x))
-
-    def blank(values: Values) -> Volume:
-        return Volume(
-            x=x,
-            y=y,
-            z=z,
-            values=values,
-            computed=np.ones(shape, dtype=np.uint8),
-            directions=axes,
-            dataset=dataset,
-            provenance=objective.provenance(),
-        )
-
-    objectives = named(objective, also, dataset)
-    total = x.size * y.size * z.size
-    with Engine(
-        objectives, vectors_of(axes), points=total, compiled=compiled, errors=errors, together=together
-    ) as engine:
-
-        def layer(k: int) -> Values:
-            rows = [engine.row(x, [step, z[k]]) for step in y]
-            return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-
-        return sweep(
-            blank,
-            shape,
-            layer,
-            names=engine.names,
-            objectives=objectives,
-            description=engine.description,
-            save=save,
-            settings={
-                "slice": "volume",
-                "directions": axes.sha256,
-                "x": x.tolist(),
-                "y": y.tolist(),
-                "z": z.tolist(),
-                "errors": errors,
-            },
-            started=started,
-        )
+    return evaluate_window(
+        Volume, objective, directions, span=span, points=points, also=also, dataset=dataset, compiled=compiled,
+        errors=errors, together=together, save=save, overwrite=overwrite,
+    )  # fmt: skip

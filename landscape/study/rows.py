@@ -43,6 +43,7 @@ class Rows:
     Attributes:
         finished: arrays of each finished row by its index, ``{3: {"train/loss": (nx,)}}``, and under ``computed`` which
             of its entries are, when it was appended in parts.
+        template: the result as it was before any row was finished.
         stored: the complete result, when the same computation finished before; then there is nothing left to do.
     """
 
@@ -70,9 +71,9 @@ class Rows:
                     log.unlink()
                 if callable(template):
                     template = _template_of(log) if same else template()
-                self._template = template
-                _rows_field(type(self._template))
-                self._journal = held.enter_context(Journal(log, settings, _image(self._template)))
+                self.template = template
+                _rows_field(type(self.template))
+                self._journal = held.enter_context(Journal(log, settings, _image(self.template)))
                 self.finished = dict(map(_unpack, self._journal.records))
                 self._held = held.pop_all()
 
@@ -92,13 +93,13 @@ class Rows:
         arrays = {key: np.asarray(value) for key, value in arrays.items()}
         if computed is not None:
             arrays[COMPUTED] = np.asarray(computed, dtype=np.uint8)
-        _check_row(getattr(self._template, _rows_field(type(self._template)).name), index, arrays)
+        _check_row(getattr(self.template, _rows_field(type(self.template)).name), index, arrays)
         self._journal.append(_pack(index, arrays))
         self.finished[index] = arrays
 
     def result(self) -> Result:
         """Return the result with the rows finished so far; the others are NaN and not marked computed."""
-        return _filled(self._template, self.finished) if self.stored is None else self.stored
+        return _filled(self.template, self.finished) if self.stored is None else self.stored
 
     def merge(self, result: Result | None = None) -> Result:
         """Store the finished result in the study, remove the journal, and return the result.

@@ -14,6 +14,7 @@ from torch import nn
 
 import landscape as ls
 from landscape.journal import read_journal
+from landscape.slices import curves
 from landscape.study.rows import journal_of
 
 
@@ -23,6 +24,151 @@ def objective_of(metrics=None, seed=0):
     return ls.Objective(
         nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)), data, "cross_entropy", metrics=metrics
     )
+
+
+class Budget:
+    """A metric that interrupts the computation after some calls."""
+
+    def __init__(self):
+        self.calls, self.limit = 0, 10**9
+
+    def __call__(self, output, target):
+        self.calls += 1
+        if self.calls > self.limit:
+            raise KeyboardInterrupt
+        return output.mean()
+
+
+def normed_objective(metrics):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3))
+    data = (torch.linspace(-1, 1, 40).reshape(10, 4).sin(), torch.arange(10) % 3)
+    return ls.Objective(net, data, "cross_entropy", metrics=metrics)
+
+
+def other_end(objective):
+    return objective.at(objective.theta + torch.randn(objective.size, generator=torch.Generator().manual_seed(3)))
+
+
+COMPUTATIONS = {  # how to compute, where it is stored, evaluations before the interruption, in all, and kept
+    "adaptive": (
+        lambda o, **k: ls.slices.adaptive_plane(
+            o, ls.random_directions(o), coarse=5, refinements=2, tolerance=0.05, span=2.0, **k
+        ),
+        "sgd-0/adaptive", 33,
+    ),
+    "path": (lambda o, **k: ls.interpolate(o, o, other_end(o), points=9, **k), "a-to-b", 5),
+    "curve": (lambda o, **k: ls.connect(o, o, other_end(o), points=9, steps=3, **k), "a-to-b", 5),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("normed", [False, True])
+@pytest.mark.parametrize("kind", COMPUTATIONS)
+def test_every_kind_of_slice_resumes_and_computes_nothing_twice(tmp_path, kind, normed):
+    compute, name, limit = COMPUTATIONS[kind]
+    budget = Budget()
+    objective = (normed_objective if normed else objective_of)({"mean": budget})
+    whole = compute(objective)
+    calls = budget.calls
+    budget.calls, budget.limit = 0, limit
+    with pytest.raises(KeyboardInterrupt) as interrupted:
+        compute(objective, save=(tmp_path / "study.h5", name))
+    assert f"finished rows of {name!r} are kept beside study.h5" in interrupted.value.__notes__[0]
+    partial = ls.open_study(tmp_path / "study.h5")[name]
+    done = np.isfinite(partial.loss)
+    assert 0 < done.sum() < done.size
+    np.testing.assert_array_equal(partial.loss[done], whole.loss[done])
+    if kind == "adaptive":
+        np.testing.assert_array_equal(partial.computed, done)
+    first, budget.calls, budget.limit = limit, 0, 10**9
+    resumed = compute(objective, save=(tmp_path / "study.h5", name))
+    assert calls / 2 < first + budget.calls <= calls + 8  # at most a row and the names are evaluated again
+    assert budget.calls < calls
+    stored = ls.open_study(tmp_path / "study.h5")[name]
+    for result in (resumed, stored):
+        assert set(result.values) == set(whole.values)
+        for key in whole.values:
+            np.testing.assert_array_equal(result.values[key], whole.values[key])
+    if kind == "adaptive":
+        np.testing.assert_array_equal(stored.computed, whole.computed)
+    budget.calls = 0
+    compute(objective, save=(tmp_path / "study.h5", name))
+    assert budget.calls <= 1  # finished: nothing is computed again, not even the curve
+
+
+def test_a_curve_is_trained_once(tmp_path, monkeypatch):
+    trained, train = [], curves._train
+    monkeypatch.setattr(curves, "_train", lambda *a: trained.append(1) or train(*a))
+    budget = Budget()
+    objective = objective_of({"mean": budget})
+    budget.limit = 4
+    for _ in range(3):
+        try:
+            ls.connect(
+                objective, objective, other_end(objective), points=5, steps=3, save=(tmp_path / "s.h5", "a-to-b")
+            )
+        except KeyboardInterrupt:
+            budget.limit = 10**9
+    assert len(trained) == 1
+
+
+def test_barriers_keep_every_path(tmp_path):
+    budget = Budget()
+    objective = objective_of({"mean": budget})
+    solutions = [objective, other_end(objective), other_end(other_end(objective))]
+    matrix = ls.barriers(objective, solutions, points=5)
+    calls, budget.calls = budget.calls, 0
+    budget.limit = calls - 1
+    with pytest.raises(KeyboardInterrupt):
+        ls.barriers(objective, solutions, points=5, save=(tmp_path / "s.h5", "run"))
+    budget.calls, budget.limit = 0, 10**9
+    np.testing.assert_allclose(ls.barriers(objective, solutions, points=5, save=(tmp_path / "s.h5", "run")), matrix)
+    assert budget.calls == 4
+    study = ls.open_study(tmp_path / "s.h5")
+    assert sorted(study) == ["run-0-1", "run-0-2", "run-1-2"]
+    assert study["run-0-2"].barrier == matrix[2, 0]
+    assert study["run-0-2"].loss[0] == pytest.approx(objective.loss(), rel=1e-6)
+
+
+def test_an_interrupted_slice_that_is_not_saved_says_so():
+    budget = Budget()
+    objective, budget.limit = objective_of({"mean": budget}), 4
+    with pytest.raises(KeyboardInterrupt) as interrupted:
+        ls.plane(objective, ls.random_directions(objective), points=3)
+    assert "nothing is kept" in interrupted.value.__notes__[0]
+
+
+@pytest.mark.parametrize(
+    ("save", "message"),
+    [
+        ("study.h5", r"save=\('study.h5', 'sgd-0/plane'\)"),
+        (("study.h5",), "does not say what to call"),
+        (("study.h5", "plane"), "of the form 'owner/entry'"),
+        (("nowhere/study.h5", "sgd-0/plane"), "no folder 'nowhere'"),
+    ],
+)
+def test_wrong_places_are_refused_before_anything_is_computed(tmp_path, monkeypatch, save, message):
+    monkeypatch.chdir(tmp_path)
+    budget = Budget()
+    objective = objective_of({"mean": budget})
+    d = ls.random_directions(objective)
+    for make in (ls.plane, ls.slices.adaptive_plane, ls.slices.eigen_ratio):
+        with pytest.raises(ls.LandscapeError, match=message):
+            make(objective, d, save=save)
+    assert budget.calls == 0
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ls.LandscapeError, match="'a-to-b'"):
+        ls.interpolate(objective, objective, other_end(objective), save="study.h5")
+
+
+def test_overwriting_replaces_another_slice(tmp_path):
+    save, objective = (tmp_path / "study.h5", "sgd-0/plane"), objective_of()
+    d = ls.random_directions(objective)
+    ls.plane(objective, d, points=3, save=save)
+    with pytest.raises(ls.LandscapeError, match="overwrite=True"):
+        ls.plane(objective, d, points=5, save=save)
+    ls.plane(objective, d, points=5, save=save, overwrite=True)
+    assert ls.open_study(save[0])["sgd-0/plane"].loss.shape == (5, 5)
 
 
 @pytest.mark.parametrize("kind", ["line", "plane", "volume"])
@@ -47,7 +193,7 @@ def test_an_interrupted_slice_resumes_where_it_stopped(tmp_path, kind):
     resumed = make(objective, d, points={"line": 9, "plane": 5, "volume": 4}[kind], save=save)
     done = {"line": 3, "plane": 5, "volume": 16}[kind]  # one call tells the names of the metrics
     total = {"line": 9, "plane": 25, "volume": 64}[kind]
-    assert len(calls) - before == total - done + 1
+    assert len(calls) - before == total - done
     whole = make(objective, d, points={"line": 9, "plane": 5, "volume": 4}[kind])
     for name in whole.values:
         np.testing.assert_array_equal(resumed.values[name], whole.values[name])
