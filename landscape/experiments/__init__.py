@@ -1,6 +1,7 @@
 """Recipes that train reference networks, and experiments made of them."""
 
 from landscape.experiments.checkpoints import as_checkpoint, load_checkpoint
+from landscape.experiments.guess_and_check import guess_and_check
 from landscape.experiments.many import train_many
 from landscape.experiments.memorised_examples import memorised_examples
 from landscape.experiments.recipes import RECIPES, Recipe, get_recipe
@@ -21,6 +22,7 @@ __all__ = [
     "corrupt_labels",
     "evaluate",
     "get_recipe",
+    "guess_and_check",
     "load_checkpoint",
     "load_run",
     "memorised_examples",

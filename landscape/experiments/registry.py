@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from landscape.errors import LandscapeError
+from landscape.experiments.guess_and_check import guess_and_check
 from landscape.experiments.memorised_examples import memorised_examples
 from landscape.models import mlp
 
@@ -53,6 +54,13 @@ class Conducted:
 
 
 _EXPERIMENTS: tuple[Experiment, ...] = (
+    Experiment(
+        name="guess-and-check",
+        question="How much of the volume of weights that fit generalises, and how much less also fits wrong labels?",
+        function=guess_and_check,
+        full={"guesses": 100_000_000, "networks": 1000},
+        quick={"guesses": 500_000, "networks": 50, "epochs": 50},
+    ),
     Experiment(
         name="memorised-examples",
         question="Which examples does a network memorise, and which test examples does that help?",

@@ -161,6 +161,7 @@ def train_stacked(
     *,
     epochs: int,
     seeds: Sequence[int],
+    watch: Callable[[Stacked], None] | None = None,
 ) -> Stacked:
     """Train K networks at once, each on examples of its own, for a fixed number of epochs.
 
@@ -175,6 +176,7 @@ def train_stacked(
         recipe: its optimiser, lr, momentum, batch_size and weight_decay are used.
         epochs: passes over the n examples.
         seeds: K seeds of the order of examples; the first also seeds dropout.
+        watch: called after every epoch with the networks as they are, whose tensors the next epoch overwrites.
 
     Returns:
         The trained networks.
@@ -202,6 +204,7 @@ def train_stacked(
         raise LandscapeError(f"recipe {recipe.name!r} augments images, which stacked training does not; use shift=0")
     leaves = {name: value.clone().requires_grad_() for name, value in stacked.parameters.items()}
     buffers = {name: value.clone() for name, value in stacked.buffers.items()}
+    now = Stacked(stacked.module, {name: leaf.detach() for name, leaf in leaves.items()}, buffers)
     forward, training = forward_of(stacked.module), stacked.module.training
     optimiser = optimiser_of(recipe, list(leaves.values()))
     stacked.module.train()
@@ -219,9 +222,11 @@ def train_stacked(
                     loss = value.item()
                 if not np.isfinite(loss):
                     raise NumericalError(f"recipe {recipe.name!r}: a loss of {loss} in epoch {epoch}; use a smaller lr")
+                if watch is not None:
+                    watch(now)
     finally:
         stacked.module.train(training)
-    return Stacked(stacked.module, {name: leaf.detach() for name, leaf in leaves.items()}, buffers)
+    return now
 
 
 def _orders(chosen: Tensor, seeds: Sequence[int], epoch: int) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any
 from landscape.errors import LandscapeError
 from landscape.plots.curvature import scale_curvature
 from landscape.plots.grids import grid, lines_grid
+from landscape.plots.guess_and_check import guess_and_check
 from landscape.plots.layers import by_layer, layers
 from landscape.plots.lines import line
 from landscape.plots.matrices import audit, barriers, cosines, invariance
@@ -41,6 +42,7 @@ KINDS: dict[str, Callable[..., Any]] = {
     "directions": cosines,
     "eigenpairs": eigenvalues,
     "estimate": estimate,
+    "guess-and-check": guess_and_check,
     "layers": by_layer,
     "line": line,
     "memorisation": memorisation,
@@ -57,7 +59,7 @@ KINDS: dict[str, Callable[..., Any]] = {
 }
 """The figure of each kind of result; other kinds are drawn as a table of their summary."""
 
-FIGURES = {"comparison", "layers", "memorisation", "smoothness", "volume"}
+FIGURES = {"comparison", "guess-and-check", "layers", "memorisation", "smoothness", "volume"}
 """The kinds with several panels, which take a figure instead of axes."""
 
 
@@ -108,6 +110,7 @@ __all__ = [
     "eigenvalues",
     "estimate",
     "grid",
+    "guess_and_check",
     "heatmap",
     "invariance",
     "layers",

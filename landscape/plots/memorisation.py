@@ -35,8 +35,8 @@ def memorisation(
     shown, pairs = min(shown, len(result.pictures)), min(pairs, len(result.pair_pictures))
     lines = max(1, -(-shown // ACROSS))
     with sheet(figure, width=DOUBLE, height=1.9 + 0.95 * lines) as figure:
-        top, bottom = np.ravel(figure.subfigures(2, 1, height_ratios=[1.9, 0.95 * lines]))
-        left, right = np.ravel(top.subfigures(1, 2))
+        top, bottom = figure.subfigures(2, 1, height_ratios=[1.9, 0.95 * lines], squeeze=False)[:, 0]
+        left, right = top.subfigures(1, 2, squeeze=False)[0]
         _histogram(left.add_subplot(), result)
         _pairs(right, result, pairs)
         _gallery(bottom, result, shown, lines)

@@ -6,6 +6,7 @@ from landscape.results.comparison import Comparison, Placebo
 from landscape.results.critical import CriticalPoint
 from landscape.results.double_descent import DoubleDescent, WidthRun
 from landscape.results.edge_of_stability import EdgeOfStability, EdgeRun
+from landscape.results.guess_and_check import GuessAndCheck
 from landscape.results.memorisation import InfluentialPair, Memorisation, MemorisedExample
 from landscape.results.sampling import SamplingError
 from landscape.results.scores import Score, Scores
@@ -23,6 +24,7 @@ KINDS: dict[str, type[Result]] = {
         CriticalPoint,
         DoubleDescent,
         EdgeOfStability,
+        GuessAndCheck,
         Memorisation,
         Directions,
         Line,
@@ -48,6 +50,7 @@ KINDS: dict[str, type[Result]] = {
 __all__ = [
     "Audit",
     "AuditRow",
+    "GuessAndCheck",
     "InfluentialPair",
     "KINDS",
     "Comparison",

@@ -1,0 +1,126 @@
+"""Guesses must fit what they are said to fit, and volumes must be those of closed forms where there are any."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from landscape import study
+from landscape.datasets import digits, kink
+from landscape.errors import LandscapeError
+from landscape.experiments import get_recipe
+from landscape.experiments import guess_and_check as public
+from landscape.experiments.guess_and_check import drawn, guess_and_check, normalised
+from landscape.experiments.vectorised import stack
+from landscape.models import mlp
+from landscape.models.common import seeded
+
+SMALL = partial(mlp, (2, 6, 2))
+QUICK = {"guesses": 30_000, "networks": 10, "epochs": 20, "together": 3000}
+
+
+def linear(seed=0):
+    """Two logits without biases: which side of a line through the origin."""
+    with seeded(seed):
+        return nn.Sequential(nn.Linear(2, 2, bias=False))
+
+
+@pytest.fixture(scope="module")
+def found():
+    return guess_and_check(SMALL, kink(train=4), **QUICK)
+
+
+def test_it_is_public():
+    assert public is guess_and_check
+
+
+def test_volume_of_a_half_space_of_weights_is_a_half():
+    """One example: by symmetry half of all weights give it its label. Two opposite ones fit together."""
+    X, y = torch.tensor([[0.3, 0.4], [-0.3, -0.4]]), torch.tensor([1, 0])
+    for count in (1, 2):
+        one = guess_and_check(linear, ((X[:count], y[:count]), (X, y)), **QUICK)
+        low, high = one.volume_interval
+        assert low < 0.5 < high
+        assert high - low < 0.02
+        assert one.accuracy.mean() == 1
+
+
+def test_wedge_of_weights_has_the_volume_of_its_angle():
+    """Two examples at a right angle, by the same symmetry: a quarter of all weights fits both."""
+    X, y = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([1, 1])
+    one = guess_and_check(linear, ((X, y), (torch.tensor([[1.0, 1.0], [1.0, -1.0]]), torch.tensor([1, 1]))), **QUICK)
+    assert one.volume_interval[0] < 0.25 < one.volume_interval[1]
+    assert one.accuracy.mean() == pytest.approx(0.75, abs=0.02)  # (1, 1) always, (1, −1) half of the time
+
+
+def test_shares_are_moments_of_the_accuracy(found):
+    changed = found.replace(accuracy=np.array([0.5, 1.0]))
+    assert changed.share_with(2) == pytest.approx((0.25 + 1) / 2)
+    assert changed.share_with(2, wrong=True) == pytest.approx(0.25 / 2)
+    assert changed.poisoned_ratio(2)[0] == pytest.approx(0.2)
+
+
+def test_fewer_weights_fit_wrong_labels_as_well(found):
+    ratio, error = found.poisoned_ratio(4)
+    assert 0 < ratio < 0.5 - 3 * error
+
+
+def test_normalised_logits_are_those_of_layers_of_norm_one():
+    """Without biases in the inner layers, dividing every layer by its norm divides the logits by the product."""
+    template = stack(partial(_unbiased), [0])
+    networks = drawn(template, 5, 1.0, torch.Generator().manual_seed(0))
+    by_layer = {
+        name: value / value.flatten(1).norm(dim=1).view(-1, 1, 1) for name, value in networks.parameters.items()
+    }
+    X, y = kink().train
+    expected = type(networks)(networks.module, by_layer, {}).losses(X, y)
+    torch.testing.assert_close(normalised(networks).losses(X, y), expected, rtol=1e-6, atol=0)
+
+
+def _unbiased(seed=0):
+    return nn.Sequential(nn.Linear(2, 6, bias=False), nn.ReLU(), nn.Linear(6, 2, bias=False))
+
+
+def test_matched_compares_at_the_same_loss(found):
+    loss = np.linspace(0.1, 1.1, 100)
+    trained = np.where(loss < 0.6, 1.0, 0.8)
+    made = found.replace(
+        sgd_loss=loss, sgd_accuracy=trained, loss=np.array([0.15, 0.2, 5.0]), accuracy=np.array([0.9, 0.7, 0.1])
+    )
+    mine, theirs, share = made.matched()
+    assert (mine, share) == (1.0, pytest.approx(0.2, abs=0.11))
+    assert 0.7 <= theirs <= 0.9
+
+
+def test_nothing_fits_is_said_and_bounded():
+    """Eight contradictory copies of one point cannot be fitted."""
+    X, y = torch.zeros(8, 2), torch.arange(8) % 2
+    none = guess_and_check(SMALL, ((X, y), (X, y)), **QUICK)
+    assert (none.fits, none.volume, len(none.sgd_accuracy)) == (0, 0.0, 0)
+    assert 0 < none.volume_interval[1] < 2e-4
+    assert "0 of 30000 guesses" in dict(none.summary())["volume that fits"]
+    assert none.table().count("—") == 12
+
+
+def test_a_study_keeps_it_and_chunks_do_not_matter(found, tmp_path):
+    again = guess_and_check(SMALL, kink(train=4), **QUICK, save=tmp_path / "study.h5")
+    stored = study.open_study(tmp_path / "study.h5")["guess-and-check"]
+    np.testing.assert_array_equal(stored.accuracy, again.accuracy)
+    np.testing.assert_array_equal(found.accuracy, again.accuracy)
+
+
+def test_bad_input():
+    with pytest.raises(LandscapeError, match="positive"):
+        guess_and_check(SMALL, guesses=0)
+    with pytest.raises(LandscapeError, match="positive"):
+        guess_and_check(SMALL, span=-1.0)
+    with pytest.raises(LandscapeError, match="inputs of shape"):
+        guess_and_check(SMALL, digits())
+    with pytest.raises(LandscapeError, match="norm layers"):
+        guess_and_check(
+            lambda seed: nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).eval().requires_grad_()
+        )
+    with pytest.raises(LandscapeError, match="shift=0"):
+        guess_and_check(SMALL, kink(train=4), recipe=get_recipe("sgd", shift=1), **QUICK)
