@@ -50,6 +50,7 @@ class Batches(Sequence[Batch]):
         self.device, self.dtype, self.resident = device, dtype, resident
         if resident:
             self._batches = [self._placed(batch) for batch in self._batches]
+        self._versions = [_versions(batch) for batch in self._batches]
 
     def _placed(self, batch: Batch) -> Batch:
         def place(x: Any) -> Any:
@@ -64,10 +65,20 @@ class Batches(Sequence[Batch]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         batch = self._batches[index]
+        self._require_unchanged([index])
         return batch if self.resident else self._placed(batch)
 
     def __iter__(self) -> Iterator[Batch]:
         return (self[i] for i in range(len(self)))
+
+    def _require_unchanged(self, indices: Iterable[int] | None = None) -> None:
+        """Raise when the user changed a tensor of the data, which is shared where neither device nor dtype differ."""
+        chosen = range(len(self)) if indices is None else indices
+        if any(_versions(self._batches[i]) != self._versions[i] for i in chosen):
+            raise LandscapeError(
+                "the data was changed in place after the objective had read it; make a new objective, or change a copy: "
+                "X.clone()"
+            )
 
     @property
     def stored(self) -> list[Batch]:
@@ -93,6 +104,7 @@ class Batches(Sequence[Batch]):
             raise LandscapeError(
                 f"example {max(max(wanted), -min(wanted))} is out of range; the data has {total} examples"
             )
+        self._require_unchanged()
         raws = [batch.raw for batch in self._batches]
         where, starts = torch.tensor(wanted), torch.tensor([0, *[b.size for b in self._batches]]).cumsum(0)
         out = []
@@ -108,6 +120,7 @@ class Batches(Sequence[Batch]):
 
     def fingerprint(self) -> str:
         """Return the sha256 of the data: dtypes, shapes and bytes, whatever the batches."""
+        self._require_unchanged()
         return batched_fingerprint([list(leaves(batch.raw)) for batch in self._batches])
 
     def input_fingerprint(self) -> str:
@@ -208,6 +221,11 @@ def leaves(x: Any) -> Iterator[Tensor]:
     elif isinstance(x, tuple | list):
         for item in x:
             yield from leaves(item)
+
+
+def _versions(batch: Batch) -> list[int]:
+    """Return how often each tensor of a batch was changed in place; inference tensors do not count."""
+    return [0 if tensor.is_inference() else tensor._version for tensor in leaves(batch.raw)]
 
 
 def _map(x: Any, f: Callable[[Tensor], Tensor]) -> Any:

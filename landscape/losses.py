@@ -35,6 +35,7 @@ _ELEMENTWISE = {
     "binary_cross_entropy_with_logits",
     "poisson_nll_loss",
     "soft_margin_loss",
+    "kl_div",
 }
 _MODULES: dict[type[nn.Module], str] = {
     nn.CrossEntropyLoss: "cross_entropy",
@@ -47,6 +48,7 @@ _MODULES: dict[type[nn.Module], str] = {
     nn.BCEWithLogitsLoss: "binary_cross_entropy_with_logits",
     nn.PoissonNLLLoss: "poisson_nll_loss",
     nn.SoftMarginLoss: "soft_margin_loss",
+    nn.KLDivLoss: "kl_div",
 }
 
 
@@ -152,9 +154,11 @@ def _module_options(module: nn.Module) -> dict[str, Any]:
 
 def _known(name: str, options: dict[str, Any], count: Count | None, module: nn.Module | None) -> Loss:
     function = getattr(F, name)
-    reduction = _reduction(options.pop("reduction", "mean"))
+    asked = options.pop("reduction", "mean")
+    by_example = name == "kl_div" and asked == "batchmean"  # the sum over elements, divided by the number of examples
+    reduction = "mean" if by_example else _reduction(asked)
     options = {key: value for key, value in options.items() if key not in ("size_average", "reduce")}
-    fixed = _moved_to_output(function, options, reduction)
+    fixed = _moved_to_output(function, options, asked if by_example else reduction)
     terms = _moved_to_output(function, options, "none")
     ignore = int(options.get("ignore_index", -100))
     if name in _TARGET_CLASSES:
@@ -164,7 +168,7 @@ def _known(name: str, options: dict[str, Any], count: Count | None, module: nn.M
             "categorical" if options.get("weight") is None and not options.get("label_smoothing") else None
         )
     else:
-        counter = _count_elements
+        counter = _count_examples if by_example else _count_elements
         task = "binary" if name in _BINARY else "other"
         plain = options.get("weight") is None and options.get("pos_weight") is None
         likelihood = (
@@ -179,7 +183,9 @@ def _known(name: str, options: dict[str, Any], count: Count | None, module: nn.M
                 # the functional's unreduced terms already carry the class weight; divide it out again
                 return torch.where(weights != 0, values / weights.clamp_min(torch.finfo(values.dtype).tiny), 0)
             return values.flatten(1).sum(1) / weights.flatten(1).sum(1).clamp_min(torch.finfo(values.dtype).tiny)
-        return values.flatten(1).mean(1) if values.ndim > 1 else values
+        if values.ndim == 1:
+            return values
+        return values.flatten(1).sum(1) if by_example else values.flatten(1).mean(1)
 
     return Loss(
         fixed,
@@ -187,7 +193,7 @@ def _known(name: str, options: dict[str, Any], count: Count | None, module: nn.M
         count or counter,
         per_example,
         task,
-        _describe_known(name, options),
+        _describe_known(name, options | {"reduction": "batchmean"} if by_example else options),
         ignore,
         likelihood,
         name in _ELEMENTWISE,
@@ -220,6 +226,10 @@ def _count_classes(output: Any, target: Tensor, *, ignore: int, weight: Tensor |
 
 def _count_elements(output: Any, target: Tensor) -> float:
     return float(target.numel())
+
+
+def _count_examples(output: Any, target: Tensor) -> float:
+    return float(len(target))
 
 
 def _describe_known(name: str, options: dict[str, Any]) -> str:

@@ -89,7 +89,7 @@ class Objective:
         if mode not in ("eval", "train"):
             raise LandscapeError(f"mode is {mode!r}, expected 'eval' or 'train'")
         self.model = unwrapped(model)
-        self.mode, self.metrics, self._count = mode, dict(metrics or {}), count
+        self.mode, self.metrics, self._count = mode, _own_metrics(metrics), count
         self.space = ParameterSpace.select(self.model, parameters, dtype)
         own = {name: tensor.detach() for name, tensor in self.model.named_parameters()}
         self.device = torch.device(device) if device is not None else own[self.space.names[0]].device
@@ -489,3 +489,18 @@ class Objective:
         if theta.shape != (self.size,):
             raise LandscapeError(f"theta has shape {tuple(theta.shape)}, expected ({self.size},)")
         return theta.to(self.device, self.dtype)
+
+
+def _own_metrics(metrics: Mapping[str, Metric] | None) -> dict[str, Metric]:
+    """Check the user's metrics: functions, under names that do not hide the objective's own."""
+    found = dict(metrics or {})
+    for name, metric in found.items():
+        if name in ("loss", "accuracy"):
+            raise LandscapeError(
+                f"a metric is called {name!r}, which the objective computes itself; choose another name"
+            )
+        if not callable(metric):
+            raise LandscapeError(
+                f"the metric {name!r} is {type(metric).__name__}, expected a function (output, target)"
+            )
+    return found

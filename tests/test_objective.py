@@ -55,6 +55,9 @@ LOSSES = {
     "sum": (nn.CrossEntropyLoss(reduction="sum"), Y),
     "mse sum": (nn.MSELoss(reduction="sum"), R),
     "own mean": (lambda output, target: (output - target).abs().sum(1).mean(), R),
+    "divergence by example": (nn.KLDivLoss(reduction="batchmean"), R.softmax(1)),
+    "divergence by name": (functools.partial(F.kl_div, reduction="batchmean", log_target=True), R.log_softmax(1)),
+    "sum of divergences": (nn.KLDivLoss(reduction="sum"), R.softmax(1)),
 }
 
 
@@ -311,6 +314,11 @@ def test_numpy_arrays_and_lists_of_labels_are_read_as_tensors():
     assert ls.Objective(network(), batches, "cross_entropy").loss() == pytest.approx(expected, rel=1e-14)
 
 
+class Noisy(nn.Module):
+    def forward(self, x):
+        return F.dropout(x, 0.5)
+
+
 def _nan():
     model = network()
     with torch.no_grad():
@@ -336,6 +344,34 @@ REFUSED = {
     "not a loss": (lambda: ls.Objective(network(), (X, Y), 3), "expected a function"),
     "not a scalar": (lambda: ls.Objective(network(), (X, Y), lambda o, t: o.argmax(1) - t), "expected a scalar"),
     "a sum in disguise": (lambda: ls.Objective(network(), (X, R), lambda o, t: (o - t).square().sum()), "count="),
+    "a sum in disguise after a batch of one": (
+        lambda: ls.Objective(network(), [(X[:1], R[:1]), (X[1:], R[1:])], lambda o, t: (o - t).square().sum()),
+        "count=",
+    ),
+    "a sum in disguise over batches of one": (
+        lambda: ls.Objective(network(), [(X[:1], R[:1]), (X[1:2], R[1:2])], lambda o, t: (o - t).square().sum()),
+        "count=",
+    ),
+    "a metric called loss": (
+        lambda: ls.Objective(network(), (X, Y), "cross_entropy", metrics={"loss": F.mse_loss}),
+        "choose another name",
+    ),
+    "a metric that is no function": (
+        lambda: ls.Objective(network(), (X, Y), "cross_entropy", metrics={"top": 5}),
+        "'top' is int",
+    ),
+    "dropout written as a function": (
+        lambda: ls.Objective(nn.Sequential(network(), Noisy()), (X, Y), "cross_entropy"),
+        "then .*functional dropout without training=self.training",
+    ),
+    "a random loss": (
+        lambda: ls.Objective(network(), (X, Y), ls.BatchLoss(lambda model, batch: model(X).mean() + torch.rand(()))),
+        "draws random numbers",
+    ),
+    "a mean called batchmean": (
+        lambda: ls.Objective(network(), (X, R), functools.partial(F.mse_loss, reduction="batchmean")),
+        "reduction='batchmean'",
+    ),
     "wrong count": (
         lambda: ls.Objective(network(), (X, IGNORED), lambda o, t: F.cross_entropy(o, t), count=lambda o, t: len(t)),
         "count=",
@@ -435,3 +471,38 @@ def test_other_buffers_change_the_function_and_nothing_else():
     assert objective.model.running_mean.sum() == 0
     with pytest.raises(TypeError):
         objective.fixed["running_mean"] = torch.ones(2)
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_data_changed_in_place_after_it_was_read_is_noticed(resident):
+    inputs, labels = X.clone(), Y.clone()
+    objective = ls.Objective(network(), (inputs, labels), "cross_entropy", batch_size=9, resident=resident)
+    elsewhere = ls.Objective(network(), (inputs, labels), "cross_entropy", batch_size=9, dtype=torch.float32)
+    before = objective.loss()
+    inputs[-1] += 1
+    for use in (objective.loss, objective.gradient, objective.provenance, lambda: objective.rebatch(5).loss()):
+        with pytest.raises(ls.LandscapeError, match="changed in place"):
+            use()
+    assert elsewhere.loss() == pytest.approx(before, rel=1e-5)  # a cast is a copy
+
+
+def test_data_made_in_inference_mode_is_read():
+    with torch.inference_mode():
+        inputs = X * 2
+    assert ls.Objective(network(), (inputs, Y), "cross_entropy").loss() > 0
+
+
+def test_what_the_network_or_the_loss_raises_says_what_it_was_called_with():
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as caught:
+        ls.Objective(network(), (X[:, :3].float(), Y), "cross_entropy")
+    assert caught.value.__notes__ == [
+        "raised in the network or the loss, called with 23 examples of the data: (23, 3) float64, (23,) int64"
+    ]
+
+    def broken(output, target):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine") as caught:
+        ls.Objective(network(), (X, Y), broken)
+    assert len(caught.value.__notes__) == 1
+    assert caught.traceback[-1].name == "broken"

@@ -16,6 +16,7 @@ from landscape.operators.determinism import check_matrix
 from landscape.operators.programs import BatchSum, Plan
 from landscape.operators.programs.choose import Choice, Keep, Settings
 from landscape.operators.programs.rule import Rule
+from landscape.operators.setting import require_objective
 from landscape.parameters import match
 
 
@@ -58,7 +59,7 @@ class Curvature(Operator):
         tune: bool = False,
         tf32: bool = False,
     ):
-        self.objective = objective
+        self.objective = require_objective(objective, self.name)
         self.size, self.dtype, self.device = objective.size, objective.dtype, objective._theta.device
         settings = Settings(
             program=program,

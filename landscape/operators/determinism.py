@@ -5,15 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
 from landscape.errors import NumericalError
+from landscape.weighting import culprit
 
 if TYPE_CHECKING:
-    from landscape.objective import Objective
     from landscape.operators.curvature import Curvature
-
-_DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
 
 def check_matrix(op: Curvature) -> None:
@@ -35,7 +32,7 @@ def check_matrix(op: Curvature) -> None:
     # scatter operations on CUDA add in any order
     if difference > 1e3 * torch.finfo(op.dtype).eps:
         raise NumericalError(
-            f"the {op.name} gave two products of one vector that differ by {difference:.1e}: {_culprit(op.objective)}"
+            f"the {op.name} gave two products of one vector that differ by {difference:.1e}: {culprit(op.objective)}"
         )
     Au = (op @ u).double()
     op.release()
@@ -46,16 +43,3 @@ def check_matrix(op: Curvature) -> None:
             f"the {op.name} is not symmetric (⟨u, Av⟩ = {left:.6g}, ⟨v, Au⟩ = {right:.6g}): an operation has a wrong second "
             "derivative, usually a custom autograd function whose backward is not made of differentiable operations"
         )
-
-
-def _culprit(objective: Objective) -> str:
-    """Name the usual cause."""
-    names = [name or type(m).__name__ for name, m in objective.model.named_modules() if isinstance(m, _DROPOUT)]
-    if objective.mode == "train" and names:
-        return f"dropout is active ({', '.join(names[:3])}); use mode='eval'"
-    if objective.mode == "train":
-        return "the network is in train mode, where layers may draw random numbers; use mode='eval'"
-    return (
-        "the forward pass or the loss draws random numbers (random augmentation, functional dropout without "
-        "training=self.training, sampling); fix them, or move them into the data"
-    )

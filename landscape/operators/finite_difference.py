@@ -11,6 +11,7 @@ from torch import Tensor
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
 from landscape.operators.base import Operator
+from landscape.operators.setting import require_objective
 
 
 class FiniteDifferenceHessian(Operator):
@@ -38,7 +39,8 @@ class FiniteDifferenceHessian(Operator):
     def __init__(self, objective: Objective, *, step: float | None = None):
         if step is not None and not step > 0:
             raise LandscapeError(f"step is {step}, expected a length above 0")
-        self.objective, theta = objective, objective.theta
+        self.objective = require_objective(objective, self.name)
+        theta = objective.theta
         self.size, self.dtype, self.device = objective.size, objective.dtype, theta.device
         scale = torch.finfo(self.dtype).eps ** (1 / 3) * (1 + float(theta.double().norm()))
         self.step = scale if step is None else step

@@ -100,3 +100,16 @@ def test_nothing_of_the_model_changes():
 def test_a_loss_without_curvature_has_the_zero_matrix():
     objective = problem().with_loss(ls.BatchLoss(lambda model, batch: model[0].weight.sum() + model[2].bias.sum()))
     assert not (ls.Hessian(objective) @ objective.theta).any()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [ls.Hessian, ls.GaussNewton, ls.Fisher, ls.EmpiricalFisher, ls.GradientCovariance]
+    + [ls.operators.FiniteDifferenceHessian],
+)
+def test_a_matrix_of_something_else_is_refused(kind):
+    with pytest.raises(LandscapeError, match=r"Objective, not of Linear; pass ls.Objective\(model, data, loss\)"):
+        kind(nn.Linear(2, 2))
+    checkpoint = ls.Checkpoint(nn.Linear(2, 2), loss="mse_loss", train=(torch.zeros(3, 2), torch.zeros(3, 2)))
+    with pytest.raises(LandscapeError, match=r"not of Checkpoint; pass checkpoint\.objective\('train'\)"):
+        kind(checkpoint)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
 from landscape.batches import Batches
 from landscape.errors import LandscapeError
 from landscape.operators.programs.costs import Costs
+from landscape.weighting import separable
 
 if TYPE_CHECKING:
     from landscape.objective import Objective
@@ -44,11 +43,8 @@ def coalesced(objective: Objective, costs: Costs, budget: int) -> Batches:
 
 
 def _separable(objective: Objective) -> bool:
-    """Whether a few examples of the data have the same loss as one batch and as two."""
+    """Whether a few examples of the data, from two batches where there are two, have the same loss together and apart."""
     sizes = [batch.size for batch in objective.batches.stored]
     second = sizes[0] if len(sizes) > 1 else sizes[0] // 2
     indices = [*range(min(_FEW, second)), *range(second, min(second + _FEW, sum(sizes)))]
-    few = objective.subset(indices)
-    together, apart = few.rebatch(len(indices)).loss(), few.rebatch(max(1, min(_FEW, second))).loss()
-    slack = 10 * torch.finfo(objective.dtype).eps ** 0.8
-    return abs(together - apart) <= slack * max(1.0, abs(apart))
+    return separable(objective, objective.batches.regrouped(indices, len(indices))[0])

@@ -14,7 +14,7 @@ from landscape.batches import Batch, pick
 if TYPE_CHECKING:
     from landscape.objective import Objective
 
-FEW = 8
+FEW = 4
 # fixed rates, not measured ones: a choice must not change from run to run
 _OPERATIONS_PER_SECOND = {"cpu": 5e10, "cuda": 2e13}
 _TRACE_SECONDS_PER_MODULE = 0.1
@@ -61,15 +61,19 @@ def measure(objective: Objective, batch: Batch) -> Costs:
     """Measure a forward pass on two small parts of a batch. Use inside the objective's guard."""
     many = min(batch.size, FEW)
     few = max(1, many // 2)
-    saved = {n: _saved_bytes(objective, pick(batch, torch.arange(n))) for n in (few, many)}
+    with FlopCounterMode(display=False) as counter:
+        saved = {few: _saved_bytes(objective, pick(batch, torch.arange(few)))}
+    if many > few:
+        saved[many] = _saved_bytes(objective, pick(batch, torch.arange(many)))
     slope = (saved[many] - saved[few]) / (many - few) if many > few else saved[many]
     slope = max(slope, 0.0)
-    operations, convolutions = _operations(objective, pick(batch, torch.arange(many)))
+    counts = counter.get_flop_counts().get("Global", {})
+    operations, convolutions = sum(counts.values()), sum(n for op, n in counts.items() if "convolution" in str(op))
     leaves = sum(1 for module in objective.model.modules() if not any(True for _ in module.children()))
     return Costs(
         fixed_bytes=max(saved[many] - many * slope, 0.0),
         example_bytes=slope,
-        operations=3 * operations / many,  # forward 1, backward 2
+        operations=3 * operations / few,  # forward 1, backward 2
         convolutional=convolutions / operations if operations else 0.0,
         trace_seconds=_TRACE_SECONDS_PER_MODULE * leaves,
         rate=_OPERATIONS_PER_SECOND.get(objective.device.type, 1e12),
@@ -89,11 +93,3 @@ def _saved_bytes(objective: Objective, batch: Batch) -> int:
         objective.batch_loss(theta, batch)
     storages.pop(theta.untyped_storage().data_ptr(), None)
     return sum(tensor.untyped_storage().nbytes() for tensor in storages.values())
-
-
-def _operations(objective: Objective, batch: Batch) -> tuple[int, int]:
-    """Operations of a forward pass: all that are counted, and those in convolutions."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        objective.batch_loss(objective.theta, batch)
-    counts = counter.get_flop_counts().get("Global", {})
-    return sum(counts.values()), sum(n for op, n in counts.items() if "convolution" in str(op))
