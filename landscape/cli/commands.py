@@ -51,6 +51,9 @@ def train(arguments: argparse.Namespace) -> Any:
         if value is not None
     }
     recipes = [get_recipe(name, **changes) for name in arguments.recipe]
+    if len(arguments.sizes) < 2 or (arguments.sizes[0], arguments.sizes[-1]) != (64, 10):
+        given = " ".join(map(str, arguments.sizes))
+        raise LandscapeError(f"--sizes {given}: the digits have 64 pixels and 10 classes; expected 64 … 10")
     factory = functools.partial(mlp, sizes=tuple(arguments.sizes))
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     runs = train_many(
@@ -110,15 +113,23 @@ def slice_(arguments: argparse.Namespace) -> Any:
     """Evaluate a line or a plane."""
     from landscape.slices import line, plane, random_directions
 
-    def one(checkpoint: Any) -> Any:
-        objective = checkpoint.objective("train")
-        also = {"test": checkpoint.objective("test")} if checkpoint.has_test else None
+    def one(checkpoint: Any, **saving: Any) -> Any:
+        objective = checkpoint.objective(arguments.on)
+        also = {"test": checkpoint.objective("test")} if checkpoint.has_test and arguments.on == "train" else None
         normalize = None if arguments.normalize == "none" else arguments.normalize
         directions = random_directions(objective, n=arguments.dims, normalize=normalize, seed=arguments.seed)
         walk = line if arguments.dims == 1 else plane
-        return walk(objective, directions, span=arguments.span, points=arguments.points, also=also)
+        return walk(
+            objective,
+            directions,
+            span=arguments.span,
+            points=arguments.points,
+            also=also,
+            dataset=arguments.on,
+            **saving,
+        )
 
-    return _each(arguments, one, "line" if arguments.dims == 1 else "plane")
+    return _each(arguments, one, "line" if arguments.dims == 1 else "plane", resumes=True)
 
 
 def score(arguments: argparse.Namespace) -> Any:
@@ -141,12 +152,16 @@ def compare(arguments: argparse.Namespace) -> Any:
             raise LandscapeError(
                 f"{item!r} does not name a recipe; expected NAME=PATTERN, such as sgd='runs/sgd-*.safetensors'"
             )
+        if name in recipes:
+            raise LandscapeError(f"recipe {name!r} is named twice; give each a name of its own, or one pattern for all")
         paths = [
             p for p in sorted(glob.glob(pattern)) if not p.endswith((".json", "-init.safetensors", ".init.safetensors"))
         ]
         if not paths:
             raise LandscapeError(f"no file matches {pattern!r} of recipe {name!r}")
         recipes[name] = [load(arguments, path) for path in paths]
+    if len(recipes) < 2:
+        raise LandscapeError(f"one recipe ({', '.join(recipes)}); expected at least two: NAME=PATTERN OTHER=PATTERN")
     _check_free(arguments, [arguments.entry])
     result = run(
         recipes, scores=arguments.scores, seed=arguments.seed, margin=arguments.margin,
@@ -206,6 +221,14 @@ def info(arguments: argparse.Namespace) -> Any:
     return Printed(study.info(arguments.study), None)
 
 
+def completion(arguments: argparse.Namespace) -> Any:
+    """Print the script that completes commands and options in a shell."""
+    from landscape.cli.completion import script
+
+    text = script(arguments.parser, arguments.shell)
+    return Printed(text, {"shell": arguments.shell, "script": text})
+
+
 def validate(arguments: argparse.Namespace) -> Any:
     """Check a study against the schema."""
     from landscape import study
@@ -223,8 +246,11 @@ class Printed:
         self.text, self.record = text, record
 
 
-def _each(arguments: argparse.Namespace, measure: Any, entry: str) -> Printed:
-    """Measure every checkpoint named; store each result when asked to, as soon as it is there."""
+def _each(arguments: argparse.Namespace, measure: Any, entry: str, *, resumes: bool = False) -> Printed:
+    """Measure every checkpoint named; store each result when asked to, as soon as it is there.
+
+    A measurement that resumes is told where to, stores itself bit by bit, and finds what an earlier run left there.
+    """
     from landscape.comparison import slugify
 
     texts, records = [], {}
@@ -232,11 +258,15 @@ def _each(arguments: argparse.Namespace, measure: Any, entry: str) -> Printed:
     names = [slugify(checkpoint.name or Path(path).stem) for checkpoint, path in members]
     if len(set(names)) < len(names):
         raise LandscapeError(f"checkpoints of one name ({', '.join(names)}) cannot be told apart; rename a file")
-    _check_free(arguments, [f"{name}/{arguments.entry or entry}" for name in names])
+    _check_free(arguments, [] if resumes else [f"{name}/{arguments.entry or entry}" for name in names])
     for name, (checkpoint, _) in zip(names, members, strict=True):
-        result = measure(checkpoint)
-        if arguments.save:
-            result.save(arguments.save, f"{name}/{arguments.entry or entry}", overwrite=arguments.overwrite)
+        target = (arguments.save, f"{name}/{arguments.entry or entry}")
+        if resumes and arguments.save:
+            result = measure(checkpoint, save=target, overwrite=arguments.overwrite)
+        else:
+            result = measure(checkpoint)
+            if arguments.save:
+                result.save(*target, overwrite=arguments.overwrite)
         text = result.table() if hasattr(result, "table") else repr(result)
         texts.append(f"{name}\n{text}")
         records[name] = result.to_dict()

@@ -107,8 +107,7 @@ def evaluate_window(
     with Engine(objectives, vectors_of(window.directions), points=total, errors=errors, **engine_options) as engine:
 
         def compute(k: int) -> Values:
-            places: Iterable[tuple[float, ...]] = product(*middle)
-            rows = [engine.row(x, [*place, outer[k]]) for place in places]
+            rows = [engine.row(x, rest) for rest in product(*middle, outer[k : k + 1])]
             return {name: np.stack([row[name] for row in rows]).reshape(window.shape[1:]) for name in rows[0]}
 
         return sweep(

@@ -1,0 +1,98 @@
+"""`landscape slice`: resumes, says what it kept, and measures the data it was told to."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import landscape as ls
+from landscape.cli import main
+
+NETWORK = """
+import torch
+calls = []
+limit = [10**9]
+def build():
+    return torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.Tanh(), torch.nn.Linear(5, 2))
+def data():
+    X = torch.arange(60.).reshape(20, 3).sin()
+    y = torch.arange(20) % 2
+    return (X[:10], y[:10]), (X[10:], y[10:])
+def loss(output, target):
+    calls.append(1)
+    if len(calls) > limit[0]:
+        raise KeyboardInterrupt
+    return torch.nn.functional.cross_entropy(output, target)
+"""
+
+
+@pytest.fixture
+def network(tmp_path, monkeypatch):
+    (tmp_path / "slicednet.py").write_text(NETWORK)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.delitem(sys.modules, "slicednet", raising=False)
+    import slicednet
+
+    torch.manual_seed(0)
+    save_file(slicednet.build().state_dict(), tmp_path / "best.safetensors")
+    return slicednet
+
+
+def run(capsys, *arguments):
+    code = main(["slice", "best.safetensors", "--model", "slicednet:build", "--data", "slicednet:data",
+                 "--loss", "slicednet:loss", "--points", "5", *arguments])  # fmt: skip
+    return code, *capsys.readouterr()
+
+
+def test_an_interrupted_slice_goes_on_where_it_was(network, capsys):
+    assert run(capsys, "--save", "whole.h5")[0] == 0
+    network.calls.clear()
+    assert run(capsys, "--save", "study.h5")[0] == 0
+    whole = len(network.calls)
+    network.calls.clear()
+    network.limit[0] = whole - 15
+    code, out, err = run(capsys, "--save", "other.h5")
+    assert (code, out) == (130, "")
+    assert "finished rows of 'best/plane' are kept beside other.h5" in err
+    network.calls.clear()
+    network.limit[0] = 10**9
+    assert run(capsys, "--save", "other.h5")[0] == 0
+    assert len(network.calls) < whole - 20
+    network.calls.clear()
+    assert run(capsys, "--save", "other.h5")[0] == 0  # finished: found again
+    assert len(network.calls) < 10  # the objective's own checks
+    found, expected = (ls.open_study(name)["best/plane"] for name in ("other.h5", "whole.h5"))
+    for name, values in expected.values.items():
+        np.testing.assert_array_equal(found.values[name], values)
+
+
+def test_an_interrupted_slice_without_a_file_says_that_nothing_is_kept(network, capsys):
+    network.limit[0] = 15
+    code, _, err = run(capsys)
+    assert code == 130
+    assert "nothing is kept" in err
+
+
+def test_another_slice_of_that_name_is_refused_or_overwritten(network, capsys):
+    assert run(capsys, "--save", "study.h5")[0] == 0
+    code, _, err = run(capsys, "--save", "study.h5", "--span", "2")
+    assert code == 2
+    assert "already holds" in err
+    assert "--overwrite" in err
+    assert run(capsys, "--save", "study.h5", "--span", "2", "--overwrite")[0] == 0
+    assert ls.open_study("study.h5")["best/plane"].x[-1] == 2.0
+
+
+def test_the_data_asked_for_is_the_data_measured(network, capsys):
+    code, out, _ = run(capsys, "--dims", "1", "--on", "test", "--json")
+    assert code == 0
+    record = json.loads(out)["best"]
+    assert record["dataset"] == "test"
+    assert set(record["values"]) == {"test/loss"}
+    both = json.loads(run(capsys, "--dims", "1", "--json")[1])["best"]
+    assert both["values"]["test/loss"] == record["values"]["test/loss"]
+    assert both["values"]["train/loss"] != record["values"]["test/loss"]
