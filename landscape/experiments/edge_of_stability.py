@@ -58,6 +58,12 @@ def published_descents() -> tuple[Descent, ...]:
     )
 
 
+def quick_descents() -> tuple[Descent, ...]:
+    """Return short runs with a large step, which get to the edge in seconds."""
+    three = chebyshev_problem(3)
+    return Descent(lr=0.4, steps=500, problem=three), Descent(lr=0.4, batch_size=5, steps=200, problem=three)
+
+
 def edge_of_stability(
     factory: ModelFactory | None = None,
     data: Any = None,

@@ -11,7 +11,10 @@ from types import MappingProxyType
 from typing import Any
 
 from landscape.errors import LandscapeError
+from landscape.experiments.double_descent import PUBLISHED_WIDTHS, double_descent
+from landscape.experiments.edge_of_stability import edge_of_stability, quick_descents
 from landscape.experiments.guess_and_check import guess_and_check
+from landscape.experiments.kernel_regime import kernel_regime
 from landscape.experiments.memorised_examples import memorised_examples
 from landscape.models import mlp
 
@@ -55,11 +58,31 @@ class Conducted:
 
 _EXPERIMENTS: tuple[Experiment, ...] = (
     Experiment(
+        name="double-descent",
+        question="Where does the test error peak as networks grow, and does sharpness peak there too?",
+        function=double_descent,
+        full={"widths": PUBLISHED_WIDTHS, "epochs": 900},
+        quick={"widths": (4, 16, 64), "epochs": 10, "seeds": (0,), "scores": ("lambda-max",)},
+    ),
+    Experiment(
+        name="edge-of-stability",
+        question="Does training sharpen the minimum until its optimiser can just bear it?",
+        function=edge_of_stability,
+        full={"seeds": range(3)},
+        quick={"descents": quick_descents()},
+    ),
+    Experiment(
         name="guess-and-check",
         question="How much of the volume of weights that fit generalises, and how much less also fits wrong labels?",
         function=guess_and_check,
         full={"guesses": 100_000_000, "networks": 1000},
         quick={"guesses": 500_000, "networks": 50, "epochs": 50},
+    ),
+    Experiment(
+        name="kernel-regime",
+        question="Is a wide network lazy: do its weights, kernel and linearisation stay where they were?",
+        function=kernel_regime,
+        quick={"widths": (16, 128), "labels": ("true",), "seeds": (0,)},
     ),
     Experiment(
         name="memorised-examples",

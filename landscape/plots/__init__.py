@@ -3,6 +3,7 @@
 Every function reads results and computes nothing but means, medians and ranges of what it draws; takes ``ax=`` (or ``figure=``,
 where it draws several panels); returns the axes (or the figure); never shows anything; leaves matplotlib's settings as they were.
 Axes of the caller are drawn on in the caller's style; ``with plots.style():`` gives them the paper's.
+`landscape.plots.interactive` holds figures to turn and zoom.
 """
 
 from __future__ import annotations
@@ -11,9 +12,13 @@ from collections.abc import Callable
 from typing import Any
 
 from landscape.errors import LandscapeError
+from landscape.plots.animation import animate
 from landscape.plots.curvature import scale_curvature
+from landscape.plots.double_descent import double_descent
+from landscape.plots.edge_of_stability import edge_of_stability
 from landscape.plots.grids import grid, lines_grid
 from landscape.plots.guess_and_check import guess_and_check
+from landscape.plots.kernel_regime import kernel_regime
 from landscape.plots.layers import by_layer, layers
 from landscape.plots.lines import line
 from landscape.plots.matrices import audit, barriers, cosines, invariance
@@ -40,9 +45,12 @@ KINDS: dict[str, Callable[..., Any]] = {
     "density": density,
     "diagonal": diagonal,
     "directions": cosines,
+    "double-descent": double_descent,
+    "edge-of-stability": edge_of_stability,
     "eigenpairs": eigenvalues,
     "estimate": estimate,
     "guess-and-check": guess_and_check,
+    "kernel-regime": kernel_regime,
     "layers": by_layer,
     "line": line,
     "memorisation": memorisation,
@@ -97,6 +105,7 @@ __all__ = [
     "PALETTE",
     "SINGLE",
     "Scale",
+    "animate",
     "audit",
     "barriers",
     "by_layer",
@@ -106,6 +115,8 @@ __all__ = [
     "cosines",
     "density",
     "diagonal",
+    "double_descent",
+    "edge_of_stability",
     "effects",
     "eigenvalues",
     "estimate",
@@ -113,6 +124,7 @@ __all__ = [
     "guess_and_check",
     "heatmap",
     "invariance",
+    "kernel_regime",
     "layers",
     "line",
     "lines_grid",
