@@ -42,17 +42,12 @@ def eigenvalues(results: Spectra | Mapping[str, Spectra], ax: Axes | None = None
     >>> eigenvalues({"sgd": pairs}, Figure().add_subplot()).get_ylabel()
     'eigenvalue (hessian)'
     """
-    named = results if isinstance(results, Mapping) else {"": results}
-    groups = {name: [found] if isinstance(found, Eigenpairs) else list(found) for name, found in named.items()}
-    if not groups or not all(groups.values()):
-        raise LandscapeError("no eigenvalues to draw; give at least one result for each recipe")
-    drawn = np.concatenate([pairs.values for found in groups.values() for pairs in found])
-    if log and (drawn <= 0).any():
-        raise LandscapeError("a logarithmic axis needs positive eigenvalues, and some are not; use log=False")
-    logarithmic = bool((drawn > 0).all()) if log is None else log
+    groups, logarithmic = groups_of(results, log)
+    lowest = min(float(pairs.values.min()) for found in groups.values() for pairs in found)
+    floor = lowest / 10 if logarithmic else None  # a bar that reaches below zero is drawn that far down
     with canvas(ax, width=SINGLE, height=2.3) as ax:
         for index, found in enumerate(groups.values()):
-            _ranks(ax, found, index, len(groups), floor=drawn.min() / 10 if logarithmic else None)
+            _ranks(ax, found, index, len(groups), floor=floor)
         if logarithmic:
             ax.set_yscale("log")
         else:
@@ -62,6 +57,22 @@ def eigenvalues(results: Spectra | Mapping[str, Spectra], ax: Axes | None = None
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         _eigen_legend(ax, groups)
     return ax
+
+
+def groups_of(results: Spectra | Mapping[str, Spectra], log: bool | None) -> tuple[dict[str, list[Eigenpairs]], bool]:
+    """Return lists of results by recipe, and whether their axis is logarithmic.
+
+    Raises:
+        LandscapeError: nothing to draw, or a logarithmic axis for eigenvalues that are not positive.
+    """
+    named = results if isinstance(results, Mapping) else {"": results}
+    groups = {name: [found] if isinstance(found, Eigenpairs) else list(found) for name, found in named.items()}
+    if not groups or not all(groups.values()):
+        raise LandscapeError("no eigenvalues to draw; give at least one result for each recipe")
+    positive = all((pairs.values > 0).all() for found in groups.values() for pairs in found)
+    if log and not positive:
+        raise LandscapeError("a logarithmic axis needs positive eigenvalues, and some are not; use log=False")
+    return groups, positive if log is None else log
 
 
 def density(

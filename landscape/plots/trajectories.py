@@ -100,14 +100,14 @@ def trajectory(
 
 
 def _path(ax: Axes, points: np.ndarray, distance: np.ndarray | None) -> None:
-    ax.plot(points[:, 0], points[:, 1], color="black", linewidth=0.8, zorder=4)
+    ax.plot(points[:, 0], points[:, 1], color="black", linewidth=0.8, zorder=4, gid="path")
     if distance is None:
-        ax.scatter(points[:, 0], points[:, 1], s=9, color=PALETTE[0], zorder=5)
+        ax.scatter(points[:, 0], points[:, 1], s=9, color=PALETTE[0], zorder=5, gid="checkpoints")
     else:
         norm = Normalize(0.0, float(distance.max()) or 1.0)
         area = LARGEST**2 * (1 - 0.75 * norm(distance))
         ax.scatter(points[:, 0], points[:, 1], s=area, c=distance, norm=norm, cmap="plasma", zorder=5, edgecolors="black",
-                   linewidths=0.3)  # fmt: skip
+                   linewidths=0.3, gid="checkpoints")  # fmt: skip
         bar = ax.figure.colorbar(ScalarMappable(norm, "plasma"), ax=ax, pad=0.02)
         bar.set_label("distance from the plane")
         bar.ax.tick_params(labelsize="small", length=2)
