@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from typing import NoReturn
 
 from landscape._version import __version__
 from landscape.cli import commands
+from landscape.cli.completion import commands_of
+from landscape.cli.examples import EXAMPLES
 from landscape.cli.targets import add_target
 
 EXPORTS = ("csv", "goldstein", "json", "latex", "netcdf", "obj", "paraview")
 
-EXAMPLES = """\
+OVERVIEW = """\
 examples:
   landscape demo --out study                       the main job: three recipes, eight seeds, one verdict
   landscape train sgd random-labels --seeds 8 --out runs
@@ -25,22 +28,35 @@ exit codes: 0 done; 1 an unexpected error; 2 a wrong input, said in one line; 13
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that says in one line what was wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
 def build() -> argparse.ArgumentParser:
     """Return the parser of ``landscape``."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="landscape",
         description="Is this minimum flat or spiky, and would the answer survive a referee?",
-        epilog=EXAMPLES,
+        epilog=OVERVIEW,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"landscape {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, function: object, summary: str) -> argparse.ArgumentParser:
-        made = subparsers.add_parser(name, help=summary, description=summary)
+        made: argparse.ArgumentParser = subparsers.add_parser(
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            epilog=f"examples:\n{EXAMPLES[name]}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         made.set_defaults(run=function)
         made.add_argument("--json", action="store_true", help="print the result as JSON")
-        made.add_argument("--quiet", action="store_true", help="no progress bars")
+        made.add_argument("--quiet", action="store_true", help="no progress bars (also LANDSCAPE_PROGRESS=0)")
         return made
 
     demo = command("demo", commands.demo, "train SGD, momentum and random labels; measure, compare, draw")
@@ -53,16 +69,16 @@ def build() -> argparse.ArgumentParser:
     train.add_argument("recipe", nargs="+", help="sgd, momentum, momentum-matched, large-batch, random-labels, …")
     train.add_argument("--out", required=True, help="folder for checkpoints and manifests")
     train.add_argument("--seeds", type=_positive, default=1, help="runs a recipe (default: 1)")
-    train.add_argument("--first-seed", type=int, default=0)
-    train.add_argument("--split-seed", type=int, default=0, help="seed of the split into training and test examples")
+    train.add_argument("--first-seed", type=_seed, default=0, help="seed of the first run (default: 0)")
+    train.add_argument("--split-seed", type=_seed, default=0, help="seed of the split into training and test examples")
     train.add_argument("--workers", type=_positive, default=1, help="training processes (default: 1)")
     train.add_argument("--sizes", type=_positive, nargs="+", default=[64, 256, 256, 10], help="widths of the network")
     train.add_argument("--target", type=float, help="training cross-entropy to stop at (default: 0.01)")
     train.add_argument("--epochs", type=_positive, help="where to give up")
-    train.add_argument("--lr", type=float)
-    train.add_argument("--momentum", type=float)
-    train.add_argument("--batch-size", type=_positive)
-    train.add_argument("--weight-decay", type=float)
+    train.add_argument("--lr", type=float, help="learning rate")
+    train.add_argument("--momentum", type=float, help="0 to below 1")
+    train.add_argument("--batch-size", type=_positive, help="examples a step")
+    train.add_argument("--weight-decay", type=float, help="L2 penalty in every step")
     train.add_argument("--augment", type=int, metavar="PIXELS", help="shift images at random by up to this much")
     train.add_argument("--label-noise", type=float, metavar="P", help="redraw each training label with probability P")
     train.add_argument("--examples", type=_positive, metavar="N", help="train on N examples only")
@@ -88,7 +104,12 @@ def build() -> argparse.ArgumentParser:
     slices.add_argument("--dims", type=int, choices=[1, 2], default=2, help="a line or a plane (default: 2)")
     slices.add_argument("--points", type=_positive, default=51, help="grid points an axis (default: 51)")
     slices.add_argument("--span", type=float, default=1.0, help="from -span to span (default: 1)")
-    slices.add_argument("--normalize", choices=["filter", "layer", "model", "element", "none"], default="filter")
+    slices.add_argument(
+        "--normalize",
+        choices=["filter", "layer", "model", "element", "none"],
+        default="filter",
+        help="what gets the norm of the network's own weights (default: filter)",
+    )
     _measured(slices)
 
     score = command("score", commands.score, "sharpness scores with radius, standard error and cost")
@@ -109,19 +130,21 @@ def build() -> argparse.ArgumentParser:
     _measured(compare, entry="main", on=False)
 
     plot = command("plot", commands.plot, "draw entries of a study")
-    plot.add_argument("study")
+    plot.add_argument("study", help="the HDF5 file")
     plot.add_argument("entries", nargs="*", help="sgd-0/plane … (default: everything that can be drawn)")
     plot.add_argument("--out", default="figures", help="folder (default: figures)")
-    plot.add_argument("--format", nargs="+", default=["png", "pdf"], choices=["png", "pdf", "svg"])
+    plot.add_argument(
+        "--format", nargs="+", default=["png", "pdf"], choices=["png", "pdf", "svg"], help="default: png pdf"
+    )
 
     export = command("export", commands.export, "write an entry of a study in another format")
     export.add_argument("format", choices=EXPORTS, metavar="FORMAT", help=", ".join(EXPORTS))
-    export.add_argument("study")
+    export.add_argument("study", help="the HDF5 file")
     export.add_argument("entry", help="sgd-0/plane …")
     export.add_argument("-o", "--output", required=True, metavar="PATH", help="the file to write")
 
     report = command("report", commands.report, "one HTML page: verdict, tables, figures, methods and bibliography")
-    report.add_argument("study")
+    report.add_argument("study", help="the HDF5 file")
     report.add_argument("-o", "--output", default="report.html", metavar="PATH", help="default: report.html")
     report.add_argument("--latex", metavar="DIR", help="also write tables, figures and BibTeX for a paper into DIR")
 
@@ -129,14 +152,23 @@ def build() -> argparse.ArgumentParser:
         ("info", commands.info, "what a study holds"),
         ("validate", commands.validate, "check a study against the schema"),
     ):
-        command(name, function, summary).add_argument("study")
+        command(name, function, summary).add_argument("study", help="the HDF5 file")
+
+    completion = command("completion", commands.completion, "print the script for tab completion in a shell")
+    completion.add_argument("shell", choices=["bash", "zsh"], help="which shell reads it")
+    completion.set_defaults(parser=parser)
+
+    for made in commands_of(parser).values():
+        made.set_defaults(
+            flags={action.dest: action.option_strings[-1] for action in made._actions if action.option_strings}
+        )
     return parser
 
 
 def _measured(parser: argparse.ArgumentParser, *, entry: str | None = None, on: bool = True) -> None:
     if on:
         parser.add_argument("--on", choices=["train", "test"], default="train", help="which data (default: train)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of random draws (default: 0)")
+    parser.add_argument("--seed", type=_seed, default=0, help="seed of random draws (default: 0)")
     parser.add_argument("--save", metavar="STUDY", help="store the result in this HDF5 file")
     parser.add_argument("--entry", default=entry, help="its name there")
     parser.add_argument("--overwrite", action="store_true", help="replace a different result of that name")
@@ -149,6 +181,13 @@ def _own_without_checkpoint(parser: argparse.ArgumentParser) -> None:
     for action in other._actions:
         if action.option_strings:
             parser._add_action(action)
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value}, expected 0 or more")
+    return value
 
 
 def _positive(text: str) -> int:

@@ -37,6 +37,11 @@ def import_object(reference: str) -> Any:
     module_name, _, attribute = reference.partition(":")
     if not module_name or not attribute:
         raise LandscapeError(f"{reference!r} does not name an object; expected package.module:name")
+    if not all(part.isidentifier() for part in module_name.split(".")) or module_name.endswith(".py"):
+        name = Path(module_name).stem.lstrip(".") or "module"
+        raise LandscapeError(
+            f"{module_name!r} is a path, expected the name of a module: run in its folder and write {name}:{attribute}"
+        )
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
@@ -66,11 +71,19 @@ def load(arguments: argparse.Namespace, path: str) -> Any:
         return _ours(arguments, path)
     if arguments.data is None:
         raise LandscapeError("--model needs --data MODULE:LOADER: curvature is curvature of a loss on data")
+    from torch import nn
+
     from landscape.checkpoint import Checkpoint
 
     train, test = _pair(import_object(arguments.data)())
     loss = import_object(arguments.loss) if ":" in arguments.loss else arguments.loss
     model = import_object(arguments.model)()
+    if not isinstance(model, nn.Module):
+        raise LandscapeError(
+            f"--model {arguments.model} returned {type(model).__name__}, expected a function that returns a torch.nn.Module"
+        )
+    if test is None and getattr(arguments, "on", "train") == "test":
+        raise LandscapeError(f"--on test: {arguments.data} returned training data only; let it return (train, test)")
     return Checkpoint(
         model, path, loss=loss, train=train, test=test, name=Path(path).stem,
         parameters=arguments.parameters, **placement(arguments),

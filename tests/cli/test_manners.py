@@ -1,0 +1,154 @@
+"""How the shell behaves: examples, one-line errors in the shell's own words, completion, no colour, no display."""
+
+import os
+import shlex
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from landscape.cli import _in_flags, main
+from landscape.cli.completion import commands_of, script
+from landscape.cli.examples import EXAMPLES
+from landscape.cli.parser import build
+
+COMMANDS = commands_of(build())
+
+
+def said(capsys, *arguments):
+    try:
+        code = main([str(a) for a in arguments])
+    except SystemExit as stopped:
+        code = stopped.code
+    out = capsys.readouterr()
+    return code, out.out, out.err
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A folder with a module of the user's own and weights that fit its network."""
+    (tmp_path / "mynet3.py").write_text(
+        "import torch\n"
+        "def build():\n    return torch.nn.Linear(3, 2)\n"
+        "def number():\n    return 3\n"
+        "def broken():\n    return torch.nn.Linear(3, undefined)\n"
+        "def data():\n    return torch.ones(6, 3), torch.arange(6) % 2\n"
+        "def loss(output, target):\n    return output.no_such_method(target)\n"
+    )
+    save_file(torch.nn.Linear(3, 2).state_dict(), tmp_path / "best.safetensors")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "mynet3", raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_examples_that_it_understands(name, capsys):
+    code, out, _ = said(capsys, name, "--help")
+    assert code == 0
+    assert EXAMPLES[name] in out
+    for line in EXAMPLES[name].splitlines():
+        words = shlex.split(
+            line.partition("   ")[0] if not line.startswith("   ") else line.strip().partition("   ")[0]
+        )
+        if words[:1] == ["landscape"]:
+            words = words[: words.index(">")] if ">" in words else words
+            assert build().parse_args(words[1:]).command == name
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_flags_are_the_same_everywhere(name):
+    options = {flag for action in COMMANDS[name]._actions for flag in action.option_strings}
+    assert {"--json", "--quiet", "--help"} <= options
+    for action in COMMANDS[name]._actions:
+        assert action.help, f"{name} {action.dest} has no help"
+
+
+WRONG = {
+    "seed": (["eigen", "x.safetensors", "--seed", "-1"], "argument --seed: -1, expected 0 or more"),
+    "number": (["eigen", "x.safetensors", "--tol", "small"], "--tol: invalid float value"),
+    "command": (["eigne", "x"], "invalid choice: 'eigne'"),
+    "no command": ([], "COMMAND"),
+    "sizes": (["train", "sgd", "--out", "runs", "--sizes", "64", "5"], "--sizes 64 5: the digits have 64 pixels"),
+    "one recipe": (["compare", "A=*.safetensors", "--model", "mynet3:build", "--data", "mynet3:data"], "at least two"),
+    "twice": (
+        ["compare", "A=*.safetensors", "A=*.safetensors", "--model", "mynet3:build", "--data", "mynet3:data"],
+        "'A' is named twice",
+    ),
+    "path": (
+        ["eigen", "best.safetensors", "--model", "../mynet3:build", "--data", "mynet3:data"],
+        "write mynet3:build",
+    ),
+    "file": (
+        ["eigen", "best.safetensors", "--model", "mynet3.py:build", "--data", "mynet3:data"],
+        "write mynet3:build",
+    ),
+    "no module": (["eigen", "best.safetensors", "--model", "mynet3:number", "--data", "mynet3:data"], "returned int"),
+    "no test": (
+        ["eigen", "best.safetensors", "--model", "mynet3:build", "--data", "mynet3:data", "--on", "test"],
+        "training data only",
+    ),
+    "k": (
+        ["eigen", "best.safetensors", "--model", "mynet3:build", "--data", "mynet3:data", "-k", "99"],
+        "landscape eigen: -k 99",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_input_is_one_line(case, own, capsys):
+    arguments, expected = WRONG[case]
+    code, out, err = said(capsys, *arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert expected in err
+
+
+@pytest.mark.parametrize(("option", "value"), [("--model", "mynet3:broken"), ("--loss", "mynet3:loss")])
+def test_an_exception_of_the_users_code_ends_on_the_users_line(option, value, own):
+    words = ["eigen", "best.safetensors", "--model", "mynet3:build", "--data", "mynet3:data", option, value]
+    done = subprocess.run([sys.executable, "-m", "landscape.cli", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    last = [line for line in done.stderr.splitlines() if line.startswith("  File ")][-1]
+    assert "mynet3.py" in last
+
+
+def test_messages_name_flags_instead_of_arguments():
+    flags = {"overwrite": "--overwrite", "tol": "--tol", "k": "-k"}
+    assert _in_flags("replace it with overwrite=True", flags) == "replace it with --overwrite"
+    assert _in_flags("tol=-1.0 is a relative residual", flags) == "--tol -1.0 is a relative residual"
+    assert _in_flags("P=4 parameters, seed=3", flags) == "P=4 parameters, seed=3"
+
+
+def test_completion_offers_commands_options_and_choices(tmp_path):
+    (tmp_path / "landscape").write_text(script(build(), "bash"))
+
+    def offered(*words):
+        line = " ".join(shlex.quote(word) for word in words)
+        code = f"source landscape; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _landscape; echo ${{COMPREPLY[@]}}"
+        done = subprocess.run(["bash", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+        return done.stdout.split()
+
+    assert offered("landscape", "ei") == ["eigen"]
+    assert set(offered("landscape", "")) == set(COMMANDS)
+    assert offered("landscape", "eigen", "x", "--which", "") == ["LA", "SA", "LM", "BE"]
+    assert offered("landscape", "score", "--sc") == ["--scores"]
+    assert "goldstein" in offered("landscape", "export", "")
+    assert offered("landscape", "score", "land") == ["landscape"]  # files
+
+
+def test_zsh_reads_the_same_script():
+    assert script(build(), "zsh").endswith(script(build(), "bash"))
+
+
+def test_no_colour_no_display_no_bar(own):
+    words = ["eigen", "best.safetensors", "--model", "mynet3:build", "--data", "mynet3:data", "-k", "1"]
+    environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "MPLBACKEND")}
+    for arguments in (words, ["eigen", "--help"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "landscape.cli", *arguments], capture_output=True, text=True, check=True,
+            env={**environment, "NO_COLOR": "1"},
+        )  # fmt: skip
+        assert "\033" not in done.stdout + done.stderr
+        assert done.stderr == ""
