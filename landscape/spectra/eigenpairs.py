@@ -60,7 +60,8 @@ def top_eigenpairs(
         op: symmetric operator (P, P).
         k: how many pairs, 1 ≤ k ≤ P.
         which: ``LA`` most positive, ``SA`` most negative, ``LM`` largest magnitude, ``BE`` both ends in one run.
-        tol: relative residual asked for.
+        tol: relative residual asked for. The run itself goes on to 1e-3 where products allow, because at a looser one an
+            eigenvalue may not have shown yet.
         seed: seed of the start vector.
         method: ``lanczos``, ``block``, or ``auto``: the operator's own ``block_size`` decides, one vector without it.
         block_size: vectors multiplied at a time in the block variant.

@@ -16,6 +16,11 @@ from landscape.spectra.selection import Which, check_which, merit, select
 WHOLE = 64
 """Dimension up to which the whole space is spanned, if it fits the basis: so few products are cheap, and nothing is missed."""
 
+LOOSEST = 1e-3
+"""Relative residual at which a run stops at the loosest. Ritz values with larger ones may still be on their way, and an
+eigenvalue beyond them not yet seen: at 0.1 a third of the runs on an MLP's spectrum missed one of five, at 0.01 one in
+thirty, at 0.001 none of sixty, for two products more than at 0.01."""
+
 
 @dataclass(frozen=True)
 class Goal:
@@ -24,7 +29,7 @@ class Goal:
     Attributes:
         k: pairs.
         which: the end.
-        tol: relative residual.
+        tol: relative residual asked for; the run itself goes on to `LOOSEST`.
         epsilon: unit rounding of the products; residuals below 10·epsilon·‖A‖ cannot be told from zero.
         block_size: vectors multiplied at a time.
         max_basis: vectors kept.
@@ -41,9 +46,9 @@ class Goal:
     max_matvecs: int
     verify: bool
 
-    def excess(self, values: np.ndarray, residuals: np.ndarray, norm: float) -> np.ndarray:
+    def excess(self, values: np.ndarray, residuals: np.ndarray, norm: float, *, loosest: float = np.inf) -> np.ndarray:
         """Return residual / allowed residual of each pair: at most 1 where it converged."""
-        allowed = np.maximum(self.tol * np.abs(values), 10 * self.epsilon * norm)
+        allowed = np.maximum(min(self.tol, loosest) * np.abs(values), 10 * self.epsilon * norm)
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(residuals > 0, residuals / allowed, 0.0)
 
@@ -57,7 +62,9 @@ class Goal:
         norm = np.abs(values).max()
         if run.products.size - run.locked <= min(self.max_basis, WHOLE):
             return run.exhausted
-        if len(values) < self.k or self.excess(values[wanted], residuals[wanted], norm).max() > strictness:
+        if len(values) < self.k:
+            return False
+        if self.excess(values[wanted], residuals[wanted], norm, loosest=LOOSEST).max() > strictness:
             return False
         if run.sequence == 0:
             return True

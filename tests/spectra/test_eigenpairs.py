@@ -121,6 +121,23 @@ def test_few_products_for_separated_eigenvalues(matrix_with):
     assert top_eigenpairs(matrix, 5, "LM").matvecs <= 9 + 5
 
 
+@pytest.mark.parametrize("tol", [0.3, 0.1, 0.01])
+def test_a_loose_tolerance_misses_no_eigenvalue(matrix_with, tol):
+    outliers = [1.46, 1.32, 1.11, 0.86, 0.8, 0.59, 0.55, 0.44, 0.39]
+    matrix = matrix_with(np.concatenate([outliers, 0.3 * np.linspace(0, 1, 60) ** 3, np.linspace(-0.02, 0.02, 331)]))
+    for seed in range(12):
+        pairs = top_eigenpairs(matrix, 5, "LM", tol, seed)
+        assert pairs.converged
+        np.testing.assert_allclose(pairs.values, outliers[:5], rtol=1e-4)
+
+
+def test_a_loose_tolerance_is_met_where_products_run_out(matrix_with):
+    pairs = top_eigenpairs(matrix_with(SPECTRUM), 2, "LM", 0.1, max_matvecs=10)
+    assert pairs.converged
+    assert pairs.matvecs <= 10
+    assert pairs.residuals.max() > 1e-3 * np.abs(pairs.values).max()
+
+
 def test_warm_start_saves_products(matrix_with):
     spectrum = np.concatenate([[9.0, 8.5, 8.0], np.linspace(0, 7.5, 297)])
     matrix = matrix_with(spectrum)
