@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
 import math
@@ -225,7 +226,9 @@ def select(scores: str | Sequence[str] | None) -> list[Definition]:
     for name in wanted:
         found = [d for d in ordered() if name in (d.slug, d.family)]
         if not found:
-            raise LandscapeError(f"unknown score {name!r}; known are {', '.join(REGISTRY)}")
+            close = difflib.get_close_matches(name, [*REGISTRY, *FAMILIES], cutoff=0.5)
+            known = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(REGISTRY)}"
+            raise LandscapeError(f"unknown score {name!r}; {known}")
         chosen.update({definition.slug: definition for definition in found})
     return list(chosen.values())
 

@@ -112,6 +112,7 @@ def test_a_score_that_fails_does_not_take_the_panel_with_it(quadratic):
     ("arguments", "message"),
     [
         ({"scores": "no-such"}, "unknown score 'no-such'"),
+        ({"scores": "lambdamax"}, "unknown score 'lambdamax'; did you mean lambda-max"),
         ({"scores": "loss", "radii": [0.0]}, "expected one or more positive numbers"),
         ({"scores": "loss", "options": {"trace": {}}}, "not measured"),
         ({"scores": "loss", "radii": {"nonsense": [1.0]}}, "unknown score 'nonsense'"),
