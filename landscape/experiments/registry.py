@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from landscape.datasets import digits
 from landscape.errors import LandscapeError
 from landscape.experiments.double_descent import PUBLISHED_WIDTHS, double_descent
 from landscape.experiments.edge_of_stability import edge_of_stability, quick_descents
 from landscape.experiments.guess_and_check import guess_and_check
 from landscape.experiments.kernel_regime import kernel_regime
 from landscape.experiments.memorised_examples import memorised_examples
+from landscape.experiments.optimisers import RECIPES as OPTIMISERS
+from landscape.experiments.optimisers import optimisers
+from landscape.experiments.randomisation import RECIPE, randomisation
+from landscape.experiments.randomisation_table import RECIPES, randomisation_table
 from landscape.models import mlp
 
 
@@ -56,7 +61,48 @@ class Conducted:
     figures: tuple[Path, ...]
 
 
+_SMALL = partial(mlp, (64, 32, 10))
+
 _EXPERIMENTS: tuple[Experiment, ...] = (
+    Experiment(
+        name="randomisation",
+        question="Can the network fit noise, how much slower, how much sharper, and how bad is it on test data?",
+        function=randomisation,
+        quick={
+            "factory": _SMALL,
+            "split": digits(train=150),
+            "noise": (0.4,),
+            "seeds": (0,),
+            "recipe": replace(RECIPE, lr=0.2, target=0.05),
+        },
+    ),
+    Experiment(
+        name="randomisation-table",
+        question="Are minima the sharper the more labels are random, at matched loss, for SGD and for momentum?",
+        function=randomisation_table,
+        quick={
+            "factory": _SMALL,
+            "split": digits(train=150),
+            "recipes": [replace(recipe, lr=4 * recipe.lr) for recipe in RECIPES[:1]],
+            "noise": (0.0, 0.4, 1.0),
+            "seeds": (0, 1),
+            "losses": (0.05,),
+            "epoch": 20,
+            "norm": None,
+            "audit": False,
+        },
+    ),
+    Experiment(
+        name="optimisers",
+        question="Does momentum end in flatter minima than SGD, at one loss and against its own edge of stability?",
+        function=optimisers,
+        quick={
+            "factory": _SMALL,
+            "split": digits(train=150),
+            "recipes": [replace(recipe, lr=4 * recipe.lr, target=0.05) for recipe in OPTIMISERS],
+            "seeds": (0, 1),
+        },
+    ),
     Experiment(
         name="double-descent",
         question="Where does the test error peak as networks grow, and does sharpness peak there too?",
@@ -68,7 +114,7 @@ _EXPERIMENTS: tuple[Experiment, ...] = (
         name="edge-of-stability",
         question="Does training sharpen the minimum until its optimiser can just bear it?",
         function=edge_of_stability,
-        full={"seeds": range(3)},
+        full={"every": 51},
         quick={"descents": quick_descents()},
     ),
     Experiment(
@@ -82,6 +128,7 @@ _EXPERIMENTS: tuple[Experiment, ...] = (
         name="kernel-regime",
         question="Is a wide network lazy: do its weights, kernel and linearisation stay where they were?",
         function=kernel_regime,
+        full={"seeds": range(2)},
         quick={"widths": (16, 128), "labels": ("true",), "seeds": (0,)},
     ),
     Experiment(

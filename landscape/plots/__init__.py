@@ -9,6 +9,7 @@ Axes of the caller are drawn on in the caller's style; ``with plots.style():`` g
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 from landscape.errors import LandscapeError
@@ -24,8 +25,10 @@ from landscape.plots.lines import line
 from landscape.plots.matrices import audit, barriers, cosines, invariance
 from landscape.plots.memorisation import memorisation
 from landscape.plots.merge_trees import merge_tree
+from landscape.plots.optimisers import optimisers
 from landscape.plots.placebos import placebo
 from landscape.plots.planes import contour, heatmap
+from landscape.plots.randomisation import memorisation_test, randomisation, randomisation_table
 from landscape.plots.sampling import sampling
 from landscape.plots.saving import save
 from landscape.plots.scales import Scale, scale_of
@@ -54,9 +57,13 @@ KINDS: dict[str, Callable[..., Any]] = {
     "layers": by_layer,
     "line": line,
     "memorisation": memorisation,
+    "memorisation-test": memorisation_test,
+    "optimisers": optimisers,
     "path": line,
     "placebo": placebo,
     "plane": contour,
+    "randomisation": randomisation,
+    "randomisation-table": randomisation_table,
     "sampling": sampling,
     "scale-curvature": scale_curvature,
     "scores": panel,
@@ -67,7 +74,7 @@ KINDS: dict[str, Callable[..., Any]] = {
 }
 """The figure of each kind of result; other kinds are drawn as a table of their summary."""
 
-FIGURES = {"comparison", "guess-and-check", "layers", "memorisation", "smoothness", "volume"}
+FIGURES = frozenset(kind for kind, draw in KINDS.items() if "figure" in signature(draw).parameters)
 """The kinds with several panels, which take a figure instead of axes."""
 
 
@@ -129,10 +136,14 @@ __all__ = [
     "line",
     "lines_grid",
     "memorisation",
+    "memorisation_test",
     "merge_tree",
+    "optimisers",
     "panel",
     "placebo",
     "plot",
+    "randomisation",
+    "randomisation_table",
     "sampling",
     "save",
     "scale_curvature",

@@ -7,7 +7,11 @@ from landscape.results.critical import CriticalPoint
 from landscape.results.double_descent import DoubleDescent, WidthRun
 from landscape.results.edge_of_stability import EdgeOfStability, EdgeRun
 from landscape.results.guess_and_check import GuessAndCheck
+from landscape.results.kernel_regime import KernelRegime, KernelRun
 from landscape.results.memorisation import InfluentialPair, Memorisation, MemorisedExample
+from landscape.results.optimisers import Optimisers
+from landscape.results.randomisation import Condition, Contrast, MemorisationTest, Randomisation
+from landscape.results.randomisation_table import NoiseTrend, NoiseVerdict, RandomisationTable
 from landscape.results.sampling import SamplingError
 from landscape.results.scores import Score, Scores
 from landscape.results.slices import Directions, Line, Path, Plane, Slice, Volume
@@ -24,6 +28,7 @@ KINDS: dict[str, type[Result]] = {
         CriticalPoint,
         DoubleDescent,
         EdgeOfStability,
+        KernelRegime,
         GuessAndCheck,
         Memorisation,
         Directions,
@@ -35,6 +40,10 @@ KINDS: dict[str, type[Result]] = {
         Diagonal,
         Layers,
         SpectralDensity,
+        MemorisationTest,
+        Optimisers,
+        Randomisation,
+        RandomisationTable,
         SamplingError,
         Scores,
         Topology,
@@ -54,6 +63,8 @@ __all__ = [
     "InfluentialPair",
     "KINDS",
     "Comparison",
+    "Condition",
+    "Contrast",
     "CriticalPoint",
     "Diagonal",
     "Directions",
@@ -62,16 +73,24 @@ __all__ = [
     "EdgeRun",
     "Eigenpairs",
     "Estimate",
+    "KernelRegime",
+    "KernelRun",
     "LayerRow",
     "Layers",
     "Line",
     "Memorisation",
     "MemorisedExample",
+    "MemorisationTest",
     "MergeNode",
     "Minimum",
+    "NoiseTrend",
+    "NoiseVerdict",
+    "Optimisers",
     "Path",
     "Placebo",
     "Plane",
+    "Randomisation",
+    "RandomisationTable",
     "Reading",
     "Result",
     "SamplingError",
