@@ -2,10 +2,11 @@
 
 Which to use. Two recipes, several seeds each: `permutation_test` (or `sign_flip_test` when the arms share
 initialisations), `holm` over the scores tested, `equivalence_test` before calling anything a tie, and
-`bootstrap_interval` with `superiority` for the size of the effect. A grid of levels: one `trend_test`. Many models over a grid of hyperparameters:
-`kendall` for a first look, `granulated_kendall` and `conditional_independence` to take the hyperparameters out,
-`robust_sign_error` for the worst environment, `increment` for what the score adds to what was known anyway, and
-`selection_regret` for the price of choosing by it.
+`bootstrap_interval` with `superiority` for the size of the effect. Ordered levels, such as a grid of label noise: one
+`trend_test`, never all pairs. Many models over a grid of hyperparameters: `kendall` for a first look,
+`granulated_kendall` and `conditional_independence` to take the hyperparameters out, `robust_sign_error` for the worst
+environment, `increment` for what the score adds to what was known anyway, and `selection_regret` for the price of
+choosing by it.
 
 SciPy computes every statistic it has; nothing here draws from the global random state.
 """
