@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 export MALLOC_TRIM_THRESHOLD_ ?= 4294967296
 export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 
-.PHONY: demo test slow lint notebooks docs wheel clean
+.PHONY: demo test slow crash lint notebooks docs wheel clean
 
 $(VENV)/ready: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -24,6 +24,9 @@ test: $(VENV)/ready  ## the tests, in two processes
 
 slow: $(VENV)/ready  ## the long proofs
 	$(BIN)/python -m pytest -n 2 -m slow
+
+crash: $(VENV)/ready  ## the study file's full counts: 200 kills, 2,000 mutated files (two minutes)
+	$(BIN)/python -m pytest -n 2 -m slow tests/study
 
 lint: $(VENV)/ready  ## formatting, lint, types, import rules
 	$(BIN)/ruff format --check .
