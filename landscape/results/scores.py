@@ -191,9 +191,13 @@ def format_table(header: tuple[str, ...], body: list[tuple[str, ...]], style: st
     | a | b  |
     |---|----|
     | 1 | 22 |
+    >>> print(format_table(("a",), [("|w|",)], "markdown").splitlines()[-1])
+    | \\|w\\| |
     """
     if style not in ("text", "markdown"):
         raise ValueError(f"a table style of {style!r}, expected 'text' or 'markdown'")
+    if style == "markdown":  # a bar inside a cell would end it
+        header, *body = [tuple(cell.replace("|", r"\|") for cell in line) for line in [header, *body]]
     widths = [max(len(line[i]) for line in [header, *body]) for i in range(len(header))]
     if style == "text":
         lines = ["  ".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=True)).rstrip() for line in [header, *body]]

@@ -8,6 +8,7 @@ from landscape.scores.evaluation import PRODUCT
 from landscape.scores.exact import spectrum
 from landscape.scores.head import gauge_fixed
 from landscape.scores.kinks import kink_note
+from landscape.scores.network import with_enough_precision
 from landscape.scores.registry import Definition, Measurement, score
 from landscape.spectra import top_eigenpairs, trace_and_frobenius
 
@@ -87,6 +88,12 @@ def adaptive_lambda_max(
     Source: Kwon et al. 2021 (arXiv 2102.11600), equation 3.
     """
     objective = gauge_fixed(objective) if gauge else objective
+    return with_enough_precision(
+        lambda o: _scaled_extreme(o, eta=eta, tol=tol, max_matvecs=max_matvecs, seed=seed), objective
+    )
+
+
+def _scaled_extreme(objective: Objective, *, eta: float, tol: float, max_matvecs: int, seed: int) -> Measurement:
     op = scaled(Hessian(objective), objective.theta.abs() + eta)
     if max_matvecs >= objective.size:
         return Measurement(float(spectrum(op)[-1]), gradients=PRODUCT * objective.size, note=kink_note(objective))

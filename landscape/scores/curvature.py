@@ -9,6 +9,7 @@ from landscape.operators import Hessian
 from landscape.scores.evaluation import PRODUCT
 from landscape.scores.exact import spectrum
 from landscape.scores.kinks import kink_note
+from landscape.scores.network import with_enough_precision
 from landscape.scores.registry import Definition, Measurement, score
 from landscape.spectra import top_eigenpairs, trace_and_frobenius
 
@@ -46,8 +47,10 @@ def extreme_eigenvalues(
 ) -> list[Measurement]:
     """Compute both ends of the Hessian's spectrum in one Lanczos run.
 
-    An eigenvalue lies within the residual of each value; a pair whose residual exceeds ``tol`` of the largest magnitude is
-    marked ``not converged`` and its value is a bound from inside the spectrum.
+    The values are bounds from inside the spectrum, λmax is at least and λmin at most what is given, and an eigenvalue lies
+    within the residual of each. One whose residual exceeds ``tol`` of the largest magnitude is marked ``not converged``: λmin
+    often is at the default, because it sits at the edge of a dense bulk near zero; the bound answers whether there is
+    negative curvature. Where rounding to float32 breaks the symmetry of the products, at a tiny loss, float64 is used.
 
     Args:
         objective: the function.
@@ -64,6 +67,10 @@ def extreme_eigenvalues(
     >>> [round(row.value, 6) for row in extreme_eigenvalues(objective)]  # ∇²L = XᵀX
     [4.0, 1.0]
     """
+    return with_enough_precision(lambda o: _extremes(o, tol=tol, max_matvecs=max_matvecs, seed=seed), objective)
+
+
+def _extremes(objective: Objective, *, tol: float, max_matvecs: int, seed: int) -> list[Measurement]:
     H, kinks = Hessian(objective), kink_note(objective)
     if max_matvecs >= objective.size:
         values = spectrum(H)
@@ -75,7 +82,11 @@ def extreme_eigenvalues(
     pairs = top_eigenpairs(H, k=2, which="BE", tol=tol, max_matvecs=max_matvecs, seed=seed, vectors=False)
     largest = float(np.abs(pairs.values).max())
     found = []
-    for name, end in (("lambda-max", int(np.argmax(pairs.values))), ("lambda-min", int(np.argmin(pairs.values)))):
+    ends = (
+        ("lambda-max", "λmax is at least", int(np.argmax(pairs.values))),
+        ("lambda-min", "λmin is at most", int(np.argmin(pairs.values))),
+    )
+    for name, bound, end in ends:
         residual = float(pairs.residuals[end])
         converged = residual <= tol * largest
         found.append(
@@ -83,7 +94,7 @@ def extreme_eigenvalues(
                 float(pairs.values[end]),
                 gradients=PRODUCT * pairs.matvecs / 2,
                 status="ok" if converged else "not converged",
-                note=kinks if converged else f"an eigenvalue lies within {residual:.2g} of it",
+                note=kinks if converged else f"{bound} this, and an eigenvalue lies within {residual:.2g} of it",
                 name=name,
             )
         )

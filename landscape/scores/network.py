@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import nn
 
+from landscape.errors import NumericalError
 from landscape.objective import Objective
+
+T = TypeVar("T")
 
 
 def network(objective: Objective) -> nn.Module:
@@ -37,3 +42,20 @@ def in_double(objective: Objective, model: nn.Module | None = None) -> Objective
         dtype=torch.float64,
         mode=objective.mode,
     )
+
+
+def with_enough_precision(measure: Callable[[Objective], T], objective: Objective) -> T:
+    """Measure as the objective is, and in float64 where that fails in a lower precision.
+
+    At a cross-entropy below about 1e-7 the second derivatives of float32 softmax outputs are mostly rounding: the products
+    are not symmetric, and Lanczos refuses them.
+
+    Raises:
+        NumericalError: it fails in float64 too.
+    """
+    try:
+        return measure(objective)
+    except NumericalError:
+        if objective.dtype == torch.float64:
+            raise
+        return measure(in_double(objective))

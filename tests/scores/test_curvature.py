@@ -1,11 +1,15 @@
+import copy
+
 import pytest
 import torch
 
 import landscape as ls
-from landscape.errors import NotDefinedError
+from landscape.errors import NotDefinedError, NumericalError
+from landscape.operators import Hessian
 from landscape.scores.curvature import extreme_eigenvalues, trace_and_norm
 from landscape.scores.kinks import piecewise_functions
 from landscape.scores.slice_curvature import curvature_at_scale
+from landscape.spectra import top_eigenpairs
 
 
 def dense(objective):
@@ -26,7 +30,21 @@ def test_extreme_eigenvalues_against_the_dense_hessian(classifier):
 def test_an_unconverged_end_is_marked(classifier):
     rows = extreme_eigenvalues(classifier(activation="gelu"), tol=1e-12, max_matvecs=8)
     assert {row.status for row in rows} == {"not converged"}
-    assert "lies within" in rows[0].note
+    assert rows[0].note.startswith("λmax is at least this, and an eigenvalue lies within")
+    assert rows[1].note.startswith("λmin is at most this")
+
+
+def test_a_tiny_loss_is_measured_in_float64(classifier):
+    """At a cross-entropy of 2e-8 float32 products are rounding, and not symmetric."""
+    double = classifier(sizes=(6, 30, 30, 3), fit=400)
+    sure = ls.transforms.temperature(double.model, double.batches[0].inputs, t=1.5).model
+    objective = ls.Objective(copy.deepcopy(sure).float(), double.batches[0].raw, "cross_entropy")
+    exact = ls.Objective(sure, double.batches[0].raw, "cross_entropy")
+    with pytest.raises(NumericalError, match="not symmetric"):
+        top_eigenpairs(Hessian(objective), 2, which="BE", max_matvecs=40)
+    for slug in ("lambda-max", "adaptive-lambda-max"):
+        values = [ls.scores.REGISTRY[slug].compute(o)[0].value for o in (objective, exact)]
+        assert values[0] == pytest.approx(values[1], rel=1e-2)
 
 
 def test_trace_and_norm_within_their_errors(classifier):
