@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import get_args
 
 import numpy as np
 from torch import Tensor
 
+from landscape.errors import LandscapeError
 from landscape.objective import Objective
-from landscape.scores.evaluation import Meter, Share, draws, loss_share, values_at
+from landscape.scores.evaluation import Meter, Noise, Share, draws, loss_share, values_at
 from landscape.scores.head import gauge_fixed
 from landscape.scores.normalized import logit_normalized
 from landscape.scores.registry import Definition, Measurement, score
@@ -24,8 +26,9 @@ def average_increase(
     pairs: int,
     seed: int,
     share: Share = loss_share,
+    noise: Noise = "normal",
 ) -> list[Measurement]:
-    r"""Estimate :math:`E_{z}\,[L(w + \rho\,c \odot z) - L(w)]` for standard normal z at several radii.
+    r"""Estimate :math:`E_{z}\,[L(w + \rho\,c \odot z) - L(w)]` for random z at several radii.
 
     Every draw is used with both signs (the odd part of the loss cancels within a pair) and at every radius.
 
@@ -36,12 +39,18 @@ def average_increase(
         pairs: number of antithetic pairs; the standard error is that of their mean.
         seed: of the CPU generator.
         share: the quantity averaged, ``loss_share`` or ``error_share``.
+        noise: ``normal``, or ``uniform`` between −1 and 1 (whose variance is a third).
+
+    Raises:
+        LandscapeError: another kind of noise.
     """
+    if noise not in get_args(Noise):
+        raise LandscapeError(f"noise={noise!r}, expected {' or '.join(map(repr, get_args(Noise)))}")
     theta, meter = objective.theta, Meter()
 
     def points() -> Iterator[Tensor]:
         yield theta
-        for z in draws(objective.size, pairs, seed):
+        for z in draws(objective.size, pairs, seed, noise):
             step = scale * z.to(theta)
             for radius in radii:
                 yield theta + radius * step
@@ -75,7 +84,13 @@ def average_increase(
     )
 )
 def adaptive_average(
-    objective: Objective, *, radii: Sequence[float] | None = None, pairs: int = 8, gauge: bool = True, seed: int = 0
+    objective: Objective,
+    *,
+    radii: Sequence[float] | None = None,
+    pairs: int = 8,
+    gauge: bool = True,
+    noise: Noise = "normal",
+    seed: int = 0,
 ) -> list[Measurement]:
     r"""Measure how much noise proportional to the weights raises the loss on normalised logits.
 
@@ -86,6 +101,7 @@ def adaptive_average(
         radii: relative noise levels ρ.
         pairs: number of antithetic pairs of draws.
         gauge: first remove the shift of all logits that softmax does not see, so that the score does not depend on it.
+        noise: ``normal`` for z ~ N(0, I), or ``uniform`` for z between −1 and 1, the other published form.
         seed: of the draws, which are the same on every device and for every batch size.
 
     Returns:
@@ -105,4 +121,6 @@ def adaptive_average(
     """
     chosen = tuple(radii) if radii is not None else RADII
     objective = gauge_fixed(objective) if gauge else objective
-    return average_increase(logit_normalized(objective), objective.theta.abs(), chosen, pairs=pairs, seed=seed)
+    return average_increase(
+        logit_normalized(objective), objective.theta.abs(), chosen, pairs=pairs, seed=seed, noise=noise
+    )

@@ -8,31 +8,14 @@ import torch
 from torch import Tensor
 
 from landscape.bars import bar
-from landscape.batches import Batch
 from landscape.objective import Objective
-from landscape.scores.apgd import Evaluate, maximize
+from landscape.scores.ascent import SUBSET, increase_from, mean_worst_rise
 from landscape.scores.evaluation import Meter, draws
 from landscape.scores.head import gauge_fixed
 from landscape.scores.normalized import logit_normalized
 from landscape.scores.registry import Definition, Measurement, score
 
 RADII = (1e-3, 4e-3, 16e-3, 64e-3)
-SUBSET = 128
-"""Examples a maximisation: m-sharpness with m = 128, whatever the objective's own batches."""
-
-
-def increase_from(objective: Objective, batch: Batch) -> Evaluate:
-    """Return ``delta -> (L_B(theta + delta), its gradient)`` for the mean loss of one batch. Use inside the guard."""
-    theta = objective.theta
-
-    def evaluate(delta: Tensor) -> tuple[Tensor, Tensor]:
-        at = (theta + delta).requires_grad_()
-        with torch.enable_grad():
-            value = objective.batch_value(at, batch).reshape(())
-            (gradient,) = torch.autograd.grad(value, at)
-        return value.detach().double(), gradient
-
-    return evaluate
 
 
 def worst_increase(
@@ -54,31 +37,19 @@ def worst_increase(
         subset: examples a sub-batch.
         iterations: steps of the ascent.
     """
-    parts = objective.rebatch(subset)
-    limit = radius * scale
-    low, zero = -limit, torch.zeros_like(limit)
-    total = torch.zeros((), dtype=torch.float64, device=objective.device)
-
-    def climb(batch: Batch, start: Tensor) -> tuple[Tensor, Tensor]:
-        initial, best, _ = maximize(
-            increase_from(parts, batch),
-            lambda gradient: scale * gradient.sign(),
-            lambda delta: torch.clamp(delta, low, limit),
-            start,
-            2 * radius,
-            iterations=iterations,
-        )
-        meter.gradient((iterations + 1) * batch.size / objective.n)
-        return initial, best
-
-    with objective.guard(), torch.no_grad():
-        for batch in parts.batches:
-            initial, best = climb(batch, zero)
-            if not best > initial:  # at an exact critical point the sign of the gradient is zero
-                aside = next(iter(draws(objective.size, 1, seed=0))).to(limit).clamp(-1, 1)
-                best = torch.maximum(best, climb(batch, 0.1 * limit * aside)[1])
-            total += (best - initial) * batch.scale
-    return float(total)
+    parts, limit = objective.rebatch(subset), radius * scale
+    # the sign of the gradient is zero at an exact critical point
+    aside = next(iter(draws(objective.size, 1, seed=0))).to(limit).clamp(-1, 1)
+    return mean_worst_rise(
+        parts,
+        lambda batch: increase_from(parts, batch),
+        ascent=lambda gradient: scale * gradient.sign(),
+        project=lambda delta: torch.clamp(delta, -limit, limit),
+        aside=0.1 * limit * aside,
+        radius=radius,
+        iterations=iterations,
+        meter=meter,
+    )
 
 
 @score(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from landscape.bars import bar
 from landscape.batches import Batch
 from landscape.objective import Objective
-from landscape.scores.adaptive_worst import SUBSET, increase_from
-from landscape.scores.apgd import maximize
+from landscape.scores.apgd import Evaluate
+from landscape.scores.ascent import SUBSET, in_ball, increase_from, mean_worst_rise, unit
 from landscape.scores.evaluation import Meter, draws
 from landscape.scores.head import gauge_fixed
 from landscape.scores.normalized import logit_normalized
@@ -38,35 +37,27 @@ def worst_in_ellipsoid(
         iterations: steps of the ascent.
     """
     parts = objective.rebatch(subset)
-    zero, moves = torch.zeros_like(scale), scale != 0
-    total = torch.zeros((), dtype=torch.float64, device=objective.device)
-    tiny = torch.finfo(scale.dtype).tiny
 
-    def project(u: Tensor) -> Tensor:
-        return u * (radius / torch.linalg.vector_norm(u).clamp_min(radius))
-
-    def ascent(gradient: Tensor) -> Tensor:
-        return gradient / torch.linalg.vector_norm(gradient).clamp_min(tiny)
-
-    def climb(batch: Batch, start: Tensor) -> tuple[Tensor, Tensor]:
-        rise = increase_from(parts, batch)
+    def rise(batch: Batch) -> Evaluate:
+        increase = increase_from(parts, batch)
 
         def evaluate(u: Tensor) -> tuple[Tensor, Tensor]:
-            value, gradient = rise(scale * u)
+            value, gradient = increase(scale * u)
             return value, scale * gradient
 
-        initial, best, _ = maximize(evaluate, ascent, project, start, 2 * radius, iterations=iterations)
-        meter.gradient((iterations + 1) * batch.size / objective.n)
-        return initial, best
+        return evaluate
 
-    with objective.guard(), torch.no_grad():
-        for batch in parts.batches:
-            initial, best = climb(batch, zero)
-            if not best > initial:  # at an exact critical point the gradient shows no way up
-                aside = next(iter(draws(objective.size, 1, seed=0))).to(scale) * moves
-                best = torch.maximum(best, climb(batch, 0.1 * radius * ascent(aside))[1])
-            total += (best - initial) * batch.scale
-    return float(total)
+    aside = next(iter(draws(objective.size, 1, seed=0))).to(scale) * (scale != 0)
+    return mean_worst_rise(
+        parts,
+        rise,
+        ascent=unit,
+        project=lambda u: in_ball(u, radius),
+        aside=0.1 * radius * unit(aside),
+        radius=radius,
+        iterations=iterations,
+        meter=meter,
+    )
 
 
 @score(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -37,8 +38,12 @@ class Meter:
         self.gradients += PRODUCT * passes
 
 
-def draws(size: int, count: int, seed: int) -> Iterable[Tensor]:
-    """Yield standard normal vectors (P,) of a CPU generator in float64, the same on every device and for every dtype.
+Noise = Literal["normal", "uniform"]
+"""Standard normal, or uniform between −1 and 1."""
+
+
+def draws(size: int, count: int, seed: int, noise: Noise = "normal") -> Iterable[Tensor]:
+    """Yield random vectors (P,) of a CPU generator in float64, the same on every device and for every dtype.
 
     >>> first, second = draws(2, 2, seed=0)
     >>> bool((first == next(iter(draws(2, 1, seed=0)))).all())
@@ -46,7 +51,10 @@ def draws(size: int, count: int, seed: int) -> Iterable[Tensor]:
     """
     generator = torch.Generator().manual_seed(seed)
     for _ in range(count):
-        yield torch.randn(size, dtype=torch.float64, generator=generator)
+        if noise == "normal":
+            yield torch.randn(size, dtype=torch.float64, generator=generator)
+        else:
+            yield 2 * torch.rand(size, dtype=torch.float64, generator=generator) - 1
 
 
 Share = Callable[[Objective, Tensor, Batch], Tensor]

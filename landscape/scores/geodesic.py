@@ -12,8 +12,8 @@ from landscape.bars import bar
 from landscape.batches import Batch
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.objective import Objective
-from landscape.scores.adaptive_worst import SUBSET
-from landscape.scores.apgd import maximize
+from landscape.scores.apgd import Evaluate
+from landscape.scores.ascent import SUBSET, in_ball, mean_worst_rise, unit
 from landscape.scores.evaluation import Meter, draws
 from landscape.scores.head import gauge_fixed
 from landscape.scores.network import network
@@ -124,18 +124,9 @@ def worst_along_geodesics(
     iterations: int = 20,
 ) -> float:
     """Return the mean over sub-batches of max over ‖x‖ ≤ ρ of L_B(walk(x)) − L_B(w), by APGD in the coordinates x."""
-    parts, size = objective.rebatch(subset), objective.size
-    zero = torch.zeros(size, dtype=torch.float64, device=objective.device)
-    total = torch.zeros((), dtype=torch.float64, device=objective.device)
+    parts = objective.rebatch(subset)
 
-    def unit(x: Tensor) -> Tensor:
-        return x / torch.linalg.vector_norm(x).clamp_min(torch.finfo(x.dtype).tiny)
-
-    def project(x: Tensor) -> Tensor:
-        flat = horizontal(x)
-        return flat * (radius / torch.linalg.vector_norm(flat).clamp_min(radius))
-
-    def climb(batch: Batch, start: Tensor) -> tuple[Tensor, Tensor]:
+    def rise(batch: Batch) -> Evaluate:
         def evaluate(x: Tensor) -> tuple[Tensor, Tensor]:
             at = x.detach().requires_grad_()
             with torch.enable_grad():
@@ -143,18 +134,21 @@ def worst_along_geodesics(
                 (gradient,) = torch.autograd.grad(value, at)
             return value.detach().double(), gradient
 
-        initial, best, _ = maximize(evaluate, unit, project, start, 2 * radius, iterations=iterations)
-        meter.gradient((iterations + 1) * batch.size / objective.n)
-        return initial, best
+        return evaluate
 
-    with objective.guard(), torch.no_grad():
-        for batch in parts.batches:
-            initial, best = climb(batch, zero)
-            if not best > initial:
-                aside = project(0.1 * radius * unit(next(iter(draws(size, 1, seed=0))).to(zero)))
-                best = torch.maximum(best, climb(batch, aside)[1])
-            total += (best - initial) * batch.scale
-    return float(total)
+    def project(x: Tensor) -> Tensor:
+        return in_ball(horizontal(x), radius)
+
+    return mean_worst_rise(
+        parts,
+        rise,
+        ascent=unit,
+        project=project,
+        aside=project(0.1 * radius * unit(next(iter(draws(objective.size, 1, seed=0))).to(objective.device))),
+        radius=radius,
+        iterations=iterations,
+        meter=meter,
+    )
 
 
 @score(

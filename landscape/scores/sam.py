@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from landscape.objective import Objective
-from landscape.scores.adaptive_worst import SUBSET, increase_from
+from landscape.scores.ascent import SUBSET, increase_from, unit
 from landscape.scores.evaluation import FORWARD, Meter
 from landscape.scores.head import gauge_fixed
 from landscape.scores.registry import Definition, Measurement, score
@@ -35,11 +35,6 @@ def one_step_increase(objective: Objective, step: Step, radius: float, meter: Me
     meter.gradient()
     meter.forward()
     return float(total)
-
-
-def unit(gradient: Tensor) -> Tensor:
-    """Return the gradient at unit length, or zero: Foret et al. 2021, equation 2 with p = 2."""
-    return gradient / torch.linalg.vector_norm(gradient).clamp_min(torch.finfo(gradient.dtype).tiny)
 
 
 def adaptive_unit(scale: Tensor) -> Step:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from landscape.objective import Objective
-from landscape.scores.adaptive_worst import increase_from
 from landscape.scores.apgd import maximize
+from landscape.scores.ascent import increase_from
 from landscape.scores.evaluation import Meter, error_share, values_at
 from landscape.scores.noise_tolerance import RISE, find_level
 from landscape.scores.registry import Definition, Measurement, score
