@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import argparse
 import copy
+import io
 import os
 import platform
 import sys
 import time
+import warnings
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +98,71 @@ def schemes(model: nn.Module, data: Data, directions: np.ndarray) -> dict[str, E
     }
 
 
+def installed_peers(model: nn.Module, data: Data) -> dict[str, Callable[[int], object]]:
+    """Return how the packages that are installed evaluate a random plane of side × side points, by name and version."""
+    X, y = data
+    model = copy.deepcopy(model)  # several of them write into the model
+
+    def loss_landscapes(side: int) -> object:
+        from loss_landscapes import random_plane
+        from loss_landscapes.metrics import Loss
+
+        return random_plane(model, Loss(F.cross_entropy, X, y), distance=1, steps=side, normalization="filter")
+
+    def gradfield(side: int) -> object:
+        from gradfield.torch_adapter import model_loss_fn
+
+        at = np.meshgrid(np.linspace(-1, 1, side), np.linspace(-1, 1, side))
+        return model_loss_fn(model, F.cross_entropy, X, y)(*at)
+
+    def loss_landscape_3d(side: int) -> object:
+        from loss_landscape_3d.calculator import LossLandscapeCalculator
+        from loss_landscape_3d.directions import generate_random_directions
+
+        axis = np.linspace(-1, 1, side)
+        calculator = LossLandscapeCalculator(model, DataLoader(TensorDataset(X, y), batch_size=len(X)), F.cross_entropy)
+        return calculator.calculate(axis, axis, *generate_random_directions(model), copy.deepcopy(model.state_dict()))
+
+    def nngeom(side: int) -> object:
+        from nngeom.lossland import plane_slice_2d
+        from nngeom.models import TorchAdapter
+
+        adapter = TorchAdapter(model, lambda net, batch: F.cross_entropy(net(batch[0]), batch[1]))
+        return plane_slice_2d(adapter, (X, y), steps=side, seed=0)
+
+    def landscaper(side: int) -> object:
+        from landscaper.compute import compute_loss_landscape
+
+        drawn = [[torch.randn_like(p) for p in model.parameters()] for _ in range(2)]
+        return compute_loss_landscape(
+            model, (X, y), drawn, lambda net, batch: F.cross_entropy(net(batch[0]), batch[1]).item(),
+            steps=side, distance=1.0, dim=2, device="cpu",
+        )  # fmt: skip
+
+    found: dict[str, Callable[[int], object]] = {}
+    for evaluate in (loss_landscapes, gradfield, loss_landscape_3d, nngeom, landscaper):
+        package = evaluate.__name__.replace("_", "-")
+        try:
+            name = f"{package} {version(package)}"
+            quietly(evaluate, 2)
+        except PackageNotFoundError:
+            continue
+        except Exception as error:  # a package that fails is reported, not hidden
+            print(f"{package} does not run: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+            continue
+        found[name] = evaluate
+    return found
+
+
+def quietly(evaluate: Callable[[int], object], side: int) -> float:
+    """Run a package's plane without its messages and return CPU seconds a point."""
+    started = time.process_time()
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        evaluate(side)
+    return (time.process_time() - started) / side**2
+
+
 def seconds_a_point(evaluate: Evaluate, points: int) -> float:
     """Return the time of a point over some points of a circle."""
     angles = np.linspace(0, 2 * np.pi, points)
@@ -118,9 +187,12 @@ def measured(model: nn.Module, data: Data, side: int, *, rounds: int, compiled: 
     alternatives = schemes(model, data, vectors)
     for evaluate in alternatives.values():
         seconds_a_point(evaluate, 2)
+    peers = installed_peers(model, data)
     for _ in range(rounds):
         for name, evaluate in alternatives.items():
             note(name, seconds_a_point(evaluate, points))
+        for name, plane in peers.items():
+            note(name, quietly(plane, max(3, side // 7)))
         started = time.process_time()
         surface = ls.plane(objective, directions, points=side)
         note("landscape: plane(), everything included", (time.process_time() - started) / side**2)

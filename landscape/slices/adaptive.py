@@ -50,8 +50,8 @@ def adaptive_plane(
         tolerance: difference in loss below which interpolation is good enough.
         also: further objectives ``{"test": other}`` evaluated at the same points; they do not decide.
         dataset: the name of the objective's own data.
-        save: ``("study.h5", "sgd-0/plane")``: store the result; each part of a row is on disk when it is finished, and a
-            run that was interrupted resumes.
+        save: ``("study.h5", "sgd-0/plane")``: store the result; each part of a row is on disk when it is finished, and
+            a run that was interrupted resumes.
         overwrite: replace a different result of that name.
 
     Returns:

@@ -128,7 +128,12 @@ def _attention(node: fx.Node) -> int:
     return 4 * prod(query) * int(key[-2])
 
 
+def _pointwise_convolution(node: fx.Node) -> int:
+    return 2 * prod(node.args[1].meta["val"].shape[1:]) * elements(node)  # type: ignore[union-attr]
+
+
 _COUNTS: dict[Any, Callable[[fx.Node], int]] = {
+    getattr(torch.ops.mkldnn, "_convolution_pointwise", "absent"): _pointwise_convolution,
     aten.mm: _product(0),
     aten.bmm: _product(0),
     aten.addmm: _product(1),

@@ -13,7 +13,8 @@ from torch import Tensor
 from landscape.batches import Batch
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
-from landscape.slices.evaluators import Evaluator, evaluator_for
+from landscape.slices.calling import Evaluator
+from landscape.slices.evaluators import evaluator_for
 from landscape.slices.standard_errors import SQUARE, STANDARD_ERROR, Values, with_squares, with_standard_errors
 
 __all__ = ["Engine", "Values", "named"]

@@ -50,8 +50,8 @@ def interpolate(
         also: further objectives ``{"test": other}`` evaluated at the same points.
         recalibrate: re-estimate norm statistics; an objective names other data to do it on.
         dataset: the name of the objective's own data.
-        save: ``("study.h5", "a-to-b")``: store the result; each point is on disk when it is finished, and a run that was
-            interrupted resumes.
+        save: ``("study.h5", "a-to-b")``: store the result; each point is on disk when it is finished, and a run that
+            was interrupted resumes.
         overwrite: replace a different result of that name.
 
     Returns:

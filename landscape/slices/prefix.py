@@ -20,7 +20,7 @@ from landscape.forward import Bound, forward, logits
 from landscape.objective import Objective
 from landscape.slices.affine import Dependence, ancestors, dependence, elements, flops
 from landscape.slices.extract import Piece, extract
-from landscape.tracing import flatten, trace
+from landscape.tracing import flatten, fuse_convolutions, trace
 
 FLOPS_A_BYTE = {"cpu": 4, "cuda": 16}
 """Work that must be saved for each byte of the responses read and written; measured break-even on a CPU: 1 to 2."""
@@ -37,32 +37,41 @@ class Program:
     Attributes:
         once: computes ``kept`` from parameters and inputs that do not move.
         head: computes the values in ``hoisted`` from moving parameters; affine in them.
-        rest: computes the outputs from hoisted values, moving parameters and kept values.
+        point: computes ``prepared`` from moving parameters and kept values alone, whatever the batch.
+        rest: computes the outputs from hoisted and prepared values, moving parameters and kept values.
         kept: nodes that ``once`` computes.
         hoisted: nodes that each point makes from three responses.
+        prepared: nodes that each point makes once for all batches of a shape, such as weights with a norm folded in.
+        common: kept nodes that no batch decides.
         inputs: the placeholders of the traced function: parameters, buffers and frozen parameters, tensors of the
             batch.
         saved: share of the floating-point work that no point repeats.
-        bytes_kept: memory of kept values and responses, for two directions.
+        bytes_kept: memory of a batch's kept values and responses, for two directions.
+        bytes_widest: memory of the largest value that a batch passes through.
     """
 
     once: Piece
     head: Piece
+    point: Piece
     rest: Piece
     kept: tuple[fx.Node, ...]
     hoisted: tuple[fx.Node, ...]
+    prepared: tuple[fx.Node, ...]
+    common: frozenset[fx.Node]
     inputs: tuple[fx.Node, ...]
     saved: float
     bytes_kept: int
+    bytes_widest: int
 
 
-def cut(objective: Objective, batch: Batch, moving: Sequence[str]) -> Program:
+def cut(objective: Objective, batch: Batch, moving: Sequence[str], *, fused: bool = False) -> Program:
     """Trace a network on a batch and cut it. Use inside `Objective.guard` without gradients.
 
     Args:
         objective: whose outputs are wanted.
         batch: an example of the shapes; they are baked in.
         moving: names of the parameters that differ between grid points.
+        fused: bring convolutions into the form that compiles best (`landscape.tracing.fuse_convolutions`).
 
     Raises:
         TraceError: the network cannot be traced.
@@ -79,10 +88,12 @@ def cut(objective: Objective, batch: Batch, moving: Sequence[str]) -> Program:
 
     given = [*objective.space.unflatten(objective.theta).values(), *objective.fixed.values(), *leaves]
     module = trace(outputs, given)
-    return _cut(module, set(moving), objective.names, FLOPS_A_BYTE.get(objective.device.type, 16))
+    if fused:
+        fuse_convolutions(module)
+    return _cut(module, set(moving), objective.names, len(names), FLOPS_A_BYTE.get(objective.device.type, 16))
 
 
-def _cut(module: fx.GraphModule, moving: set[str], names: Sequence[str], threshold: float) -> Program:
+def _cut(module: fx.GraphModule, moving: set[str], names: Sequence[str], parameters: int, threshold: float) -> Program:
     nodes = list(module.graph.nodes)
     inputs = tuple(node for node in nodes if node.op == "placeholder")
     movers = [node for node, name in zip(inputs, names, strict=False) if name in moving]
@@ -91,20 +102,37 @@ def _cut(module: fx.GraphModule, moving: set[str], names: Sequence[str], thresho
     found = dependence(nodes, movers)
     still = [node for node in nodes if node not in found.moving and any(user in found.moving for user in node.users)]
     hoisted = tuple(node for node in nodes if _worth_hoisting(node, found, threshold))
+    batchwise = dependence(nodes, inputs[parameters:]).moving
+    prepared = tuple(node for node in nodes if _belongs_to_point(node, found, movers, batchwise))
     head = extract(module, [*movers, *still], hoisted)
-    rest = extract(module, [*hoisted, *movers, *still], [output])
-    kept = tuple(node for node in still if node not in inputs and node in {*head.inputs, *rest.inputs})
+    point = extract(module, [*movers, *still], prepared)
+    rest = extract(module, [*hoisted, *prepared, *movers, *still], [output])
+    needed = {*head.inputs, *point.inputs, *rest.inputs}
+    kept = tuple(node for node in still if node not in inputs and node in needed)
     total, left = (sum(flops(node) for node in graph.nodes) for graph in (module.graph, rest.module.graph))
     return Program(
         once=extract(module, [node for node in inputs if node not in movers], kept),
         head=head,
+        point=point,
         rest=rest,
         kept=kept,
         hoisted=hoisted,
+        prepared=prepared,
+        common=frozenset(kept) - batchwise,
         inputs=inputs,
         saved=1 - left / total if total else 0.0,
-        bytes_kept=sum(map(_size, kept)) + 5 * sum(map(_size, hoisted)),
+        bytes_kept=sum(_size(node) for node in kept if node in batchwise) + 5 * sum(map(_size, hoisted)),
+        bytes_widest=max(map(_size, batchwise), default=0),
     )
+
+
+def _belongs_to_point(
+    node: fx.Node, found: Dependence, movers: Sequence[fx.Node], batchwise: frozenset[fx.Node]
+) -> bool:
+    """Whether a value is the last on its way that a point has whatever the batch."""
+    if node not in found.moving or node in batchwise or node in movers:
+        return False
+    return any(user in batchwise for user in node.users)
 
 
 def _worth_hoisting(node: fx.Node, found: Dependence, threshold: float) -> bool:

@@ -1,4 +1,4 @@
-"""Where the rows of a slice go as they are finished: into memory, or to disk beside a study, from where a run resumes."""
+"""Where the rows of a slice go as they are finished: into memory, or to disk, from where an interrupted run resumes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,18 @@
 """Trace a function, cut its graph by what it depends on, and choose what to keep between the parts."""
 
 from landscape.tracing.context import inside_transform, saving_is_hooked
+from landscape.tracing.convolutions import fuse_convolutions
 from landscape.tracing.split import Split, split
 from landscape.tracing.trace import TraceError, flatten, signature, trace
 
-__all__ = ["Split", "TraceError", "flatten", "inside_transform", "saving_is_hooked", "signature", "split", "trace"]
+__all__ = [
+    "Split",
+    "TraceError",
+    "flatten",
+    "fuse_convolutions",
+    "inside_transform",
+    "saving_is_hooked",
+    "signature",
+    "split",
+    "trace",
+]

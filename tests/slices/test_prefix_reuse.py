@@ -8,8 +8,10 @@ from torch.nn import functional as F
 
 import landscape as ls
 from landscape.models import mlp, resnet, small_cnn
-from landscape.slices import evaluators, prefix
+from landscape.slices import prefix, reusing
+from landscape.slices.calling import Plain
 from landscape.slices.prefix import cut
+from landscape.slices.reusing import Reusing
 
 
 def images(n=6, channels=1, size=8, classes=10):
@@ -68,9 +70,9 @@ CASES = {
 def both(objective, directions, **options):
     """Evaluate a plane by the cut network and by the plain one."""
     engines = []
-    for kind in (evaluators.Reusing, evaluators.Plain):
+    for kind in (Reusing, Plain):
         with objective.guard(), torch.no_grad():
-            chosen = options if kind is evaluators.Reusing else {}
+            chosen = options if kind is Reusing else {}
             engine = kind(objective, objective.theta, torch.as_tensor(directions.vectors), **chosen)
             engine.start_row([-1.0, 0.0, 0.7], [-0.4])
             rows = []
@@ -203,6 +205,100 @@ def test_points_together_need_a_criterion():
         ls.line(objective, torch.ones(21), together=4)
     with pytest.raises(ls.LandscapeError, match="at least 1 point"):
         ls.line(objective, torch.ones(21), together=0)
+
+
+@pytest.fixture
+def uncompiled(monkeypatch):
+    """Everything that comes before the compiler, without the minutes it takes."""
+    made = []
+    monkeypatch.setattr(torch, "compile", lambda module, **options: made.append(options) or module)
+    return made
+
+
+class Convolutions(nn.Module):
+    """Convolutions with and without bias, norm and groups, a norm without parameters, a transposed one, a shared output."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(3, 6, 3, padding=1)
+        self.norm_a = nn.BatchNorm2d(6)
+        self.b = nn.Conv2d(6, 6, 3, padding=1, stride=2, groups=2, bias=False)
+        self.norm_b = nn.BatchNorm2d(6, affine=False)
+        self.c = nn.Conv2d(6, 6, 3, padding=2, dilation=2)
+        self.norm_c = nn.BatchNorm2d(6)
+        self.up = nn.ConvTranspose2d(6, 4, 2)
+        self.out = nn.Linear(4, 10)
+
+    def forward(self, x):
+        x = self.norm_a(self.a(x)).relu()
+        x = self.norm_b(self.b(x)).relu()
+        y = self.c(x)
+        return self.out(self.up(x + y.relu() + self.norm_c(y)).mean((2, 3)))
+
+
+def shuffled_statistics(net):
+    generator = torch.Generator().manual_seed(1)
+    for name, buffer in net.named_buffers():
+        if "running" in name:
+            buffer.copy_(torch.rand(buffer.shape, generator=generator) + 0.5)
+    return net
+
+
+@pytest.mark.parametrize("cache", [1, 20_000, 1 << 30])
+@pytest.mark.parametrize("vectors_as", ["zero", "keep"])
+@pytest.mark.parametrize("make", [Convolutions, lambda: resnet(8, width=4), small_cnn])
+def test_folded_norms_and_parts_of_batches_give_the_values_of_the_network(
+    make, vectors_as, cache, uncompiled, monkeypatch
+):
+    monkeypatch.setattr(reusing, "CACHE_BYTES", cache)
+    torch.manual_seed(0)
+    net = shuffled_statistics(make())
+    channels = next(net.parameters()).shape[1]
+    objective = ls.Objective(net, images(n=11, channels=channels), "cross_entropy", batch_size=8)
+    directions = ls.random_directions(objective, 2, vectors=vectors_as)
+    found, expected = both(objective, directions, compiled=True)
+    np.testing.assert_allclose(found[:, 0], expected[:, 0], rtol=1e-5)
+    assert uncompiled  # the traced network was used
+
+
+def test_a_norm_behind_a_convolution_is_folded_into_its_weights():
+    objective = ls.Objective(Convolutions(), images(channels=3), "cross_entropy")
+    with objective.guard(), torch.no_grad():
+        program = cut(objective, objective.batches[0], list(objective.names), fused=True)
+    operations = [str(node.target) for node in program.rest.module.graph.nodes]
+    assert operations.count("mkldnn._convolution_pointwise.default") == 3
+    assert operations.count("aten.native_batch_norm.default") == 1  # of the convolution that is used twice
+    assert not any("rsqrt" in operation for operation in operations)  # weights are folded once a point
+    assert len(program.prepared) >= 6
+
+
+def test_a_batch_is_cut_so_that_its_activations_fit_the_cache(uncompiled, monkeypatch):
+    widest = 4 * 4 * 8 * 8  # bytes an example after the first convolution
+    monkeypatch.setattr(reusing, "CACHE_BYTES", 3 * widest)
+    objective = ls.Objective(resnet(8, width=4), images(n=8, channels=3), "cross_entropy")
+    with objective.guard(), torch.no_grad():
+        made = Reusing(objective, objective.theta, torch.ones(1, objective.size), compiled=True)
+        plain = Reusing(objective, objective.theta, torch.ones(1, objective.size))
+    assert [len(parts) for parts in made.batches] == [3]
+    assert [len(parts) for parts in plain.batches] == [1]
+    assert len(uncompiled) == 2  # 3, 3 and 2 examples: two shapes
+
+
+def test_networks_whose_outputs_mix_examples_are_not_cut_into_parts(uncompiled, monkeypatch):
+    class Mixing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.out = nn.Linear(6, 3)
+
+        def forward(self, x):
+            return self.out(x - x.mean(0))
+
+    monkeypatch.setattr(reusing, "CACHE_BYTES", 48)
+    objective = ls.Objective(Mixing(), vectors(), "cross_entropy")
+    d = ls.random_directions(objective, 1)
+    found = ls.line(objective, d, points=3, compiled=True)
+    np.testing.assert_allclose(found.loss, ls.line(objective, d, points=3).loss, rtol=1e-6)
+    assert "called at every point" in found.evaluation
 
 
 @pytest.mark.slow
