@@ -10,17 +10,20 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from landscape.datasets import digits
+from landscape.datasets import digits, spirals
 from landscape.errors import LandscapeError
+from landscape.experiments.basin_volume import basin_volume
 from landscape.experiments.double_descent import PUBLISHED_WIDTHS, double_descent
 from landscape.experiments.edge_of_stability import edge_of_stability, quick_descents
 from landscape.experiments.guess_and_check import guess_and_check
 from landscape.experiments.kernel_regime import kernel_regime
+from landscape.experiments.large_batch import f1_mlp, large_batch
 from landscape.experiments.memorised_examples import memorised_examples
 from landscape.experiments.optimisers import RECIPES as OPTIMISERS
 from landscape.experiments.optimisers import optimisers
 from landscape.experiments.randomisation import RECIPE, randomisation
 from landscape.experiments.randomisation_table import RECIPES, randomisation_table
+from landscape.experiments.recipes import get_recipe
 from landscape.models import mlp
 
 
@@ -64,6 +67,20 @@ class Conducted:
 _SMALL = partial(mlp, (64, 32, 10))
 
 _EXPERIMENTS: tuple[Experiment, ...] = (
+    Experiment(
+        name="basin-volume",
+        question="Are the basins of networks that also fit wrong labels smaller, on the loss surface of the clean data?",
+        function=basin_volume,
+        full={"poison": (10, 20, 40), "directions": 30},
+        quick={
+            "factory": partial(mlp, (2, 16, 2)),
+            "split": spirals(train=40),
+            "poison": (5,),
+            "recipe": get_recipe("sgd", optimiser="adam", lr=0.01, batch_size=20, target=0.4, target_accuracy=0.7),
+            "seeds": range(2),
+            "directions": 5,
+        },
+    ),
     Experiment(
         name="randomisation",
         question="Can the network fit noise, how much slower, how much sharper, and how bad is it on test data?",
@@ -130,6 +147,12 @@ _EXPERIMENTS: tuple[Experiment, ...] = (
         function=kernel_regime,
         full={"seeds": range(2)},
         quick={"widths": (16, 128), "labels": ("true",), "seeds": (0,)},
+    ),
+    Experiment(
+        name="large-batch",
+        question="Do large batches find sharper minima than small ones?",
+        function=large_batch,
+        quick={"factory": partial(f1_mlp, 64), "matchings": ("epochs",), "epochs": 8, "seeds": (0, 1)},
     ),
     Experiment(
         name="memorised-examples",

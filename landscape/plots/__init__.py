@@ -18,8 +18,10 @@ from landscape.plots.curvature import scale_curvature
 from landscape.plots.double_descent import double_descent
 from landscape.plots.edge_of_stability import edge_of_stability
 from landscape.plots.grids import grid, lines_grid
+from landscape.plots.basin_volume import basin_volume
 from landscape.plots.guess_and_check import guess_and_check
 from landscape.plots.kernel_regime import kernel_regime
+from landscape.plots.large_batch import large_batch
 from landscape.plots.layers import by_layer, layers
 from landscape.plots.lines import line
 from landscape.plots.matrices import audit, barriers, cosines, invariance
@@ -44,6 +46,7 @@ from landscape.results import Result
 
 KINDS: dict[str, Callable[..., Any]] = {
     "audit": audit,
+    "basin-volume": basin_volume,
     "comparison": comparison,
     "density": density,
     "diagonal": diagonal,
@@ -54,6 +57,7 @@ KINDS: dict[str, Callable[..., Any]] = {
     "estimate": estimate,
     "guess-and-check": guess_and_check,
     "kernel-regime": kernel_regime,
+    "large-batch": large_batch,
     "layers": by_layer,
     "line": line,
     "memorisation": memorisation,
@@ -115,6 +119,7 @@ __all__ = [
     "animate",
     "audit",
     "barriers",
+    "basin_volume",
     "by_layer",
     "comparison",
     "comparison_table",
@@ -132,6 +137,7 @@ __all__ = [
     "heatmap",
     "invariance",
     "kernel_regime",
+    "large_batch",
     "layers",
     "line",
     "lines_grid",

@@ -2,12 +2,14 @@
 
 from landscape.results.audit import Audit, AuditRow
 from landscape.results.base import Result, array, arrays, describe, nested, plain, role_of, rows, volatile
+from landscape.results.basin_volume import BasinDifference, BasinRow, BasinVolume
 from landscape.results.comparison import Comparison, Placebo
 from landscape.results.critical import CriticalPoint
 from landscape.results.double_descent import DoubleDescent, WidthRun
 from landscape.results.edge_of_stability import EdgeOfStability, EdgeRun
 from landscape.results.guess_and_check import GuessAndCheck
 from landscape.results.kernel_regime import KernelRegime, KernelRun
+from landscape.results.large_batch import BatchContrast, BatchRun, LargeBatch
 from landscape.results.memorisation import InfluentialPair, Memorisation, MemorisedExample
 from landscape.results.optimisers import Optimisers
 from landscape.results.randomisation import Condition, Contrast, MemorisationTest, Randomisation
@@ -29,6 +31,8 @@ KINDS: dict[str, type[Result]] = {
         DoubleDescent,
         EdgeOfStability,
         KernelRegime,
+        LargeBatch,
+        BasinVolume,
         GuessAndCheck,
         Memorisation,
         Directions,
@@ -62,9 +66,14 @@ __all__ = [
     "GuessAndCheck",
     "InfluentialPair",
     "KINDS",
+    "BatchContrast",
+    "BatchRun",
     "Comparison",
     "Condition",
     "Contrast",
+    "BasinDifference",
+    "BasinRow",
+    "BasinVolume",
     "CriticalPoint",
     "Diagonal",
     "Directions",
@@ -75,6 +84,7 @@ __all__ = [
     "Estimate",
     "KernelRegime",
     "KernelRun",
+    "LargeBatch",
     "LayerRow",
     "Layers",
     "Line",
