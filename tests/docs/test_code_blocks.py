@@ -1,5 +1,7 @@
 """Every code block of the README and of the documentation runs, page by page, as a reader would run it."""
 
+import ast
+import inspect
 import re
 import shlex
 import sys
@@ -9,6 +11,7 @@ import pytest
 from matplotlib import pyplot
 
 from landscape.cli import main
+from landscape.cli.parser import build
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -20,6 +23,11 @@ def pages():
     found = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     brought = {ROOT / "docs" / name for name in ("benchmarks", "notebooks")}  # copied there by conf.py
     return [path for path in found if BLOCK.search(path.read_text()) and path.parent not in brought]
+
+
+def long(path):
+    """Whether the page's blocks take minutes to hours at published settings; tests/experiments run them small."""
+    return path.parent.name == "experiments"
 
 
 def marked(path):
@@ -36,7 +44,7 @@ def run_shell(text):
         assert main(words[1:]) == 0, line
 
 
-@pytest.mark.parametrize("path", [marked(path) for path in pages()])
+@pytest.mark.parametrize("path", [marked(path) for path in pages() if not long(path)])
 def test_code_blocks_run_in_order(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
@@ -51,6 +59,27 @@ def test_code_blocks_run_in_order(path, tmp_path, monkeypatch, capsys):
                 run_shell(found[2])
     finally:
         pyplot.close("all")
+
+
+@pytest.mark.parametrize("path", [marked(path) for path in pages() if long(path)])
+def test_names_and_arguments_of_long_blocks_exist(path):
+    for found in BLOCK.finditer(path.read_text()):
+        if found[1] == "console":
+            for line in re.findall(r"^\$ landscape (.*)", found[2], re.MULTILINE):
+                assert build().parse_args(shlex.split(line, comments=True))
+            continue
+        tree, names = ast.parse(found[2]), {}
+        for node in tree.body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                exec(compile(ast.Module([node], []), path, "exec"), names)
+        for node in ast.walk(tree):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and inspect.isfunction(names.get(node.func.id))
+            ):
+                given = {keyword.arg: None for keyword in node.keywords if keyword.arg}
+                inspect.signature(names[node.func.id]).bind_partial(*node.args, **given)
 
 
 def test_the_pages_that_must_have_code_have_it():

@@ -32,7 +32,7 @@ def test_a_picture_is_small_and_can_be_read(line):
     data = picture(line)
     assert 2000 < len(data) < 40_000
     with Image.open(io.BytesIO(data)) as image:
-        assert image.size == (432, 288)
+        assert image.size == (360, 240)
 
 
 def test_a_plane_is_small_too():
