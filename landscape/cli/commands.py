@@ -175,6 +175,7 @@ def compare(arguments: argparse.Namespace) -> Any:
 def plot(arguments: argparse.Namespace) -> Any:
     """Draw entries of a study."""
     from landscape import plots
+    from landscape.plots import interactive
     from landscape.study import open_study
 
     opened = open_study(arguments.study)
@@ -184,9 +185,11 @@ def plot(arguments: argparse.Namespace) -> Any:
         result = opened[name]
         if type(result).kind not in plots.KINDS:
             continue
-        drawn = result.plot()
         target = Path(arguments.out) / name.replace("/", "-")
-        written += plots.save(drawn.figure, target, formats=tuple(arguments.format))
+        if formats := tuple(form for form in arguments.format if form != "html"):
+            written += plots.save(result.plot().figure, target, formats=formats)
+        if "html" in arguments.format and type(result).kind in interactive.KINDS:
+            written.append(interactive.save(interactive.plot(result), target.with_name(f"{target.name}.html")))
     if not written:
         raise LandscapeError(
             f"{Path(arguments.study).name} holds nothing that can be drawn among {', '.join(names) or 'nothing'}"

@@ -134,7 +134,11 @@ def build() -> argparse.ArgumentParser:
     plot.add_argument("entries", nargs="*", help="sgd-0/plane … (default: everything that can be drawn)")
     plot.add_argument("--out", default="figures", help="folder (default: figures)")
     plot.add_argument(
-        "--format", nargs="+", default=["png", "pdf"], choices=["png", "pdf", "svg"], help="default: png pdf"
+        "--format",
+        nargs="+",
+        default=["png", "pdf"],
+        choices=["png", "pdf", "svg", "html"],
+        help="default: png pdf; html: to turn and zoom, where a kind has such a figure",
     )
 
     export = command("export", commands.export, "write an entry of a study in another format")

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+from landscape.export.row_tables import row_tables
 from landscape.export.tables import Cell, Measured, Table, digits, tables
 from landscape.files import write_text
 from landscape.results import Result
@@ -119,7 +120,7 @@ def latex(result: Result, path: str | os.PathLike[str], *, caption: str | None =
     r"""Write the tables of a result as LaTeX; the document needs ``\usepackage{booktabs}``.
 
     Args:
-        result: scores, a comparison, eigenpairs or an estimate.
+        result: any result; those without a table of their own are shown by their rows, or by their summary.
         path: the file, for ``\input``.
         caption: of the first table, in LaTeX; `None`: what the table is called.
         label: ``\label`` of the first table; further ones get ``-2``, ``-3`` ….
@@ -128,7 +129,7 @@ def latex(result: Result, path: str | os.PathLike[str], *, caption: str | None =
         The file.
 
     Raises:
-        LandscapeError: there is no table of this kind of result, or the place cannot be written.
+        LandscapeError: the place cannot be written.
 
     >>> import tempfile
     >>> from landscape.results import Score, Scores
@@ -136,7 +137,7 @@ def latex(result: Result, path: str | os.PathLike[str], *, caption: str | None =
     >>> print(latex(one, Path(tempfile.mkdtemp()) / "scores.tex").read_text().splitlines()[7])
     trace & $2.00 \pm 0.13$ &  &  & ok \\
     """
-    made = tables(result)
+    made = tables(result) or row_tables(result)
     texts = []
     for index, table in enumerate(made):
         suffix = f"-{index + 1}" if index else ""

@@ -9,7 +9,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from landscape.errors import LandscapeError
 from landscape.results import Comparison, Eigenpairs, Estimate, Result, Scores
 from landscape.results.comparison import Gate, Test
 
@@ -50,13 +49,10 @@ class Table:
 
 
 def tables(result: Result) -> tuple[Table, ...]:
-    """Return the tables of a result.
+    """Return the tables of scores, a comparison, eigenpairs or an estimate; none of other results.
 
     Args:
-        result: scores, a comparison, eigenpairs or an estimate.
-
-    Raises:
-        LandscapeError: there is no table of this kind of result.
+        result: any result; `landscape.export.row_tables.row_tables` has tables of the others.
 
     >>> from landscape.results import Score
     >>> [made] = tables(Scores(rows=(Score(name="trace", value=2.0, standard_error=0.1),)))
@@ -72,9 +68,7 @@ def tables(result: Result) -> tuple[Table, ...]:
         return (eigenpairs(result),)
     if isinstance(result, Estimate):
         return (estimate(result),)
-    raise LandscapeError(
-        f"there is no table of a {type(result).__name__}; expected Scores, a Comparison, Eigenpairs or an Estimate"
-    )
+    return ()
 
 
 def scores(result: Scores) -> Table:

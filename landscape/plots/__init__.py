@@ -14,11 +14,11 @@ from typing import Any
 
 from landscape.errors import LandscapeError
 from landscape.plots.animation import animate
+from landscape.plots.basin_volume import basin_volume
 from landscape.plots.curvature import scale_curvature
 from landscape.plots.double_descent import double_descent
 from landscape.plots.edge_of_stability import edge_of_stability
 from landscape.plots.grids import grid, lines_grid
-from landscape.plots.basin_volume import basin_volume
 from landscape.plots.guess_and_check import guess_and_check
 from landscape.plots.kernel_regime import kernel_regime
 from landscape.plots.large_batch import large_batch

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.animation import AbstractMovieWriter, FFMpegWriter, PillowWriter
+from matplotlib.animation import FFMpegWriter, PillowWriter
 
 from landscape.errors import LandscapeError
 from landscape.files import replacing
-from landscape.plots.style import LEGEND_ROW, SINGLE, sheet
+from landscape.plots.style import LEGEND_ROW, SINGLE, style
 from landscape.plots.trajectories import trajectory
 from landscape.results import Plane, Trajectory
 
-WRITERS: dict[str, type[AbstractMovieWriter]] = {".gif": PillowWriter, ".mp4": FFMpegWriter}
+WRITERS: dict[str, type[FFMpegWriter] | type[PillowWriter]] = {".gif": PillowWriter, ".mp4": FFMpegWriter}
 
 
 def animate(
@@ -63,8 +63,12 @@ def animate(
         raise LandscapeError(f"the trajectory holds no {unknown[0]!r}; it holds {', '.join(result.values)}")
     shown = np.unique(np.linspace(0, len(result.points) - 1, min(most, len(result.points))).round().astype(int))
     movie = writer(fps=max(1, round(len(shown) / seconds)))
-    with sheet(None, width=SINGLE, height=3.0 + LEGEND_ROW) as figure:
-        with replacing(target) as fresh, movie.saving(figure, fresh, dpi):
+    from matplotlib import pyplot  # chooses a backend: not before a figure is wanted
+
+    with style():
+        figure = pyplot.figure(figsize=(SINGLE, 3.0 + LEGEND_ROW), layout="constrained")
+    try:
+        with style(), replacing(target) as fresh, movie.saving(figure, fresh, dpi):
             ax = figure.add_subplot()
             trajectory(result, ax, plane=plane, **options)
             line = next(one for one in ax.lines if one.get_gid() == "path")
@@ -79,13 +83,12 @@ def animate(
                 movie.grab_frame()
             for _ in range(movie.fps):
                 movie.grab_frame()
-        from matplotlib import pyplot
-
+    finally:
         pyplot.close(figure)
     return target
 
 
-def _writer(suffix: str) -> type[AbstractMovieWriter]:
+def _writer(suffix: str) -> type[FFMpegWriter] | type[PillowWriter]:
     if suffix not in WRITERS:
         raise LandscapeError(
             f"{suffix or 'no suffix'!r} is no format of animations; expected one of {', '.join(WRITERS)}"

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure, SubFigure
 
 from landscape.errors import LandscapeError
 from landscape.plots.lines import Band, Lines, groups_of, legend_handles, line, twin_of
-from landscape.plots.planes import Levels, contour, default_levels, heatmap, is_log, panel_height, values_of
-from landscape.plots.scales import add_colourbar, scale_of
+from landscape.plots.planes import Levels, contour, heatmap, panel_height, scaled
+from landscape.plots.scales import add_colourbar
 from landscape.plots.style import COLOURMAP, DOUBLE, SINGLE, legend_inside, legend_outside, sheet
 from landscape.plots.surfaces import surface
 from landscape.plots.windows import hatch_handles, missing, window_of
@@ -71,9 +71,8 @@ def grid(
     _checked(len(planes), columns, "planes")
     if kind not in _DRAW:
         raise LandscapeError(f"kind={kind!r}; expected one of {', '.join(_DRAW)}")
-    values = [values_of(plane, metric, dataset) for plane in planes.values()]
     wanted: Levels = (12 if kind == "contour" else 8) if levels is None else levels
-    scale = scale_of(values, levels=default_levels(wanted, metric), limit=limit, log=is_log(log, metric))
+    values, scale = scaled(planes.values(), metric, dataset, wanted, limit, log)
     windows = [window_of(plane, distances=distances) for plane in planes.values()]
     every = [window.limits(cells=kind == "heatmap") for window in windows]
     low, high = np.min(every, axis=0), np.max(every, axis=0)

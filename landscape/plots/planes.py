@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import matplotlib
@@ -67,10 +67,9 @@ def contour(
     >>> contour(bowl, Figure().add_subplot()).get_xlabel()
     'direction 1'
     """
-    values = values_of(plane, metric, dataset)
+    [values], scale = scaled([plane], metric, dataset, levels, limit, log)
     if min(values.shape) < 2:
         raise LandscapeError(f"contours need at least 2 × 2 points, this plane has {values.shape}; use heatmap")
-    scale = scale_of([values], levels=default_levels(levels, metric), limit=limit, log=is_log(log, metric))
     window = window_of(plane, distances=distances)
     own, limits = ax is None, window.limits(cells=False)
     height = panel_height(window, limits, width=2.05)
@@ -116,8 +115,7 @@ def heatmap(
     >>> heatmap(bowl, Figure().add_subplot()).collections[0].get_array().shape
     (7, 11)
     """
-    values = values_of(plane, metric, dataset)
-    scale = scale_of([values], levels=default_levels(levels, metric), limit=limit, log=is_log(log, metric))
+    [values], scale = scaled([plane], metric, dataset, levels, limit, log)
     window = window_of(plane, distances=distances)
     own, limits = ax is None, window.limits(cells=True)
     height = panel_height(window, limits, width=2.05)
@@ -148,14 +146,18 @@ def values_of(plane: Plane, metric: str, dataset: str | None) -> np.ndarray:
     return np.where(np.asarray(plane.computed, dtype=bool), values, np.nan)
 
 
-def is_log(log: bool | None, metric: str) -> bool:
-    """Losses are spaced logarithmically and accuracies are not, unless asked for."""
-    return metric != "accuracy" if log is None else log
+def scaled(
+    planes: Iterable[Plane], metric: str, dataset: str | None, levels: Levels, limit: float | None, log: bool | None
+) -> tuple[list[np.ndarray], Scale]:
+    """Return the values (ny, nx) of planes, and the scale they share.
 
-
-def default_levels(levels: Levels, metric: str) -> Levels:
-    """Accuracies get ten bands from 0 to 1, so that figures compare without being told to."""
-    return np.linspace(0.0, 1.0, 11) if metric == "accuracy" and isinstance(levels, int) else levels
+    Losses are spaced logarithmically and accuracies are not, unless asked for; accuracies get ten bands from 0 to 1, so
+    that figures compare without being told to.
+    """
+    values = [values_of(plane, metric, dataset) for plane in planes]
+    share = metric == "accuracy"
+    chosen = np.linspace(0.0, 1.0, 11) if share and isinstance(levels, int) else levels
+    return values, scale_of(values, levels=chosen, limit=limit, log=not share if log is None else log)
 
 
 def label_of(metric: str, dataset: str | None, plane: Plane) -> str:

@@ -12,8 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 from landscape.errors import LandscapeError
-from landscape.plots.planes import Levels, default_levels, is_log, label_of, values_of
-from landscape.plots.scales import Scale, add_colourbar, scale_of, thinned
+from landscape.plots.planes import Levels, label_of, scaled
+from landscape.plots.scales import Scale, add_colourbar, thinned
 from landscape.plots.style import COLOURMAP, GREY, SINGLE, canvas
 from landscape.plots.windows import HATCHES, Window, hatch_legend, missing, window_of
 from landscape.results import Plane
@@ -68,10 +68,9 @@ def surface(
     """
     if ax is not None and getattr(ax, "name", "") != "3d":
         raise LandscapeError('a surface needs three-dimensional axes; make them with projection="3d"')
-    values = values_of(plane, metric, dataset)
+    [values], scale = scaled([plane], metric, dataset, levels, limit, log)
     if min(values.shape) < 2:
         raise LandscapeError(f"a surface needs at least 2 × 2 points, this plane has {values.shape}; use heatmap")
-    scale = scale_of([values], levels=default_levels(levels, metric), limit=limit, log=is_log(log, metric))
     window = window_of(plane, distances=distances)
     label = label_of(metric, dataset, plane)
     with canvas(ax, width=SINGLE, height=2.7, projection="3d") as axes:

@@ -40,6 +40,13 @@ def test_what_was_exported_is_what_was_stored(study, tmp_path, capsys):
     assert importers.goldstein(tmp_path / "surface.h5").loss.min() == pytest.approx(1 + 1 / 9)
 
 
+def test_figures_to_turn_are_drawn_of_what_has_them(study, tmp_path, capsys):
+    pytest.importorskip("plotly")
+    assert main(["plot", str(study), "--out", str(tmp_path / "out"), "--format", "html"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'out' / 'sgd-0-plane.html'}\n"
+    assert main(["plot", str(study), "sgd-0/scores", "--out", str(tmp_path / "out"), "--format", "html"]) == 2
+
+
 def test_a_report_with_its_bundle(study, tmp_path, capsys):
     page, folder = tmp_path / "report.html", tmp_path / "paper"
     assert main(["report", str(study), "-o", str(page), "--latex", str(folder)]) == 0
@@ -53,7 +60,6 @@ def test_a_report_with_its_bundle(study, tmp_path, capsys):
     [
         (["export", "csv", "STUDY", "sgd-1/plane", "-o", "OUT"], "holds no 'sgd-1/plane'"),
         (["export", "obj", "STUDY", "sgd-0/scores", "-o", "OUT"], "holds planes, not a Scores"),
-        (["export", "latex", "STUDY", "sgd-0/plane", "-o", "OUT"], "no table of a Plane"),
         (["report", "ABSENT", "-o", "OUT"], "there is no file"),
     ],
 )

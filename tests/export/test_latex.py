@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from landscape import export
-from landscape.errors import LandscapeError
 from landscape.export.latex import cell_text, escape
 from landscape.export.tables import Measured, tables
 from landscape.results import Comparison, Eigenpairs, Score, Scores
@@ -96,6 +95,7 @@ def test_scores_that_are_not_defined_stay_empty():
     assert tables(panel)[0].rows[0][1] is None
 
 
-def test_results_without_a_table_are_refused(plane, folder):
-    with pytest.raises(LandscapeError, match="no table of a Plane"):
-        export.latex(plane, folder / "a.tex")
+def test_results_without_a_table_of_their_own_are_set_by_their_summary(plane, folder):
+    text = export.latex(plane, folder / "a.tex").read_text()
+    assert r"\caption{Plane.}" in text
+    assert "directions & gaussian, filter-normalised" in text

@@ -9,7 +9,7 @@ import pytest
 from landscape import plots
 from landscape.errors import LandscapeError
 from landscape.plots import interactive
-from landscape.results import Eigenpairs, SpectralDensity, Trajectory
+from landscape.results import Eigenpairs, Estimate, SpectralDensity, Trajectory
 
 pytest.importorskip("plotly")
 
@@ -130,6 +130,13 @@ def test_a_page_needs_nothing_else_and_has_the_same_bytes_every_time(valley, tmp
     assert 'name="viewport"' in text
     with pytest.raises(LandscapeError, match=r"does not end in \.html"):
         interactive.save(interactive.surface(valley), tmp_path / "a.png")
+
+
+def test_results_are_drawn_by_their_kind(valley):
+    assert interactive.plot(valley, limit=2.0).data[0].type == "surface"
+    one = Estimate(value=1.0, standard_error=0.0, matvecs=1, method="x", quantity="trace")
+    with pytest.raises(LandscapeError, match="no interactive figure of a estimate, only of density, eigenpairs"):
+        interactive.plot(one)
 
 
 def test_wrong_requests(valley, monkeypatch):

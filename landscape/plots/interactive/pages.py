@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +78,3 @@ def ticks(scale: Scale, most: int = 9) -> dict[str, Any]:
 def shares(scale: Scale, values: np.ndarray) -> np.ndarray:
     """Return the share of the scale below each value, NaN where there is no number."""
     return np.asarray(scale.norm(values).filled(np.nan), dtype=float)
-
-
-def unknown(masks: Mapping[str, np.ndarray], x: np.ndarray, y: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return where the points without a number lie, by reason."""
-    X, Y = np.meshgrid(x, y)
-    return {reason: (X[mask], Y[mask]) for reason, mask in masks.items()}

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from landscape.errors import LandscapeError
-from landscape.plots.interactive.pages import colours, plotly, shares, styled, ticks, unknown
+from landscape.plots.interactive.pages import colours, plotly, shares, styled, ticks
 from landscape.plots.interactive.surfaces import SYMBOLS
-from landscape.plots.planes import Levels, default_levels, is_log, label_of, values_of
-from landscape.plots.scales import scale_of
+from landscape.plots.planes import Levels, label_of, scaled
 from landscape.plots.style import COLOURMAP, GREY
-from landscape.plots.windows import direction_labels, missing
+from landscape.plots.windows import missing, window_of
 from landscape.results import Plane
 
 
@@ -48,12 +47,21 @@ def plane(
     'direction 1'
     """
     go, _ = plotly()
-    figure = go.Figure(_contours(go, result, metric, dataset, levels, limit, log, cmap))
-    for reason, (x, y) in unknown(
-        missing(values_of(result, metric, dataset), result.computed), result.x, result.y
-    ).items():
+    [values], scale = scaled([result], metric, dataset, levels, limit, log)
+    if min(values.shape) < 2:
+        raise LandscapeError(f"contours need at least 2 × 2 points, this plane has {values.shape}")
+    step = 1 / (len(scale.levels) - 1)
+    contours = go.Contour(
+        x=result.x, y=result.y, z=shares(scale, values), customdata=values, colorscale=colours(cmap), zmin=0, zmax=1,
+        contours={"start": step, "end": 1 - step / 2, "size": step}, line={"width": 0.6, "color": "rgba(0,0,0,0.5)"},
+        colorbar={"title": label_of(metric, dataset, result), **ticks(scale, 13)}, connectgaps=False,
+        hovertemplate=f"{metric} %{{customdata:.4g}}<br>x %{{x:.3g}}, y %{{y:.3g}}<extra></extra>",
+    )  # fmt: skip
+    figure = go.Figure(contours)
+    X, Y = window_of(result, distances=False).points()
+    for reason, mask in missing(values, result.computed).items():
         figure.add_scatter(
-            x=x, y=y, mode="markers", name=reason, hovertemplate=reason,
+            x=X[mask], y=Y[mask], mode="markers", name=reason, hovertemplate=reason,
             marker={"color": GREY, "symbol": SYMBOLS[reason], "size": 5},
         )  # fmt: skip
     if min(result.x) <= 0 <= max(result.x) and min(result.y) <= 0 <= max(result.y):
@@ -61,24 +69,7 @@ def plane(
             x=[0.0], y=[0.0], mode="markers", name="centre", hovertemplate="centre",
             marker={"symbol": "cross-thin", "size": 12, "line": {"color": "white", "width": 2}},
         )  # fmt: skip
-    labels = direction_labels(result.directions)
+    labels = window_of(result, distances=False).labels
     return styled(
         figure, xaxis_title=labels[0], yaxis_title=labels[1], height=560, showlegend=False, hovermode="closest"
     )
-
-
-def _contours(
-    go: Any, result: Plane, metric: str, dataset: str | None, levels: Levels, limit: float | None, log: bool | None,
-    cmap: str,
-) -> Any:  # fmt: skip
-    values = values_of(result, metric, dataset)
-    if min(values.shape) < 2:
-        raise LandscapeError(f"contours need at least 2 × 2 points, this plane has {values.shape}")
-    scale = scale_of([values], levels=default_levels(levels, metric), limit=limit, log=is_log(log, metric))
-    step = 1 / (len(scale.levels) - 1)
-    return go.Contour(
-        x=result.x, y=result.y, z=shares(scale, values), customdata=values, colorscale=colours(cmap), zmin=0, zmax=1,
-        contours={"start": step, "end": 1 - step / 2, "size": step}, line={"width": 0.6, "color": "rgba(0,0,0,0.5)"},
-        colorbar={"title": label_of(metric, dataset, result), **ticks(scale, 13)}, connectgaps=False,
-        hovertemplate=f"{metric} %{{customdata:.4g}}<br>x %{{x:.3g}}, y %{{y:.3g}}<extra></extra>",
-    )  # fmt: skip

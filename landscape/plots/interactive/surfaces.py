@@ -10,8 +10,7 @@ import numpy as np
 
 from landscape.errors import LandscapeError
 from landscape.plots.interactive.pages import colours, plotly, shares, styled, ticks
-from landscape.plots.planes import Levels, default_levels, is_log, label_of, values_of
-from landscape.plots.scales import scale_of
+from landscape.plots.planes import Levels, label_of, scaled
 from landscape.plots.style import COLOURMAP, GREY
 from landscape.plots.windows import missing, window_of
 from landscape.results import Plane
@@ -61,10 +60,10 @@ def surface(
     """
     go, subplots = plotly()
     named = planes if isinstance(planes, Mapping) else {"": planes}
-    values = {name: values_of(plane, metric, dataset) for name, plane in named.items()}
-    if not named or any(min(value.shape) < 2 for value in values.values()):
+    arrays, scale = scaled(named.values(), metric, dataset, levels, limit, log)
+    if not named or any(min(array.shape) < 2 for array in arrays):
         raise LandscapeError("a surface needs at least one plane of 2 × 2 points or more")
-    scale = scale_of(values.values(), levels=default_levels(levels, metric), limit=limit, log=is_log(log, metric))
+    values = dict(zip(named, arrays, strict=True))
     across = min(columns, len(named))
     rows = math.ceil(len(named) / across)
     figure = subplots.make_subplots(
