@@ -113,6 +113,7 @@ _EXPERIMENTS: tuple[Experiment, ...] = (
         name="optimisers",
         question="Does momentum end in flatter minima than SGD, at one loss and against its own edge of stability?",
         function=optimisers,
+        full={"seeds": range(6)},
         quick={
             "factory": _SMALL,
             "split": digits(train=150),
