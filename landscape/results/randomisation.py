@@ -125,16 +125,17 @@ class Randomisation(Result):
             errors = error[chosen].mean(axis=1)
             rise = "grows at every step" if (np.diff(errors) > 0).all() else "does not grow at every step"
             yield "test error", f"{rise} of p, from {errors[0]:.1%} to {errors[-1]:.1%} at p = {noise[-1]:g}"
-            times = self.lengths[TIME_TO_FIT][chosen].mean(axis=1)
-            rise = "grows at every step" if (np.diff(times) > 0).all() else "does not grow at every step"
-            yield (
-                "time to fit",
-                f"{rise} of p, from {times[0]:.0f} to {times[-1]:.0f} steps (× {times[-1] / times[0]:.2f}); "
-                + ", ".join(f"p = {p:g}: {t:.0f}" for p, t in zip(noise, times, strict=True)),
-            )
+            for length in (TIME_TO_FIT, "steps to loss 0.1"):
+                yield length, self._slower(noise, self.lengths[length][chosen].mean(axis=1))
             yield from self._inputs(int(chosen[-1]))
             yield "sharpness", self._sharpness(int(chosen[0]), int(chosen[-1]))
         yield "seconds", f"{self.seconds:.3g}"
+
+    @staticmethod
+    def _slower(noise: np.ndarray, steps: np.ndarray) -> str:
+        each = ", ".join(f"p = {p:g}: {step:.0f}" for p, step in zip(noise, steps, strict=True))
+        grows = "grow at every step of p" if (np.diff(steps) > 0).all() else "do not grow at every step of p"
+        return f"× {steps[-1] / steps[0]:.2f} from least to most noise; they {grows} ({each})"
 
     def _inputs(self, hardest: int) -> Iterator[tuple[str, str]]:
         """Whether each treatment of the inputs is fitted before the labels of the most noise are."""
