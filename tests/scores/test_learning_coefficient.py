@@ -97,6 +97,51 @@ def test_too_few_examples(quadratic):
         llc(quadratic(torch.eye(2)))
 
 
+def crossing(powers, copies):
+    """Independent copies of a model with one output w₁^k₁ w₂^k₂, whose half squared error is the loss."""
+
+    class Weights(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.zeros(2, copies, dtype=torch.float64))
+
+    def loss(model, batch):
+        a, b = model.w
+        return 0.5 * (a ** powers[0] * b ** powers[1]).square().sum()
+
+    return ls.Objective(Weights(), [(torch.zeros(1, 1),)], ls.BatchLoss(loss))
+
+
+def exact_crossing(powers, nbeta, gamma):
+    """nβ E[L] under exp(−nβ L − ½γ‖w‖²), by quadrature in the logarithms of the weights."""
+    t = np.linspace(-40.0, np.log(8 / gamma**0.5), 3001)
+    logs = np.array(powers)
+    value = nbeta * 0.5 * np.exp(2 * (logs[0] * t[:, None] + logs[1] * t[None, :]))
+    weight = np.exp(t[:, None] + t[None, :] - value - 0.5 * gamma * (np.exp(2 * t)[:, None] + np.exp(2 * t)[None, :]))
+    return float((value * weight).sum() / weight.sum())
+
+
+@pytest.mark.parametrize(("powers", "expected"), [((0, 1), 1 / 2), ((0, 2), 1 / 4), ((1, 2), 1 / 4), ((1, 3), 1 / 6)])
+def test_the_coefficient_of_a_normal_crossing_is_its_limit(powers, expected):
+    """Watanabe 2009: λ = 1 / (2 max k), reached as nβ grows."""
+    assert exact_crossing(powers, 1e14, 10.0) == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "powers",
+    [
+        (1, 2),
+        *(pytest.param(powers, marks=pytest.mark.slow) for powers in [(0, 1), (1, 1), (0, 2), (2, 2), (1, 3)]),
+    ],
+)
+def test_chains_on_a_normal_crossing_follow_the_quadrature(powers):
+    nbeta, gamma, count = 1000.0, 10.0, 2000
+    (row,) = llc(crossing(powers, count), chains=3, burn_in=1500, draws=1000, step=5e-4, nbeta=nbeta, gamma=gamma)
+    expected = exact_crossing(powers, nbeta, gamma)
+    assert row.value / count == pytest.approx(expected, abs=3 * row.standard_error / count + 0.03 * expected)
+    assert row.standard_error / count < 0.03 * expected
+
+
 class Factors(nn.Module):
     def __init__(self, m, h, n):
         super().__init__()
@@ -109,10 +154,11 @@ class Factors(nn.Module):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("shape", "expected"), [((5, 3, 5), 6.5), ((5, 4, 5), 8.0), ((4, 3, 8), 6.0), ((8, 3, 4), 6.0)]
+    ("shape", "expected"),
+    [((5, 3, 5), 6.5), ((5, 4, 5), 8.0), ((4, 3, 8), 6.0), ((8, 3, 4), 6.0), ((3, 8, 4), 6.0)],
 )
 def test_reduced_rank_regression_of_rank_zero(shape, expected):
-    """Aoyagi and Watanabe 2005: the learning coefficient of B A x with true rank 0."""
+    """Aoyagi and Watanabe 2005: the learning coefficient of B A x, inputs m → h → n, with true rank 0."""
     generator = torch.Generator().manual_seed(0)
     X = torch.randn(N, shape[0], generator=generator).double()
     y = torch.randn(N, shape[2], generator=generator).double()
