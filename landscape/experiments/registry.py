@@ -71,7 +71,7 @@ _EXPERIMENTS: tuple[Experiment, ...] = (
         name="basin-volume",
         question="Are the basins of networks that also fit wrong labels smaller, on the loss surface of the clean data?",
         function=basin_volume,
-        full={"poison": (10, 20, 40), "directions": 30},
+        full={"poison": (10, 20), "directions": 20},
         quick={
             "factory": partial(mlp, (2, 16, 2)),
             "split": spirals(train=40),
