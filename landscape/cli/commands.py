@@ -165,7 +165,8 @@ def compare(arguments: argparse.Namespace) -> Any:
     _check_free(arguments, [arguments.entry])
     result = run(
         recipes, scores=arguments.scores, seed=arguments.seed, margin=arguments.margin,
-        loss_tolerance=arguments.loss_tolerance, waive=arguments.waive, save=arguments.save,
+        loss_tolerance=arguments.loss_tolerance, waive=arguments.waive, match=arguments.match,
+        save=arguments.save,
     )  # fmt: skip
     if arguments.save:
         result.save(arguments.save, arguments.entry, overwrite=arguments.overwrite)

@@ -127,6 +127,9 @@ def build() -> argparse.ArgumentParser:
         "--loss-tolerance", type=float, default=0.1, help="allowed difference of losses (default: 0.1)"
     )
     compare.add_argument("--waive", nargs="+", default=[], metavar="GATE", help="gates you take responsibility for")
+    compare.add_argument(
+        "--match", choices=["temper"], help="when losses differ: bring every network to one loss by its last layer"
+    )
     _measured(compare, entry="main", on=False)
 
     plot = command("plot", commands.plot, "draw entries of a study")

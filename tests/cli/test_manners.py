@@ -118,6 +118,7 @@ def test_messages_name_flags_instead_of_arguments():
     flags = {"overwrite": "--overwrite", "tol": "--tol", "k": "-k"}
     assert _in_flags("replace it with overwrite=True", flags) == "replace it with --overwrite"
     assert _in_flags("tol=-1.0 is a relative residual", flags) == "--tol -1.0 is a relative residual"
+    assert _in_flags("or pass match='temper'", {"match": "--match"}) == "or pass --match 'temper'"
     assert _in_flags("P=4 parameters, seed=3", flags) == "P=4 parameters, seed=3"
 
 
