@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,6 +18,7 @@ def resnet(
     width: int = 16,
     skip: bool = True,
     norm: str = "batch",
+    standardise: bool = False,
     classes: int = 10,
     in_channels: int = 3,
     activation: str = "relu",
@@ -30,11 +34,14 @@ def resnet(
         width: feature maps of the first stage.
         skip: add the shortcuts; False gives the "noshort" networks of Li et al. 2018.
         norm: ``batch``, ``group`` (groups of 8 maps, or one group if `width` is not a multiple of 8) or ``none``.
+        standardise: the filters of every convolution are standardised before they are used and multiplied by a gain a filter
+            (`StandardisedConv2d`); with ``norm="none"`` that makes a norm-free network.
         classes: number of classes C.
         in_channels: channels of an image.
         activation: ``relu``, ``gelu``, ``tanh``, ``silu``, ``softplus`` or ``none``.
         seed: of the initialisation: He's normal with fan-out; without norm layers the second convolution of each of the
-            3n blocks is divided by √(3n) where there are shortcuts, or their sums would grow exponentially with depth.
+            3n blocks (its gain, if it is standardised) is divided by √(3n) where there are shortcuts, or their sums would
+            grow exponentially with depth.
 
     Returns:
         A module from images (N, channels, height, width) to logits (N, C).
@@ -42,7 +49,8 @@ def resnet(
     Raises:
         LandscapeError: a depth that is not 6n + 2, an unknown norm or activation.
 
-    Source: K. He, X. Zhang, S. Ren, J. Sun, *Deep residual learning for image recognition*, 2016, section 4.2.
+    Source: K. He, X. Zhang, S. Ren, J. Sun, *Deep residual learning for image recognition*, 2016, section 4.2; H. Li et
+    al. 2018 (arXiv 1712.09913) without shortcuts; A. Brock et al. 2021 (arXiv 2101.08692) with standardised filters.
 
     >>> sum(p.numel() for p in resnet(20).parameters())
     269722
@@ -52,7 +60,7 @@ def resnet(
     choose("activation", activation, ACTIVATIONS)
     choose("norm", norm, {name: name for name in ("batch", "group", "none")})
     with seeded(seed):
-        return _ResNet((depth - 2) // 6, width, skip, norm, classes, in_channels, activation)
+        return _ResNet((depth - 2) // 6, width, skip, norm, standardise, classes, in_channels, activation)
 
 
 def _norm(kind: str, maps: int) -> nn.Module:
@@ -63,14 +71,61 @@ def _norm(kind: str, maps: int) -> nn.Module:
     return nn.Identity()
 
 
+class StandardisedConv2d(nn.Module):
+    r"""A 3×3 convolution without bias whose filters are standardised and scaled by a gain each.
+
+    .. math:: \hat W_i = g_i\,\frac{W_i - \mu_i}{\sigma_i \sqrt n}, \qquad g_i = \sqrt{2 / (1 - 1/\pi)} \text{ at first}
+
+    with mean and standard deviation over the n weights of filter i, so that each filter has the norm of its gain and the
+    weights may be scaled without changing the function. The first gain keeps the variance of what passes through a ReLU.
+    It is no `torch.nn.Conv2d`, because its output is not linear in its weights.
+
+    Args:
+        inputs: maps at the input.
+        maps: maps at the output.
+        stride: of the convolution.
+
+    Source: A. Brock, S. De, S. Smith, *Characterizing signal propagation to close the performance gap in unnormalized
+    ResNets*, 2021 (arXiv 2101.08692), section 4; weight standardisation by S. Qiao et al. 2019 (arXiv 1903.10520).
+
+    >>> layer = StandardisedConv2d(2, 4)
+    >>> layer.filters().flatten(1).norm(dim=1).detach().numpy().round(3)
+    array([1.713, 1.713, 1.713, 1.713], dtype=float32)
+    """
+
+    def __init__(self, inputs: int, maps: int, stride: int = 1) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(maps, inputs, 3, 3))
+        self.gain = nn.Parameter(torch.full((maps,), math.sqrt(2 / (1 - 1 / math.pi))))
+        self.stride = stride
+        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
+
+    def filters(self) -> Tensor:
+        """Return the filters as they are used."""
+        centred = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return centred * (self.gain / (centred.square().sum((1, 2, 3)) + 1e-12).sqrt())[:, None, None, None]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve images (N, inputs, height, width)."""
+        return F.conv2d(x, self.filters(), stride=self.stride, padding=1)
+
+
+def _conv(inputs: int, maps: int, stride: int = 1, *, standardise: bool) -> nn.Module:
+    if standardise:
+        return StandardisedConv2d(inputs, maps, stride)
+    return nn.Conv2d(inputs, maps, 3, stride=stride, padding=1, bias=False)
+
+
 class _Block(nn.Module):
     """Two 3×3 convolutions and, if asked for, a shortcut around them."""
 
-    def __init__(self, inputs: int, maps: int, stride: int, skip: bool, norm: str, activation: str) -> None:
+    def __init__(
+        self, inputs: int, maps: int, stride: int, skip: bool, norm: str, standardise: bool, activation: str
+    ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, maps, 3, stride=stride, padding=1, bias=False)
+        self.conv1 = _conv(inputs, maps, stride, standardise=standardise)
         self.norm1 = _norm(norm, maps)
-        self.conv2 = nn.Conv2d(maps, maps, 3, padding=1, bias=False)
+        self.conv2 = _conv(maps, maps, standardise=standardise)
         self.norm2 = _norm(norm, maps)
         self.activation = ACTIVATIONS[activation]()
         self.stride, self.skip, self.added = stride, skip, maps - inputs
@@ -87,10 +142,18 @@ class _ResNet(nn.Module):
     """See `resnet`."""
 
     def __init__(
-        self, n: int, width: int, skip: bool, norm: str, classes: int, in_channels: int, activation: str
+        self,
+        n: int,
+        width: int,
+        skip: bool,
+        norm: str,
+        standardise: bool,
+        classes: int,
+        in_channels: int,
+        activation: str,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
+        self.conv = _conv(in_channels, width, standardise=standardise)
         self.norm = _norm(norm, width)
         self.activation = ACTIVATIONS[activation]()
         inputs, stages = width, []
@@ -99,7 +162,7 @@ class _ResNet(nn.Module):
             blocks = []
             for index in range(n):
                 stride = 2 if stage > 0 and index == 0 else 1
-                blocks.append(_Block(inputs, maps, stride, skip, norm, activation))
+                blocks.append(_Block(inputs, maps, stride, skip, norm, standardise, activation))
                 inputs = maps
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.Sequential(*stages)
@@ -110,8 +173,9 @@ class _ResNet(nn.Module):
         for name, module in self.named_modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-                if scale_down and name.endswith("conv2"):
-                    module.weight.detach().div_(blocks**0.5)
+            scaled = {StandardisedConv2d: "gain", nn.Conv2d: "weight"}.get(type(module))
+            if scaled and scale_down and name.endswith("conv2"):
+                getattr(module, scaled).detach().div_(blocks**0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.activation(self.norm(self.conv(x)))

@@ -16,6 +16,7 @@ IMAGES = {
     "resnet": partial(resnet, 8, in_channels=1, width=4),
     "resnet-no-skip": partial(resnet, 8, in_channels=1, width=4, skip=False),
     "resnet-no-norm": partial(resnet, 8, in_channels=1, width=4, norm="none"),
+    "resnet-standardised": partial(resnet, 8, in_channels=1, width=4, norm="none", standardise=True),
     "resnet-group": partial(resnet, 8, in_channels=1, width=8, norm="group"),
     "transformer": partial(transformer, width=16, heads=2),
     "transformer-dropout": partial(transformer, width=16, heads=2, dropout=0.1),
@@ -154,3 +155,23 @@ def test_registry_builds_every_network_by_slug():
 def test_wrong_arguments_are_explained(build, message):
     with pytest.raises(LandscapeError, match=message):
         build()
+
+
+def test_standardised_filters_do_not_see_shifts_and_scales_of_their_weights():
+    module = resnet(8, in_channels=1, width=4, norm="none", standardise=True).double()
+    X = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0)).double()
+    before = module(X)
+    with torch.no_grad():
+        for weight in module.parameters():
+            if weight.ndim == 4:
+                weight.mul_(3.0).add_(0.5)
+    torch.testing.assert_close(module(X), before)
+    assert not any(isinstance(layer, nn.Conv2d) for layer in module.modules())
+
+
+def test_second_convolutions_start_small_without_norms_only():
+    plain, skipless = (resnet(14, norm="none", standardise=True, skip=skip) for skip in (True, False))
+    gains = {name: gain.mean().item() for name, gain in plain.named_parameters() if name.endswith("gain")}
+    first, second = gains["stages.0.0.conv1.gain"], gains["stages.0.0.conv2.gain"]
+    assert first / second == pytest.approx(6**0.5)
+    assert dict(skipless.named_parameters())["stages.0.0.conv2.gain"].mean().item() == pytest.approx(first)
