@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from landscape import plots
-from landscape.errors import LandscapeError
 from landscape.export.latex import FIT, escape, table_environment
 from landscape.export.tables import Table, eigenpairs, means, metrics, scores, tests
 from landscape.files import write_text
@@ -53,8 +52,8 @@ def bundle(study: Content | Study | str | os.PathLike[str], folder: str | os.Pat
     for drawing in drawings(content):
         try:
             written += plots.save(drawing.draw(), out / "figures" / drawing.name, formats=("pdf",))
-        except LandscapeError as error:
-            lines.append(f"% {drawing.name} was not drawn: {error}")
+        except Exception as error:  # whatever a result holds, the rest of the bundle is written
+            lines.append(f"% {drawing.name} was not drawn: {' '.join(str(error).split())}")
             continue
         lines += [
             r"\begin{figure}",

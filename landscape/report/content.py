@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from landscape.errors import LandscapeError
 from landscape.results import Comparison, Result
 from landscape.study import Study, open_study
 
@@ -25,6 +26,7 @@ class Content:
         results: every result by name.
         checkpoints: what was recorded of each checkpoint.
         unfinished: names of results that are still being computed.
+        unreadable: why a result could not be read, by name: of a later kind, or edited elsewhere.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Content:
     results: Mapping[str, Result]
     checkpoints: Mapping[str, Mapping[str, Any]]
     unfinished: tuple[str, ...]
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, cls: type[R]) -> dict[str, R]:
         """Return the results of exactly one class by name."""
@@ -104,11 +107,18 @@ def gather(study: Study | str | os.PathLike[str]) -> Content:
         LandscapeError: the file is missing, foreign or damaged.
     """
     opened = study if isinstance(study, Study) else open_study(study)
-    finished = opened.kinds
+    results: dict[str, Result] = {}
+    unreadable: dict[str, str] = {}
+    for name in opened.kinds:
+        try:
+            results[name] = opened[name]
+        except LandscapeError as error:  # the others are worth a report
+            unreadable[name] = str(error)
     return Content(
         name=Path(opened.path).name,
         attributes=opened.attributes,
-        results={name: opened[name] for name in finished},
+        results=results,
         checkpoints=opened.checkpoints,
         unfinished=opened.unfinished,
+        unreadable=unreadable,
     )

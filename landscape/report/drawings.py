@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -12,7 +13,14 @@ import numpy as np
 
 from landscape import plots
 from landscape.report.content import Content
-from landscape.results import Audit, Comparison, Eigenpairs, Line, Path, Plane, SpectralDensity
+from landscape.results import KINDS, Audit, Comparison, Eigenpairs, Line, Path, Plane, Result, SpectralDensity
+
+DRAWN_TOGETHER = {"audit", "comparison", "density", "eigenpairs", "line", "path", "plane"}
+"""Kinds with figures that put several checkpoints or directions side by side."""
+AS_TABLES = {"directions", "estimate", "scores"}
+"""Kinds whose figures say no more than a row of a table."""
+MOST = 12
+"""Figures of one kind."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,22 @@ def drawings(content: Content) -> Iterator[Drawing]:
         yield _densities(entry, content.first_of_each(densities))
     for name, audit in content.of(Audit).items():
         yield _audit(name, content.label(name.rpartition("/")[0]), audit)
+    for kind in sorted(plots.KINDS.keys() - DRAWN_TOGETHER - AS_TABLES):
+        yield from _others(content, KINDS[kind])
+
+
+def _others(content: Content, cls: type[Result]) -> Iterator[Drawing]:
+    """Draw results of a kind that has no figure over several checkpoints: the first seed of each recipe."""
+    shown = {name: result for name, result in content.of(cls).items() if "/" not in name}
+    for entry, found in content.by_entry(cls).items():
+        first = content.first_of_each(found)
+        names = {id(result): f"{owner}/{entry}" for owner, result in found.items()}
+        shown |= {names[id(result)]: result for result in first.values()}
+    for name, result in list(shown.items())[:MOST]:
+        owner, _, entry = name.rpartition("/")
+        title = f"{cls.kind.replace('-', ' ').capitalize()}: {entry}{f' of {content.label(owner)}' if owner else ''}"
+        caption = (inspect.getdoc(cls) or "").partition("\n")[0]
+        yield Drawing(f"{cls.kind}-{name.replace('/', '-')}", title, caption, partial(plots.plot, result))
 
 
 def _comparison(name: str, comparison: Comparison) -> Iterator[Drawing]:

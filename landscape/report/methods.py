@@ -18,8 +18,12 @@ from landscape.results import (
     Line,
     Path,
     Plane,
+    Result,
     Scores,
+    Smoothness,
     SpectralDensity,
+    Topology,
+    Trajectory,
 )
 
 NORMALISATIONS = {
@@ -36,6 +40,14 @@ DIRECTIONS = {
     "pca": "principal components of the training run",
     "gradient": "the gradient",
 }
+
+
+READINGS: dict[type[Result], str] = {
+    Topology: "Minima and merge trees of slices were found by sublevel-set persistence",
+    Trajectory: "Runs of training were projected onto the plane of their principal components",
+    Smoothness: "Loss variation, gradient predictiveness and effective smoothness were measured along the gradient",
+}
+"""What was read off slices and runs, by kind of result."""
 
 
 def methods(content: Content) -> str:
@@ -73,6 +85,9 @@ def _sentences(content: Content) -> Iterator[str]:
     yield from _scores(content)
     yield from _spectra(content)
     yield from _slices(content)
+    for cls, sentence in READINGS.items():
+        if content.of(cls):
+            yield f"{sentence}{_for(cls.kind)}."
     yield from _audits(content)
     for comparison in content.comparisons.values():
         yield from _statistics(comparison)

@@ -6,20 +6,20 @@ import base64
 import html
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from landscape import bibliography, plots
-from landscape.errors import LandscapeError
-from landscape.export.tables import Table, means, metrics, scores, tests
+from landscape.export.row_tables import row_tables
+from landscape.export.tables import Table, estimate, means, metrics, scores, tests
 from landscape.files import write_text
 from landscape.report.bundle import bundle
 from landscape.report.card import Card, card_of
 from landscape.report.citing import to_html, to_latex
 from landscape.report.content import Content, gather
-from landscape.report.drawings import Drawing, drawings
+from landscape.report.drawings import DRAWN_TOGETHER, Drawing, drawings
 from landscape.report.markup import bibliography_html, document, folded, table_html
-from landscape.results import Comparison, Result, Scores
+from landscape.results import Comparison, Estimate, Result, Scores
 from landscape.study import Study
 
 _WIDE = 4.5
@@ -74,6 +74,7 @@ def _sections(content: Content, made: Card) -> Iterator[str]:
     parts |= {table.title: table_html(table) for table in made.tables if table not in gates}
     parts["Checkpoints"] = _checkpoints(content)
     parts["Other results"] = _others(content)
+    parts["Not read"] = _unreadable(content)
     parts["Methods"] = _methods(made)
     parts["Provenance"] = _provenance(content)
     parts["Bibliography"] = _bibliography(made)
@@ -89,7 +90,8 @@ def _subtitle(content: Content) -> str:
     made = f"made {about['created']} by {about.get('command', 'an unknown command')}" if "created" in about else ""
     count = f"{len(content.results)} result{'' if len(content.results) == 1 else 's'}"
     waiting = f"{len(content.unfinished)} still being computed" if content.unfinished else ""
-    return ", ".join(part for part in (count, waiting, made) if part)
+    lost = f"{len(content.unreadable)} not readable" if content.unreadable else ""
+    return ", ".join(part for part in (count, waiting, lost, made) if part)
 
 
 def _verdicts(content: Content) -> str:
@@ -110,8 +112,8 @@ def _figure(drawing: Drawing) -> str:
     title, caption = html.escape(drawing.title), html.escape(drawing.caption)
     try:
         image, wide = _svg(drawing)
-    except LandscapeError as error:
-        return f"<h3>{title}</h3><p class='note'>Not drawn: {html.escape(str(error))}</p>"
+    except Exception as error:  # whatever a result holds, the rest of the report is written
+        return f"<h3>{title}</h3><p class='note'>Not drawn: {html.escape(str(error) or type(error).__name__)}</p>"
     source = f"data:image/svg+xml;base64,{base64.b64encode(image).decode()}"
     return (
         f"<figure><h3>{title}</h3><div class='scroll' tabindex='0'>"
@@ -139,16 +141,35 @@ def _checkpoints(content: Content) -> str:
 
 
 def _others(content: Content) -> str:
-    """Show what has no table or figure above by the few numbers worth reading."""
-    shown = ("audit", "comparison", "density", "eigenpairs", "line", "path", "plane", "scores")
+    """Show what is not above by the few numbers worth reading and by its rows."""
+    shown = DRAWN_TOGETHER | {"estimate", "scores"}
     rest = {name: result for name, result in content.results.items() if type(result).kind not in shown}
-    return "".join(
-        folded(f"{type(result).kind}: {name}", table_html(_summary(result))) for name, result in rest.items()
+    estimates = content.of(Estimate)
+    together = _titled(_estimates(content, estimates)) if estimates else ""
+    return together + "".join(
+        folded(f"{type(result).kind.replace('-', ' ')}: {name}", "".join(map(table_html, _about(result))))
+        for name, result in rest.items()
     )
 
 
-def _summary(result: Result) -> Table:
-    return Table("", ("what", "value"), tuple(result.summary()))
+def _about(result: Result) -> Iterator[Table]:
+    summary = Table("", ("what", "value"), tuple(result.summary()))
+    yield summary
+    yield from (table for table in row_tables(result) if table.columns != summary.columns)
+
+
+def _estimates(content: Content, estimates: Mapping[str, Estimate]) -> Table:
+    rows = []
+    for name, one in estimates.items():
+        [row] = estimate(one).rows
+        owner, _, entry = name.rpartition("/")
+        rows.append((content.label(owner) or entry, *row))
+    return Table("Estimates", ("checkpoint", *estimate(one).columns), tuple(rows), "± is the standard error.")
+
+
+def _unreadable(content: Content) -> str:
+    rows = tuple(content.unreadable.items())
+    return table_html(Table("", ("result", "why"), rows)) if rows else ""
 
 
 def _methods(made: Card) -> str:

@@ -66,14 +66,24 @@ class Study(Mapping[str, Result]):
         Raises:
             LandscapeError: there is none of that name, or it is damaged.
         """
+        for _ in range(2):  # a computation that ends meanwhile moves its rows from the journal into the file
+            if (found := self._stored(name)) is not None:
+                return found
+            if isinstance(name, str) and (journal := journal_of(self.path, name)).exists():
+                try:
+                    return read_rows(self.path, name)
+                except LandscapeError:
+                    if journal.exists():
+                        raise
+        raise LandscapeError(f"{self.path.name} holds no {name!r}; it holds {', '.join(self.names) or 'nothing yet'}")
+
+    def _stored(self, name: str) -> Result | None:
         if self.path.exists():
             with self.open() as file:
                 for stored, _, group in stored_results(file):
                     if stored == name:
                         return self._checked(group)
-        if isinstance(name, str) and journal_of(self.path, name).exists():
-            return read_rows(self.path, name)
-        raise LandscapeError(f"{self.path.name} holds no {name!r}; it holds {', '.join(self.names) or 'nothing yet'}")
+        return None
 
     def _checked(self, group: h5py.Group) -> Result:
         result = read_result(group)

@@ -2,15 +2,19 @@
 
 import base64
 import re
+from dataclasses import dataclass
 from html.parser import HTMLParser
+from typing import ClassVar
 
+import h5py
 import numpy as np
 import pytest
 
 from landscape import plots
 from landscape.errors import LandscapeError
 from landscape.report import report
-from landscape.results import Line
+from landscape.results import KINDS, Estimate, Line, Result, rows
+from landscape.slices import topology
 
 
 class Page(HTMLParser):
@@ -136,6 +140,71 @@ def test_a_study_without_comparison_has_a_report_too(small, tmp_path):
     page = Page(report(small, tmp_path / "report.html").read_text(encoding="utf-8"))
     assert [attrs["id"] for attrs in page.all("section")] == ["figures", "methods", "provenance"]
     assert "lines of 3 points." in "".join(page.text)
+
+
+@dataclass(frozen=True)
+class Trial:
+    arm: str
+    value: float
+    value_error: float
+    passed: bool
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Trials(Result):
+    """Trials of something that this package will learn later."""
+
+    kind: ClassVar[str] = "trials"
+    location: ClassVar[str] = "experiments/{entry}"
+    trials: tuple[Trial, ...] = rows(Trial)
+    verdict: str = "seen"
+
+
+def test_results_of_any_kind_have_their_summary_rows_and_figure(tmp_path, monkeypatch):
+    found = Trials(trials=(Trial("a & b", 1.5, 0.25, True), Trial("c", 2.5, 0.5, False)))
+    monkeypatch.setitem(KINDS, "trials", Trials)
+    monkeypatch.setitem(plots.KINDS, "trials", plots.summary)
+    path = tmp_path / "study.h5"
+    found.save(path, "first")
+    topology(np.array([3.0, 1.0, 2.0, 0.0, 5.0])).save(path, "sgd-0/line")
+    text = report(path, tmp_path / "report.html").read_text(encoding="utf-8")
+    Page(text)
+    assert "<td>a &amp; b</td><td class='number'>1.50&nbsp;±&nbsp;0.25</td><td>yes</td>" in text
+    assert "<th>what</th><th>value</th>" in text
+    assert "trials: first" in text
+    assert "Trials of something that this package will learn later." in text
+    assert text.count("<img") == 2
+    assert "<h3>Topology: line of sgd-0</h3>" in text
+
+
+def test_a_figure_that_fails_does_not_take_the_report_along(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise ZeroDivisionError("<b>")
+
+    monkeypatch.setitem(plots.KINDS, "topology", fail)
+    topology(np.arange(3.0)).save(tmp_path / "study.h5", "sgd-0/line")
+    text = report(tmp_path / "study.h5", tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Not drawn: &lt;b&gt;" in text
+    assert "topology: sgd-0/line" in text
+
+
+def test_results_that_cannot_be_read_are_named_and_the_others_shown(small, tmp_path):
+    topology(np.arange(3.0)).save(small, "best/shape")
+    with h5py.File(small, "r+") as file:
+        file["checkpoints/best/topology/shape"].attrs["kind"] = "hologram"
+    text = report(small, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "1 result, 1 not readable" in text
+    assert "holds a &#x27;hologram&#x27;" in text
+    assert text.count("<img") == 1
+
+
+def test_estimates_share_a_table(tmp_path):
+    for owner in ("sgd-0", "sgd-1"):
+        one = Estimate(value=2.0, standard_error=0.13, matvecs=9, method="xtrace", quantity="trace")
+        one.save(tmp_path / "study.h5", f"{owner}/trace")
+    text = report(tmp_path / "study.h5", tmp_path / "report.html").read_text(encoding="utf-8")
+    assert text.count("2.00&nbsp;±&nbsp;0.13") == 2
+    assert text.count("<th>method</th>") == 1
 
 
 def test_what_cannot_be_read_or_written_is_said(small, tmp_path):

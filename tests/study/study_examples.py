@@ -71,7 +71,9 @@ class Maker:
                 names = ["train/loss", "train/accuracy", "test/loss"][: self.pick([0, 1, 3])]
                 values[field.name] = {name: self.array(shape) for name in names}
             elif role == "rows":
-                values[field.name] = tuple(self.row(about["row"]) for _ in range(self.pick([0, 1, 5])))
+                [dim] = about["dims"]  # other than "row", it may be that of arrays too
+                count = self.pick([0, 1, 5]) if dim == "row" else dims.setdefault(dim, self.pick(self.sizes))
+                values[field.name] = tuple(self.row(about["row"]) for _ in range(count))
             elif role == "result":
                 values[field.name] = self.result(about["result"], dims)
             else:

@@ -133,6 +133,23 @@ def test_rows_of_another_shape_are_refused(path, index, arrays):
     assert read_journal(journal_of(path, "sgd-0/plane"))[2] == []
 
 
+def test_rows_that_are_merged_while_a_reader_looks_at_them(path, monkeypatch):
+    from landscape.study import reader
+
+    with study.open_rows(path, "sgd-0/plane", blank(), {"seed": 0}) as rows:
+        for j in range(NY):
+            rows.append(j, row(j))
+        opened = ls.open_study(path)
+        real = reader.read_rows
+
+        def late(*where):
+            rows.merge()
+            return real(*where)
+
+        monkeypatch.setattr(reader, "read_rows", late)
+        assert_same(opened["sgd-0/plane"], whole())
+
+
 def test_points_of_a_line(path):
     line = Line(x=np.arange(3.0), values={"train/loss": np.full(3, np.nan)})
     with study.open_rows(path, "sgd-0/line", line, {}) as rows:

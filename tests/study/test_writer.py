@@ -244,6 +244,19 @@ def test_a_read_only_folder(tmp_path):
         estimate().save(tmp_path / "study.h5", "sgd-0/trace")
 
 
+def test_a_read_only_file_system(path, monkeypatch):
+    real = os.open
+
+    def read_only(file, flags, *mode, **options):
+        if flags & os.O_CREAT:
+            raise OSError(30, "Read-only file system")
+        return real(file, flags, *mode, **options)
+
+    monkeypatch.setattr(os, "open", read_only)
+    with pytest.raises(LandscapeError, match=r"cannot write beside study\.h5: Read-only file system; choose a folder"):
+        estimate().save(path, "sgd-0/trace")
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -354,7 +367,7 @@ def test_readers_beside_a_writer_always_see_a_whole_file(path):
     estimate().save(path, "sgd-0/first")
     process = run(KILLED, path, 0, stdout=subprocess.DEVNULL)
     try:
-        opened, ends, seen = ls.open_study(path), time.monotonic() + 4.0, set()
+        opened, ends, seen = ls.open_study(path), time.monotonic() + 60.0, set()
         while time.monotonic() < ends and len(seen) < 5:
             for name in opened:
                 seen.add(opened[name].value)
