@@ -97,11 +97,18 @@ def gradient(net: nn.Module, batches: list[Batch]) -> None:
             sum_ += part / len(batches)
 
 
-def ours(net: nn.Module, batches: list[Batch], tol: float) -> Answer:
+def ours(net: nn.Module, batches: list[Batch], tol: float, *, warm: bool = False) -> Answer:
     """Everything from the bare network on: objective, operator, eigenpairs, fresh residuals."""
-    pairs = ls.top_eigenpairs(ls.Hessian(ls.Objective(net, batches, "cross_entropy")), K, which="LM", tol=tol)
+    objective = ls.Objective(net, batches, "cross_entropy")
+    start = objective.gradient() if warm else None
+    pairs = ls.top_eigenpairs(ls.Hessian(objective), K, which="LM", tol=tol, start=start)
     assert pairs.converged, pairs.message
     return Answer(pairs.values, pairs.matvecs)
+
+
+def ours_from_gradient(net: nn.Module, batches: list[Batch], tol: float) -> Answer:
+    """The same, started from the gradient instead of a random vector: it lies mostly in the outlying eigenvectors."""
+    return ours(net, batches, tol, warm=True)
 
 
 def curvlinops(net: nn.Module, batches: list[Batch], tol: float) -> Answer:
@@ -159,6 +166,7 @@ def tools(net: nn.Module, batches: list[Batch]) -> dict[str, Solve]:
         return lambda: solve(copy.deepcopy(net), batches, setting)
 
     found = {f"landscape, tol {tol:.0e}": fresh(ours, tol) for tol in (1e-2, 1e-3, 1e-4)}
+    found["landscape, tol 1e-03, from the gradient"] = fresh(ours_from_gradient, 1e-3)
     if find_spec("curvlinops"):
         found |= {f"curvlinops + eigsh, tol {tol:.0e}": fresh(curvlinops, tol) for tol in (1e-1, 1e-3)}
     if find_spec("hessian_eigenthings"):
@@ -224,12 +232,12 @@ def report(rows: dict[str, Row], truth: np.ndarray, loss: float, rounds: int, ma
         assert row.answer is not None
         error = np.abs(by_size(row.answer.values) / truth - 1).max()
         lines.append(f"| {name} | {np.median(row.costs):.0f} | {row.answer.products} | {error:.1e} |")
-    own = rows["landscape, tol 1e-03"].costs
-    lines += ["", "| landscape (tol 1e-03) is faster than | by | at least, over rounds |", "|---|---|---|"]
+    settings = ("landscape, tol 1e-03", "landscape, tol 1e-03, from the gradient")
+    lines += ["", "| this package, tol 1e-03, is faster than | by | from the gradient by |", "|---|---|---|"]
     for name in ("curvlinops + eigsh, tol 1e-03", "PyHessian, tol 1e-03", "hessian-eigenthings, 30 steps"):
         if name in rows:
-            ratios = np.array(rows[name].costs) / np.array(own)
-            lines.append(f"| {name} | {np.median(ratios):.1f}× | {ratios.min():.1f}× |")
+            ratios = [np.median(np.array(rows[name].costs) / np.array(rows[own].costs)) for own in settings]
+            lines.append(f"| {name} | {ratios[0]:.1f}× | {ratios[1]:.1f}× |")
     return "\n".join([*lines, ""])
 
 

@@ -84,7 +84,13 @@ class Curvature(Operator):
     @property
     def provenance(self) -> Mapping[str, Any]:
         """What identifies the operator, as stored with results: the objective's provenance and the plan."""
-        return {**self.objective.provenance(), "operator": self.name, "program": self.plan.program}
+        plan = self.plan
+        return {
+            **self.objective.provenance(),
+            "operator": self.name,
+            "program": plan.program,
+            "plan": plan.to_dict(),
+        }
 
     def multiply(self, V: Tensor) -> Tensor:
         """Return the product with columns (P, K) in float64."""

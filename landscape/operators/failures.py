@@ -22,6 +22,7 @@ _NO_DERIVATIVE = (
     r"[Dd]ouble backwards? is not supported for (\w+)",
 )
 
+_ALLOCATION_FAILED = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 
 _WAYS_OUT = (
     "replace it in the network, try another program= (kept uses reverse mode twice, recompute forward mode), or use "
@@ -75,7 +76,8 @@ def _nodes(tensor: Tensor) -> Iterator[Any]:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error means that an allocation failed."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    exhausted = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return exhausted or any(text in str(error) for text in _ALLOCATION_FAILED)
 
 
 @contextmanager

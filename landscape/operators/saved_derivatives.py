@@ -1,13 +1,14 @@
 """Activations whose first and second derivatives are computed once and kept, while a graph is recorded for many products.
 
-PyTorch writes the double backward of GELU, SiLU, Mish and tanh as a chain of elementwise operations that runs again in every
+PyTorch writes the double backward of GELU, SiLU and tanh as a chain of elementwise operations that runs again in every
 product: a third of the time of a product on an MLP (measured, CPU). Kept, the two derivatives cost one multiplication each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
+from math import pi
 from typing import Any
 
 import torch
@@ -19,7 +20,8 @@ from torch.autograd.function import once_differentiable
 from landscape.operators.rewrites import Rewrites
 from landscape.tracing import inside_transform, saving_is_hooked
 
-_ACTIVATIONS: frozenset[Any] = frozenset({F.gelu, F.silu, F.mish, F.tanh, torch.tanh, Tensor.tanh})
+_aten = torch.ops.aten
+_PLAIN: tuple[dict[str, Any], ...] = ({}, {"inplace": False}, {"approximate": "none"})
 
 
 class SavedDerivatives(Rewrites):
@@ -37,41 +39,64 @@ class SavedDerivatives(Rewrites):
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Record an activation with its derivatives, outside checkpointed blocks (which run again) and transforms."""
-        options = dict(kwargs or {})
-        smooth = func in _ACTIVATIONS and len(args) == 1 and not options.get("inplace")
-        if smooth and args[0].requires_grad and not saving_is_hooked() and not inside_transform():
-            return _Activation.apply(args[0], partial(func, **options))
-        return super().__torch_function__(func, types, args, options)
+        smooth = _SMOOTH.get(func) if len(args) == 1 and (kwargs or {}) in _PLAIN else None
+        if smooth and args[0].requires_grad and not (saving_is_hooked() or inside_transform()):
+            return _Activation.apply(args[0], smooth)
+        return super().__torch_function__(func, types, args, kwargs)
 
 
-def _slopes(f: Callable[[Tensor], Tensor], x: Tensor, order: int) -> list[Tensor]:
-    """Return f(x), f′(x), … up to an order, for an elementwise function."""
-    values = []
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
-        value = f(x)
-        for _ in range(order):
-            values.append(value.detach())
-            (value,) = torch.autograd.grad(value.sum(), x, create_graph=True)
-    return [*values, value.detach()]
+@dataclass(frozen=True)
+class _Smooth:
+    """An elementwise function of x: its value y, and its derivatives from x and y."""
+
+    value: Callable[[Tensor], Tensor]
+    first: Callable[[Tensor, Tensor], Tensor]
+    second: Callable[[Tensor, Tensor], Tensor]
+
+
+def _gelu_second(x: Tensor, y: Tensor) -> Tensor:
+    """φ(x) (2 − x²) with the normal density φ."""
+    square = x.square()
+    return (square / -2).exp_().mul_((2 - square).mul_((2 * pi) ** -0.5))
+
+
+def _silu_second(x: Tensor, y: Tensor) -> Tensor:
+    """s (1 − s) (2 + x (1 − 2 s)) with the sigmoid s."""
+    s = x.sigmoid()
+    return torch.addcmul(torch.full_like(x, 2), x, 1 - 2 * s).mul_(s * (1 - s))
+
+
+_GELU = _Smooth(F.gelu, lambda x, y: _aten.gelu_backward(torch.ones_like(x), x), _gelu_second)
+_SILU = _Smooth(F.silu, lambda x, y: _aten.silu_backward(torch.ones_like(x), x), _silu_second)
+_TANH = _Smooth(torch.tanh, lambda x, y: 1 - y.square(), lambda x, y: (1 - y.square()).mul_(y).mul_(-2))
+_SMOOTH: dict[Any, _Smooth] = {
+    F.gelu: _GELU,
+    F.silu: _SILU,
+    torch.tanh: _TANH,
+    F.tanh: _TANH,
+    Tensor.tanh: _TANH,
+}
 
 
 class _Activation(Function):
     """y = f(x)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, f: Callable[[Tensor], Tensor]) -> Tensor:
-        value, first = _slopes(f, x, 1)
-        ctx.save_for_backward(x, first)
+    def forward(ctx: Any, x: Tensor, f: _Smooth) -> Tensor:
+        y = f.value(x)
+        first = f.first(x, y)
+        ctx.save_for_backward(x, y, first)
         ctx.f = f
-        return value
+        return y
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        x, first = ctx.saved_tensors
+        x, y, first = ctx.saved_tensors
         if not torch.is_grad_enabled():
             return g * first, None
-        return _Pulled.apply(g, x, first, _slopes(ctx.f, x, 2)[2]), None
+        with torch.no_grad():
+            second = ctx.f.second(x, y)
+        return _Pulled.apply(g, x, first, second), None
 
 
 class _Pulled(Function):

@@ -67,7 +67,8 @@ def top_eigenpairs(
         block_size: vectors multiplied at a time in the block variant.
         max_basis: the largest number of vectors of length P kept; more of them save products.
         max_matvecs: products to spend at most.
-        start: vectors to start from: (P,), rows (s, P) or `Eigenpairs` of a nearby operator.
+        start: vectors to start from: (P,), rows (s, P) or `Eigenpairs` of a nearby operator. For a Hessian
+            ``objective.gradient()`` saves a few products (Gur-Ari et al. 2018: it lies mostly in the outliers).
         deflate: known eigenvectors to leave out: rows (d, P) or `Eigenpairs`.
         vectors: whether to return the eigenvectors.
         verify: measure the residuals with fresh products; without it they are those the recurrence implies.

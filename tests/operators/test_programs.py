@@ -161,6 +161,18 @@ def test_out_of_memory_halves_the_chunk_then_drops_states_then_recomputes(monkey
         H @ V
 
 
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("no memory"), MemoryError("no memory")])
+def test_memory_that_ends_while_a_program_is_traced_leaves_the_one_that_keeps_nothing(monkeypatch, error):
+    def scarce(self, program, batch):
+        raise error
+
+    monkeypatch.setattr(Split, "_check", scarce)
+    objective = problem()
+    H = ls.Hessian(objective, program="split", compile=True)
+    assert (H.plan.program, H.plan.reason) == ("recompute", "nothing else fits into memory")
+    torch.testing.assert_close(H @ vector(H), ls.Hessian(objective) @ vector(H), rtol=1e-10, atol=1e-12)
+
+
 # --- the choice ---------------------------------------------------------------------------------------------------------
 
 
@@ -184,6 +196,7 @@ def test_the_plan_says_what_was_done_and_stores_nothing_that_varies():
     assert H.plan.trace_seconds > 0
     assert not {"trace_seconds", "budget_bytes"} & set(H.plan.to_dict())
     assert H.provenance["program"] == "split"
+    assert H.provenance["plan"] == H.plan.to_dict()
 
 
 def test_everything_is_kept_where_there_is_room_and_the_fewest_bytes_otherwise():

@@ -15,6 +15,7 @@ SMOOTH = {
     "mish": F.mish,
     "tanh": torch.tanh,
     "method": lambda x: x.tanh(),
+    "functional": F.tanh,
     "modules": nn.Sequential(nn.GELU(), nn.SiLU(), nn.Mish(), nn.Tanh()),
 }
 
@@ -76,3 +77,5 @@ def test_an_activation_in_place_is_left_as_it_is():
         y = x * 1
         assert F.silu(y, inplace=True) is y
         assert F.gelu(torch.zeros(3)).grad_fn is None
+        out = torch.empty(5)
+        assert torch.tanh(torch.zeros(5), out=out) is out

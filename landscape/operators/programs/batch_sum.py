@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,9 +17,6 @@ from landscape.operators.programs.recompute import Recompute
 from landscape.operators.programs.rule import Rule
 from landscape.operators.rewrites import Rewrites
 from landscape.operators.setting import setting
-
-if TYPE_CHECKING:
-    pass
 
 
 class BatchSum:
@@ -52,8 +49,18 @@ class BatchSum:
     def _ready(self) -> Prepared:
         if self._prepared is None:
             with self._setting(), Rewrites():
-                self._prepared = prepare(self.rule, self.settings)
+                self._prepared = self._prepare()
         return self._prepared
+
+    def _prepare(self) -> Prepared:
+        try:
+            return prepare(self.rule, self.settings)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error) or self.settings.program == "recompute":
+                raise
+        # outside the handler, where the failed attempt's tensors are gone
+        frugal = replace(self.settings, program="recompute", compile=False, tune=False)
+        return self._without_states(prepare(self.rule, frugal))
 
     def multiply(self, V: Tensor) -> Tensor:
         """Return Σ_b scale_b A_b V (P, K) in float64; with less memory at a time when an allocation fails."""
@@ -101,11 +108,19 @@ class BatchSum:
         elif plan.kept:
             plan = replace(plan, kept=plan.kept // 2, kept_bytes=plan.kept_bytes // 2)
         elif not isinstance(program, Recompute):
-            program = Recompute(self.rule, program.theta)
-            plan = replace(plan, program=program.name, reason="nothing else fits into memory")
+            self._prepared = self._without_states(prepared)
+            return
         else:
             raise LandscapeError(
                 f"out of memory in a product with the {self.name}: P = {self.objective.size:,} and batches of "
                 f"{plan.batch_size:,} examples need more than there is; use a smaller batch_size= in the objective"
             ) from error
-        self._prepared = replace(prepared, plan=plan, program=program)
+        self._prepared = replace(prepared, plan=plan)
+
+    def _without_states(self, prepared: Prepared) -> Prepared:
+        """Keep nothing, because nothing else fits."""
+        program = Recompute(self.rule, prepared.program.theta)
+        plan = replace(
+            prepared.plan, program=program.name, reason="nothing else fits into memory", mapped=False, compiled=False
+        )
+        return replace(prepared, plan=plan, program=program)

@@ -96,8 +96,8 @@ def prepare(rule: Rule, settings: Settings) -> Prepared:
     traced = program.trace(first) if isinstance(program, Split) else None
     example_bytes = (traced.kept_bytes if traced else costs.graph(first.size)) / first.size
     plan = _plan(program, reason, batches, available, costs, example_bytes)
-    if traced:
-        plan = replace(plan, trace_seconds=traced.seconds)
+    if isinstance(program, Split):
+        plan = replace(plan, trace_seconds=program.trace_seconds)
     if isinstance(program, Compiled):
         plan = replace(plan, compiled=program.compiled, compile_seconds=program.compile_seconds)
     return Prepared(plan, program, batches)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,7 @@ class Split(Program):
         super().__init__(rule, theta)
         self.room, self.batches = room, batches
         self._traces: dict[Any, tuple[Traced, Second]] = {}
+        self.trace_seconds = 0.0
 
     def trace(self, batch: Batch) -> Traced:
         """Return the split program for batches of this kind, traced and checked when it is the first.
@@ -67,6 +69,7 @@ class Split(Program):
         """
         key = signature(_parts(batch))
         if key not in self._traces:
+            begun = time.perf_counter()
             tensors, rebuild = flatten(_parts(batch))
 
             def product(theta: Tensor, *rest: Tensor) -> Tensor:
@@ -75,6 +78,7 @@ class Split(Program):
 
             program = split(product, [self.theta, *tensors], [torch.ones_like(self.theta)], room=self.room)
             moved, v = self._check(program, another(self.rule, batch, self.batches))
+            self.trace_seconds += time.perf_counter() - begun
             self._traces[key] = program, self.second(program, moved, v)
         return self._traces[key][0]
 
