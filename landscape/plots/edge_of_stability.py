@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from landscape.plots.style import DOUBLE, GREY, colour, legend_outside, sheet
 from landscape.results.edge_of_stability import EdgeOfStability
 
-_COLUMNS = 4
+_COLUMNS = 3
 _RULES = ("sgd", "heavy ball", "nesterov", "adam")
 
 
