@@ -12,6 +12,7 @@ from typing import Any
 
 from landscape.datasets import digits, spirals
 from landscape.errors import LandscapeError
+from landscape.experiments.architecture import architecture
 from landscape.experiments.basin_volume import basin_volume
 from landscape.experiments.double_descent import PUBLISHED_WIDTHS, double_descent
 from landscape.experiments.edge_of_stability import edge_of_stability, quick_descents
@@ -68,10 +69,25 @@ _SMALL = partial(mlp, (64, 32, 10))
 
 _EXPERIMENTS: tuple[Experiment, ...] = (
     Experiment(
+        name="architecture",
+        question="Do skip connections and norm layers smooth the loss surface?",
+        function=architecture,
+        full={"seeds": range(1), "points": 11},
+        quick={
+            "split": digits(train=60, flatten=False),
+            "recipe": get_recipe("momentum", lr=0.02, target=1.5, target_accuracy=0.5, max_epochs=20),
+            "seeds": range(1),
+            "epochs": (1,),
+            "points": 5,
+            "ratio_points": 2,
+            "examples": 20,
+        },
+    ),
+    Experiment(
         name="basin-volume",
         question="Are the basins of networks that also fit wrong labels smaller, on the loss surface of the clean data?",
         function=basin_volume,
-        full={"poison": (10, 20), "directions": 20},
+        full={"poison": (20,), "seeds": range(6), "directions": 20},
         quick={
             "factory": partial(mlp, (2, 16, 2)),
             "split": spirals(train=40),
@@ -153,6 +169,7 @@ _EXPERIMENTS: tuple[Experiment, ...] = (
         name="large-batch",
         question="Do large batches find sharper minima than small ones?",
         function=large_batch,
+        full={"epochs": 20, "seeds": range(3)},
         quick={"factory": partial(f1_mlp, 64), "matchings": ("epochs",), "epochs": 8, "seeds": (0, 1)},
     ),
     Experiment(
