@@ -17,6 +17,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -98,24 +99,23 @@ def schemes(model: nn.Module, data: Data, directions: np.ndarray) -> dict[str, E
     }
 
 
-def installed_peers(model: nn.Module, data: Data) -> dict[str, Callable[[int], object]]:
-    """Return how the packages that are installed evaluate a random plane of side × side points, by name and version."""
+def installed_peers(model: nn.Module, data: Data) -> dict[str, Callable[[int], object] | None]:
+    """Return how the packages that are installed evaluate a random plane of side × side points, or `None` where they fail."""
     X, y = data
-    model = copy.deepcopy(model)  # several of them write into the model
 
-    def loss_landscapes(side: int) -> object:
+    def loss_landscapes(side: int, model: nn.Module) -> object:
         from loss_landscapes import random_plane
         from loss_landscapes.metrics import Loss
 
         return random_plane(model, Loss(F.cross_entropy, X, y), distance=1, steps=side, normalization="filter")
 
-    def gradfield(side: int) -> object:
+    def gradfield(side: int, model: nn.Module) -> object:
         from gradfield.torch_adapter import model_loss_fn
 
         at = np.meshgrid(np.linspace(-1, 1, side), np.linspace(-1, 1, side))
         return model_loss_fn(model, F.cross_entropy, X, y)(*at)
 
-    def loss_landscape_3d(side: int) -> object:
+    def loss_landscape_3d(side: int, model: nn.Module) -> object:
         from loss_landscape_3d.calculator import LossLandscapeCalculator
         from loss_landscape_3d.directions import generate_random_directions
 
@@ -123,32 +123,25 @@ def installed_peers(model: nn.Module, data: Data) -> dict[str, Callable[[int], o
         calculator = LossLandscapeCalculator(model, DataLoader(TensorDataset(X, y), batch_size=len(X)), F.cross_entropy)
         return calculator.calculate(axis, axis, *generate_random_directions(model), copy.deepcopy(model.state_dict()))
 
-    def nngeom(side: int) -> object:
+    def nngeom(side: int, model: nn.Module) -> object:
         from nngeom.lossland import plane_slice_2d
         from nngeom.models import TorchAdapter
 
         adapter = TorchAdapter(model, lambda net, batch: F.cross_entropy(net(batch[0]), batch[1]))
-        return plane_slice_2d(adapter, (X, y), steps=side, seed=0)
+        drawn = np.random.default_rng(0).standard_normal((2, adapter.parameters_flat().size))
+        return plane_slice_2d(adapter, (X, y), steps=side, directions=list(drawn))
 
-    def landscaper(side: int) -> object:
-        from landscaper.compute import compute_loss_landscape
-
-        drawn = [[torch.randn_like(p) for p in model.parameters()] for _ in range(2)]
-        return compute_loss_landscape(
-            model, (X, y), drawn, lambda net, batch: F.cross_entropy(net(batch[0]), batch[1]).item(),
-            steps=side, distance=1.0, dim=2, device="cpu",
-        )  # fmt: skip
-
-    found: dict[str, Callable[[int], object]] = {}
-    for evaluate in (loss_landscapes, gradfield, loss_landscape_3d, nngeom, landscaper):
-        package = evaluate.__name__.replace("_", "-")
+    found: dict[str, Callable[[int], object] | None] = {}
+    for run in (loss_landscapes, gradfield, loss_landscape_3d, nngeom):
+        package = run.__name__.replace("_", "-")
+        evaluate = partial(run, model=copy.deepcopy(model))  # one of them freezes the model it is given
         try:
             name = f"{package} {version(package)}"
             quietly(evaluate, 2)
         except PackageNotFoundError:
             continue
-        except Exception as error:  # a package that fails is reported, not hidden
-            print(f"{package} does not run: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        except Exception:  # a package that fails is reported, not hidden
+            found[name] = None
             continue
         found[name] = evaluate
     return found
@@ -191,8 +184,8 @@ def measured(model: nn.Module, data: Data, side: int, *, rounds: int, compiled: 
     for _ in range(rounds):
         for name, evaluate in alternatives.items():
             note(name, seconds_a_point(evaluate, points))
-        for name, plane in peers.items():
-            note(name, quietly(plane, max(3, side // 7)))
+        for name, peer in peers.items():
+            note(name, np.nan if peer is None else quietly(peer, max(3, side // 7)))
         started = time.process_time()
         surface = ls.plane(objective, directions, points=side)
         note("landscape: plane(), everything included", (time.process_time() - started) / side**2)
@@ -214,7 +207,10 @@ def measured(model: nn.Module, data: Data, side: int, *, rounds: int, compiled: 
 def table(title: str, best: dict[str, float]) -> str:
     """Return times and ratios as Markdown."""
     bare = best["bare forward loop"]
-    rows = [f"| {name} | {1e3 * value:.2f} | {value / bare:.2f} |" for name, value in best.items()]
+    rows = [
+        f"| {name} | {1e3 * value:.2f} | {value / bare:.2f} |" if np.isfinite(value) else f"| {name} | fails | |"
+        for name, value in best.items()
+    ]
     return "\n".join([f"### {title}", "", "| scheme | ms a point | over the bare loop |", "|---|---|---|", *rows, ""])
 
 

@@ -156,7 +156,7 @@ class Plane(Slice):
     x: np.ndarray = array("x", long_name="coordinate along the first direction")
     y: np.ndarray = array("y", long_name="coordinate along the second direction")
     values: Mapping[str, np.ndarray] = arrays("y", "x", long_name="value on the plane")
-    computed: np.ndarray = array("y", "x", long_name="1 where the value was computed")
+    computed: np.ndarray = array("y", "x", long_name="1 where the value was computed, 2 where it was interpolated")
     directions: Directions | None = nested(Directions, optional=True)
 
     def summary(self) -> Iterator[tuple[str, str]]:
@@ -165,8 +165,9 @@ class Plane(Slice):
         yield "y", f"{len(self.y)} from {self.y[0]:.4g} to {self.y[-1]:.4g}"
         for name, value in self.values.items():
             yield name, describe(value)
-        if not self.computed.all():
-            yield "computed", f"{self.computed.mean():.0%} of the grid"
+        if (self.computed != 1).any():
+            rest = "the rest interpolated" if self.computed.all() else "the rest missing"
+            yield "computed", f"{(self.computed == 1).mean():.0%} of the grid, {rest}"
         if self.directions is not None:
             yield "directions", f"{self.directions.direction_kind}, {self.directions.normalize}-normalised"
         yield "seconds", f"{self.seconds:.3g}"

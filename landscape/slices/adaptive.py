@@ -55,7 +55,7 @@ def adaptive_plane(
         overwrite: replace a different result of that name.
 
     Returns:
-        A plane whose ``computed`` is 1 where it was evaluated and 0 where it is interpolated.
+        A plane whose ``computed`` is 1 where it was evaluated and 2 where it is interpolated.
 
     Raises:
         LandscapeError: as `plane`; a coarse grid that is too small, a tolerance that is not positive.
@@ -64,7 +64,7 @@ def adaptive_plane(
     >>> net, data = torch.nn.Linear(2, 1, bias=False), (torch.eye(2), torch.zeros(2, 1))
     >>> objective = ls.Objective(net, data, "mse_loss", dtype=torch.float64).at(torch.zeros(2))
     >>> found = adaptive_plane(objective, torch.eye(2), coarse=5, refinements=2)  # cubics know a paraboloid
-    >>> found.loss.shape, int(found.computed.sum())  # 25 points and 16 middles of cells
+    >>> found.loss.shape, int((found.computed == 1).sum())  # 25 points and 16 middles of cells
     ((17, 17), 41)
     """
     started = time.perf_counter()
@@ -101,7 +101,7 @@ def adaptive_plane(
         share = work.computed.mean()
         result = rows.template.replace(
             values=work.values,
-            computed=work.computed.astype(np.uint8),
+            computed=np.where(work.computed, 1, 2).astype(np.uint8),
             evaluation=f"{engine.description}; {share:.0%} of the grid, the rest interpolated to {tolerance:g}",
             seconds=time.perf_counter() - started,
         )

@@ -78,7 +78,10 @@ def per_axis(value: Any, axes: int, what: str) -> tuple[Any, ...]:
 
 
 def _ends(span: Span) -> tuple[float, float]:
-    low, high = (float(span[0]), float(span[1])) if isinstance(span, tuple | list) else (-float(span), float(span))
+    try:
+        low, high = map(float, span) if isinstance(span, tuple | list) else (-float(span), float(span))
+    except (TypeError, ValueError):
+        raise LandscapeError(f"a span of {span!r}, expected a number or a pair (low, high)") from None
     if not (np.isfinite(low) and np.isfinite(high)) or low >= high:
         raise LandscapeError(f"a span from {low:g} to {high:g}, expected finite and increasing ends")
     return low, high

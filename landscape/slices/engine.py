@@ -51,7 +51,7 @@ class Engine:
         errors: bool = False,
         together: int = 1,
     ):
-        if together < 1:
+        if not isinstance(together, int) or together < 1:
             raise LandscapeError(f"together is {together}, expected at least 1 point")
 
         self.objectives = {name: with_squares(other) if errors else other for name, other in objectives.items()}
@@ -148,7 +148,11 @@ def named(objective: Objective, also: Mapping[str, Objective] | None, dataset: s
     for name in (dataset, *others):
         if not name or "/" in name:
             raise LandscapeError(f"a data set has the name {name!r}; expected a word without slashes, such as 'test'")
+    if not isinstance(objective, Objective):
+        raise LandscapeError(f"{type(objective).__name__} is no objective; expected ls.Objective(model, data, loss)")
     for name, other in others.items():
         if not isinstance(other, Objective):
-            raise LandscapeError(f"also= holds {type(other).__name__} under {name!r}, expected an Objective")
+            raise LandscapeError(
+                f"also= holds {type(other).__name__} under {name!r}, expected an objective, such as objective.on(data)"
+            )
     return {dataset: objective, **others}

@@ -61,6 +61,7 @@ def line(
     array([4., 1., 0., 1., 4.])
     """
     started = time.perf_counter()
+    objectives = named(objective, also, dataset)
     axis = as_directions(direction, 1, objective.size)
     x = coordinates(span, points)
     target = checked(save, Line)
@@ -68,7 +69,6 @@ def line(
     def blank(values: Values) -> Line:
         return Line(x=x, values=values, directions=axis, dataset=dataset, provenance=objective.provenance())
 
-    objectives = named(objective, also, dataset)
     with Engine(
         objectives, vectors_of(axis), points=len(x), compiled=compiled, errors=errors, together=together
     ) as engine:

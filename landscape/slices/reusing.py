@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx
 
 from landscape.batches import Batch, pick
+from landscape.errors import LandscapeError
 from landscape.objective import Objective
 from landscape.slices.calling import Evaluator, Plain, combined
 from landscape.slices.prefix import KEPT_BYTES, Program, cut
@@ -29,6 +30,7 @@ class Reusing:
     Raises:
         TraceError: the network cannot be traced, has too many batch shapes, needs too much memory, or the traced
             network does not give the same outputs as the plain one on another batch at another point.
+        LandscapeError: it cannot be compiled, for want of a C++ compiler for example.
     """
 
     def __init__(self, objective: Objective, theta: Tensor, directions: Tensor, *, compiled: bool = False):
@@ -92,6 +94,18 @@ class Reusing:
         outputs = [part.outputs(self.at) for part in self.batches[index]]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
+    def _first_outputs(self, index: int) -> Tensor:
+        """Return the outputs on a batch of a new shape, for which the compiler runs now."""
+        try:
+            return self._outputs(index)
+        except Exception as error:  # the compiler raises whatever it met
+            if not self.compiled:
+                raise
+            first = (str(error).strip().splitlines() or ["no message"])[0]
+            raise LandscapeError(
+                f"the network could not be compiled ({type(error).__name__}: {first}); pass compiled=False"
+            ) from error
+
     def _all_parts(self) -> list[_Part]:
         return [part for parts in self.batches for part in parts]
 
@@ -105,7 +119,7 @@ class Reusing:
         batches = self.objective.batches
         last = {signature(batch.inputs): index for index, batch in enumerate(batches)}
         for index in last.values():
-            found, expected = self._outputs(index), self.objective.batch_outputs(plain.point, batches[index])
+            found, expected = self._first_outputs(index), self.objective.batch_outputs(plain.point, batches[index])
             slack = 1e3 * torch.finfo(expected.dtype).eps * expected.abs().max().clamp_min(1.0)
             if found.shape != expected.shape or not bool(((found - expected).abs() <= slack).all()):
                 raise TraceError("the traced network differs from the network itself")

@@ -98,9 +98,9 @@ def evaluate_window(
         engine_options: for `Engine`; the others are as in `plane`.
     """
     started = time.perf_counter()
+    objectives = named(objective, also, dataset)
     window = Window.of(kind, objective, directions, span, points)
     target = checked(save, kind)
-    objectives = named(objective, also, dataset)
     axes = list(window.axes.values())
     x, middle, outer = axes[0], axes[1:-1], axes[-1]
     total = int(np.prod(window.shape))

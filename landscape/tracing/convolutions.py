@@ -7,6 +7,8 @@ import operator
 import torch
 from torch import Tensor, fx
 
+from landscape.tracing.trace import views_to_reshapes
+
 aten = torch.ops.aten
 
 
@@ -39,6 +41,7 @@ def fuse_convolutions(module: fx.GraphModule) -> None:
     for node in list(graph.nodes):
         if _suits(node):
             _rewrite(graph, node)
+    views_to_reshapes(graph)  # channels last, what a convolution returns cannot be viewed as it was
     graph.eliminate_dead_code()
     module.recompile()
 

@@ -165,6 +165,8 @@ def test_two_runs_agree_bit_for_bit():
         ({"points": (5, 1)}, "at least 2"),
         ({"span": 0.0}, "span from -0 to 0"),
         ({"span": ((1, -1), 1.0)}, "increasing ends"),
+        ({"span": "wide"}, "expected a number or a pair"),
+        ({"together": 2.5}, "at least 1 point"),
         ({"points": ([0.0, 0.0], 3)}, "strictly increasing"),
         ({"points": (3, 3, 3)}, "one for each axis"),
         ({"also": {"train": None}}, "choose another"),
@@ -175,6 +177,12 @@ def test_two_runs_agree_bit_for_bit():
 def test_wrong_grids_are_refused(quadratic, options, message):
     with pytest.raises(ls.LandscapeError, match=message):
         ls.plane(quadratic, torch.eye(2), **options)
+
+
+@pytest.mark.parametrize("walk", [ls.line, ls.plane, ls.slices.volume])
+def test_a_network_in_place_of_an_objective_is_refused(walk):
+    with pytest.raises(ls.LandscapeError, match=r"Linear is no objective; expected ls.Objective\(model"):
+        walk(nn.Linear(2, 1), torch.eye(2))
 
 
 @pytest.mark.parametrize(
