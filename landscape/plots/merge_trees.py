@@ -112,7 +112,7 @@ def _layout(result: Topology, shown: list[int]) -> tuple[dict[int, float], dict[
 
 
 def _handles(on_the_rim: Iterable[bool]) -> list[Line2D]:
-    kinds = {False: ("minimum (area: its share of the window)", PALETTE[0]), True: ("minimum on the rim", "white")}
+    kinds = {False: ("minimum (area: its basin)", PALETTE[0]), True: ("minimum on the rim", "white")}
     return [
         Line2D([], [], color=PALETTE[0], marker="o", linestyle="none", markerfacecolor=face, label=label)
         for label, face in (kinds[rim] for rim in sorted(set(on_the_rim)))

@@ -12,7 +12,8 @@ import pytest
 from matplotlib.testing.compare import compare_images
 
 from landscape import plots
-from landscape.results import Directions, Line, Plane
+from landscape.results import Directions, Line, Plane, Trajectory
+from landscape.slices import topology
 
 REFERENCES = Path(__file__).parent / "images"
 TOLERANCE = 4.0
@@ -55,7 +56,17 @@ def three(**options):
     return plots.grid(planes, **options)
 
 
+def run():
+    turn = np.linspace(0, 1, 15)
+    points = np.column_stack([0.9 * (1 - turn), 0.5 * np.sin(3 * turn) * (1 - turn)])
+    return Trajectory(
+        directions=None, points=points, off_plane=np.sin(np.pi * turn), explained=np.array([0.81, 0.12]), values={}
+    )
+
+
 FIGURES = {
+    "merge_tree": lambda: plots.merge_tree(topology(np.sin(np.arange(60.0)) + np.abs(np.arange(60.0) - 25) / 15)),
+    "trajectory": lambda: plots.trajectory(run(), plane=spiky(1.5, walls=False)),
     "contour": lambda: plots.contour(spiky(30.0, walls=True), limit=20.0),
     "grid": lambda: three(),
     "grid_surface": lambda: three(kind="surface", limit=20.0),
