@@ -19,6 +19,7 @@ from landscape.scores.network import in_double, network
 from landscape.scores.panel import sharpness
 from landscape.scores.registry import REGISTRY, TRANSFORMATIONS, select
 from landscape.scores.reindexed import reindexed
+from landscape.scores.requirements import check_objective
 from landscape.transforms import Transformed
 
 TOLERANCE = 1e-6
@@ -69,7 +70,7 @@ def audit(
         `Audit`.
 
     Raises:
-        LandscapeError: an unknown score or transformation.
+        LandscapeError: no objective, an unknown score or transformation.
 
     Source: Dinh et al. 2017 (arXiv 1703.04933).
 
@@ -80,6 +81,7 @@ def audit(
     >>> report.survived("adaptive-average"), report.survived("weight-norm")
     (('T1', 'T7'), ())
     """
+    check_objective(objective, "audit")
     started = time.perf_counter()
     names = _wanted(transformations)
     select(scores)

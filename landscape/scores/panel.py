@@ -12,6 +12,7 @@ from landscape.errors import LandscapeError
 from landscape.objective import Objective
 from landscape.results.scores import Score, Scores
 from landscape.scores.registry import REGISTRY, Definition, accepts, select
+from landscape.scores.requirements import check_objective
 
 
 def sharpness(
@@ -45,7 +46,7 @@ def sharpness(
         marked ``failed``.
 
     Raises:
-        LandscapeError: an unknown score, or options for one that is not measured.
+        LandscapeError: no objective, an unknown score, or options for one that is not measured.
         NotDefinedError: a score named in ``scores`` by its slug has no meaning for the objective.
 
     >>> import torch, landscape as ls
@@ -55,6 +56,7 @@ def sharpness(
     >>> panel.names
     ('margin', 'gradient-norm')
     """
+    check_objective(objective, "sharpness")
     started = time.perf_counter()
     definitions = select(scores)
     named = {scores} if isinstance(scores, str) else set(scores or ())

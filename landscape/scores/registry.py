@@ -13,7 +13,7 @@ from typing import Any, Literal
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.objective import Objective
 from landscape.results.scores import Score, format_table
-from landscape.scores.requirements import require
+from landscape.scores.requirements import check_objective, require
 
 Orientation = Literal["higher is sharper", "lower is sharper", "control"]
 
@@ -175,6 +175,7 @@ def score(*definitions: Definition) -> Callable[[Measure], Callable[..., tuple[S
     def register(measure: Measure) -> Callable[..., tuple[Score, ...]]:
         @functools.wraps(measure)
         def compute(objective: Objective, **options: Any) -> tuple[Score, ...]:
+            check_objective(objective, definitions[0].slug)
             for definition in definitions:
                 require(objective, definition.needs, definition.slug)
             found = measure(objective, **options)

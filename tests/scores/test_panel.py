@@ -123,6 +123,20 @@ def test_wrong_requests(classifier, arguments, message):
         ls.sharpness(classifier(fit=1), **arguments)
 
 
+def test_anything_but_an_objective_is_refused_in_one_line():
+    data = (torch.ones(2, 4), torch.tensor([0, 1]))
+    model = ls.models.mlp((4, 3, 2))
+    made = ls.Checkpoint(model, loss="cross_entropy", train=data)
+    for call in (ls.sharpness, ls.audit, ls.scores.keskar, ls.scores.loss):
+        with pytest.raises(
+            ls.LandscapeError, match=r"got a \w+, expected an Objective: pass ls.Objective\(model"
+        ) as caught:
+            call(model)
+        assert "\n" not in str(caught.value)
+        with pytest.raises(ls.LandscapeError, match=r'pass checkpoint.objective\("train"\)'):
+            call(made)
+
+
 def test_result_prints_and_exports(classifier):
     panel_objective = classifier()
     panel = ls.sharpness(panel_objective, ["adaptive-average", "loss"])
