@@ -1,5 +1,6 @@
 """Recipes that train reference networks, and experiments made of them."""
 
+from landscape.experiments.architecture import architecture
 from landscape.experiments.basin_volume import basin_volume
 from landscape.experiments.checkpoints import as_checkpoint, load_checkpoint
 from landscape.experiments.descents import Descent, Problem
@@ -30,6 +31,7 @@ __all__ = [
     "Recipe",
     "TrainedRun",
     "TrainingSet",
+    "architecture",
     "as_checkpoint",
     "basin_volume",
     "corrupt_labels",

@@ -14,6 +14,7 @@ from typing import Any
 
 from landscape.errors import LandscapeError
 from landscape.plots.animation import animate
+from landscape.plots.architecture import architecture
 from landscape.plots.basin_volume import basin_volume
 from landscape.plots.curvature import scale_curvature
 from landscape.plots.double_descent import double_descent
@@ -46,6 +47,7 @@ from landscape.results import Result
 
 KINDS: dict[str, Callable[..., Any]] = {
     "audit": audit,
+    "architecture": architecture,
     "basin-volume": basin_volume,
     "comparison": comparison,
     "density": density,
@@ -117,6 +119,7 @@ __all__ = [
     "SINGLE",
     "Scale",
     "animate",
+    "architecture",
     "audit",
     "barriers",
     "basin_volume",

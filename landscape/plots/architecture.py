@@ -35,7 +35,7 @@ def architecture(result: Architecture, figure: Figure | SubFigure | None = None)
         ratios = scale_of(list(result.eigen_ratio.values()), levels=8, log=False)
         common: dict[str, Any] = {"colourbar": False, "legend": False}
         for column, name in enumerate(names):
-            contour(planes[name], axes[0, column], levels=losses, cmap=COLOURMAP, **common)
+            contour(planes[name], axes[0, column], levels=losses, labels=False, cmap=COLOURMAP, **common)
             heatmap(maps[name], axes[1, column], metric="eigen-ratio", levels=ratios, cmap=MAGMA, **common)
             axes[0, column].set_title(name.replace(", ", ",\n"), fontsize=6)
             for ax in axes[:, column]:

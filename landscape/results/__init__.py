@@ -1,5 +1,6 @@
 """Result types: frozen dataclasses with one field schema. A leaf: imports nothing else of the package."""
 
+from landscape.results.architecture import Architecture, ArchitectureRow
 from landscape.results.audit import Audit, AuditRow
 from landscape.results.base import Result, array, arrays, describe, nested, plain, role_of, rows, volatile
 from landscape.results.basin_volume import BasinDifference, BasinRow, BasinVolume
@@ -32,6 +33,7 @@ KINDS: dict[str, type[Result]] = {
         EdgeOfStability,
         KernelRegime,
         LargeBatch,
+        Architecture,
         BasinVolume,
         GuessAndCheck,
         Memorisation,
@@ -61,6 +63,8 @@ KINDS: dict[str, type[Result]] = {
 """Every result class by the slug that a study file stores."""
 
 __all__ = [
+    "Architecture",
+    "ArchitectureRow",
     "Audit",
     "AuditRow",
     "GuessAndCheck",
