@@ -73,7 +73,8 @@ def merge_tree(
         if (positive and heights.max() >= 30 * heights.min()) if log is None else log:
             ax.set_yscale("log")
         left_out = len(minima) - len(shown)
-        ax.set_xlabel(f"{len(minima)} minima" + (f", {left_out} shallower ones left out" if left_out else ""))
+        count = f"{len(minima)} {'minimum' if len(minima) == 1 else 'minima'}"
+        ax.set_xlabel(count + (f", {left_out} shallower ones left out" if left_out else ""))
         ax.set_ylabel(result.metric)
         ax.set_xticks([])
         ax.set_xlim(-0.6, len(shown) - 0.4)
