@@ -35,10 +35,14 @@ class SavedDerivatives(Rewrites):
     tensor(-0.6397)
     """
 
+    hooked = False
+    """Whether a tensor was saved through hooks, as in a checkpointed block, which runs again in every product."""
+
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Record an activation with its derivatives, outside checkpointed blocks (which run again) and transforms."""
+        self.hooked = self.hooked or saving_is_hooked()
         smooth = _SMOOTH.get(func) if len(args) == 1 and (kwargs or {}) in _PLAIN else None
         if smooth and args[0].requires_grad and not (saving_is_hooked() or inside_transform()):
             return _Activation.apply(args[0], smooth)

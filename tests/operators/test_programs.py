@@ -245,6 +245,19 @@ class Checkpointing(nn.Linear):
         return torch.utils.checkpoint.checkpoint(super().forward, x, use_reentrant=False).tanh()
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_the_network_is_called_again_only_where_a_checkpointed_block_needs_it(monkeypatch, checkpointing):
+    torch.manual_seed(0)
+    model = Checkpointing(4, 3) if checkpointing else nn.Sequential(nn.Linear(4, 3), nn.Tanh())
+    objective = ls.Objective(model, (torch.randn(8, 4), torch.randint(0, 3, (8,))), "cross_entropy")
+    H = ls.Hessian(objective, program="kept")
+    first = H @ vector(H)
+    calls, call = [], objective.call
+    monkeypatch.setattr(objective, "call", lambda *args: calls.append(1) or call(*args))
+    torch.testing.assert_close(H @ vector(H), first, rtol=0, atol=0)
+    assert bool(calls) == checkpointing
+
+
 def test_a_network_that_cannot_be_traced_falls_back_unless_the_split_was_asked_for():
     torch.manual_seed(0)
     objective = ls.Objective(Checkpointing(4, 3), (torch.randn(8, 4), torch.randint(0, 3, (8,))), "cross_entropy")

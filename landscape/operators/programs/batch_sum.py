@@ -67,15 +67,21 @@ class BatchSum:
         self._ready()
         while True:
             try:
-                with self._setting():
+                with self._setting(), torch.enable_grad():
+                    if not self._calls_the_network():
+                        return self._multiply(V).detach()
                     # a checkpointed block runs its forward pass again inside the product and must find theta there
                     theta = self._ready().program.theta.detach().requires_grad_()
-                    with torch.enable_grad():
-                        return self.objective.call(theta, lambda _: self._multiply(V)).detach()
+                    return self.objective.call(theta, lambda _: self._multiply(V)).detach()
             except (RuntimeError, MemoryError) as error:
                 if isinstance(error, LandscapeError) or not out_of_memory(error):
                     raise
                 self._shrink(error, V.shape[1])
+
+    def _calls_the_network(self) -> bool:
+        """Whether the next product does; putting theta into a small network takes as long as some of its layers."""
+        prepared = self._ready()
+        return prepared.program.replays or len(self._states) < len(prepared.batches)
 
     def _multiply(self, V: Tensor) -> Tensor:
         prepared = self._ready()

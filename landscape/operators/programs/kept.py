@@ -26,8 +26,10 @@ class Kept(Program):
 
     def build(self, batch: Batch) -> Multiply:
         """Record the graph on the objective's own copy of theta."""
-        with torch.enable_grad(), SavedDerivatives():
-            return self.rule.record(self.theta, batch)
+        with torch.enable_grad(), SavedDerivatives() as recording:
+            state = self.rule.record(self.theta, batch)
+        self.replays = self.replays or recording.hooked
+        return state
 
     def multiply(self, state: Multiply, batch: Batch, V: Tensor) -> Tensor:
         """One backward pass a vector: mapping them together would hold K graphs' worth of intermediate values."""

@@ -25,6 +25,9 @@ class Program(ABC):
     keeps: bool = True
     """Whether a state is worth keeping between products."""
 
+    replays: bool = False
+    """Whether a product from a kept state may run parts of the network again, as checkpointed blocks do."""
+
     compiled: bool = False
     """Whether its code went through the compiler."""
 
