@@ -1,4 +1,4 @@
-"""Two verdicts whose answer is expected, with their evidence: random labels, and small data, against plain SGD on digits.
+"""Two verdicts with their evidence: random labels, and small data, against plain SGD on digits.
 
 Run ``python benchmarks/verdicts.py``; the table goes to ``benchmarks/results/verdicts.md``. Finished work in ``--out`` is
 used again, so an interrupted run continues. Two recipes are compared on the same inputs always:
@@ -181,7 +181,7 @@ def main() -> None:
     runs = trained(arguments.out / "checkpoints", arguments.seeds, arguments.workers)
     found = comparisons(runs, arguments.out)
     head = (
-        "# Verdicts whose answer is expected\n\n`python benchmarks/verdicts.py`: digits, MLP 64-256-256-10, "
+        "# Two verdicts with their evidence\n\n`python benchmarks/verdicts.py`: digits, MLP 64-256-256-10, "
         f"{arguments.seeds} seeds a recipe, trained to cross-entropy 0.01. Effects are those of the second recipe over the "
         "first. The placebo draws both arms from the seeds of one recipe."
     )
