@@ -105,9 +105,10 @@ def large_batch(
     has to do with it: E. Hoffer et al. 2017 (arXiv 1705.08741).
 
     >>> from functools import partial
-    >>> found = large_batch(partial(f1_mlp, 16), digits(train=60), epochs=3, matchings=["epochs"], scores=["keskar"], seeds=[0])
+    >>> options = {"epochs": 3, "matchings": ["epochs"], "scores": ["keskar"], "seeds": [0]}
+    >>> found = large_batch(partial(f1_mlp, 16), digits(train=60), small=3, **options)
     >>> [run.batch_size for run in found.runs], sorted(found.scores)
-    ([16, 6], ['keskar/0.0005', 'keskar/0.001'])
+    ([3, 6], ['keskar/0.0005', 'keskar/0.001'])
     """
     started = time.perf_counter()
     split = digits() if split is None else as_split(split)
