@@ -50,7 +50,7 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
         options.append(f"                {name}) words={_quoted(flags)} ;;")
         positional = [action for action in command._actions if action.choices and not action.option_strings]
         if positional:
-            choices.append(f'            "{name} {name}") words={_quoted(positional[0].choices)} ;;')
+            choices.append(f'            "{name} {name}") words={_quoted(positional[0].choices or ())} ;;')
         for action in command._actions:
             if action.choices and action.option_strings:
                 cases = "|".join(f'"{name} {flag}"' for flag in action.option_strings)
