@@ -94,7 +94,7 @@ class _Activation(Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         x, y, first = ctx.saved_tensors
         if not torch.is_grad_enabled():
             return g * first, None
