@@ -127,7 +127,7 @@ class LargeBatch(Result):
             style: ``text`` or ``markdown``.
         """
         header = ("matched by", "score", "small batch", "large batch", "large / small", "p")
-        body = [
+        body: list[tuple[str, ...]] = [
             (
                 MATCHINGS[row.matching],
                 row.score,
