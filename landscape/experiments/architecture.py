@@ -28,7 +28,7 @@ from landscape.scores import sharpness
 from landscape.slices import eigen_ratio, plane, random_directions, smoothness
 
 NAME = "architecture"
-SMALL = {"depth": 8, "width": 4, "in_channels": 1}
+SMALL: Mapping[str, Any] = {"depth": 8, "width": 4, "in_channels": 1}
 VARIANTS: Mapping[str, ModelFactory] = MappingProxyType(
     {
         "batch norm": partial(resnet, **SMALL),

@@ -52,7 +52,11 @@ def _smoothness(ax: Axes, result: Architecture) -> None:
     places = np.arange(len(result.epochs))
     for index, name in enumerate(result.variants):
         drawn = np.isfinite(result.beta[name])
-        style = {"marker": MARKERS[index % len(MARKERS)], "color": PALETTE[index % len(PALETTE)], "label": name}
+        style: dict[str, Any] = {
+            "marker": MARKERS[index % len(MARKERS)],
+            "color": PALETTE[index % len(PALETTE)],
+            "label": name,
+        }
         ax.plot(places[drawn], result.beta[name][drawn], **style)
     labels = ["start" if epoch == 0 else "end" if epoch < 0 else f"epoch {epoch}" for epoch in result.epochs]
     ax.set_xticks(places, labels)

@@ -121,7 +121,6 @@ class Architecture(Result):
             "filter_curvature",
             "adaptive_worst",
         )
-        names = (*names, "adaptive_average")
         header = ("architecture", "met target", *(name.replace("_", " ") for name in names), "median eigen ratio")
         body: list[tuple[str, ...]] = []
         for variant in self.variants:
