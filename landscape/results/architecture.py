@@ -120,6 +120,7 @@ class Architecture(Result):
             "lambda_max",
             "filter_curvature",
             "adaptive_worst",
+            "adaptive_average",
         )
         header = ("architecture", "met target", *(name.replace("_", " ") for name in names), "median eigen ratio")
         body: list[tuple[str, ...]] = []
