@@ -23,7 +23,7 @@ from landscape.experiments.recipes import Recipe, get_recipe
 from landscape.experiments.runs import ModelFactory, describe_model
 from landscape.experiments.train import train
 from landscape.models import mlp
-from landscape.results.comparison import Audited, Comparison
+from landscape.results.comparison import Audited, Comparison, Gate, Test
 from landscape.results.optimisers import Optimisers
 from landscape.scores import select, sharpness
 from landscape.scores.stability import threshold
@@ -206,7 +206,9 @@ def _compared(
         for one in recipes
     ]
     names = {one.name: one.long_name for one in recipes}
-    first, gates, tests, verdicts = recipes[0].name, [], [], []
+    first, verdicts = recipes[0].name, []
+    gates: list[Gate] = []
+    tests: list[Test] = []
     for i, recipe in enumerate(recipes[1:], start=1):
         mine = check(first, recipe.name, known[0], known[i])
         found = compare_scores(first, recipe.name, scores, values[0], values[i], margin=margin, level=0.05, fewest=6)

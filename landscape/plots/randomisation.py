@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,7 +14,7 @@ from landscape.plots.style import DOUBLE, GREY, MARKERS, PALETTE, canvas, colour
 from landscape.results.randomisation import TIME_TO_FIT, MemorisationTest, Randomisation
 from landscape.results.randomisation_table import RandomisationTable
 
-DASHES = {"own": "-", "label-free": "-", "clean": "--", "corrupted": ":"}
+DASHES: dict[str, Literal["-", "--", ":"]] = {"own": "-", "label-free": "-", "clean": "--", "corrupted": ":"}
 EVALUATIONS = {"own": "own labels", "clean": "clean part", "corrupted": "corrupted part"}
 COLUMNS = 3
 
@@ -61,7 +62,7 @@ def _curves(ax: Axes, result: Randomisation) -> list[Line2D]:
         loss = result.curves["train/loss"][i]
         known = np.isfinite(loss).all(axis=0)
         mean = np.exp(np.log(np.maximum(loss[:, known], 1e-12)).mean(axis=0))
-        dash = "-" if i in shades else "--"
+        dash: Literal["-", "--"] = "-" if i in shades else "--"
         ax.plot(np.maximum(result.epochs[known], 0.7), mean, color=shade, linestyle=dash, linewidth=0.9)
         handles.append(Line2D([], [], color=shade, linestyle=dash, label=row.long_name))
     ax.set_xscale("log")

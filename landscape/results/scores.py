@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -181,7 +181,7 @@ class Scores(Result):
         yield "cost", f"{self.gradients:.4g} gradients on {self.examples} examples, {self.seconds:.3g} s"
 
 
-def format_table(header: tuple[str, ...], body: list[tuple[str, ...]], style: str = "text") -> str:
+def format_table(header: tuple[str, ...], body: Sequence[tuple[str, ...]], style: str = "text") -> str:
     """Lay out cells as aligned text or as a Markdown table.
 
     Raises:

@@ -142,7 +142,10 @@ class _Network:
         self.graphs = owner.compiled and owner.theta.device.type == "cuda"
         if owner.compiled:
             # shapes, types and modes are fixed here, so that no call need check them again
-            options = {"guard_filter_fn": lambda guards: [False] * len(guards), "triton.cudagraphs": self.graphs}
+            options: dict[str, Any] = {
+                "guard_filter_fn": lambda guards: [False] * len(guards),
+                "triton.cudagraphs": self.graphs,
+            }
             module = torch.compile(module, dynamic=False, options=options)
         self.module = module
 
