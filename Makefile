@@ -45,4 +45,4 @@ wheel: $(VENV)/ready  ## build the wheel and the source distribution
 	$(BIN)/python -m build --outdir dist
 
 clean:
-	rm -rf $(VENV) build dist site study *.egg-info
+	rm -rf $(VENV) build dist site study jupyter_execute *.egg-info

@@ -82,7 +82,8 @@ class Optimisers(Result):
 
 
 def _spread(values: np.ndarray) -> str:
-    finite = values[np.isfinite(values)]
+    finite = np.asarray(values, dtype=float)
+    finite = finite[np.isfinite(finite)]
     if not finite.size:
         return "—"
     if finite.size == 1 or np.ptp(finite) == 0:
