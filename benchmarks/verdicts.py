@@ -28,7 +28,8 @@ from landscape.datasets import Split, digits
 from landscape.experiments import TrainedRun, as_checkpoint, get_recipe, train_many, training_set
 from landscape.models import mlp
 from landscape.results import Comparison, Placebo, Result
-from landscape.results.scores import format_table
+from landscape.results.numbers import spread
+from landscape.results.tables import format_table
 from landscape.scores.registry import REGISTRY, select
 
 T = TypeVar("T", bound=Result)
@@ -129,9 +130,7 @@ def section(title: str, result: Comparison, path: Path) -> str:
 
 def metrics(result: Comparison) -> str:
     """Return losses and accuracies: mean ± standard deviation over seeds."""
-    rows = [
-        (name, *(f"{v.mean():.4g} ± {v.std(ddof=1):.2g}" for v in values)) for name, values in result.metrics.items()
-    ]
+    rows = [(name, *map(spread, values)) for name, values in result.metrics.items()]
     return format_table(("", *result.long_names), rows, "markdown")
 
 

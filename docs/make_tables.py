@@ -18,7 +18,7 @@ from invariance_table import TABLE, TEMPERATURE, load
 
 import landscape as ls
 from landscape.experiments import as_checkpoint, get_recipe, train
-from landscape.results.scores import format_table
+from landscape.results.tables import format_table
 from landscape.scores import REGISTRY, describe
 from landscape.scores.network import in_double
 from landscape.scores.registry import TRANSFORMATIONS

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from landscape.export.tables import Cell, Measured, Table, filled
+from landscape.export.tables import Cell, Table, filled
 from landscape.results import Result, describe, role_of
+from landscape.results.numbers import Measured
 
 ERRORS = ("{}_error", "{}_standard_error", "{}_residual")
 """What the column with the errors of another may be called; ``standard_error`` alone belongs to ``value``."""

@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-import numpy as np
-
 from landscape.results import Comparison, Eigenpairs, Estimate, Result, Scores
 from landscape.results.comparison import Gate, Test
+from landscape.results.numbers import Measured, over_seeds
 
 Pair = TypeVar("Pair", Gate, Test)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A number with its uncertainty.
-
-    Attributes:
-        value: the number.
-        error: its standard error, residual or standard deviation; `None` where it has none.
-    """
-
-    value: float
-    error: float | None = None
 
 
 Cell = str | Measured | None
@@ -195,19 +181,6 @@ def estimate(result: Estimate) -> Table:
     return Table(f"{result.quantity}{of}", ("quantity", "value", "method", "products"), (cells,))
 
 
-def over_seeds(values: Sequence[float] | np.ndarray) -> Measured | None:
-    """Return mean and standard deviation of the finite values; `None` when there are none.
-
-    >>> over_seeds([1.0, 3.0, float("nan")])
-    Measured(value=2.0, error=1.4142135623730951)
-    """
-    finite = np.asarray(values, dtype=float)
-    finite = finite[np.isfinite(finite)]
-    if finite.size == 0:
-        return None
-    return Measured(float(finite.mean()), float(finite.std(ddof=1)) if finite.size > 1 else None)
-
-
 def interval(low: float, high: float) -> str | None:
     """Write an interval, or `None` when it is not known.
 
@@ -217,35 +190,3 @@ def interval(low: float, high: float) -> str | None:
     if not (math.isfinite(low) and math.isfinite(high)):
         return None
     return f"[{low:.3g}, {high:.3g}]".replace("-", "−")
-
-
-def digits(cell: Measured) -> tuple[str, str | None, int]:
-    """Round a number to the second digit of its error, or to four digits.
-
-    Returns:
-        Mantissa, error in the same unit (`None` without one), and the power of ten that both are multiplied by. An error
-        below a millionth of the number is written with its own power, as ``6.6e-10``, and the number with six digits.
-
-    >>> digits(Measured(1234.5, 12.3)), digits(Measured(1.5e-5, 2e-7)), digits(Measured(0.25)), digits(Measured(1.5e-9))
-    (('1234', '12', 0), ('1.500', '0.020', -5), ('0.25', None, 0), ('1.5', None, -9))
-    >>> digits(Measured(0.25, 6.6e-10))
-    ('0.25', '6.6e-10', 0)
-    """
-    value, error = cell.value, cell.error
-    if not math.isfinite(value):
-        return ("NaN" if math.isnan(value) else "∞" if value > 0 else "−∞"), None, 0
-    if error is None or not math.isfinite(error) or error <= 0:
-        power = _power(abs(value))
-        return f"{value / 10.0**power:.4g}", None, power
-    power = _power(max(abs(value), error))
-    unit = 10.0**power
-    if error < 1e-6 * abs(value):
-        return f"{value / unit:.6g}", f"{error / unit:.2g}", power
-    places = max(0, 1 - math.floor(math.log10(error / unit)))
-    return f"{value / unit:.{places}f}", f"{error / unit:.{places}f}", power
-
-
-def _power(size: float) -> int:
-    """Return the power of ten that a number is written with; 0 where plain digits can be read."""
-    exponent = math.floor(math.log10(size)) if size > 0 else 0
-    return 0 if -4 < exponent < 5 else exponent

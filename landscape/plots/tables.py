@@ -13,8 +13,9 @@ from matplotlib.textpath import TextPath
 from landscape.errors import LandscapeError
 from landscape.plots.style import PAPER, canvas
 from landscape.results import Result
+from landscape.results.numbers import Measured, number_text, over_seeds
 
-Cell = str | float | tuple[float, float] | None
+Cell = str | float | tuple[float, float] | Measured | None
 
 GAP = 1.6
 """Space between columns, in font sizes."""
@@ -30,18 +31,10 @@ def comparison_table(result: Any, ax: Axes | None = None, *, digits: int = 3) ->
         ax: where to draw; `None`: a new figure just as large as the table.
         digits: significant digits of numbers without a spread.
     """
-
-    def cell(values: np.ndarray) -> Cell:
-        finite = values[np.isfinite(values)]
-        if finite.size == 0:
-            return None
-        spread = float(finite.std(ddof=1)) if finite.size > 1 else 0.0
-        return (float(finite.mean()), spread) if spread else float(finite.mean())
-
-    rows: list[list[Cell]] = [[name, *map(cell, values)] for name, values in result.metrics.items()]
+    rows: list[list[Cell]] = [[name, *map(over_seeds, values)] for name, values in result.metrics.items()]
     for name in result.scores:
         if f"train/{name}" not in result.metrics:
-            rows.append([name, *map(cell, result.score(name).values())])
+            rows.append([name, *map(over_seeds, result.score(name).values())])
     return table(["", *result.long_names], rows, ax, digits=digits)
 
 
@@ -135,21 +128,9 @@ def cell_text(cell: Cell, digits: int = 3) -> str:
         return "–"
     if isinstance(cell, str):
         return cell
-    if isinstance(cell, tuple):
-        return _with_error(float(cell[0]), float(cell[1]), digits)
-    return f"{float(cell):.{digits}g}"
-
-
-def _with_error(value: float, error: float, digits: int) -> str:
-    if not (np.isfinite(value) and np.isfinite(error) and error > 0):
-        return f"{value:.{digits}g}"
-    power = int(np.floor(np.log10(max(abs(value), error))))
-    if -3 <= power < 5:
-        places = max(0, 1 - int(np.floor(np.log10(error))))
-        return f"{value:.{places}f} ± {error:.{places}f}"
-    unit = 10.0**power
-    places = max(0, 1 - int(np.floor(np.log10(error / unit))))
-    return f"({value / unit:.{places}f} ± {error / unit:.{places}f})e{power}"
+    if not isinstance(cell, Measured):
+        cell = Measured(*cell) if isinstance(cell, tuple) else Measured(cell)
+    return number_text(cell, digits)
 
 
 def _width(text: str) -> float:

@@ -7,7 +7,8 @@ import re
 from collections.abc import Sequence
 
 from landscape import bibliography
-from landscape.export.tables import Cell, Measured, Table, digits
+from landscape.export.tables import Cell, Table
+from landscape.results.numbers import Measured, digits
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c1e21; --soft: #5b6470; --page: #ffffff; --box: #f4f6f8; --line: #d5dae0;

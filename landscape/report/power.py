@@ -7,8 +7,9 @@ import math
 import numpy as np
 from scipy import stats
 
-from landscape.export.tables import Cell, Measured, Table
+from landscape.export.tables import Cell, Table
 from landscape.results import Comparison
+from landscape.results.numbers import Measured
 from landscape.statistics import permutation_floor
 
 POWER = 0.8

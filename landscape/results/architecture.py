@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.results.base import Result, array, arrays, rows
-from landscape.results.scores import format_table
+from landscape.results.numbers import spread
 from landscape.results.slices import Plane
+from landscape.results.tables import format_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +127,7 @@ class Architecture(Result):
         body: list[tuple[str, ...]] = []
         for variant in self.variants:
             met, tried = self.of(variant), sum(row.variant == variant for row in self.rows)
-            cells = [_spread(np.array([float(getattr(row, name)) for row in met])) for name in names]
+            cells = [spread(getattr(row, name) for row in met) for name in names]
             ratio = self.eigen_ratio.get(variant)
             median = "—" if ratio is None else f"{np.nanmedian(ratio):.3g}"
             body.append((variant, f"{len(met)} of {tried}", *cells, median))
@@ -145,10 +146,3 @@ class Architecture(Result):
         order = sorted(ratios, key=ratios.__getitem__)
         yield "median |λmin/λmax|, most convex first", ", ".join(f"{v} {ratios[v]:.2g}" for v in order)
         yield "seconds", f"{self.seconds:.3g}"
-
-
-def _spread(values: np.ndarray) -> str:
-    finite = values[np.isfinite(values)]
-    if not len(finite):
-        return "—"
-    return f"{finite.mean():.4g}" + (f" ± {finite.std(ddof=1):.2g}" if len(finite) > 1 else "")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from landscape.results.base import Result, rows
-from landscape.results.scores import format_table
+from landscape.results.tables import format_table
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import numpy as np
-
 from landscape.results.base import Result, rows
-from landscape.results.scores import format_table
+from landscape.results.numbers import spread
+from landscape.results.tables import format_table
 
 LOG10 = math.log(10)
 
@@ -127,7 +126,7 @@ class BasinVolume(Result):
         body: list[tuple[str, ...]] = []
         for poison in self.arms:
             met, tried = self.of(poison), sum(row.poison == poison for row in self.rows)
-            cells = [_spread(np.array([getattr(row, name) for row in met])) for name in names]
+            cells = [spread(getattr(row, name) for row in met) for name in names]
             body.append((str(poison), f"{len(met)} of {tried}", *cells))
         return format_table(header, body, style)
 
@@ -147,10 +146,3 @@ class BasinVolume(Result):
                     f"pairs, {test}",
                 )
         yield "seconds", f"{self.seconds:.3g}"
-
-
-def _spread(values: np.ndarray) -> str:
-    finite = values[np.isfinite(values)]
-    if not len(finite):
-        return "—"
-    return f"{finite.mean():.4g}" + (f" ± {finite.std(ddof=1):.2g}" if len(finite) > 1 else "")

@@ -9,6 +9,8 @@ from typing import ClassVar
 import numpy as np
 
 from landscape.results.base import Result, array, arrays, rows
+from landscape.results.numbers import spread
+from landscape.results.tables import format_table
 
 
 @dataclass(frozen=True)
@@ -166,17 +168,20 @@ class Comparison(Result):
             return {recipe: over_radii(block[i]) for i, recipe in enumerate(self.recipes)}
         return {recipe: block[i, :, radius] for i, recipe in enumerate(self.recipes)}
 
-    def table(self) -> str:
-        """Return a text table: mean ± standard deviation over seeds for each score and recipe, and what the audit found."""
-        header = ["score", *self.long_names, *(["audit"] if self.audited else [])]
-        body = [[name, *(_spread(values) for values in self.metrics[name])] for name in self.metrics]
+    def table(self, style: str = "text") -> str:
+        """Return mean ± standard deviation over seeds for each score and recipe, and what the audit found.
+
+        Args:
+            style: ``text`` or ``markdown``.
+        """
+        header = ("score", *self.long_names, *(["audit"] if self.audited else []))
+        body = [(name, *map(spread, values)) for name, values in self.metrics.items()]
         for name in self.scores:
-            if f"train/{name}" in self.metrics:  # loss and accuracy are there already
-                continue
-            body.append([name, *(_spread(values) for values in self.score(name).values())])
+            if f"train/{name}" not in self.metrics:  # loss and accuracy are there already
+                body.append((name, *map(spread, self.score(name).values())))
         if self.audited:
-            body = [[*row, self.audit_of(row[0])] for row in body]
-        return text_table(header, body)
+            body = [(*row, self.audit_of(row[0])) for row in body]
+        return format_table(header, body, style)
 
     def audit_of(self, score: str) -> str:
         """Return what every transformation did to a score in the recipe where it did most; empty if it was not audited.
@@ -257,26 +262,3 @@ def over_radii(values: np.ndarray) -> np.ndarray:
         elif len(chosen) > 1 and (chosen > 0).all():
             out[i] = np.exp(np.log(chosen).mean())
     return out
-
-
-def text_table(header: list[str], body: list[list[str]]) -> str:
-    """Lay out rows of cells in columns: the first left, the others right aligned."""
-    widths = [max(len(row[i]) for row in [header, *body]) for i in range(len(header))]
-
-    def lay(row: list[str]) -> str:
-        first, rest = (
-            row[0].ljust(widths[0]),
-            [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)],
-        )
-        return "  ".join([first, *rest]).rstrip()
-
-    return "\n".join([lay(header), "  ".join("-" * width for width in widths), *(lay(row) for row in body)])
-
-
-def _spread(values: np.ndarray) -> str:
-    finite = values[np.isfinite(values)]
-    if finite.size == 0:
-        return "not defined"
-    if finite.size == 1:
-        return f"{finite[0]:.4g}"
-    return f"{finite.mean():.4g} ± {finite.std(ddof=1):.2g}"

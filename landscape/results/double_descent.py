@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.results.base import Result, array, arrays, rows
-from landscape.results.scores import format_table
+from landscape.results.numbers import spread
+from landscape.results.tables import format_table
 
 INTERPOLATED = 0.01
 """Training error from which a width counts as fitting its data."""
@@ -117,8 +118,8 @@ class DoubleDescent(Result):
                 str(width),
                 f"{self.mean('parameters')[i]:.0f}",
                 str(int(np.isfinite(test[i]).sum())),
-                _spread(train[i]),
-                _spread(test[i]),
+                spread(train[i]),
+                spread(test[i]),
                 f"{self.mean('test_loss')[i]:.3f}",
                 *(f"{self.mean(name)[i]:.4g}" for name in self.scores),
             )
@@ -148,8 +149,3 @@ class DoubleDescent(Result):
             top = self.peak(name)
             yield name, "has no peak within the widths" if top is None else f"peaks at width {top}"
         yield "seconds", f"{self.seconds:.3g}"
-
-
-def _spread(values: np.ndarray) -> str:
-    finite = values[np.isfinite(values)]
-    return f"{finite.mean():.1f}" + (f" ± {finite.std(ddof=1):.1f}" if len(finite) > 1 else "")

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.results.base import Result, array, rows
-from landscape.results.scores import format_table
+from landscape.results.tables import format_table
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from landscape.results.base import Result, array
-from landscape.results.scores import format_table
+from landscape.results.tables import format_table
 
 BINS = 10
 
@@ -137,7 +137,7 @@ class GuessAndCheck(Result):
         yield "task", f"{self.examples} examples, {self.parameters} weights uniform in ±{self.span:g}"
         yield "volume that fits", f"{self.volume:.3g} ({low:.3g} to {high:.3g}): {self.fits} of {self.guesses} guesses"
         if self.fits:
-            yield "test accuracy of what fits", _spread(self.accuracy)
+            yield "test accuracy of what fits", _nine_in_ten(self.accuracy)
             for m in (1, 2, 4, 8):
                 ratio, error = self.poisoned_ratio(m)
                 yield (
@@ -147,7 +147,7 @@ class GuessAndCheck(Result):
                 )
         if len(self.sgd_accuracy):
             trained, guessed, share = self.matched()
-            yield "test accuracy after SGD", _spread(self.sgd_accuracy)
+            yield "test accuracy after SGD", _nine_in_ten(self.sgd_accuracy)
             yield (
                 "at matched normalised loss",
                 f"{trained:.3f} SGD against {guessed:.3f} guessing ({share:.0%} of the trained networks compared)"
@@ -166,6 +166,6 @@ def _line(name: str, tried: int, accuracy: np.ndarray, loss: np.ndarray) -> tupl
     return (name, str(tried), str(len(accuracy)), *values)
 
 
-def _spread(values: np.ndarray) -> str:
+def _nine_in_ten(values: np.ndarray) -> str:
     low, high = np.quantile(values, (0.05, 0.95))
     return f"{values.mean():.3f} (nine in ten between {low:.3f} and {high:.3f})"

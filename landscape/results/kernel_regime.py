@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.results.base import Result, rows
-from landscape.results.scores import format_table
+from landscape.results.tables import format_table
 
 COLUMNS = {
     "relative_movement": "weight movement",

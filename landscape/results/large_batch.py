@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.results.base import Result, arrays, rows
-from landscape.results.scores import format_table
+from landscape.results.tables import format_table
 
 MATCHINGS = {"epochs": "equal epochs", "loss": "equal training loss", "steps": "equal steps"}
 """What small and large batches may have in common when they are compared, in words."""

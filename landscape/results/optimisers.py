@@ -10,7 +10,8 @@ import numpy as np
 
 from landscape.results.base import Result, array, arrays, nested
 from landscape.results.comparison import Comparison
-from landscape.results.scores import format_table
+from landscape.results.numbers import spread
+from landscape.results.tables import format_table
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -60,9 +61,9 @@ class Optimisers(Result):
             ("threshold (2 + 2β)/η", *(f"{value:.4g}" for value in self.thresholds)),
         ]
         for table in (self.metrics, self.relative):
-            body += [(name, *map(_spread, values)) for name, values in table.items()]
+            body += [(name, *map(spread, values)) for name, values in table.items()]
         for name in self.comparison.scores:
-            body.append((name, *map(_spread, self.comparison.score(name).values())))
+            body.append((name, *map(spread, self.comparison.score(name).values())))
         return format_table(header, body, style)
 
     def summary(self) -> Iterator[tuple[str, str]]:
@@ -75,17 +76,7 @@ class Optimisers(Result):
             batch, batch_share = (self.relative[key][i] for key in ("batch sharpness", "batch sharpness / threshold"))
             yield (
                 name,
-                f"λmax {_spread(raw)} is {_spread(share)} of its threshold {self.thresholds[i]:.4g}; "
-                f"batch sharpness {_spread(batch)} is {_spread(batch_share)} of it",
+                f"λmax {spread(raw)} is {spread(share)} of its threshold {self.thresholds[i]:.4g}; "
+                f"batch sharpness {spread(batch)} is {spread(batch_share)} of it",
             )
         yield "seconds", f"{self.seconds:.3g}"
-
-
-def _spread(values: np.ndarray) -> str:
-    finite = np.asarray(values, dtype=float)
-    finite = finite[np.isfinite(finite)]
-    if not finite.size:
-        return "—"
-    if finite.size == 1 or np.ptp(finite) == 0:
-        return f"{finite[0]:.4g}"
-    return f"{finite.mean():.3g} ± {finite.std(ddof=1):.1g}"

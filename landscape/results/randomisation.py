@@ -10,7 +10,7 @@ import numpy as np
 
 from landscape.results.base import Result, array, arrays, nested, rows
 from landscape.results.comparison import over_radii
-from landscape.results.scores import format_table
+from landscape.results.tables import format_table
 
 TIME_TO_FIT = "steps to accuracy 1"
 

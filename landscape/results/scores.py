@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from landscape.results.base import Result, plain, rows
+from landscape.results.tables import format_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,30 +180,3 @@ class Scores(Result):
             text = f"{row.value:.5g}{error}" if row.defined else row.status
             yield label, text if row.status in ("ok", text) else f"{text} ({row.status})"
         yield "cost", f"{self.gradients:.4g} gradients on {self.examples} examples, {self.seconds:.3g} s"
-
-
-def format_table(header: tuple[str, ...], body: Sequence[tuple[str, ...]], style: str = "text") -> str:
-    """Lay out cells as aligned text or as a Markdown table.
-
-    Raises:
-        ValueError: `style` is neither ``text`` nor ``markdown``.
-
-    >>> print(format_table(("a", "b"), [("1", "22")], "markdown"))
-    | a | b  |
-    |---|----|
-    | 1 | 22 |
-    >>> print(format_table(("a",), [("|w|",)], "markdown").splitlines()[-1])
-    | \\|w\\| |
-    """
-    if style not in ("text", "markdown"):
-        raise ValueError(f"a table style of {style!r}, expected 'text' or 'markdown'")
-    if style == "markdown":  # a bar inside a cell would end it
-        header, *body = [tuple(cell.replace("|", r"\|") for cell in line) for line in [header, *body]]
-    widths = [max(len(line[i]) for line in [header, *body]) for i in range(len(header))]
-    if style == "text":
-        lines = ["  ".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=True)).rstrip() for line in [header, *body]]
-        return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
-    lines = [
-        "| " + " | ".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=True)) + " |" for line in [header, *body]
-    ]
-    return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])

@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.objective import Objective
-from landscape.results.scores import Score, format_table
+from landscape.results.scores import Score
+from landscape.results.tables import format_table
 from landscape.scores.requirements import check_objective, require
 
 Orientation = Literal["higher is sharper", "lower is sharper", "control"]

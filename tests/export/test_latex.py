@@ -5,9 +5,10 @@ import pytest
 
 from landscape import export
 from landscape.export.latex import cell_text, escape
-from landscape.export.tables import Measured, tables
+from landscape.export.tables import tables
 from landscape.results import Comparison, Eigenpairs, Score, Scores
 from landscape.results.comparison import Audited, Gate, Test, Verdict
+from landscape.results.numbers import Measured
 
 
 @pytest.fixture

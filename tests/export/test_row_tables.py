@@ -6,8 +6,8 @@ from typing import ClassVar
 import numpy as np
 
 from landscape.export.row_tables import row_tables
-from landscape.export.tables import Measured
 from landscape.results import Estimate, Result, rows
+from landscape.results.numbers import Measured
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from landscape import plots
 from landscape.errors import LandscapeError
@@ -42,24 +40,16 @@ def test_wrong_tables_are_refused():
         ((12345.6, 23.0), "12346 ± 23"),
         ((1.5e6, 2e4), "(1.500 ± 0.020)e6"),
         ((0.0, 0.5), "0.00 ± 0.50"),
-        ((np.nan, 0.1), "nan"),
-        ((np.inf, np.nan), "inf"),
+        ((np.nan, 0.1), "NaN"),
+        ((np.inf, np.nan), "∞"),
         ((2.5, 0.0), "2.5"),
         ("text", "text"),
         (None, "–"),
-        (1234567.0, "1.23e+06"),
+        (1234567.0, "1.23e6"),
     ],
 )
 def test_cells(cell, text):
     assert cell_text(cell) == text
-
-
-@given(st.floats(-1e12, 1e12), st.floats(1e-9, 1e9))
-def test_a_rounded_value_stays_within_its_error(value, error):
-    text = cell_text((value, error))
-    body, _, power = text.partition(")e")
-    shown = float(body.strip("(").split(" ± ")[0]) * 10.0 ** int(power or 0)
-    assert abs(shown - value) <= 0.06 * error + 1e-9 * abs(value)
 
 
 def test_results_without_a_figure_are_drawn_as_their_summary(monkeypatch):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from landscape.results import KINDS, Eigenpairs, Plane, describe, plain, role_of
-from landscape.results.comparison import Comparison, over_radii, text_table
+from landscape.results.comparison import over_radii
+from landscape.results.tables import format_table
 
 
 def pairs():
@@ -91,10 +92,9 @@ def test_radii_are_combined_by_the_geometric_mean():
     np.testing.assert_allclose(over_radii(values), [10.0, 7.0, np.nan, np.nan])
 
 
-def test_text_table_is_aligned():
-    lines = text_table(["score", "SGD"], [["lambda-max", "1"], ["x", "22.5"]]).splitlines()
-    assert len({len(line) for line in lines}) == 1
-    assert Comparison.kind == "comparison"
+def test_columns_of_a_text_table_start_below_each_other():
+    head, rule, *body = format_table(("score", "SGD"), [("lambda-max", "1.25"), ("x", "22.5")]).splitlines()
+    assert {head.index("SGD"), rule.rindex(" ") + 1, body[0].index("1.25"), body[1].index("22.5")} == {12}
 
 
 def test_import_is_lazy():

@@ -1,0 +1,32 @@
+"""Tables as text: aligned for a terminal, or as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def format_table(header: tuple[str, ...], body: Sequence[tuple[str, ...]], style: str = "text") -> str:
+    """Lay out cells as aligned text or as a Markdown table.
+
+    Raises:
+        ValueError: `style` is neither ``text`` nor ``markdown``.
+
+    >>> print(format_table(("a", "b"), [("1", "22")], "markdown"))
+    | a | b  |
+    |---|----|
+    | 1 | 22 |
+    >>> print(format_table(("a",), [("|w|",)], "markdown").splitlines()[-1])
+    | \\|w\\| |
+    """
+    if style not in ("text", "markdown"):
+        raise ValueError(f"a table style of {style!r}, expected 'text' or 'markdown'")
+    if style == "markdown":  # a bar inside a cell would end it
+        header, *body = [tuple(cell.replace("|", r"\|") for cell in line) for line in [header, *body]]
+    widths = [max(len(line[i]) for line in [header, *body]) for i in range(len(header))]
+    if style == "text":
+        lines = ["  ".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=True)).rstrip() for line in [header, *body]]
+        return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
+    lines = [
+        "| " + " | ".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=True)) + " |" for line in [header, *body]
+    ]
+    return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])
