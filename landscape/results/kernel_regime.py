@@ -137,7 +137,7 @@ class KernelRegime(Result):
                         labels,
                         str(width),
                         f"{sum(run.reached for run in members)} of {len(members)}",
-                        *(_number(means[name][i], 1 if name == "epochs" else 4) for name in means),
+                        *(_number(means[name][i], ".1f" if name == "epochs" else ".3g") for name in means),
                     )
                 )
         return format_table(header, body, style)
@@ -160,5 +160,5 @@ class KernelRegime(Result):
         yield "seconds", f"{self.seconds:.3g}"
 
 
-def _number(value: float, digits: int) -> str:
-    return "not reached" if np.isnan(value) else f"{value:.{digits}f}"
+def _number(value: float, spec: str) -> str:
+    return "not reached" if np.isnan(value) else format(value, spec)

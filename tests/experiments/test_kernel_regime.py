@@ -111,6 +111,11 @@ def test_runs_that_miss_the_target_are_reported_and_not_compared(split):
     assert dict(missed.summary())["target not reached"].startswith("2 networks")
 
 
+def test_the_table_has_three_digits_of_small_distances_too(found):
+    lazy = found.replace(runs=tuple(dataclasses.replace(run, kernel_distance=2.92e-5) for run in found.runs))
+    assert lazy.table().count("2.92e-05") == 4
+
+
 def test_the_study_keeps_every_network_and_the_same_call_gives_the_same_numbers(tmp_path, split, found):
     again = kernel_regime(split=split, **QUICK, labels=["true"], save=tmp_path / "study.h5")
     stored = study.open_study(tmp_path / "study.h5")["kernel-regime"]
