@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -121,6 +122,10 @@ class Batches(Sequence[Batch]):
     def fingerprint(self) -> str:
         """Return the sha256 of the data: dtypes, shapes and bytes, whatever the batches."""
         self._require_unchanged()
+        return self._sha256
+
+    @cached_property
+    def _sha256(self) -> str:
         return batched_fingerprint([list(leaves(batch.raw)) for batch in self._batches])
 
     def input_fingerprint(self) -> str:

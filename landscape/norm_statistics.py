@@ -21,7 +21,7 @@ def reestimated(objective: Objective, source: Objective) -> dict[str, Tensor]:
     Every layer's mean and variance become the average over batches of 1,024 examples, as in
     `torch.optim.swa_utils.update_bn`. The layers' own momentum and mode are put back.
     """
-    fixed = {name: tensor.clone() for name, tensor in objective._fixed.items()}
+    fixed = {name: tensor.clone() for name, tensor in objective.fixed.items()}
     named: dict[str, Any] = {
         name: module
         for name, module in objective.model.named_modules()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import platform
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
@@ -14,19 +14,19 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from landscape import batches as _batches
-from landscape._version import __version__
+from landscape import metrics as _metrics
 from landscape.batches import Batch, Batches, pick
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.forward import Bound, forward, logits, unwrapped
 from landscape.guard import guard, second_order
-from landscape.hashing import fingerprint
 from landscape.losses import BatchLoss, Loss, resolve
+from landscape.metrics import Metric
 from landscape.norm_statistics import reestimated
-from landscape.parameters import ParameterSpace, Selection
+from landscape.parameters import ParameterSpace, Selection, require_fit
+from landscape.provenance import provenance
 from landscape.weighting import weighted
 
 Weights = Tensor | Mapping[str, Tensor]
-Metric = Callable[[Tensor, Tensor], Tensor]
 
 
 class Objective:
@@ -89,7 +89,7 @@ class Objective:
         if mode not in ("eval", "train"):
             raise LandscapeError(f"mode is {mode!r}, expected 'eval' or 'train'")
         self.model = unwrapped(model)
-        self.mode, self.metrics, self._count = mode, _own_metrics(metrics), count
+        self.mode, self.metrics, self._count = mode, _metrics.checked(metrics), count
         self.space = ParameterSpace.select(self.model, parameters, dtype)
         own = {name: tensor.detach() for name, tensor in self.model.named_parameters()}
         self.device = torch.device(device) if device is not None else own[self.space.names[0]].device
@@ -123,11 +123,6 @@ class Objective:
     @property
     def _data_dtype(self) -> torch.dtype | None:
         return self.space.dtype if self._requested_dtype is None else self._requested_dtype
-
-    def _clone(self) -> Objective:
-        fresh = object.__new__(type(self))
-        fresh.__dict__.update({k: v for k, v in self.__dict__.items() if k not in ("_sha256",)})
-        return fresh
 
     @property
     def reduction(self) -> str:
@@ -230,12 +225,9 @@ class Objective:
         Raises:
             NotDefinedError: the loss is a `BatchLoss`, which is not a function of outputs.
         """
-        if isinstance(self._loss, BatchLoss):
-            raise NotDefinedError(
-                "a BatchLoss is not a function of outputs and targets; use a criterion(output, target)"
-            )
+        known = self.known
         assert batch.target is not None
-        return self.known.fn(output, batch.target) * batch.scale
+        return known.fn(output, batch.target) * batch.scale
 
     def batch_value(self, theta: Tensor, batch: Batch) -> Tensor:
         """Return the loss of a batch as the user's function gives it, without its share. Use inside `guard`."""
@@ -265,28 +257,23 @@ class Objective:
         """
         out = {"loss": self.criterion(output, batch).double()}
         assert batch.target is not None
-        hits = self._hits(output, batch.target)
+        hits = self.hits(output, batch.target)
         if hits is not None:
-            out["accuracy"] = hits.sum(dtype=torch.float64) / self._graded
+            out["accuracy"] = hits.sum(dtype=torch.float64) / self.graded
         for name, metric in self.metrics.items():
             value = metric(output, batch.target)
             out[name] = value.double().mean() * (batch.size / self.n)
         return out
 
-    def _hits(self, output: Tensor, target: Tensor) -> Tensor | None:
-        if self.task == "classes" and not target.is_floating_point():
-            return (output.argmax(1) == target) & (target != self.known.ignore_index)
-        if self.task == "binary":
-            return (output > 0) == (target > 0.5)
-        return None
+    def hits(self, output: Tensor, target: Tensor) -> Tensor | None:
+        """Return which targets are predicted rightly, as their shape; `None` where the task is no classification."""
+        return None if self._criterion is None else _metrics.hits(self._criterion, output, target)
 
     @cached_property
-    def _graded(self) -> float:
-        """Number of targets that accuracy is the share of."""
-        ignore = self.known.ignore_index
-        classes = self.task == "classes"
-        targets = [b.target for b in self.batches.stored if b.target is not None]
-        return float(sum(int((t != ignore).sum()) if classes else t.numel() for t in targets))
+    def graded(self) -> int:
+        """Number of targets that accuracy is the share of: all but those with the loss's ``ignore_index``."""
+        targets = [batch.target for batch in self.batches.stored]
+        return sum(_metrics.graded(self.known, target) for target in targets if target is not None)
 
     def evaluate(self, theta: Weights | None = None) -> dict[str, float]:
         """Return the loss, the accuracy (classification only) and the user's metrics at theta."""
@@ -370,47 +357,35 @@ class Objective:
         Raises:
             LandscapeError: a vector of the wrong size, or a state dict that does not fit (the names are listed).
         """
-        fresh = self._clone()
+        fresh = copy.copy(self)
         if not isinstance(weights, Tensor | Mapping):
             raise LandscapeError(f"the weights are {type(weights).__name__}, expected a tensor (P,) or a state dict")
         if isinstance(weights, Tensor):
             fresh._theta = self._vector(weights).detach().clone()
             return fresh
-        known = {**dict(self.model.named_parameters(remove_duplicate=False)), **dict(self.model.named_buffers())}
-        persistent = set(self.model.state_dict())
-        missing, unexpected = sorted(persistent - set(weights)), sorted(set(weights) - set(known))
-        wrong = [
-            f"{k} {tuple(weights[k].shape)}, expected {tuple(known[k].shape)}"
-            for k in weights
-            if k in known and weights[k].shape != known[k].shape
-        ]
-        if missing or unexpected or wrong:
-            raise LandscapeError(
-                "the state dict does not fit the model"
-                + (f"; missing {', '.join(missing[:5])}" if missing else "")
-                + (f"; unexpected {', '.join(unexpected[:5])}" if unexpected else "")
-                + (f"; wrong shapes: {'; '.join(wrong[:3])}" if wrong else "")
-            )
-        fresh._bind(
-            {**self._fixed, **dict.fromkeys((), self._theta[:0]), **self.space.unflatten(self._theta), **weights}
-        )
+        require_fit(self.model, weights)
+        fresh._bind({**self._fixed, **self.space.unflatten(self._theta), **weights})
         fresh._fixed = {name: tensor for name, tensor in fresh._fixed.items() if name in self._fixed}
         return fresh
 
     def with_fixed(self, fixed: Mapping[str, Tensor]) -> Objective:
         """Return the same function with other buffers and unselected parameters, as `fixed` gives them."""
-        fresh = self._clone()
+        fresh = copy.copy(self)
         fresh._fixed = dict(fixed)
+        return fresh
+
+    def with_space(self, space: ParameterSpace) -> Objective:
+        """Return the same function of a vector theta that is laid out in another way."""
+        fresh = copy.copy(self)
+        fresh.space, fresh._theta = space, space.flatten(self.space.unflatten(self._theta))
         return fresh
 
     def with_loss(self, loss: Any, *, count: Callable[[Any, Tensor], float] | None = None) -> Objective:
         """Return an objective with another loss on the same network, data and theta."""
-        fresh = self._clone()
+        fresh = copy.copy(self)
         fresh._loss, fresh._count = loss, count
         fresh._criterion = None if isinstance(loss, BatchLoss) else resolve(loss, count)
-        fresh.__dict__.pop("_graded", None)
-        fresh.batches = weighted(fresh, self.batches)
-        return fresh
+        return fresh._on(self.batches)
 
     def subset(self, indices: Sequence[int] | Tensor) -> Objective:
         """Return the objective on some of the examples, in the order given."""
@@ -428,8 +403,8 @@ class Objective:
         return self._on(_batches.read(data, batch_size, self.device, self._data_dtype, None))
 
     def _on(self, data: Batches) -> Objective:
-        fresh = self._clone()
-        fresh.__dict__.pop("_graded", None)
+        fresh = copy.copy(self)
+        fresh.__dict__.pop("graded", None)
         fresh.batches = weighted(fresh, data)
         return fresh
 
@@ -440,15 +415,11 @@ class Objective:
         `torch.optim.swa_utils.update_bn`; batches are first regrouped to 1,024 examples. Networks without running
         statistics come back unchanged.
         """
-        fresh = self._clone()
+        fresh = copy.copy(self)
         fresh._fixed = reestimated(self, train or self)
         return fresh
 
     # --- identity -----------------------------------------------------------------------------------------------------
-
-    @cached_property
-    def _data_sha256(self) -> str:
-        return self.batches.fingerprint()
 
     @property
     def loss_name(self) -> str:
@@ -459,21 +430,7 @@ class Objective:
 
     def provenance(self) -> dict[str, Any]:
         """Return what identifies function and machine: versions, device, dtype, fingerprints of weights and data."""
-        return {
-            "package": __version__,
-            "torch": str(torch.__version__),
-            "python": platform.python_version(),
-            "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type,
-            "dtype": str(self.dtype).removeprefix("torch."),
-            "model": type(self.model).__qualname__,
-            "parameters": self.size,
-            "selection": "all" if len(self.names) == sum(1 for _ in self.model.parameters()) else list(self.names),
-            "weights_sha256": fingerprint(self._theta, *self._fixed.values()),
-            "data_sha256": self._data_sha256,
-            "examples": self.n,
-            "loss": self.loss_name,
-            "mode": self.mode,
-        }
+        return provenance(self)
 
     def __repr__(self) -> str:
         return (
@@ -489,18 +446,3 @@ class Objective:
         if theta.shape != (self.size,):
             raise LandscapeError(f"theta has shape {tuple(theta.shape)}, expected ({self.size},)")
         return theta.to(self.device, self.dtype)
-
-
-def _own_metrics(metrics: Mapping[str, Metric] | None) -> dict[str, Metric]:
-    """Check the user's metrics: functions, under names that do not hide the objective's own."""
-    found = dict(metrics or {})
-    for name, metric in found.items():
-        if name in ("loss", "accuracy"):
-            raise LandscapeError(
-                f"a metric is called {name!r}, which the objective computes itself; choose another name"
-            )
-        if not callable(metric):
-            raise LandscapeError(
-                f"the metric {name!r} is {type(metric).__name__}, expected a function (output, target)"
-            )
-    return found

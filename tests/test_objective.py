@@ -506,3 +506,11 @@ def test_what_the_network_or_the_loss_raises_says_what_it_was_called_with():
         ls.Objective(network(), (X, Y), broken)
     assert len(caught.value.__notes__) == 1
     assert caught.traceback[-1].name == "broken"
+
+
+def test_the_fingerprint_of_the_data_is_that_of_the_objective_asked():
+    objective = ls.Objective(network(), (X, Y), "cross_entropy")
+    whole = objective.provenance()["data_sha256"]
+    part = ls.Objective(network(), (X[1:3], Y[1:3]), "cross_entropy")
+    assert objective.subset([1, 2]).provenance()["data_sha256"] == part.provenance()["data_sha256"] != whole
+    assert objective.rebatch(3).provenance()["data_sha256"] == whole

@@ -77,10 +77,10 @@ def error_share(objective: Objective, theta: Tensor, batch: Batch) -> Tensor:
     """Return a batch's share of the 0–1 error, the fraction of graded targets that are predicted wrongly."""
     output = objective.batch_outputs(theta, batch)
     assert batch.target is not None
-    hits = objective._hits(output, batch.target)
+    hits = objective.hits(output, batch.target)
     assert hits is not None
     graded = batch.target != objective.known.ignore_index if objective.task == "classes" else torch.ones_like(hits)
-    return (graded.sum(dtype=torch.float64) - hits.sum(dtype=torch.float64)) / objective._graded
+    return (graded.sum(dtype=torch.float64) - hits.sum(dtype=torch.float64)) / objective.graded
 
 
 def values_at(objective: Objective, points: Iterable[Tensor], share: Share, meter: Meter) -> np.ndarray:

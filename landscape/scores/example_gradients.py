@@ -12,7 +12,6 @@ from torch.func import grad, vmap
 
 from landscape.batches import Batch
 from landscape.errors import NotDefinedError
-from landscape.losses import BatchLoss
 from landscape.objective import Objective
 
 CHUNK_BYTES = 16 * 2**20
@@ -42,7 +41,7 @@ def gradient_rows(objective: Objective, quantity: Quantity | None = None) -> Ite
     Raises:
         NotDefinedError: the loss is a `BatchLoss`, or the network cannot be mapped over examples.
     """
-    if isinstance(objective._loss, BatchLoss):
+    if not objective.has_criterion:
         raise NotDefinedError("gradients of single examples are not defined here: a BatchLoss reads whole batches")
     theta = objective.theta
     scalar = quantity or (lambda at, one: objective.batch_value(at, one).reshape(()))

@@ -18,7 +18,7 @@ T = TypeVar("T")
 def network(objective: Objective) -> nn.Module:
     """Return a copy of the network in float64 that carries the objective's own weights and buffers."""
     model = copy.deepcopy(objective.model).double().to(objective.device)
-    own = {**objective._fixed, **objective.space.unflatten(objective.theta)}
+    own = {**objective.fixed, **objective.space.unflatten(objective.theta)}
     with torch.no_grad():
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
             tensor.copy_(own[name])

@@ -47,7 +47,4 @@ def reindexed(objective: Objective, mapping: Mapping[str, Tensor]) -> Objective:
         if name in mapping:
             order[where] = where.start + mapping[name].cpu()
     space = objective.space
-    fresh = objective._clone()
-    fresh.space = ReorderedSpace(space.names, space.shapes, space.dtypes, space.dtype, order)
-    fresh._theta = fresh.space.flatten(space.unflatten(objective.theta))
-    return fresh
+    return objective.with_space(ReorderedSpace(space.names, space.shapes, space.dtypes, space.dtype, order))
