@@ -55,9 +55,9 @@ def digits(number: Measured, significant: int = 4) -> tuple[str, str | None, int
     if not math.isfinite(value):
         return ("NaN" if math.isnan(value) else "∞" if value > 0 else "−∞"), None, 0
     if error is None or not math.isfinite(error) or error <= 0:
-        power = _power(abs(value))
+        power = _power(_rounded(abs(value), significant))
         return f"{value / 10.0**power:.{significant}g}", None, power
-    power = _power(max(abs(value), error))
+    power = _power(_rounded(max(abs(value), error), 6))
     unit = 10.0**power
     if error < 1e-6 * abs(value):
         return f"{value / unit:.6g}", f"{error / unit:.2g}", power
@@ -90,6 +90,11 @@ def spread(values: Iterable[float]) -> str:
     """
     found = over_seeds(values)
     return "—" if found is None else number_text(found)
+
+
+def _rounded(size: float, significant: int) -> float:
+    """Round as the text will be: 9.99999e-5 is written as 1e-4."""
+    return float(f"{size:.{significant}g}")
 
 
 def _power(size: float) -> int:

@@ -24,6 +24,8 @@ def test_what_is_shown_is_within_half_a_unit_of_the_last_place(mantissa, power, 
     [
         ([1.0, 3.0], "2.0 ± 1.4"),
         ([0.01, 0.01 + 2e-9], "0.01 ± 1.4e-09"),
+        ([0.001 - 1e-12, 0.001 - 3e-12], "0.001 ± 1.4e-12"),
+        ([9.99999e-5], "1e-4"),
         ([5.0, 5.0], "5"),
         ([math.nan, 7.25], "7.25"),
         ([math.nan, math.inf], "—"),
