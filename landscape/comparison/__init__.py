@@ -3,6 +3,19 @@
 from landscape.comparison.compare import compare, slugify
 from landscape.comparison.decide import PRIMARY, compare_scores, decide
 from landscape.comparison.gates import GATES, Facts, check, facts
+from landscape.comparison.judge import judge
 from landscape.comparison.placebo import placebo
 
-__all__ = ["GATES", "PRIMARY", "Facts", "check", "compare", "compare_scores", "decide", "facts", "placebo", "slugify"]
+__all__ = [
+    "GATES",
+    "PRIMARY",
+    "Facts",
+    "check",
+    "compare",
+    "compare_scores",
+    "decide",
+    "facts",
+    "judge",
+    "placebo",
+    "slugify",
+]

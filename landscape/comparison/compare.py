@@ -12,9 +12,10 @@ import numpy as np
 
 from landscape.bars import bar
 from landscape.checkpoint import Checkpoint
-from landscape.comparison.audits import audit_recipes, failed, in_words
-from landscape.comparison.decide import PRIMARY, compare_scores, decide
-from landscape.comparison.gates import Facts, check, facts
+from landscape.comparison.audits import audit_recipes
+from landscape.comparison.decide import PRIMARY
+from landscape.comparison.gates import Facts, facts
+from landscape.comparison.judge import judge
 from landscape.comparison.matching import (
     Match,
     Matched,
@@ -249,59 +250,29 @@ def _assemble(
                 r = 0 if row.radius is None else int(np.flatnonzero(radii[k] == row.radius)[0])
                 values[i, j, k, r] = row.value
                 errors[i, j, k, r] = np.nan if row.standard_error is None else row.standard_error
-    gates, tests, verdicts = [], [], []
-    reference = slugs[0]
-    for slug in slugs[1:]:
-        mine = check(
-            reference, slug, measured[reference], measured[slug],
-            loss_tolerance=options["loss_tolerance"], fewest=options["fewest"], waive=options["waive"],
-        )  # fmt: skip
-        found = compare_scores(
-            reference, slug, scores, values[0], values[slugs.index(slug)],
-            margin=options["margin"], level=options["level"], fewest=options["fewest"],
-        )  # fmt: skip
-        gates += mine
-        tests += found
-        verdicts.append(
-            decide(
-                reference,
-                slug,
-                mine,
-                found,
-                level=options["level"],
-                names=names,
-                descriptive=failed(audited),
-                matched=matched,
-                margin=options["margin"],
-            )
-        )
     keys = list(dict.fromkeys(key for arm in metrics.values() for one in arm for key in one))
     table = {key: np.full((len(slugs), seeds), np.nan) for key in keys}
     for i, slug in enumerate(slugs):
         for j, one in enumerate(metrics[slug]):
             for key, value in one.items():
                 table[key][i, j] = value
-    first = dict(results[reference][0].provenance)
+    first = dict(results[slugs[0]][0].provenance)
     shared = {
         key: first[key] for key in ("package", "torch", "python", "device", "dtype", "model", "parameters", "loss")
     }
-    return Comparison(
-        recipes=tuple(slugs),
-        long_names=tuple(names.values()),
-        scores=tuple(scores),
-        radii=radii,
-        values=values,
-        standard_errors=errors,
-        metrics=table,
-        gates=tuple(gates),
-        tests=tuple(tests),
-        verdicts=tuple(verdicts),
-        audited=tuple(audited),
-        audit=in_words(audited),
-        matched=matched or "as trained",
-        provenance={**shared, "score_seed": seed, **options},
-        seconds=time.perf_counter() - started,
+    judged = judge(
+        names,
+        scores,
+        radii,
+        values,
+        errors,
+        list(measured.values()),
+        table,
+        audited=audited,
+        matched=matched,
+        **options,
     )
+    return judged.replace(provenance={**shared, "score_seed": seed, **options}, seconds=time.perf_counter() - started)
 
 
 def _axes(panels: Sequence[Scores]) -> tuple[list[str], np.ndarray]:

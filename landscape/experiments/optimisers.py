@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from landscape.comparison import PRIMARY, Facts, check, compare_scores, decide, facts
-from landscape.comparison.audits import audit_recipes, failed, in_words
+from landscape.comparison import PRIMARY, Facts, facts, judge
+from landscape.comparison.audits import audit_recipes
 from landscape.datasets import Split, digits
 from landscape.errors import LandscapeError
 from landscape.experiments.checkpoints import as_checkpoint
@@ -23,7 +23,7 @@ from landscape.experiments.recipes import Recipe, get_recipe
 from landscape.experiments.runs import ModelFactory, describe_model
 from landscape.experiments.train import train
 from landscape.models import mlp
-from landscape.results.comparison import Audited, Comparison, Gate, Test
+from landscape.results.comparison import Audited, Comparison
 from landscape.results.optimisers import Optimisers
 from landscape.scores import select, sharpness
 from landscape.scores.stability import threshold
@@ -205,31 +205,9 @@ def _compared(
         ]
         for one in recipes
     ]
-    names = {one.name: one.long_name for one in recipes}
-    first, verdicts = recipes[0].name, []
-    gates: list[Gate] = []
-    tests: list[Test] = []
-    for i, recipe in enumerate(recipes[1:], start=1):
-        mine = check(first, recipe.name, known[0], known[i])
-        found = compare_scores(first, recipe.name, scores, values[0], values[i], margin=margin, level=0.05, fewest=6)
-        gates, tests = [*gates, *mine], [*tests, *found]
-        verdicts.append(
-            decide(first, recipe.name, mine, found, level=0.05, names=names, descriptive=failed(audited), margin=margin)
-        )
     radii = np.full((len(scores), values.shape[-1]), np.nan)
     for i, definition in enumerate(select(list(scores))):
         radii[i, : len(definition.radii)] = definition.radii
-    return Comparison(
-        recipes=tuple(names),
-        long_names=tuple(names.values()),
-        scores=tuple(scores),
-        radii=radii,
-        values=values,
-        standard_errors=errors,
-        metrics={name: stacked(name) for name in ("train/loss", "train/accuracy", "test/loss", "test/error")},
-        gates=tuple(gates),
-        tests=tuple(tests),
-        verdicts=tuple(verdicts),
-        audited=tuple(audited),
-        audit=in_words(audited),
-    )
+    names = {one.name: one.long_name for one in recipes}
+    fit = {name: stacked(name) for name in ("train/loss", "train/accuracy", "test/loss", "test/error")}
+    return judge(names, scores, radii, values, errors, known, fit, audited=audited, margin=margin)
