@@ -37,6 +37,8 @@ FITS: dict[str, dict[str, float]] = {
 METRICS = ("train/loss", "train/accuracy", "test/loss", "test/error", "epoch", "step", "reached", "gradient/noise")
 FEWEST = 20
 """Examples below which a clean or corrupted part is not scored: a tenth of the 0–1 error must be a whole number of them."""
+MATCHED = 1e-4
+"""Relative distance from its target loss at which training ends, on either side; such a run has reached it."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,7 @@ def steps_to(history: History, *, accuracy: float = 0.0, loss: float = np.inf) -
     Args:
         history: of a run.
         accuracy: least training accuracy.
-        loss: largest training cross-entropy.
+        loss: largest training cross-entropy, to `MATCHED`.
 
     >>> history = History(
     ...     epoch=np.arange(3), step=np.array([0, 16, 32]), loss=np.array([2.3, 0.5, 0.1]), accuracy=np.array([0.1, 0.9, 1])
@@ -190,7 +192,7 @@ def steps_to(history: History, *, accuracy: float = 0.0, loss: float = np.inf) -
     >>> steps_to(history, accuracy=0.95), steps_to(history, loss=0.01)
     (32.0, nan)
     """
-    there = (history.accuracy >= accuracy) & (history.loss <= loss)
+    there = (history.accuracy >= accuracy) & (history.loss <= loss * (1 + MATCHED))
     return float(history.step[there.argmax()]) if there.any() else np.nan
 
 

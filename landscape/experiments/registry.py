@@ -101,7 +101,7 @@ _EXPERIMENTS: tuple[Experiment, ...] = (
         name="randomisation",
         question="Can the network fit noise, how much slower, how much sharper, and how bad is it on test data?",
         function=randomisation,
-        full={"seeds": range(3)},
+        full={"seeds": range(6)},
         quick={
             "factory": _SMALL,
             "split": digits(train=150),

@@ -10,6 +10,7 @@ import numpy as np
 
 from landscape.results.base import Result, array, arrays, nested, rows
 from landscape.results.comparison import over_radii
+from landscape.results.numbers import Measured, number_text, spread
 from landscape.results.tables import format_table
 
 TIME_TO_FIT = "steps to accuracy 1"
@@ -96,7 +97,8 @@ class Randomisation(Result):
         return np.array([self.conditions[i].noise for i in chosen]), np.array(chosen)
 
     def table(self, style: str = "text") -> str:
-        """Return one row a condition: fit, test error, time to fit, and every score, as means over seeds.
+        """Return one column a condition: fit and test error as means over seeds, steps with their standard deviation over
+        the seeds that got there, and the geometric mean of every score.
 
         Args:
             style: ``text`` or ``markdown``.
@@ -104,7 +106,7 @@ class Randomisation(Result):
         header = ("", *(row.long_name for row in self.conditions))
         body = [("train accuracy", *(f"{mean:.1%}" for mean in self.metrics["train/accuracy"].mean(axis=1)))]
         body.append(("test error", *(f"{mean:.1%}" for mean in self.metrics["test/error"].mean(axis=1))))
-        body += [(name, *map(_mean, values)) for name, values in self.lengths.items()]
+        body += [(name, *map(spread, values)) for name, values in self.lengths.items()]
         body += [(name, *map(_mean, self.values(name))) for name in self.scores]
         reached = self.metrics["reached"].sum(axis=1)
         body.append(("runs at the target", *(f"{count:.0f} of {len(self.seeds)}" for count in reached)))
@@ -250,4 +252,5 @@ def _mean(values: np.ndarray) -> str:
     finite = values[np.isfinite(values)]
     if not finite.size:
         return "—"
-    return f"{np.exp(np.log(finite).mean()):.3g}" if (finite > 0).all() else f"{finite.mean():.3g}"
+    mean = np.exp(np.log(finite).mean()) if (finite > 0).all() else finite.mean()
+    return number_text(Measured(float(mean)))

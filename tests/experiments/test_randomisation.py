@@ -198,6 +198,14 @@ def test_time_to_fit_is_read_off_the_history(split):
     assert np.isnan(grid[:, 3]).all()
 
 
+@pytest.mark.parametrize("off", [-1e-8, 1e-8])
+def test_a_run_that_ends_beside_its_target_has_reached_it(split, off):
+    run = train(get_recipe("momentum", lr=0.1, target=0.05), split, SMALL)
+    beside = replace(run.history, loss=np.append(run.history.loss[:-1], 0.05 * (1 + off)))
+    assert steps_to(beside, loss=0.05) == run.steps
+    assert steps_to(run.history, loss=0.05) == run.steps
+
+
 @pytest.mark.parametrize("noise", [(0.5, 0.2), (0.0, 0.5), (1.0,), (0.2, 0.2)])
 def test_noise_levels_must_ascend_between_the_ends(noise):
     with pytest.raises(LandscapeError, match="ascending probabilities"):
