@@ -24,7 +24,7 @@ _WIDTHS = 60.0
 
 
 def log_radial_integral(r: float, along: float, dimension: int, s: float) -> float:
-    r"""Return :math:`\log \int_0^r x^{D-1} \exp(-x^2/(2s^2) - x\,b/s^2)\,dx`, on a grid about the largest integrand.
+    r"""Return :math:`\log \int_0^r x^{D-1} \exp(-x^2/(2s^2) - x\,b/s^2)\,dx`, by Simpson's rule about the largest integrand.
 
     Args:
         r: upper limit.
@@ -38,9 +38,10 @@ def log_radial_integral(r: float, along: float, dimension: int, s: float) -> flo
     width = 1 / max(slope, np.sqrt((dimension - 1) / top**2 + 1 / s**2))
     x = np.linspace(max(top - _WIDTHS * width, top * 1e-9), min(r, top + _WIDTHS * width), _POINTS)
     logs = (dimension - 1) * np.log(x) - x**2 / (2 * s**2) - x * along / s**2
-    weights = np.full(_POINTS, x[1] - x[0])
-    weights[[0, -1]] /= 2
-    return float(logsumexp(logs, b=weights))
+    weights = np.full(_POINTS, 2.0)
+    weights[1::2] = 4.0
+    weights[[0, -1]] = 1.0
+    return float(logsumexp(logs, b=(x[1] - x[0]) / 3 * weights))
 
 
 def preconditioner(objective: Objective, kind: Preconditioner, *, epsilon: float, probes: int, seed: int) -> Tensor:

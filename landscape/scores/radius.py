@@ -30,33 +30,65 @@ def crossing_radii(
 ) -> np.ndarray:
     """Return the first radius found at which each direction's height passes a level, (K,); infinite where none does.
 
-    Every radius is doubled from the same small start until it crosses, then bisected, all directions together; a
-    direction that never crosses is censored at infinity, never dropped.
+    Every radius is doubled from the same small start until it crosses, then refined between the last two by false position
+    with the Illinois weights, all directions together: to about 1e-9 of the radius where heights are smooth. A direction
+    that never crosses is censored at infinity, never dropped.
 
     Args:
         directions: K vectors (P,).
         heights: ``displacements -> heights (K,)`` above the centre, evaluated at displacements of all directions.
         level: the height looked for.
         guess: first radius.
+
+    Source: Dowell and Jarratt 1971, BIT 11, 168–174 (the Illinois weights).
     """
     vectors = [torch.as_tensor(d) for d in directions]
+
+    def excess(radii: np.ndarray) -> np.ndarray:
+        found = heights([r * d for r, d in zip(radii, vectors, strict=True)]) - level
+        return np.where(np.isnan(found), -level, found)
+
     low, high = np.zeros(len(vectors)), np.full(len(vectors), np.inf)
+    below, above = np.full(len(vectors), -level), np.full(len(vectors), np.inf)
     radius = np.full(len(vectors), guess)
     for _ in bar(range(OCTAVES), desc="radii"):
         open_ended = np.isinf(high)
         if not open_ended.any():
             break
-        crossed = heights([r * d for r, d in zip(radius, vectors, strict=True)]) >= level
-        high = np.where(open_ended & crossed, radius, high)
-        low = np.where(open_ended & ~crossed, radius, low)
+        found = excess(radius)
+        crossed = found >= 0
+        high, above = (np.where(open_ended & crossed, *pair) for pair in ((radius, high), (found, above)))
+        low, below = (np.where(open_ended & ~crossed, *pair) for pair in ((radius, low), (found, below)))
         radius = np.where(np.isinf(high), 2 * radius, radius)
+    return _between(low, high, below, above, excess)
+
+
+def _between(
+    low: np.ndarray,
+    high: np.ndarray,
+    below: np.ndarray,
+    above: np.ndarray,
+    excess: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """Return the roots of ``excess`` in brackets, by false position; the end that stays has its value halved."""
     finite = np.isfinite(high)
+    low, high, below, above = (np.where(finite, x, 0.0) for x in (low, high, below, above))
+    best, error = high, above
+    side = np.zeros(len(high))
     for _ in range(STEPS):
-        middle = np.where(finite, (low + np.where(finite, high, 0)) / 2, 0.0)
-        crossed = heights([r * d for r, d in zip(middle, vectors, strict=True)]) >= level
-        high = np.where(finite & crossed, middle, high)
-        low = np.where(finite & ~crossed, middle, low)
-    return np.where(finite, (low + np.where(finite, high, 0)) / 2, np.inf)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            secant = high - above * (high - low) / (above - below)
+        radius = np.where((secant > low) & (secant < high), secant, (low + high) / 2)
+        found = excess(radius)
+        crossed = found >= 0
+        closer = np.abs(found) < np.abs(error)
+        best, error = np.where(closer, radius, best), np.where(closer, found, error)
+        halved = np.where(crossed, side > 0, side < 0)
+        below = np.where(crossed, np.where(halved, below / 2, below), found)
+        above = np.where(crossed, found, np.where(halved, above / 2, above))
+        low, high = np.where(crossed, low, radius), np.where(crossed, radius, high)
+        side = np.where(crossed, 1.0, -1.0)
+    return np.where(finite, best, np.inf)
 
 
 def loss_heights(objective: Objective, meter: Meter) -> Heights:

@@ -78,7 +78,7 @@ def test_volume_of_an_ellipse(quadratic):
     units = [torch.stack([angle.cos(), angle.sin()]) for angle in angles]
     crossed = crossing_radii(units, loss_heights(objective, Meter()), height, guess=2.0**-6)
     volume = np.exp(ball_log_volume(2)) * np.mean(np.square(crossed))
-    assert volume == pytest.approx(np.pi * 2 * height / 2.0, rel=1e-5)  # √det H = 2
+    assert volume == pytest.approx(np.pi * 2 * height / 2.0, rel=1e-9)  # √det H = 2
 
 
 def test_noise_level_of_a_rise_of_the_loss(quadratic):
