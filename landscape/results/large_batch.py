@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.results.base import Result, arrays, rows
+from landscape.results.numbers import Measured, number_text
 from landscape.results.tables import format_table
 
 MATCHINGS = {"epochs": "equal epochs", "loss": "equal training loss", "steps": "equal steps"}
@@ -74,10 +75,12 @@ class BatchContrast:
     def text(self) -> str:
         """The contrast in words."""
         chance = "" if np.isnan(self.p_value) else f", p = {self.p_value:.2g}"
-        return (
-            f"large {self.large:.4g} ± {self.large_sd:.2g}, small {self.small:.4g} ± {self.small_sd:.2g}: "
-            f"ratio {self.ratio:.3g}{chance}"
-        )
+        return f"large {self.arms[1]}, small {self.arms[0]}: ratio {self.ratio:.3g}{chance}"
+
+    @property
+    def arms(self) -> tuple[str, str]:
+        """Mean and standard deviation of the small-batch and of the large-batch networks, in words."""
+        return number_text(Measured(self.small, self.small_sd)), number_text(Measured(self.large, self.large_sd))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -131,8 +134,7 @@ class LargeBatch(Result):
             (
                 MATCHINGS[row.matching],
                 row.score,
-                f"{row.small:.4g} ± {row.small_sd:.2g}",
-                f"{row.large:.4g} ± {row.large_sd:.2g}",
+                *row.arms,
                 f"{row.ratio:.3g}",
                 "not defined" if np.isnan(row.p_value) else f"{row.p_value:.2g}",
             )
