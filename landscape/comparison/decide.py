@@ -13,7 +13,9 @@ from dataclasses import replace
 import numpy as np
 
 from landscape.comparison.families import agreement, in_words
+from landscape.comparison.gates import WAIVED
 from landscape.results.comparison import Gate, Test, Verdict, over_radii
+from landscape.scores import REGISTRY
 from landscape.statistics import bootstrap_interval, equivalence_test, holm, permutation_test, superiority
 
 PRIMARY = ("adaptive-worst-linf", "adaptive-average", "inverse-sigma-mag")
@@ -48,37 +50,47 @@ def compare_scores(
         fewest: seeds an arm below which no p value is given.
 
     Returns:
-        One row a score with at least one defined value in each arm; positive scores are compared on log10, others as
-        they are.
+        One row a score with at least one defined value in each arm: on log10, by ratio; as they are, by difference,
+        scores that are logarithms or entropies already (see the register) and those that are not positive throughout.
     """
     found = []
     for i, name in enumerate(scores):
         x, y = over_radii(arm_a[:, i]), over_radii(arm_b[:, i])
         x, y = x[np.isfinite(x)], y[np.isfinite(y)]
         if len(x) and len(y):
-            found.append(_compare(a, b, name, x, y, _stable(arm_a[:, i], arm_b[:, i]), margin, level, fewest))
+            by_ratio = bool((x > 0).all() and (y > 0).all()) and compared_by_ratio(name)
+            stable = _stable(arm_a[:, i], arm_b[:, i], by_ratio)
+            found.append(_compare(a, b, name, x, y, by_ratio, stable, margin, level, fewest))
     raw = {i: row.p_value for i, row in enumerate(found) if row.primary and row.p_value is not None}
     adjusted = dict(zip(raw, holm(list(raw.values())).tolist() if raw else [], strict=True))
     return [replace(row, p_holm=adjusted.get(i)) for i, row in enumerate(found)]
 
 
 def _compare(
-    a: str, b: str, name: str, x: np.ndarray, y: np.ndarray, stable: bool, margin: float, level: float, fewest: int
+    a: str,
+    b: str,
+    name: str,
+    x: np.ndarray,
+    y: np.ndarray,
+    by_ratio: bool,
+    stable: bool,
+    margin: float,
+    level: float,
+    fewest: int,
 ) -> Test:
-    positive = bool((x > 0).all() and (y > 0).all())
-    if positive:
+    if by_ratio:
         x, y = np.log10(x), np.log10(y)
     enough = min(len(x), len(y)) >= fewest
     several = min(len(x), len(y)) > 1
     interval = bootstrap_interval(x, y) if several else None
-    equivalence = equivalence_test(x, y, margin=margin, level=level) if several and positive else None
+    equivalence = equivalence_test(x, y, margin=margin, level=level) if several and by_ratio else None
     difference = float(y.mean() - x.mean())
     return Test(
         a=a,
         b=b,
         score=name,
         primary=name in PRIMARY,
-        scale="log10" if positive else "raw",
+        scale="log10" if by_ratio else "raw",
         difference=difference,
         low=interval.low if interval else np.nan,
         high=interval.high if interval else np.nan,
@@ -92,14 +104,25 @@ def _compare(
     )
 
 
-def _stable(arm_a: np.ndarray, arm_b: np.ndarray) -> bool:
-    """Whether the difference of mean logarithms has one sign at every radius both arms have."""
+def compared_by_ratio(score: str) -> bool:
+    """Whether two values of a score are compared by their ratio; a logarithm or an entropy is by its difference.
+
+    >>> compared_by_ratio("trace"), compared_by_ratio("log-volume")
+    (True, False)
+    """
+    return score not in REGISTRY or REGISTRY[score].compared == "ratio"
+
+
+def _stable(arm_a: np.ndarray, arm_b: np.ndarray, by_ratio: bool) -> bool:
+    """Whether the difference of mean logarithms, or of means, has one sign at every radius both arms have."""
     signs = set()
     for r in range(arm_a.shape[1]):
         x, y = arm_a[:, r], arm_b[:, r]
-        x, y = x[np.isfinite(x) & (x > 0)], y[np.isfinite(y) & (y > 0)]
+        x, y = x[np.isfinite(x)], y[np.isfinite(y)]
+        if by_ratio:
+            x, y = np.log(x[x > 0]), np.log(y[y > 0])
         if len(x) and len(y):
-            signs.add(np.sign(np.log(y).mean() - np.log(x).mean()))
+            signs.add(np.sign(y.mean() - x.mean()))
     return len(signs) <= 1
 
 
@@ -136,7 +159,13 @@ def decide(
     verdict = _decided(a, b, gates, tests, level=level, names=names, descriptive=descriptive)
     beside = in_words(agreement(tests, verdict.verdict, margin=margin))
     how = f"{matched[0].upper()}{matched[1:]}." if matched else ""
-    return replace(verdict, text=" ".join(filter(None, (verdict.text, beside, how))))
+    return replace(verdict, text=" ".join(filter(None, (verdict.text, beside, _waived(gates), how))))
+
+
+def _waived(gates: Sequence[Gate]) -> str:
+    """Name the gates that failed and were waived, with what was measured; the verdict does not stand without them."""
+    failed = [f"{gate.gate} {gate.value:.4g} (allowed {gate.limit:.4g})" for gate in gates if gate.note == WAIVED]
+    return f"Waived by the user: {', '.join(failed)}." if failed else ""
 
 
 def _decided(

@@ -18,6 +18,8 @@ from landscape.objective import Objective
 from landscape.results.comparison import Gate
 
 GATES = ("network", "inputs", "seeds", "train accuracy", "train loss", "gradient", "collapse")
+WAIVED = "waived"
+"""The note of a gate that failed and for which the user takes responsibility."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,15 @@ def check(
         ("collapse", modal <= 3, modal, 3.0, "no predictor gives nearly always the same answer"),
     ]
     return [
-        Gate(a, b, name, passed or name in waive, float(value), float(limit), "waived" if name in waive else note)
+        Gate(
+            a,
+            b,
+            name,
+            passed or name in waive,
+            float(value),
+            float(limit),
+            WAIVED if name in waive and not passed else note,
+        )
         for name, passed, value, limit, note in measured
     ]
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from scipy import optimize
 
+from landscape.comparison.decide import compared_by_ratio
 from landscape.comparison.gates import Facts
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.objective import Objective
@@ -208,7 +209,7 @@ def blend_scores(found: Sequence[Scores], share: float) -> Scores:
 
 def _blend_rows(a: Score, b: Score, share: float) -> Score:
     marked = a if a.status != "ok" else b
-    value = blend([a.value, b.value], share)
+    value = blend([a.value, b.value], share, positive=compared_by_ratio(a.name))
     return replace(
         a,
         value=value,
@@ -223,7 +224,7 @@ def _blend_errors(a: Score, b: Score, share: float, value: float) -> float | Non
     """Return the error to first order, as if those of the two sides were independent."""
     if a.standard_error is None or b.standard_error is None:
         return None
-    relative = a.value > 0 and b.value > 0
+    relative = a.value > 0 and b.value > 0 and compared_by_ratio(a.name)
     slopes = [(1 - share), share]
     if relative:
         slopes = [value * (1 - share) / a.value, value * share / b.value]

@@ -56,6 +56,14 @@ def test_noise_is_inconclusive_and_never_a_tie():
     assert not any(row.equivalent for row in tests)
 
 
+def test_a_waived_gate_is_named_with_what_was_measured():
+    waived = Gate("a", "b", "gradient", True, 3.25, 1.0, "waived")
+    found, _ = verdict([0.5, 0.5, 0.5], gates=(PASSED, waived))
+    assert found.verdict == "spikier"
+    assert found.text.endswith("Waived by the user: gradient 3.25 (allowed 1).")
+    assert "Waived" not in verdict([0.5, 0.5, 0.5])[0].text
+
+
 def test_failed_gate_silences_the_scores():
     gate = Gate("a", "b", "train loss", False, 3.0, 0.1, "train both to the same cross-entropy")
     found, _ = verdict([0.5, 0.5, 0.5], gates=(gate,))
@@ -102,3 +110,10 @@ def test_a_primary_score_that_fails_the_audit_carries_no_verdict():
     found = decide("a", "b", [PASSED], tests, level=0.05, names=NAMES, descriptive={"adaptive-average", "trace"})
     assert found.verdict == "inconclusive"
     assert "adaptive-average failed the invariance audit" in found.text
+
+
+def test_logarithms_are_compared_by_their_difference_even_where_they_are_positive():
+    x, y = np.full((8, 2, 1), 100.0), np.full((8, 2, 1), 130.0)
+    volume, trace = compare_scores("a", "b", ["log-volume", "trace"], x, y, margin=0.05, level=0.05, fewest=6)
+    assert (volume.scale, volume.difference, volume.sign_stable) == ("raw", 30.0, True)
+    assert (trace.scale, trace.difference) == ("log10", pytest.approx(np.log10(1.3)))

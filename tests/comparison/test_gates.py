@@ -5,7 +5,7 @@ import torch
 
 import landscape as ls
 from landscape.comparison import check, facts
-from landscape.comparison.gates import Facts
+from landscape.comparison.gates import WAIVED, Facts
 from landscape.gradients import example_gradient_norms, gradient_noise_ratio
 
 GOOD = Facts("net", "data", 0.01, 1.0, 0.5, 1.0)
@@ -30,6 +30,13 @@ def test_each_gate_fails_alone(changes, gate):
     assert failed([GOOD] * 8) == []
     assert failed([Facts(**{**vars(GOOD), **changes})] * 8) == [gate]
     assert failed([Facts(**{**vars(GOOD), **changes})] * 8, waive=[gate]) == []
+
+
+def test_only_a_gate_that_failed_is_marked_as_waived():
+    slope = Facts(**{**vars(GOOD), "noise_ratio": 1.5})
+    notes = {gate.gate: gate.note for gate in check("a", "b", [GOOD] * 8, [slope] * 8, waive=["gradient", "collapse"])}
+    assert notes["gradient"] == WAIVED
+    assert WAIVED not in (notes["collapse"], notes["train loss"])
 
 
 def test_too_few_seeds():

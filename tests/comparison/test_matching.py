@@ -95,8 +95,8 @@ def test_runs_without_a_common_loss(runs):
         between_checkpoints({"early": list(early), "late": list(late)})
 
 
-def panel(value, error=None, status="ok"):
-    row = Score(name="s", value=value, standard_error=error, gradients=1.0, status=status, note=status)
+def panel(value, error=None, status="ok", name="s"):
+    row = Score(name=name, value=value, standard_error=error, gradients=1.0, status=status, note=status)
     return Scores(rows=(row,), examples=10)
 
 
@@ -109,6 +109,12 @@ def test_scores_are_interpolated_on_their_logarithms():
     assert row.value == pytest.approx(-0.25)
     assert row.standard_error == pytest.approx(np.hypot(0.075, 0.05))
     assert blend_scores([panel(1.0), panel(2.0, status="invalid")], 0.5).rows[0].status == "invalid"
+
+
+def test_scores_that_are_logarithms_are_interpolated_as_they_are():
+    (row,) = blend_scores([panel(100.0, 1.0, name="log-volume"), panel(300.0, 1.0, name="log-volume")], 0.5).rows
+    assert row.value == pytest.approx(200.0)
+    assert row.standard_error == pytest.approx(0.5 * 2**0.5)
 
 
 def test_gates_see_the_worse_of_two_checkpoints():
