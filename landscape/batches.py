@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -98,7 +99,12 @@ class Batches(Sequence[Batch]):
             LandscapeError: the batches cannot be cut along their first dimension, or an index is out of range.
         """
         total = sum(batch.size for batch in self._batches)
-        wanted = list(range(total)) if indices is None else [int(i) for i in indices]
+        wanted = list(range(total)) if indices is None else list(indices)
+        wrong = next((i for i in wanted if isinstance(i, bool) or not isinstance(i, Integral)), None)
+        if wrong is not None:
+            raise LandscapeError(
+                f"an example's index is {wrong!r}, expected whole numbers; of a mask, mask.nonzero()[:, 0]"
+            )
         if not wanted:
             raise LandscapeError("a subset of no examples; name at least one index")
         if min(wanted) < 0 or max(wanted) >= total:

@@ -15,6 +15,7 @@ from torch.func import functional_call
 
 from landscape import batches as _batches
 from landscape import metrics as _metrics
+from landscape.arguments import numbers_checked
 from landscape.batches import Batch, Batches, pick
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.forward import Bound, forward, logits, unwrapped
@@ -69,6 +70,7 @@ class Objective:
     tensor([-9.3333], dtype=torch.float64)
     """
 
+    @numbers_checked
     def __init__(
         self,
         model: nn.Module,
@@ -92,7 +94,7 @@ class Objective:
         self.mode, self.metrics, self._count = mode, _metrics.checked(metrics), count
         self.space = ParameterSpace.select(self.model, parameters, dtype)
         own = {name: tensor.detach() for name, tensor in self.model.named_parameters()}
-        self.device = torch.device(device) if device is not None else own[self.space.names[0]].device
+        self.device = own[self.space.names[0]].device if device is None else _device(device)
         self._requested_dtype = dtype
         self._loss = loss
         self._criterion: Loss | None = None if isinstance(loss, BatchLoss) else resolve(loss, count)
@@ -392,6 +394,7 @@ class Objective:
         chosen = indices.tolist() if isinstance(indices, Tensor) else list(indices)
         return self._on(self.batches.regrouped(chosen, max(batch.size for batch in self.batches.stored)))
 
+    @numbers_checked
     def rebatch(self, size: int) -> Objective:
         """Return the same function with batches of another size."""
         if size < 1:
@@ -446,3 +449,10 @@ class Objective:
         if theta.shape != (self.size,):
             raise LandscapeError(f"theta has shape {tuple(theta.shape)}, expected ({self.size},)")
         return theta.to(self.device, self.dtype)
+
+
+def _device(device: torch.device | str) -> torch.device:
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError):
+        raise LandscapeError(f"there is no device {device!r}; expected 'cpu', 'cuda' or 'cuda:0'") from None

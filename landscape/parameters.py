@@ -47,8 +47,10 @@ class ParameterSpace:
             dtype: the dtype to compute in; `None` keeps each parameter's own.
 
         Raises:
-            LandscapeError: a pattern matches nothing, nothing is selected, or a parameter is not a floating-point tensor.
+            LandscapeError: a pattern matches nothing, nothing is selected, or a parameter or the dtype is not floating point.
         """
+        if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise LandscapeError(f"dtype is {dtype!r}, expected a floating-point one such as torch.float64")
         named = dict(model.named_parameters())
         chosen = _choose(named, parameters)
         if not chosen:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from landscape.arguments import numbers_checked
 from landscape.bars import bar
 from landscape.checkpoint import Checkpoint
 from landscape.comparison.audits import audit_recipes
@@ -37,6 +38,7 @@ Members = dict[str, list[list[One]]]
 """Recipe → runs, one a seed → the checkpoints saved of the run, one unless it is interpolated."""
 
 
+@numbers_checked
 def compare(
     recipes: Mapping[str, Arm],
     *,

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from landscape.arguments import numbers_checked
 from landscape.comparison.decide import PRIMARY
 from landscape.errors import LandscapeError
 from landscape.results import Comparison, Placebo
 from landscape.statistics import holm, permutation_p_values
 
 
+@numbers_checked
 def placebo(
     comparison: Comparison,
     recipe: str | None = None,

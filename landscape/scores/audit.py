@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from landscape import transforms
+from landscape.arguments import numbers_checked
 from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
@@ -39,6 +40,7 @@ APPLY: dict[str, Transform] = {
 """The strength of each transformation in an audit."""
 
 
+@numbers_checked
 def audit(
     objective: Objective,
     scores: str | Sequence[str] | None = None,

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from landscape.arguments import seeded_generator
 from landscape.bars import bar
 from landscape.objective import Objective
 from landscape.scores.distance import initial_weights
@@ -174,7 +175,7 @@ def intrinsic_dimension(
 
 
 def _subspace_accuracy(start: Objective, dimension: int, steps: int, lr: float, seed: int, meter: Meter) -> float:
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded_generator(seed)
     draws = torch.randn(start.size, dimension, dtype=torch.float64, generator=generator)
     basis = torch.linalg.qr(draws).Q.to(start.theta)
     origin = start.theta

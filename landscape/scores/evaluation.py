@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape.arguments import seeded_generator
 from landscape.batches import Batch
 from landscape.objective import Objective
 
@@ -49,7 +50,7 @@ def draws(size: int, count: int, seed: int, noise: Noise = "normal") -> Iterable
     >>> bool((first == next(iter(draws(2, 1, seed=0)))).all())
     True
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded_generator(seed)
     for _ in range(count):
         if noise == "normal":
             yield torch.randn(size, dtype=torch.float64, generator=generator)

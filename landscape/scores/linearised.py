@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.func import jvp, vjp
 
+from landscape.arguments import seeded_generator
 from landscape.bars import bar
 from landscape.batches import Batch, pick
 from landscape.checkpoint import Checkpoint
@@ -55,7 +56,7 @@ def train_linearised(
     """
     everything = start.rebatch(start.n).batches[0]
     theta, speed = start.theta.clone(), torch.zeros_like(start.theta)
-    generator, order = torch.Generator().manual_seed(seed), torch.zeros(0, dtype=torch.long)
+    generator, order = seeded_generator(seed), torch.zeros(0, dtype=torch.long)
     with start.guard(second=True):
         for _ in bar(range(steps), desc="linearised training"):
             if not len(order):

@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import Any
 
+from landscape.arguments import check_numbers, numbers_checked
 from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
 from landscape.results.scores import Score, Scores
-from landscape.scores.registry import REGISTRY, Definition, accepts, select
+from landscape.scores.registry import REGISTRY, Definition, options_of, select
 from landscape.scores.requirements import check_objective
 
 
+@numbers_checked
 def sharpness(
     objective: Objective,
     scores: str | Sequence[str] | None = None,
@@ -115,11 +118,12 @@ def _measure(
     arguments: dict[str, Any] = {}
     first = together[0]
     assert first.compute is not None
-    if accepts(first, "seed"):
+    taken = options_of(first)
+    if "seed" in taken:
         arguments["seed"] = seed
-    if accepts(first, "checkpoint"):
+    if "checkpoint" in taken:
         arguments["checkpoint"] = checkpoint
-    if accepts(first, "radii") and radii is not None:
+    if "radii" in taken and radii is not None:
         grid = radii.get(first.slug) if isinstance(radii, Mapping) else radii
         arguments["radii"] = grid
     for member in together:
@@ -143,7 +147,12 @@ def _check_options(
             raise LandscapeError(f"options for an unknown score {slug!r}; known are {', '.join(REGISTRY)}")
         if slug not in measured:
             raise LandscapeError(f"options for {slug!r}, which is not measured; add it to scores=")
+    for slug, given in options.items():
+        taken = options_of(REGISTRY[slug])
+        if unknown := sorted(set(given) - set(taken)):
+            raise LandscapeError(f"{slug} has no option {', '.join(unknown)}; it has {', '.join(taken) or 'none'}")
+        check_numbers(taken, given)
     grids = radii.values() if isinstance(radii, Mapping) else [radii] if radii is not None else []
     for grid in grids:
-        if not len(grid) or any(not radius > 0 for radius in grid):
-            raise LandscapeError(f"radii are {list(grid)}; expected one or more positive numbers")
+        if not len(grid) or not all(isinstance(radius, Real) and radius > 0 for radius in grid):
+            raise LandscapeError(f"radii are {grid!r}; expected one or more positive numbers")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from landscape.arguments import check_numbers
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.objective import Objective
 from landscape.results.scores import Score
@@ -176,6 +177,7 @@ def score(*definitions: Definition) -> Callable[[Measure], Callable[..., tuple[S
     def register(measure: Measure) -> Callable[..., tuple[Score, ...]]:
         @functools.wraps(measure)
         def compute(objective: Objective, **options: Any) -> tuple[Score, ...]:
+            check_numbers(options_of(REGISTRY[definitions[0].slug]), options)
             check_objective(objective, definitions[0].slug)
             for definition in definitions:
                 require(objective, definition.needs, definition.slug)
@@ -202,10 +204,11 @@ def _with_function(definition: Definition, compute: Callable[..., tuple[Score, .
     return Definition(**{**definition.__dict__, "compute": compute})
 
 
-def accepts(definition: Definition, option: str) -> bool:
-    """Whether a score's function takes an option such as ``radii``."""
+def options_of(definition: Definition) -> dict[str, str]:
+    """Return the options that a score's function takes, such as ``radii``, with their annotations."""
     assert definition.compute is not None
-    return option in inspect.signature(definition.compute).parameters
+    parameters = inspect.signature(definition.compute).parameters.values()
+    return {option.name: str(option.annotation) for option in parameters if option.kind is option.KEYWORD_ONLY}
 
 
 def ordered() -> list[Definition]:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from landscape.arguments import seeded_generator
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.objective import Objective
 from landscape.operators import Hessian
@@ -166,7 +167,7 @@ def layer_flatness(
         pairs = [(basis[k], basis[j]) for k in range(inputs) for j in range(inputs)]
         terms = [_term(H, W, xi, z, scale) for xi, z in pairs]
         return float(np.sum(terms)), 0.0
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded_generator(seed)
     samples = []
     for _ in range(matvecs):
         xi = torch.randn(inputs, dtype=torch.float64, generator=generator).to(W)

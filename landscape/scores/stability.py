@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from landscape.arguments import seeded_generator
 from landscape.checkpoint import Checkpoint
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.objective import Objective
@@ -149,7 +150,7 @@ def batch_sharpness(
 
 def minibatch_quotients(objective: Objective, size: int, seed: int) -> torch.Tensor:
     """Return gᵀHg/‖g‖² of disjoint random minibatches, (K,) in float64; those with zero gradient are left out."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded_generator(seed)
     found = []
     for chosen in torch.randperm(objective.n, generator=generator).split(size):
         part = objective.subset(chosen).rebatch(len(chosen))

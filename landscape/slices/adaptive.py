@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.interpolate import RegularGridInterpolator
 
+from landscape.arguments import numbers_checked
 from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
@@ -20,6 +21,7 @@ from landscape.slices.recording import COMPUTED, Rows, checked, recording
 from landscape.slices.window import Window
 
 
+@numbers_checked
 def adaptive_plane(
     objective: Objective,
     directions: Any,

@@ -6,6 +6,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from landscape.arguments import numbers_checked, seeded_generator
 from landscape.batches import pick
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
@@ -16,6 +17,7 @@ from landscape.transforms.spaces import Units, Use
 MAX_SWEEPS = 100
 
 
+@numbers_checked
 def align(objective: Objective, a: Solution, b: Solution, *, seed: int = 0) -> Objective:
     r"""Return b with its hidden units in the order that brings its weights closest to a's.
 
@@ -51,7 +53,7 @@ def align(objective: Objective, a: Solution, b: Solution, *, seed: int = 0) -> O
     start, end = centred(objective, a), centred(objective, b)
     groups = _groups(objective)
     fixed, moved = _tensors(start), _tensors(end)
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded_generator(seed)
     for _ in range(MAX_SWEEPS):
         order = torch.randperm(len(groups), generator=generator).tolist()
         improved = [_improve(groups[k], fixed, moved) for k in order]

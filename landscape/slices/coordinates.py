@@ -34,9 +34,14 @@ def coordinates(span: Span, points: Points) -> np.ndarray:
         if low == -high and points % 2:
             x[points // 2] = 0.0
         return x
-    x = np.asarray(points, dtype=np.float64)
+    try:
+        x = np.asarray(points, dtype=np.float64)
+    except (TypeError, ValueError):
+        x = np.zeros(())
     if x.ndim != 1 or len(x) < 2:
-        raise LandscapeError(f"coordinates of shape {x.shape}, expected a list of at least 2 numbers")
+        raise LandscapeError(
+            f"points={points!r}, expected how many (a whole number) or a list of at least 2 coordinates"
+        )
     if not np.isfinite(x).all() or not (np.diff(x) > 0).all():
         raise LandscapeError("the coordinates of an axis must be finite and strictly increasing; sort them")
     return x

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape.arguments import numbers_checked, seeded_generator
 from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
@@ -26,6 +27,7 @@ from landscape.slices.sweep import fill
 Kind = Literal["bezier", "polygon"]
 
 
+@numbers_checked
 def connect(
     objective: Objective,
     a: Solution,
@@ -149,7 +151,7 @@ def _train(
     inner = torch.stack([torch.lerp(a, b, k / (bends + 1)) for k in range(1, bends + 1)]).requires_grad_()
     optimiser = torch.optim.Adam([inner], lr=lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded_generator(seed)
     function = start.at(start.theta)
     if has_running_statistics(start):
         function.mode = "train"

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape.arguments import numbers_checked, seeded_generator
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
 from landscape.results import Directions, Eigenpairs
@@ -21,6 +22,7 @@ COLLINEAR = 1e-6
 """Directions whose cosine differs from ±1 by less than this span no plane."""
 
 
+@numbers_checked
 def random_directions(
     objective: Objective,
     n: int = 2,
@@ -67,7 +69,7 @@ def random_directions(
         raise LandscapeError(f"n is {n}, expected between 1 and the {objective.size} parameters")
     theta = objective.theta.detach().cpu().double()
     parts = layouts(objective.model, objective.space, attention=attention)
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded_generator(seed)
     draws = [torch.randn(objective.size, dtype=torch.float64, generator=generator) for _ in range(n)]
     drawn = torch.stack(draws)  # one at a time, so that the first direction of a seed does not depend on n
     if vectors == "zero":
@@ -94,6 +96,7 @@ def random_directions(
     )
 
 
+@numbers_checked
 def eigen_directions(eigenpairs: Eigenpairs, n: int = 2) -> Directions:
     """Take the first eigenvectors as directions, unmodified: unit length, no normalisation.
 

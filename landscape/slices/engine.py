@@ -51,7 +51,7 @@ class Engine:
         errors: bool = False,
         together: int = 1,
     ):
-        if not isinstance(together, int) or together < 1:
+        if together < 1:
             raise LandscapeError(f"together is {together}, expected at least 1 point")
 
         self.objectives = {name: with_squares(other) if errors else other for name, other in objectives.items()}

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from landscape.arguments import numbers_checked
 from landscape.objective import Objective
 from landscape.results import Line
 from landscape.slices.coordinates import Points, Span, coordinates
@@ -15,6 +16,7 @@ from landscape.slices.recording import checked
 from landscape.slices.sweep import sweep_along
 
 
+@numbers_checked
 def line(
     objective: Objective,
     direction: Any,

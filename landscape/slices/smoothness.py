@@ -57,7 +57,10 @@ def smoothness(
     """
     started = time.perf_counter()
     target = checked(save, Smoothness)
-    steps = np.asarray(eta, dtype=np.float64)
+    try:
+        steps = np.asarray(eta, dtype=np.float64)
+    except (TypeError, ValueError):
+        steps = np.zeros(0)
     if steps.ndim != 1 or steps.size == 0 or not (steps > 0).all():
         raise LandscapeError(f"eta is {eta!r}, expected a list of positive step lengths")
     here = [objective] if solutions is None else [centred(objective, solution) for solution in solutions]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from landscape.arguments import numbers_checked
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
 from landscape.results.trajectory import Trajectory
@@ -17,6 +18,7 @@ from landscape.slices.points import Solution, centred
 from landscape.slices.recording import checked
 
 
+@numbers_checked
 def trajectory_plane(
     solutions: Sequence[Solution],
     objective: Objective | None = None,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from landscape.arguments import numbers_checked
 from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.results import Eigenpairs, SpectralDensity
@@ -19,6 +20,7 @@ from landscape.spectra.quadrature import lanczos_quadrature
 from landscape.spectra.smoothing import Axis, smooth
 
 
+@numbers_checked
 def spectral_density(
     op: Operator,
     probes: int = 10,

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape.arguments import numbers_checked
 from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.results import Eigenpairs
@@ -26,6 +27,7 @@ from landscape.spectra.state import StateFile, beside_study, identity
 Method = Literal["auto", "lanczos", "block"]
 
 
+@numbers_checked
 def top_eigenpairs(
     op: Operator,
     k: int = 5,

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 
+from landscape.arguments import numbers_checked
 from landscape.results import Estimate
 from landscape.spectra.exact import exact_diagonal
 from landscape.spectra.hutchinson import hutchinson_samples
@@ -14,6 +15,7 @@ from landscape.spectra.sampling import check_budget, shortfall, standard_error
 from landscape.spectra.trace import exact_estimate
 
 
+@numbers_checked
 def frobenius_norm(op: Operator, matvecs: int = 100, seed: int = 0, tol: float | None = None) -> Estimate:
     """Estimate ‖A‖_F = √E‖Az‖² from products with random probes z.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral, Real
 
 import numpy as np
 from torch import Tensor
@@ -119,14 +118,11 @@ def make_goal(
         LandscapeError: the request cannot be met; the message says which option to change.
     """
     check_which(which)
-    for name, number in (("k", k), ("block_size", block_size), ("max_basis", max_basis), ("max_matvecs", max_matvecs)):
-        if number is not None and not isinstance(number, Integral):
-            raise LandscapeError(f"{name}={number!r} is {type(number).__name__}, expected a whole number")
     room = products.size - locked
     if not 1 <= k <= room:
         left = f" of which {locked} are deflated" if locked else ""
         raise LandscapeError(f"k={k} eigenpairs of an operator with P={products.size}{left}: use 1 ≤ k ≤ {room}")
-    if not (isinstance(tol, Real) and 0 < tol < 1):
+    if not 0 < tol < 1:
         raise LandscapeError(f"tol={tol} is a relative residual: use 0 < tol < 1, such as 1e-3")
     if block_size < 1:
         raise LandscapeError(f"block_size={block_size}: use at least 1")

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from landscape.arguments import numbers_checked
 from landscape.errors import LandscapeError
 from landscape.results import Estimate
 from landscape.spectra.exact import exact_diagonal
@@ -23,6 +24,7 @@ LEAST: dict[str, int] = {"hutchinson": 1, "hutch++": 3, "xtrace": 2, "xnystrace"
 """The fewest products of each method; a standard error needs a few more."""
 
 
+@numbers_checked
 def trace(
     op: Operator,
     matvecs: int = 100,

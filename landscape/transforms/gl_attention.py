@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from landscape.arguments import seeded_generator
 from landscape.errors import LandscapeError
 from landscape.transforms.apply import Transformed, duplicate, finish, positive
 from landscape.transforms.factors import Product, find_products
@@ -47,7 +48,7 @@ def gl_attention(model: nn.Module, example_inputs: Inputs, *, alpha: float = 1.0
             "from linear layers, or two linear layers in a row."
         )
     clone, tensors = duplicate(model)
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded_generator(seed)
     for product in products:
         matrix = alpha * well_conditioned(product.width, generator)
         _transform(tensors, product, matrix)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from landscape.arguments import seeded_generator
 from landscape.errors import LandscapeError
 from landscape.transforms.apply import Transformed, duplicate, finish, positive, rescale
 from landscape.transforms.flow import follow
@@ -46,7 +47,7 @@ def node_scale(
     positive(spread, "spread")
     analysis = follow(model, example_inputs)
     chosen = choose(scalable(analysis), analysis, layers, "Node scaling")
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded_generator(seed)
     clone, tensors = duplicate(model)
     for scale in chosen:
         sizes = {use.size for use in (*scale.producers, *scale.consumers)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from landscape.arguments import seeded_generator
 from landscape.errors import LandscapeError
 from landscape.transforms.apply import Transformed, duplicate, finish
 from landscape.transforms.flow import follow
@@ -47,7 +48,7 @@ def permutation(model: nn.Module, example_inputs: Inputs, *, seed: int = 0) -> T
         )
         raise LandscapeError(f"Permutation has no valid place in this network: {reasons or 'it has no hidden units'}.")
     clone, tensors = duplicate(model)
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded_generator(seed)
     moved: dict[str, Tensor] = {}
     for units in chosen:
         order = _another_order(units.size, generator)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from landscape.arguments import seeded_generator
 from landscape.transforms.apply import Transformed, duplicate, finish
 from landscape.transforms.graph import Inputs
 from landscape.transforms.head import find_head
@@ -38,7 +39,7 @@ def softmax_shift(model: nn.Module, example_inputs: Inputs, *, scale: float = 1.
     """
     layer = find_head(model, example_inputs, "Softmax shift")
     clone, tensors = duplicate(model)
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded_generator(seed)
     for view in filter(None, (layer.weight, layer.bias)):
         rows = _rows(tensors, view)
         shift = scale * torch.randn(rows.shape[1:], generator=generator, dtype=torch.float64)

@@ -166,7 +166,7 @@ def test_two_runs_agree_bit_for_bit():
         ({"span": 0.0}, "span from -0 to 0"),
         ({"span": ((1, -1), 1.0)}, "increasing ends"),
         ({"span": "wide"}, "expected a number or a pair"),
-        ({"together": 2.5}, "at least 1 point"),
+        ({"together": 2.5}, "expected a whole number"),
         ({"points": ([0.0, 0.0], 3)}, "strictly increasing"),
         ({"points": (3, 3, 3)}, "one for each axis"),
         ({"also": {"train": None}}, "choose another"),

@@ -1,0 +1,84 @@
+"""Numbers that users pass: whole where they count something, numbers where they measure, seeds that repeat a run."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from numbers import Integral, Real
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+
+from landscape.errors import LandscapeError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_EXPECTED: dict[str, tuple[type, str]] = {"int": (Integral, "a whole number"), "float": (Real, "a number")}
+
+
+def numbers_checked(function: Callable[P, R]) -> Callable[P, R]:
+    """Return the function with its numbers checked before it runs, by its annotations.
+
+    An argument annotated ``int`` must be a whole number, ``float`` a number, ``| None`` allows that too, and one called
+    ``seed`` must be one of at least 0: `None` would draw another sample every time.
+
+    Raises:
+        LandscapeError: at the call; the message names the argument.
+
+    >>> @numbers_checked
+    ... def repeat(text: str, times: int) -> str:
+    ...     return times * text
+    >>> repeat("a", 2)
+    'aa'
+    >>> repeat("a", 2.5)
+    Traceback (most recent call last):
+    ...
+    landscape.errors.LandscapeError: times=2.5 is float, expected a whole number
+    """
+    signature = inspect.signature(function)
+    kinds = {name: str(parameter.annotation) for name, parameter in signature.parameters.items()}
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            given = signature.bind_partial(*args, **kwargs).arguments
+        except TypeError:  # Python's own message, which names the function
+            return function(*args, **kwargs)
+        check_numbers(kinds, given)
+        return function(*args, **kwargs)
+
+    return checked
+
+
+def check_numbers(kinds: Mapping[str, str], given: Mapping[str, Any]) -> None:
+    """Check arguments against their annotations as `numbers_checked` does.
+
+    Args:
+        kinds: annotation by name.
+        given: value by name.
+
+    Raises:
+        LandscapeError: a number is none, or not whole; a seed is negative.
+    """
+    for name, value in given.items():
+        kind = kinds.get(name, "").strip("'")
+        if value is None and kind.endswith(" | None"):
+            continue
+        expected = _EXPECTED.get(kind.removesuffix(" | None"))
+        if expected is None:
+            continue
+        if not isinstance(value, expected[0]):
+            raise LandscapeError(f"{name}={value!r} is {type(value).__name__}, expected {expected[1]}")
+        if name == "seed" and not 0 <= value < 2**63:  # type: ignore[operator]
+            raise LandscapeError(f"seed={value}, expected a whole number from 0 on")
+
+
+def seeded_generator(seed: int) -> torch.Generator:
+    """Return a generator of its own on the CPU, so that the global random state stays and every device sees one sample.
+
+    Raises:
+        LandscapeError: the seed is no whole number of at least 0.
+    """
+    check_numbers({"seed": "int"}, {"seed": seed})
+    return torch.Generator().manual_seed(int(seed))

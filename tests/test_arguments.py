@@ -1,0 +1,68 @@
+"""Numbers of the wrong kind are refused by every function in one line that names the argument."""
+
+import numpy as np
+import pytest
+import torch
+
+import landscape as ls
+from landscape.arguments import seeded_generator
+
+X, Y = torch.randn(30, 4, generator=torch.Generator().manual_seed(0)), torch.arange(30) % 3
+
+
+@pytest.fixture(scope="module")
+def objective():
+    return ls.Objective(ls.models.mlp((4, 6, 3)), (X, Y), "cross_entropy")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda o: ls.random_directions(o, 1.5), "n=1.5 is float, expected a whole number"),
+        (lambda o: ls.random_directions(o, 1, seed=None), "seed=None is NoneType, expected a whole number"),
+        (lambda o: ls.random_directions(o, 1, seed=-1), "seed=-1, expected a whole number from 0 on"),
+        (lambda o: ls.line(o, o.theta, points=5.5), "points=5.5, expected how many"),
+        (lambda o: ls.line(o, o.theta, points="five"), "points='five', expected how many"),
+        (lambda o: ls.line(o, o.theta, together=2.0), "together=2.0 is float"),
+        (lambda o: ls.top_eigenpairs(ls.Hessian(o), 1, tol="small"), "tol='small' is str, expected a number"),
+        (lambda o: ls.top_eigenpairs(ls.Hessian(o), 1, seed=None), "seed=None is NoneType"),
+        (lambda o: ls.trace(ls.Hessian(o), matvecs=2.5), "matvecs=2.5 is float"),
+        (lambda o: ls.spectral_density(ls.Hessian(o), probes=2.5), "probes=2.5 is float"),
+        (lambda o: ls.slices.smoothness(o, eta="large"), "eta is 'large', expected a list of positive"),
+        (lambda o: ls.slices.adaptive_plane(o, ls.random_directions(o, 2), tolerance="x"), "tolerance='x' is str"),
+        (lambda o: ls.sharpness(o, "trace", seed=None), "seed=None is NoneType"),
+        (lambda o: ls.sharpness(o, "keskar", radii="wide"), "radii are 'wide'"),
+        (lambda o: ls.sharpness(o, "trace", options={"trace": {"radius": 1.0}}), "trace has no option radius; it has"),
+        (lambda o: ls.scores.adaptive_average(o, pairs=2.5), "pairs=2.5 is float"),
+        (lambda o: ls.compare({"a": [o], "b": [o]}, level="high"), "level='high' is str"),
+        (lambda o: ls.transforms.permutation(o.model, X, seed=None), "seed=None is NoneType"),
+        (lambda o: o.rebatch(2.5), "size=2.5 is float"),
+        (lambda o: o.subset(torch.arange(30) < 5), "index is True, expected whole numbers; of a mask"),
+        (lambda o: o.subset([1.5]), "index is 1.5"),
+        (lambda o: ls.Objective(o.model, (X, Y), "cross_entropy", batch_size=1.5), "batch_size=1.5 is float"),
+        (lambda o: ls.Objective(o.model, (X, Y), "cross_entropy", dtype="float64"), "dtype is 'float64', expected"),
+        (lambda o: ls.Objective(o.model, (X, Y), "cross_entropy", dtype=torch.int64), "expected a floating-point one"),
+        (lambda o: ls.Objective(o.model, (X, Y), "cross_entropy", device="gpu"), "no device 'gpu'; expected 'cpu'"),
+    ],
+)
+def test_refused_in_one_line(objective, call, message):
+    with pytest.raises(ls.LandscapeError) as caught:
+        call(objective)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_of_numpy_are_numbers(objective):
+    first = ls.random_directions(objective, np.int64(1), seed=np.int64(3)).vectors
+    np.testing.assert_array_equal(first, ls.random_directions(objective, 1, seed=3).vectors)
+
+
+def test_an_unknown_argument_is_named_with_its_function(objective):
+    with pytest.raises(TypeError, match=r"line\(\) got an unexpected keyword argument 'n'"):
+        ls.line(objective, objective.theta, n=5)
+
+
+def test_a_generator_leaves_the_global_state_alone():
+    before = torch.get_rng_state()
+    assert torch.equal(torch.rand(2, generator=seeded_generator(1)), torch.rand(2, generator=seeded_generator(1)))
+    assert torch.equal(before, torch.get_rng_state())
