@@ -9,6 +9,7 @@ from landscape.scores.reindexed import reindexed
 
 NEEDS_A_CHECKPOINT = {"stability", "batch-sharpness", "distance-from-init", "relative-movement", "ntk-movement"}
 NEEDS_A_CHECKPOINT |= {"ntk-distance", "intrinsic-dimension", "pac-bayes-init", "pac-bayes-orig"}
+NEEDS_A_CHECKPOINT |= {"linearisation-error", "linearised-agreement"}
 NEEDS_A_CHECKPOINT |= {"pac-bayes-mag-init", "pac-bayes-mag-orig", "geodesic-worst"}  # the last needs attention
 PRIMARY = ["adaptive-worst-linf", "adaptive-average", "inverse-sigma-mag"]
 

@@ -136,7 +136,8 @@ def test_the_coefficient_of_a_normal_crossing_is_its_limit(powers, expected):
 )
 def test_chains_on_a_normal_crossing_follow_the_quadrature(powers):
     nbeta, gamma, count = 1000.0, 10.0, 2000
-    (row,) = llc(crossing(powers, count), chains=3, burn_in=1500, draws=1000, step=5e-4, nbeta=nbeta, gamma=gamma)
+    step = 5e-5 if powers == (0, 1) else 5e-4  # on the regular one the step's own bias is ε(nβ + γ)/4, 13 % at 5e-4
+    (row,) = llc(crossing(powers, count), chains=3, burn_in=1500, draws=1000, step=step, nbeta=nbeta, gamma=gamma)
     expected = exact_crossing(powers, nbeta, gamma)
     assert row.value / count == pytest.approx(expected, abs=3 * row.standard_error / count + 0.03 * expected)
     assert row.standard_error / count < 0.03 * expected
