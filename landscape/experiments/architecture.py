@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
@@ -94,10 +93,13 @@ def architecture(
     Source: H. Li et al. 2018 (arXiv 1712.09913), figures 1, 5 and 7; S. Santurkar et al. 2018 (arXiv 1805.11604),
     section 3.
     """
-    started = time.perf_counter()
     split = digits(flatten=False) if split is None else as_split(split)
     recipe = DEFAULT if recipe is None else recipe
     seeds = list(seeds)
+    if not isinstance(variants, Mapping):
+        raise LandscapeError(
+            f"variants is a {type(variants).__name__}; expected factories by name, {{'mine': factory}}"
+        )
     if not variants or not seeds or min(points, ratio_points, examples) < 2 or min([1, *epochs]) < 1:
         raise LandscapeError(
             f"{len(variants)} variants, {len(seeds)} seeds, epochs {list(epochs)}, {points} and {ratio_points} points, "
@@ -142,11 +144,8 @@ def architecture(
             ),
             target=recipe.target,
             settings=settings,
-            seconds=time.perf_counter() - started,
         )
-        if save is not None:
-            result.save(save, NAME, overwrite=True)
-    return result
+        return done.conclude(result)
 
 
 DEFAULT = get_recipe("momentum", lr=0.02, target=0.05, target_accuracy=0.9, max_epochs=200)

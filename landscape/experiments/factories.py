@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from landscape.batches import tensors
 from landscape.datasets import Split
 from landscape.datasets.split import Pair
 from landscape.errors import LandscapeError
@@ -89,8 +91,8 @@ def as_split(data: Any) -> Split:
     """Return data for an experiment as a `Split`, checked to have labels.
 
     Args:
-        data: a `Split`, or a user's own tensors ``((X, y), (X_test, y_test))``: inputs (N, …), integer labels (N,) in
-            0 … C−1.
+        data: a `Split`, or a user's own tensors or NumPy arrays ``((X, y), (X_test, y_test))``: inputs (N, …), integer
+            labels (N,) in 0 … C−1.
 
     Raises:
         LandscapeError: anything else, data without labels, labels that are not class indices, or an empty part.
@@ -127,9 +129,11 @@ def as_split(data: Any) -> Split:
 
 
 def _pair(part: Any, name: str) -> Pair:
-    if len(part) != 2 or not all(isinstance(tensor, Tensor) for tensor in part):
-        raise LandscapeError(f"the {name} part has no labels; expected tensors (X, y)")
-    X, y = part
+    if len(part) != 2 or not all(isinstance(values, Tensor | np.ndarray) for values in part):
+        raise LandscapeError(f"the {name} part has no labels; expected tensors or NumPy arrays (X, y)")
+    X, y = tensors(tuple(part))
+    if isinstance(part[0], np.ndarray) and X.is_floating_point():  # NumPy's default is float64, networks' is not
+        X = X.to(torch.get_default_dtype())
     if y.ndim != 1 or len(X) != len(y) or len(y) == 0:
         raise LandscapeError(
             f"the {name} part has inputs {tuple(X.shape)} and labels {tuple(y.shape)}; expected (N, …) and (N,)"

@@ -87,6 +87,8 @@ def test_bad_input(split):
     net = TINY()
     with pytest.raises(LandscapeError, match="same network twice"):
         architecture({"one": lambda seed: net}, split)
+    with pytest.raises(LandscapeError, match="factories by name"):
+        architecture(next(iter(PAIR.values())), split)
     with pytest.raises(LandscapeError, match="at least one variant"):
         architecture({}, split)
     with pytest.raises(LandscapeError, match="positive epochs"):

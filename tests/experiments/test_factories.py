@@ -71,6 +71,15 @@ def test_tensors_of_the_user_become_a_split():
     assert as_split(whole) is whole
 
 
+def test_arrays_are_as_good_as_tensors():
+    X, y = torch.rand(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
+    tensors = as_split(((X[:4], y[:4]), (X[4:], y[4:])))
+    X, y = X.double().numpy(), y.numpy().astype("int32")
+    arrays = as_split(((X[:4], y[:4]), (X[4:], y[4:])))
+    assert arrays.train[0].dtype == torch.float32
+    assert arrays.fingerprint == tensors.fingerprint
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

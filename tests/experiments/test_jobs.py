@@ -1,15 +1,22 @@
+"""Jobs in one process and in several: the same rows, kept when something stops them, and nobody left behind."""
+
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import numpy as np
 import pytest
 import torch
 
+import landscape as ls
 from landscape.errors import LandscapeError
 from landscape.experiments.jobs import completed, finished_rows, run_jobs
+from landscape.provenance import environment
+from landscape.results import Estimate
 
 
 def squared(x):
@@ -58,6 +65,17 @@ def test_rows_survive_an_exception_bit_for_bit_and_are_not_run_again(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_result_is_stored_with_its_origin_and_its_seconds(tmp_path):
+    bare = Estimate(value=1.0, standard_error=0.0, matvecs=1, method="exact", quantity="trace")
+    settings = {"model": {"name": "mlp"}, "data": "abc", "epochs": 3}
+    with finished_rows(tmp_path / "s.h5", "sgd-0/trace", settings) as done:
+        result = done.conclude(bare)
+    assert dict(result.provenance) == {**environment(), "model": {"name": "mlp"}, "data": "abc"}
+    assert result.seconds > 0
+    assert dict(ls.open_study(tmp_path / "s.h5")["sgd-0/trace"].provenance) == dict(result.provenance)
+    assert not (tmp_path / "s.h5.runs").exists()
+
+
 def test_rows_of_other_settings_are_refused_and_kept(tmp_path):
     def interrupt(x):
         if x == 2:
@@ -73,6 +91,30 @@ def test_rows_of_other_settings_are_refused_and_kept(tmp_path):
         pass
     with finished_rows(tmp_path / "s.h5", "t", {"seeds": 8}) as done:
         assert done["a"] == {"x": 1}
+
+
+def test_two_cannot_write_one_table(tmp_path):
+    with (
+        finished_rows(tmp_path / "s.h5", "t", {}),
+        pytest.raises(LandscapeError, match="is being written by process"),
+        finished_rows(tmp_path / "s.h5", "t", {}),
+    ):
+        pass
+
+
+def fails_or_takes_a_minute(x):
+    if x == 0:
+        raise ValueError("stop")
+    time.sleep(60)
+    return {}
+
+
+def test_an_error_stops_the_other_workers():
+    started = time.perf_counter()
+    with pytest.raises(ValueError, match="stop"):
+        run_jobs(fails_or_takes_a_minute, {"a": (0,), "b": (1,), "c": (1,)}, {}, workers=2)
+    assert time.perf_counter() - started < 50
+    assert not multiprocessing.active_children()
 
 
 def test_what_cannot_be_kept_is_refused(tmp_path):

@@ -65,7 +65,9 @@ def test_trends_are_tests_of_the_values_it_holds(table):
     assert row.p_value == trend_test(values.T).p_value
     assert row.change == pytest.approx((values[-1] - values[0]).mean())
     assert row.primary
-    assert row.p_holm >= row.p_value
+    primary = [r for r in table.trends if r.stage == "loss-0.02" and r.primary]
+    raw = np.sort([r.p_value for r in primary])
+    assert sorted(r.p_holm for r in primary) == np.maximum.accumulate(np.minimum(1, raw * [3, 2, 1])).tolist()
 
 
 def test_the_verdict_is_given_where_losses_match_and_refused_elsewhere(table):
@@ -108,6 +110,17 @@ def test_a_table_that_was_interrupted_goes_on_and_takes_more_seeds(split, tmp_pa
     again = open_study(path)["randomisation-table"]
     assert np.array_equal(again.scores["own/weight-norm"], whole.scores["own/weight-norm"], equal_nan=True)
     assert again.trends == whole.trends
+
+
+def test_runs_that_miss_a_place_are_reported_and_not_compared(split):
+    hopeless = {**SETTINGS, "recipes": [replace(RECIPE, max_epochs=80)], "losses": (1.0, 1e-9), "audit": False}
+    found = randomisation_table(SMALL, split, seeds=(0, 1), **{**hopeless, "epoch": None, "norm": None})
+    assert (found.metric("reached", "loss-1") == 1).all()
+    assert (found.metric("reached", "loss-1e-09") == 0).all()
+    assert np.isfinite(found.values("own/weight-norm", "loss-1")).all()
+    assert np.isnan(found.values("own/weight-norm", "loss-1e-09")).all()
+    assert not [row for row in found.trends if row.stage == "loss-1e-09"]
+    assert {row.stage: row.verdict for row in found.verdicts}["loss-1e-09"] == "not comparable"
 
 
 def _stop(*_):

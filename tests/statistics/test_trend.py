@@ -23,6 +23,16 @@ def test_what_a_seed_adds_to_all_its_levels_drops_out():
     assert trend_test(table + 100 * rng.normal(size=(6, 1))) == trend_test(table)
 
 
+def test_tau_is_the_mean_over_seeds():
+    assert trend_test([[1.0, 2, 3], [1, 2, 3], [3, 2, 1], [1, 3, 2]]).tau == pytest.approx((1 + 1 - 1 + 1 / 3) / 4)
+
+
+def test_p_values_of_many_are_those_of_one_by_one():
+    values = np.random.default_rng(3).normal(size=(5, 6, 4)) + 0.2 * np.arange(4)
+    rises = [stats.page_trend_test(table, method="asymptotic").pvalue for table in values]
+    assert trend_p_values(values) == pytest.approx([2 * min(p, 1 - p) for p in rises])
+
+
 def test_seeds_with_a_hole_are_left_out():
     table = np.array([[1.0, 2, 3], [2, np.nan, 1], [0, 1, 2]])
     assert trend_test(table) == trend_test(table[[0, 2]])
