@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from landscape._version import __version__
@@ -14,13 +15,25 @@ if TYPE_CHECKING:
     from landscape.objective import Objective
 
 
+def environment() -> dict[str, str]:
+    """Return the versions that decide numbers.
+
+    >>> sorted(environment())
+    ['numpy', 'package', 'python', 'torch']
+    """
+    return {
+        "package": __version__,
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
 def provenance(objective: Objective) -> dict[str, Any]:
     """Return versions, device and dtype, fingerprints of weights and data, and the loss in words."""
     names, device = objective.names, objective.device
     return {
-        "package": __version__,
-        "torch": str(torch.__version__),
-        "python": platform.python_version(),
+        **environment(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "dtype": str(objective.dtype).removeprefix("torch."),
         "model": type(objective.model).__qualname__,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import time
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
@@ -87,7 +86,6 @@ def basin_volume(
     >>> found.arms, len(found.rows), found.differences[1].measure
     ((0, 5), 4, 'log10_volume')
     """
-    started = time.perf_counter()
     split = spirals(train=100) if split is None else as_split(split)
     recipe = ADAM if recipe is None else recipe
     seeds = list(seeds)
@@ -123,11 +121,8 @@ def basin_volume(
             target=recipe.target,
             directions=directions,
             settings=settings,
-            seconds=time.perf_counter() - started,
         )
-        if save is not None:
-            result.save(save, name, overwrite=True)
-    return result
+        return done.conclude(result)
 
 
 def _measure(factory: ModelFactory, split: Split, recipe: Recipe, seed: int, directions: int) -> Row:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
@@ -115,7 +114,6 @@ def double_descent(
     >>> found.widths, len(found.runs)
     (array([2, 8]), 2)
     """
-    started = time.perf_counter()
     split = published_data() if split is None else as_split(split)
     widths, seeds = list(widths), list(seeds)
     if len(widths) < 2 or any(a >= b for a, b in pairwise(widths)) or widths[0] < 1 or not seeds or epochs < 1:
@@ -151,12 +149,8 @@ def double_descent(
             changed=np.array([float((y != split.train[1]).double().mean())]),
             examples=len(y),
             settings=settings,
-            provenance={"torch": str(torch.__version__), "numpy": np.__version__},
-            seconds=time.perf_counter() - started,
         )
-        if save is not None:
-            result.save(save, NAME, overwrite=True)
-    return result
+        return done.conclude(result)
 
 
 def _train_width(

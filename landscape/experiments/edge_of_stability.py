@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from landscape.bars import bar
@@ -115,7 +113,6 @@ def edge_of_stability(
     >>> found.runs[0].threshold, found.ratio.shape
     (10.0, (1, 3))
     """
-    started = time.perf_counter()
     seeds = list(seeds)
     descents = _complete(factory, data, loss, published_descents() if descents is None else descents)
     if every < 1 or every % 2 == 0 or not seeds:
@@ -124,12 +121,8 @@ def edge_of_stability(
     jobs = {f"{index}-{seed}": (descent, every, tol, seed) for index, descent in enumerate(descents) for seed in seeds}
     with finished_rows(save, NAME, settings) as done:
         run_jobs(_train, jobs, done, workers=workers, desc="descents")
-        result = _result([(jobs[key], done[key]) for key in jobs], settings).replace(
-            seconds=time.perf_counter() - started
-        )
-        if save is not None:
-            result.save(save, NAME, overwrite=True)
-    return result
+        result = _result([(jobs[key], done[key]) for key in jobs], settings)
+        return done.conclude(result)
 
 
 def _complete(factory: ModelFactory | None, data: Any, loss: Any, descents: Sequence[Descent]) -> tuple[Descent, ...]:
@@ -231,7 +224,6 @@ def _result(found: Sequence[tuple[tuple[Any, ...], Row]], settings: Mapping[str,
         sharpness=curves["sharpness"],
         batch_sharpness=curves["batch"],
         settings=settings,
-        provenance={"torch": str(torch.__version__), "numpy": np.__version__},
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import time
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -80,7 +79,6 @@ def guess_and_check(
     >>> found.fits > 100, found.share_with(4) > found.share_with(4, wrong=True)
     (True, True)
     """
-    started = time.perf_counter()
     split = kink() if split is None else as_split(split)
     recipe = get_recipe("sgd", lr=0.1, batch_size=2) if recipe is None else recipe
     if any(True for _ in factory(seed=0).buffers()):
@@ -120,11 +118,8 @@ def guess_and_check(
             span=span,
             seed=seed,
             settings=settings,
-            seconds=time.perf_counter() - started,
         )
-        if save is not None:
-            result.save(save, NAME, overwrite=True)
-    return result
+        return done.conclude(result)
 
 
 def _guess(factory: ModelFactory, data: Any, guesses: int, span: float, seed: list[int], together: int) -> Row:

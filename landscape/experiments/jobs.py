@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, MutableMapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager, suppress
@@ -24,11 +25,14 @@ import torch
 from landscape.bars import bar, progress
 from landscape.errors import LandscapeError
 from landscape.journal import Journal
+from landscape.provenance import environment
+from landscape.results import Result
 from landscape.study.lock import locked
 
 Row = Mapping[str, Any]
 Key = TypeVar("Key", bound=Hashable)
 Done = TypeVar("Done")
+R = TypeVar("R", bound=Result)
 
 
 def run_jobs(
@@ -82,16 +86,17 @@ def completed(
 @contextmanager
 def finished_rows(
     save: str | os.PathLike[str] | None, name: str, settings: Mapping[str, Any]
-) -> Iterator[MutableMapping[str, Row]]:
+) -> Iterator[FinishedRows]:
     """Open the finished rows of an experiment: kept beside a study until the block ends well, in memory without one.
 
-    Save the result inside the block: its end removes the journal ``study.h5.runs/NAME.journal``; an exception, Ctrl-C or
-    a kill leaves it for the same call to go on from.
+    Conclude inside the block: its end removes the journal ``study.h5.runs/NAME.journal``; an exception, Ctrl-C or a kill
+    leaves it for the same call to go on from.
 
     Args:
         save: the study file that will hold the result, or None.
         name: the result's name there.
-        settings: JSON values that decide every number of a row; rows of other settings are refused.
+        settings: JSON values that decide every number of a row; rows of other settings are refused. Its ``model`` and
+            ``data`` are stored with the result.
 
     Raises:
         LandscapeError: the journal holds rows of other settings, another process writes it, or the disk is full.
@@ -102,7 +107,7 @@ def finished_rows(
     2
     """
     if save is None:
-        yield {}
+        yield FinishedRows(name, settings)
         return
     study = Path(save).expanduser().resolve()
     path = study.with_name(study.name + ".runs") / (name.replace("/", "+") + ".journal")
@@ -112,23 +117,37 @@ def finished_rows(
     with ExitStack() as held:
         held.enter_context(locked(path, wait=0.0))
         journal = held.enter_context(Journal(path, settings))
-        yield _Journalled(journal)
+        yield FinishedRows(name, settings, study, journal)
         journal.delete()
     with suppress(OSError):  # other experiments still have their rows there
         path.parent.rmdir()
 
 
-class _Journalled(dict[str, Row]):
-    """Rows by key that are journalled when they are set."""
+class FinishedRows(dict[str, Row]):
+    """Rows by key, journalled as they are set, and what becomes of them in the end."""
 
-    def __init__(self, journal: Journal):
-        super().__init__(map(_unpacked, journal.records))
-        self._journal = journal
+    def __init__(
+        self, name: str, settings: Mapping[str, Any], study: Path | None = None, journal: Journal | None = None
+    ):
+        super().__init__(map(_unpacked, journal.records) if journal is not None else ())
+        self._name, self._study, self._journal = name, study, journal
+        self._about = {key: settings[key] for key in ("model", "data") if key in settings}
+        self._started = time.perf_counter()
 
     def __setitem__(self, key: str, row: Row) -> None:
-        record = _packed(key, row)
-        self._journal.append(record)
-        super().__setitem__(*_unpacked(record))
+        if self._journal is not None:
+            record = _packed(key, row)
+            self._journal.append(record)
+            key, row = _unpacked(record)
+        super().__setitem__(key, row)
+
+    def conclude(self, result: R) -> R:
+        """Return the result of the rows with its provenance and its seconds, stored in the study if there is one."""
+        seconds = time.perf_counter() - self._started
+        result = result.replace(provenance={**environment(), **self._about}, seconds=seconds)
+        if self._study is not None:
+            result.save(self._study, self._name, overwrite=True)
+        return result
 
 
 def _packed(key: str, row: Row) -> bytes:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -125,7 +122,6 @@ def kernel_regime(
     >>> found.labels, len(found.runs)
     (('true', 'random'), 4)
     """
-    started = time.perf_counter()
     split = digits(train=200) if split is None else as_split(split)
     widths, seeds, labels = list(widths), list(seeds), list(labels)
     _check(widths, seeds, labels, recipe, examples)
@@ -152,12 +148,8 @@ def kernel_regime(
             runs=tuple(KernelRun(**done[key]) for key in jobs),
             examples=len(split.train[1]) if recipe.examples is None else recipe.examples,
             settings=settings,
-            provenance={"torch": str(torch.__version__), "numpy": np.__version__},
-            seconds=time.perf_counter() - started,
         )
-        if save is not None:
-            result.save(save, NAME, overwrite=True)
-    return result
+        return done.conclude(result)
 
 
 def _check(widths: list[int], seeds: list[int], labels: list[str], recipe: Recipe, examples: int) -> None:

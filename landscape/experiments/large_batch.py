@@ -5,12 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from landscape.datasets import Split, digits
@@ -110,7 +108,6 @@ def large_batch(
     >>> [run.batch_size for run in found.runs], sorted(found.scores)
     ([3, 6], ['keskar/0.0005', 'keskar/0.001'])
     """
-    started = time.perf_counter()
     split = digits() if split is None else as_split(split)
     seeds, matchings = list(seeds), list(matchings)
     sizes = {"small": small, "large": max(1, len(split.train[1]) // 10) if large is None else large}
@@ -144,10 +141,8 @@ def large_batch(
     }
     with finished_rows(save, NAME, settings) as done:
         run_jobs(_train, jobs, done, workers=workers, desc="networks")
-        result = _result([done[key] for key in jobs], settings).replace(seconds=time.perf_counter() - started)
-        if save is not None:
-            result.save(save, NAME, overwrite=True)
-    return result
+        result = _result([done[key] for key in jobs], settings)
+        return done.conclude(result)
 
 
 def _check(sizes: Mapping[str, int], seeds: list[int], matchings: list[str], recipe: Recipe, epochs: int) -> None:
@@ -215,7 +210,6 @@ def _result(found: Sequence[Row], settings: Mapping[str, Any]) -> LargeBatch:
         scores={name.removeprefix("score "): np.array([row[name] for row in found]) for name in names},
         contrasts=(),
         settings=settings,
-        provenance={"torch": str(torch.__version__), "numpy": np.__version__},
     )
     return result.replace(contrasts=tuple(_contrasts(result)))
 

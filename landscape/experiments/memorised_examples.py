@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -85,7 +84,6 @@ def memorised_examples(
     >>> found.memorisation.shape, found.influence.shape
     ((60,), (60, 1737))
     """
-    started = time.perf_counter()
     split = digits() if split is None else as_split(split)
     recipe = get_recipe("momentum") if recipe is None else recipe
     _check(split, recipe, networks=networks, ratio=ratio, epochs=epochs, together=together, shown=shown)
@@ -119,12 +117,8 @@ def memorised_examples(
     }
     with finished_rows(save, NAME, settings) as done:
         run_jobs(_train_group, jobs, done, workers=workers, desc="subsets")
-        result = _result([done[key] for key in jobs], split, y, shown, settings).replace(
-            seconds=time.perf_counter() - started
-        )
-        if save is not None:
-            result.save(save, NAME, overwrite=True)
-    return result
+        result = _result([done[key] for key in jobs], split, y, shown, settings)
+        return done.conclude(result)
 
 
 def _check(split: Split, recipe: Recipe, **values: Any) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -80,7 +79,6 @@ def optimisers(
     >>> found.thresholds
     array([20., 38.])
     """
-    started = time.perf_counter()
     split = digits() if split is None else as_split(split)
     check_factory(factory, split.train[0][:2], classes=split.classes)
     recipes, seeds = tuple(recipes), tuple(seeds)
@@ -104,13 +102,8 @@ def optimisers(
     }
     with finished_rows(save, "optimisers", settings) as done:
         run_jobs(trained_and_scored, jobs, done, workers=workers)
-        provenance = {"model": describe_model(factory), "data": split.fingerprint, "examples": len(split.train[1])}
-        result = _assembled(done, recipes, seeds, names, margin).replace(
-            provenance=provenance, seconds=time.perf_counter() - started
-        )
-        if save is not None:
-            result.save(save, "optimisers", overwrite=True)
-    return result
+        result = _assembled(done, recipes, seeds, names, margin)
+        return done.conclude(result)
 
 
 def trained_and_scored(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -121,7 +120,6 @@ def run_conditions(
         workers: processes.
         save: a study file, or None.
     """
-    started = time.perf_counter()
     split = digits() if split is None else as_split(split)
     check_factory(factory, split.train[0][:2], classes=split.classes)
     if not seeds:
@@ -142,13 +140,8 @@ def run_conditions(
     }
     with finished_rows(save, name, settings) as done:
         run_jobs(measured_run, jobs, done, workers=workers)
-        result = _assembled(done, conditions, seeds, split, recipe, panel).replace(
-            provenance={"model": describe_model(factory), "data": split.fingerprint, "examples": len(split.train[1])},
-            seconds=time.perf_counter() - started,
-        )
-        if save is not None:
-            result.save(save, name, overwrite=True)
-    return result
+        result = _assembled(done, conditions, seeds, split, recipe, panel)
+        return done.conclude(result)
 
 
 def _treated(recipe: Recipe, condition: Condition) -> Recipe:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -90,7 +89,6 @@ def randomisation_table(
     >>> table.values("own/weight-norm", "loss-0.1").shape
     (3, 2)
     """
-    started = time.perf_counter()
     split = digits() if split is None else as_split(split)
     check_factory(factory, split.train[0][:2], classes=split.classes)
     noise, seeds, recipes = tuple(map(float, noise)), tuple(seeds), tuple(recipes)
@@ -105,13 +103,8 @@ def randomisation_table(
         run_jobs(measured_run, jobs, done, workers=workers)
         audits = _audits(factory, split, recipes[0], noise, seeds[0]) if audit else {}
         run_jobs(audited_run, audits, done, workers=workers, desc="audits")
-        result = _assembled(done, recipes, noise, seeds, goals, panel, list(audits)).replace(
-            provenance={"model": describe_model(factory), "data": split.fingerprint, "examples": len(split.train[1])},
-            seconds=time.perf_counter() - started,
-        )
-        if save is not None:
-            result.save(save, "randomisation-table", overwrite=True)
-    return result
+        result = _assembled(done, recipes, noise, seeds, goals, panel, list(audits))
+        return done.conclude(result)
 
 
 def audited_run(recipe: Recipe, split: Split, factory: ModelFactory, seed: int) -> Row:
