@@ -12,7 +12,6 @@ import copy
 import io
 import os
 import platform
-import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from settings import run_settled
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -33,13 +33,6 @@ from landscape.models import mlp, resnet
 from landscape.slices import topology
 from landscape.slices.engine import Engine
 
-SETTINGS = {
-    "LANDSCAPE_PROGRESS": "0",
-    "OMP_NUM_THREADS": "1",
-    # by default glibc returns large freed blocks at once and pays for them again in page faults
-    "MALLOC_TRIM_THRESHOLD_": "4294967296",
-    "MALLOC_MMAP_THRESHOLD_": "4294967296",
-}
 Data = tuple[Tensor, Tensor]
 Evaluate = Callable[[float, float], float]
 
@@ -267,6 +260,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if not SETTINGS.keys() <= os.environ.keys():  # read when a process starts
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**SETTINGS, **os.environ})
-    main()
+    run_settled(main)

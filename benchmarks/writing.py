@@ -12,7 +12,6 @@ import argparse
 import os
 import platform
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,18 +21,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from settings import run_settled
 
 import landscape as ls
 from landscape.models import mlp
 from landscape.results import Estimate
 from landscape.study import Rows, batch
 
-SETTINGS = {
-    "LANDSCAPE_PROGRESS": "0",
-    "OMP_NUM_THREADS": "1",
-    "MALLOC_TRIM_THRESHOLD_": "4294967296",
-    "MALLOC_MMAP_THRESHOLD_": "4294967296",
-}
 CASES = ((2048, 1), (8192, 1), (8192, 100))
 """Examples of the network's data, and megabytes that the study holds before."""
 CALLS = {"opening": (Rows, "__init__"), "rows": (Rows, "append"), "merge": (Rows, "merge"), "disk": (os, "fsync")}
@@ -145,6 +139,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if not SETTINGS.keys() <= os.environ.keys():  # read when a process starts
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**SETTINGS, **os.environ})
-    main()
+    run_settled(main)

@@ -1,4 +1,4 @@
-"""Numbers that users pass: whole where they count something, numbers where they measure, seeds that repeat a run."""
+"""What users pass, checked: whole numbers where they count, numbers where they measure, seeds that repeat a run, devices."""
 
 from __future__ import annotations
 
@@ -82,3 +82,18 @@ def seeded_generator(seed: int) -> torch.Generator:
     """
     check_numbers({"seed": "int"}, {"seed": seed})
     return torch.Generator().manual_seed(int(seed))
+
+
+def device_named(device: torch.device | str) -> torch.device:
+    """Return a device.
+
+    Raises:
+        LandscapeError: PyTorch knows none of that name.
+
+    >>> device_named("cpu")
+    device(type='cpu')
+    """
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError):
+        raise LandscapeError(f"there is no device {device!r}; expected 'cpu', 'cuda' or 'cuda:0'") from None

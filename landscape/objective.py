@@ -15,7 +15,7 @@ from torch.func import functional_call
 
 from landscape import batches as _batches
 from landscape import metrics as _metrics
-from landscape.arguments import numbers_checked
+from landscape.arguments import device_named, numbers_checked
 from landscape.batches import Batch, Batches, pick
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.forward import Bound, forward, logits, unwrapped
@@ -94,8 +94,8 @@ class Objective:
         self.mode, self.metrics, self._count = mode, _metrics.checked(metrics), count
         self.space = ParameterSpace.select(self.model, parameters, dtype)
         own = {name: tensor.detach() for name, tensor in self.model.named_parameters()}
-        self.device = own[self.space.names[0]].device if device is None else _device(device)
-        self._requested_dtype = dtype
+        self.device = own[self.space.names[0]].device if device is None else device_named(device)
+        self._requested_dtype, self._data_dtype = dtype, dtype or self.space.dtype
         self._loss = loss
         self._criterion: Loss | None = None if isinstance(loss, BatchLoss) else resolve(loss, count)
         self._bind({**own, **dict(self.model.named_buffers())})
@@ -121,10 +121,6 @@ class Objective:
             raise LandscapeError(
                 f"the weights of {', '.join(bad[:3])} are NaN or infinite; load a checkpoint that is sound"
             )
-
-    @property
-    def _data_dtype(self) -> torch.dtype | None:
-        return self.space.dtype if self._requested_dtype is None else self._requested_dtype
 
     @property
     def reduction(self) -> str:
@@ -449,10 +445,3 @@ class Objective:
         if theta.shape != (self.size,):
             raise LandscapeError(f"theta has shape {tuple(theta.shape)}, expected ({self.size},)")
         return theta.to(self.device, self.dtype)
-
-
-def _device(device: torch.device | str) -> torch.device:
-    try:
-        return torch.device(device)
-    except (RuntimeError, TypeError):
-        raise LandscapeError(f"there is no device {device!r}; expected 'cpu', 'cuda' or 'cuda:0'") from None
