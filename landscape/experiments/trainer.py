@@ -191,9 +191,10 @@ class Trainer:
             self.theta.detach().copy_(before + fraction * step)
             return self.check()
 
-        # Running statistics of norm layers already moved with the step, so its start need not lie before the goal.
-        start = goal.excess(place(0.0))
-        fraction = optimize.brentq(lambda f: goal.excess(place(f)), 0.0, 1.0, xtol=1e-5) if start > 0 else 1.0
+        # Running statistics of norm layers already moved with the step, so its start need not lie before the goal; nor its
+        # end behind it, when before + step is rounded to a hair from where the step led.
+        start, end = goal.excess(place(0.0)), goal.excess(place(1.0))
+        fraction = optimize.brentq(lambda f: goal.excess(place(f)), 0.0, 1.0, xtol=1e-5) if start > 0 > end else 1.0
         if not goal.allowed(place(fraction)):
             fraction = 1.0
             place(fraction)

@@ -9,7 +9,7 @@ from torch import nn
 from landscape.datasets import digits
 from landscape.errors import LandscapeError
 from landscape.experiments import LossGoal, NormGoal, get_recipe, train, train_through
-from landscape.experiments.trainer import Reading, met
+from landscape.experiments.trainer import Reading, Trainer, met
 from landscape.models import mlp
 
 SMALL = partial(mlp, (64, 32, 10))
@@ -73,3 +73,11 @@ def test_a_loss_without_its_accuracy_is_not_enough():
     assert not met(LossGoal(0.1, 1.0), Reading(0.05, 0.99, 1.0))
     assert met(LossGoal(0.1, 0.9), Reading(0.1, 0.9, 1.0))
     assert not met(NormGoal(2.0), Reading(0.0, 1.0, 1.9))
+
+
+def test_a_step_whose_end_is_rounded_to_a_hair_before_the_goal_is_kept_whole():
+    trainer = object.__new__(Trainer)
+    trainer.theta = torch.tensor([1.0])
+    trainer.check = lambda: Reading(2.0 - trainer.theta.item() + 1e-9, 1.0, 1.0)  # loss 1 + 1e-9 at the end of the step
+    assert trainer._shorten(torch.tensor([0.0]), LossGoal(1.0)) == 1.0
+    assert trainer.theta.item() == 1.0
