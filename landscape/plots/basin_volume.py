@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
+from landscape.plots.scales import plain_ticks
 from landscape.plots.style import DOUBLE, GREY, MARKERS, PALETTE, legend_outside, sheet
 from landscape.results.basin_volume import BasinVolume
 
@@ -49,6 +50,7 @@ def _panel(ax: Axes, result: BasinVolume, measure: str) -> None:
         ax.plot([row.test_accuracy for row in met], values, MARKERS[index], color=PALETTE[index])
     if measure == "radius":
         ax.set_yscale("log")
+        plain_ticks(ax.yaxis)
 
 
 def _handles(result: BasinVolume) -> list[Line2D]:

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
+from landscape.plots.scales import plain_ticks, spans
 from landscape.plots.style import DOUBLE, GREY, MARKERS, colour, legend_outside, sheet
 from landscape.results.optimisers import Optimisers
 
@@ -31,10 +32,13 @@ def optimisers(result: Optimisers, figure: Figure | SubFigure | None = None) -> 
     with sheet(figure, width=DOUBLE, height=1.8 * lines) as figure:
         axes = list(figure.subplots(lines, COLUMNS, squeeze=False).flat)
         for ax, (name, values) in zip(axes, panels.items()):
+            limit = 1.0 if "threshold" in name else math.nan
+            ax.axhline(limit, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
             _strip(ax, values)
+            if spans(np.append(values, limit)):
+                ax.set_yscale("log")
+                plain_ticks(ax.yaxis)
             ax.set_ylabel(name)
-            if "threshold" in name:
-                ax.axhline(1.0, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
         for ax in axes[len(panels) :]:
             ax.set_axis_off()
         if isinstance(figure, Figure):
@@ -59,8 +63,5 @@ def _strip(ax: Axes, values: np.ndarray) -> None:
         ax.plot(i + spread, known, MARKERS[i % len(MARKERS)], color=colour(i), markersize=2.5, alpha=0.7)
         centre = np.exp(np.log(known).mean()) if (known > 0).all() else known.mean()
         ax.plot([i - 0.3, i + 0.3], [centre, centre], color=colour(i))
-    finite = values[np.isfinite(values)]
-    if finite.size and (finite > 0).all():
-        ax.set_yscale("log")
     ax.set_xticks([])
     ax.set_xlim(-0.6, len(values) - 0.4)

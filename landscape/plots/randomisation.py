@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
+from landscape.plots.scales import plain_ticks, spans
 from landscape.plots.style import DOUBLE, GREY, MARKERS, PALETTE, canvas, colour, legend_outside, sheet
 from landscape.results.randomisation import TIME_TO_FIT, MemorisationTest, Randomisation
 from landscape.results.randomisation_table import RandomisationTable
@@ -94,7 +95,7 @@ def _against_noise(
     for index, i in enumerate(others):
         if inputs and dash == "-":
             ax.plot([1.1], [np.nanmean(values[i])], MARKERS[1 + index], color=colour(1 + index), clip_on=False)
-    _noise_axis(ax, values, label, log)
+    _noise_axis(ax, label, log=log)
 
 
 def _line(
@@ -111,10 +112,11 @@ def _line(
         ax.plot(np.repeat(noise[known], table.shape[1]), table.ravel(), ".", color=shade, markersize=2, alpha=0.5)
 
 
-def _noise_axis(ax: Axes, values: np.ndarray, label: str, log: bool) -> None:
-    finite = values[np.isfinite(values)]
-    if log and finite.size and (finite > 0).all():
+def _noise_axis(ax: Axes, label: str, *, log: bool) -> None:
+    """Name the axes, and make the vertical one logarithmic if what was drawn so far asks for it."""
+    if log and spans(np.asarray(ax.dataLim.intervaly)):
         ax.set_yscale("log")
+        plain_ticks(ax.yaxis)
     ax.set_xlabel("share of labels redrawn, p")
     ax.set_ylabel(label)
 
@@ -149,10 +151,10 @@ def randomisation_table(
                     other = f"{part}/{name.partition('/')[2]}"
                     if other in result.scores:
                         _line(ax, result.noise, result.values(other, stage, recipe), shade, DASHES[part], dots=False)
-        _noise_axis(axes[0], np.zeros(0), "test error (%)", False)
-        _noise_axis(axes[1], np.ones(1), f"steps to {stage.replace('-', ' ')}", True)
+        _noise_axis(axes[0], "test error (%)", log=False)
+        _noise_axis(axes[1], f"steps to {stage.replace('-', ' ')}", log=True)
         for ax, name in zip(axes[2:], [*primary, *(one.partition("/")[2] for one in extra)]):
-            _noise_axis(ax, np.ones(1), name, True)
+            _noise_axis(ax, name, log=True)
         for ax in axes[panels:]:
             ax.set_axis_off()
         if isinstance(figure, Figure):

@@ -155,6 +155,16 @@ def distinct(values: np.ndarray) -> list[str]:
     return [_plain(text) for text in texts]
 
 
+def spans(values: np.ndarray) -> bool:
+    """Return whether values ask for a logarithmic axis: all positive, and a factor of 3 or more apart.
+
+    >>> spans(np.array([1.0, 2.0])), spans(np.array([1.0, np.nan, 5.0])), spans(np.array([-1.0, 5.0]))
+    (False, True, False)
+    """
+    finite = values[np.isfinite(values)]
+    return finite.size > 0 and bool((finite > 0).all()) and bool(finite.max() >= 3 * finite.min())
+
+
 def plain_ticks(axis: Axis) -> None:
     """Label a logarithmic axis that spans less than two decades with plain numbers, at 1, 2 and 5 of each decade."""
     low, high = sorted(axis.get_view_interval())

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
 from landscape.errors import LandscapeError
-from landscape.plots.scales import plain_ticks
+from landscape.plots.scales import plain_ticks, spans
 from landscape.plots.style import DOUBLE, GREY, MARKERS, SINGLE, canvas, colour, legend_inside, legend_outside, sheet
 
 Values = Mapping[str, Mapping[str, Sequence[float] | np.ndarray]]
@@ -163,9 +163,7 @@ def _panel(
         ax.plot([place - 0.24, place + 0.24], [np.median(seeds)] * 2, color=tint, linewidth=1.2)
         across = place + (np.linspace(-0.14, 0.14, seeds.size) if seeds.size > 1 else np.zeros(1))
         ax.plot(across, seeds, MARKERS[place % len(MARKERS)], color=tint, markersize=2.4, markeredgewidth=0)
-    drawn = np.concatenate(every)
-    wide = drawn.size > 0 and bool((drawn > 0).all()) and drawn.max() >= 3 * drawn.min()
-    if wide if log is None else log:
+    if spans(np.concatenate(every)) if log is None else log:
         ax.set_yscale("log")
         plain_ticks(ax.yaxis)
     ax.set_xticks(range(len(recipes)), recipes)

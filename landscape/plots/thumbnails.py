@@ -16,6 +16,8 @@ from landscape.results import Result
 
 ONE, SEVERAL, DPI = (3.6, 2.4), (6.0, 3.6), 100
 """Inches of a picture with one panel, and with several."""
+LARGER = {"randomisation": (7.5, 8.4)}
+"""Inches of those with a panel for every score: none could be read at the common size."""
 _COLOURS = 64
 
 
@@ -28,8 +30,8 @@ def thumbnail(result: Result) -> bytes | None:
         result: any result of the package.
 
     Returns:
-        A picture of 360 × 240 pixels (600 × 360 with several panels) in 64 colours, some 10 kB; `None` for kinds without
-        a figure.
+        A picture of 360 × 240 pixels (600 × 360 with several panels, more with very many) in 64 colours, some 10 kB;
+        `None` for kinds without a figure.
 
     Raises:
         LandscapeError: the result holds nothing that can be drawn.
@@ -46,7 +48,7 @@ def thumbnail(result: Result) -> bytes | None:
     several = type(result).kind in FIGURES and draw is not effects
     with style(figure_dpi=DPI), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a panel that is crowded at this size is no news
-        figure = Figure(figsize=SEVERAL if several else ONE, layout="constrained")
+        figure = Figure(figsize=LARGER.get(type(result).kind, SEVERAL) if several else ONE, layout="constrained")
         FigureCanvasAgg(figure)
         draw(result, figure if several else figure.add_subplot())
         return _png(figure)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.results.base import Result, array, arrays, rows
-from landscape.results.numbers import spread
+from landscape.results.numbers import duration, spread
 from landscape.results.slices import Plane
 from landscape.results.tables import format_table
 
@@ -145,4 +145,4 @@ class Architecture(Result):
         ratios = {v: float(np.nanmedian(values)) for v, values in self.eigen_ratio.items()}
         order = sorted(ratios, key=ratios.__getitem__)
         yield "median |λmin/λmax|, most convex first", ", ".join(f"{v} {ratios[v]:.2g}" for v in order)
-        yield "seconds", f"{self.seconds:.3g}"
+        yield "time", duration(self.seconds)

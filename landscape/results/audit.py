@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from landscape.results.base import Result, rows
+from landscape.results.numbers import duration
 from landscape.results.tables import format_table
 
 
@@ -120,7 +121,7 @@ class Audit(Result):
         broken = [f"{row.score} under {row.transformation}" for row in self.rows if not row.agrees]
         if broken:
             yield "declared invariant but moved", ", ".join(broken)
-        yield "measured on", f"{self.examples} examples in float64, {self.seconds:.3g} s"
+        yield "measured on", f"{self.examples} examples in float64, {duration(self.seconds)}"
 
 
 def _short(row: AuditRow) -> str:

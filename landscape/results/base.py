@@ -25,6 +25,7 @@ import numpy as np
 
 from landscape.errors import LandscapeError
 from landscape.results.html import card, lines_of
+from landscape.results.numbers import duration
 
 Role = Literal["array", "arrays", "rows", "result", "attribute"]
 
@@ -133,7 +134,7 @@ class Result:
             value = getattr(self, f.name)
             if f.name not in ("provenance", "seconds") and value is not None:
                 yield f.name, describe(value)
-        yield "seconds", f"{self.seconds:.3g}"
+        yield "time", duration(self.seconds)
 
     def __repr__(self) -> str:
         lines = list(self.summary())

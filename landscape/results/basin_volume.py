@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from landscape.results.base import Result, rows
-from landscape.results.numbers import spread
+from landscape.results.numbers import duration, spread
 from landscape.results.tables import format_table
 
 LOG10 = math.log(10)
@@ -142,7 +142,7 @@ class BasinVolume(Result):
                 test = "too few pairs to test" if math.isnan(row.p_value) else f"p = {row.p_value:.2g}"
                 yield (
                     f"{row.measure.replace('_', ' ')}, poison {row.poison}",
-                    f"10^{row.difference:.3g} of clean training's on average; smaller in {row.smaller} of {row.pairs} "
+                    f"10^{row.difference:.4g} of clean training's on average; smaller in {row.smaller} of {row.pairs} "
                     f"pairs, {test}",
                 )
-        yield "seconds", f"{self.seconds:.3g}"
+        yield "time", duration(self.seconds)

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from landscape.results.base import Result, array, arrays, rows
-from landscape.results.numbers import spread
+from landscape.results.numbers import duration, spread
 from landscape.results.tables import format_table
 
 
@@ -209,7 +209,7 @@ class Comparison(Result):
         yield "gates", "all passed" if not failed else "failed: " + ", ".join(sorted(set(failed)))
         yield "audit", self.audit
         yield "losses", self.matched
-        yield "seconds", f"{self.seconds:.3g}"
+        yield "time", duration(self.seconds)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

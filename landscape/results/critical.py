@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from landscape.results.base import Result
+from landscape.results.numbers import duration
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -63,4 +64,4 @@ class CriticalPoint(Result):
             ),
         )
         yield "negative share of the spectrum", f"{self.negative_mass:.2%} ± {self.negative_mass_error:.1%}"
-        yield "cost", f"{self.products} products, {self.seconds:.3g} s"
+        yield "cost", f"{self.products} products, {duration(self.seconds)}"

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.results.base import Result, array, arrays, rows
-from landscape.results.numbers import spread
+from landscape.results.numbers import duration, spread
 from landscape.results.tables import format_table
 
 INTERPOLATED = 0.01
@@ -148,4 +148,4 @@ class DoubleDescent(Result):
         for name in self.scores:
             top = self.peak(name)
             yield name, "has no peak within the widths" if top is None else f"peaks at width {top}"
-        yield "seconds", f"{self.seconds:.3g}"
+        yield "time", duration(self.seconds)

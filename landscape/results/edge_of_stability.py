@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.results.base import Result, array, rows
+from landscape.results.numbers import duration
 from landscape.results.tables import format_table
 
 
@@ -142,4 +143,4 @@ class EdgeOfStability(Result):
         """Yield what each rule did, in units of its threshold."""
         for run in self.runs:
             yield f"{run.problem}, {run.descent}, seed {run.seed}", run.text
-        yield "seconds", f"{self.seconds:.3g}"
+        yield "time", duration(self.seconds)

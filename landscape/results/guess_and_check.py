@@ -12,6 +12,7 @@ import numpy as np
 from scipy import stats
 
 from landscape.results.base import Result, array
+from landscape.results.numbers import duration
 from landscape.results.tables import format_table
 
 BINS = 10
@@ -154,7 +155,7 @@ class GuessAndCheck(Result):
                 if share
                 else "no guess has the loss of a trained network: not compared",
             )
-        yield "seconds", f"{self.seconds:.3g}"
+        yield "time", duration(self.seconds)
 
 
 def _line(name: str, tried: int, accuracy: np.ndarray, loss: np.ndarray) -> tuple[str, ...]:

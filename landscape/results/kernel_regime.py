@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.results.base import Result, rows
+from landscape.results.numbers import duration
 from landscape.results.tables import format_table
 
 COLUMNS = {
@@ -157,7 +158,7 @@ class KernelRegime(Result):
                     f"{words}, {labels} labels",
                     f"{mean[0]:.3g} at width {first}, {mean[-1]:.3g} at {last} (∝ width^{slope:.2f})",
                 )
-        yield "seconds", f"{self.seconds:.3g}"
+        yield "time", duration(self.seconds)
 
 
 def _number(value: float, spec: str) -> str:

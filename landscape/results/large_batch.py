@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.results.base import Result, arrays, rows
-from landscape.results.numbers import Measured, number_text
+from landscape.results.numbers import Measured, duration, number_text
 from landscape.results.tables import format_table
 
 MATCHINGS = {"epochs": "equal epochs", "loss": "equal training loss", "steps": "equal steps"}
@@ -158,7 +158,7 @@ class LargeBatch(Result):
                     )
         for row in self.contrasts:
             yield f"{row.score}, {MATCHINGS[row.matching]}", row.text
-        yield "seconds", f"{self.seconds:.3g}"
+        yield "time", duration(self.seconds)
 
 
 def _mean(runs: list[BatchRun], name: str) -> float:

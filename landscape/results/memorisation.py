@@ -12,6 +12,7 @@ import numpy as np
 from scipy import stats
 
 from landscape.results.base import Result, array, rows
+from landscape.results.numbers import duration
 from landscape.results.tables import format_table
 
 MEMORISED, INFLUENTIAL = 0.25, 0.15
@@ -252,7 +253,7 @@ class Memorisation(Result):
                 f"{int(self.changed.sum())}, memorisation {np.nanmean(scores[self.changed]):.3f} against "
                 f"{np.nanmean(scores[~self.changed]):.3f} of the others; found by memorisation with AUROC {self.detection:.3f}",
             )
-        yield "seconds", f"{self.seconds:.3g}"
+        yield "time", duration(self.seconds)
 
 
 def error_bound(networks: int, ratio: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -92,9 +93,23 @@ def spread(values: Iterable[float]) -> str:
     return "—" if found is None else number_text(found)
 
 
+def duration(seconds: float) -> str:
+    """Write a time in the unit that a person would use.
+
+    >>> duration(0.0391), duration(32.5), duration(150.4), duration(4010)
+    ('0.0391 s', '32.5 s', '2 min 30 s', '1 h 6 min')
+    """
+    if not 99.95 <= seconds < math.inf:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
 def _rounded(size: float, significant: int) -> float:
-    """Round as the text will be: 9.99999e-5 is written as 1e-4."""
-    return float(f"{size:.{significant}g}")
+    """Round as the text will be: 9.99999e-5 is written as 1e-4; the largest floats stay finite."""
+    return min(float(f"{size:.{significant}g}"), sys.float_info.max)
 
 
 def _power(size: float) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 
 from landscape.results.base import Result, array, arrays, nested
 from landscape.results.comparison import Comparison
-from landscape.results.numbers import spread
+from landscape.results.numbers import duration, spread
 from landscape.results.tables import format_table
 
 
@@ -79,4 +79,4 @@ class Optimisers(Result):
                 f"λmax {spread(raw)} is {spread(share)} of its threshold {self.thresholds[i]:.4g}; "
                 f"batch sharpness {spread(batch)} is {spread(batch_share)} of it",
             )
-        yield "seconds", f"{self.seconds:.3g}"
+        yield "time", duration(self.seconds)

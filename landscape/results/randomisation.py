@@ -10,7 +10,7 @@ import numpy as np
 
 from landscape.results.base import Result, array, arrays, nested, rows
 from landscape.results.comparison import over_radii
-from landscape.results.numbers import Measured, number_text, spread
+from landscape.results.numbers import Measured, duration, number_text, spread
 from landscape.results.tables import format_table
 
 TIME_TO_FIT = "steps to accuracy 1"
@@ -131,7 +131,7 @@ class Randomisation(Result):
                 yield length, self._slower(noise, self.lengths[length][chosen].mean(axis=1))
             yield from self._inputs(int(chosen[-1]))
             yield "sharpness", self._sharpness(int(chosen[0]), int(chosen[-1]))
-        yield "seconds", f"{self.seconds:.3g}"
+        yield "time", duration(self.seconds)
 
     @staticmethod
     def _slower(noise: np.ndarray, steps: np.ndarray) -> str:
@@ -245,7 +245,7 @@ class MemorisationTest(Result):
         yield "does not say", self.does_not_say
         for row in self.contrasts:
             yield row.quantity, f"× {row.ratio:.3g} [{row.low:.3g}, {row.high:.3g}] on random labels"
-        yield "seconds", f"{self.seconds:.3g}"
+        yield "time", duration(self.seconds)
 
 
 def _mean(values: np.ndarray) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from landscape.results.base import Result, array, arrays, nested, rows
 from landscape.results.comparison import Audited, Placebo, over_radii
+from landscape.results.numbers import duration
 from landscape.results.tables import format_table
 
 
@@ -204,7 +205,7 @@ class RandomisationTable(Result):
         yield "audit", self.audit
         if self.placebo is not None:
             yield from ((f"placebo, {label}", text) for label, text in self.placebo.summary() if label != "arms")
-        yield "seconds", f"{self.seconds:.3g}"
+        yield "time", duration(self.seconds)
 
 
 def _mean(values: np.ndarray, *, log: bool) -> str:

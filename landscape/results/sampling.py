@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from landscape.results.base import Result, array
+from landscape.results.numbers import duration
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -78,4 +79,4 @@ class SamplingError(Result):
         yield "largest on subsets", ", ".join(f"{value:.4g} on {size}" for size, value in means)
         yield "sample", f"{self.n} of {self.population or 'unlimited'} examples in {self.groups} groups"
         yield "operator", self.operator
-        yield "seconds", f"{self.seconds:.3g}"
+        yield "time", duration(self.seconds)

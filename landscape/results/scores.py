@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from landscape.results.base import Result, plain, rows
+from landscape.results.numbers import duration
 from landscape.results.tables import format_table
 
 
@@ -179,4 +180,4 @@ class Scores(Result):
             error = f" ± {row.standard_error:.2g}" if row.standard_error is not None and row.defined else ""
             text = f"{row.value:.5g}{error}" if row.defined else row.status
             yield label, text if row.status in ("ok", text) else f"{text} ({row.status})"
-        yield "cost", f"{self.gradients:.4g} gradients on {self.examples} examples, {self.seconds:.3g} s"
+        yield "cost", f"{self.gradients:.4g} gradients on {self.examples} examples, {duration(self.seconds)}"

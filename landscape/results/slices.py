@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from landscape.results.base import Result, array, arrays, describe, nested, volatile
+from landscape.results.numbers import duration
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -40,6 +41,25 @@ class Directions(Result):
     sha256: str = ""
     notes: tuple[str, ...] = ()
     info: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def words(self) -> str:
+        """How the directions were made, as ``gaussian, filter-normalised``."""
+        scaled = "not normalised" if self.normalize == "none" else f"{self.normalize}-normalised"
+        return f"{self.direction_kind}, {scaled}"
+
+    def summary(self) -> Iterator[tuple[str, str]]:
+        """Yield number and kind of the directions, their lengths and angles."""
+        count = len(self.norms)
+        seed = "" if self.seed is None else f", seed {self.seed}"
+        yield "directions", f"{count} {self.words}{seed}"
+        yield "lengths", describe(self.norms)
+        if count > 1:
+            apart = np.abs(self.cosines[~np.eye(count, dtype=bool)]).max()
+            yield "largest |cosine|", f"{apart:.2g}"
+        for note in self.notes:
+            yield "note", note
+        yield "time", duration(self.seconds)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -97,8 +117,8 @@ class Line(Slice):
         for name, value in self.values.items():
             yield name, describe(value)
         if self.directions is not None:
-            yield "direction", f"{self.directions.direction_kind}, {self.directions.normalize}-normalised"
-        yield "seconds", f"{self.seconds:.3g}"
+            yield "direction", self.directions.words
+        yield "time", duration(self.seconds)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -169,8 +189,8 @@ class Plane(Slice):
             rest = "the rest interpolated" if self.computed.all() else "the rest missing"
             yield "computed", f"{(self.computed == 1).mean():.0%} of the grid, {rest}"
         if self.directions is not None:
-            yield "directions", f"{self.directions.direction_kind}, {self.directions.normalize}-normalised"
-        yield "seconds", f"{self.seconds:.3g}"
+            yield "directions", self.directions.words
+        yield "time", duration(self.seconds)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -193,4 +213,4 @@ class Volume(Slice):
             yield name, f"{len(axis)} from {axis[0]:.4g} to {axis[-1]:.4g}"
         for name, value in self.values.items():
             yield name, describe(value)
-        yield "seconds", f"{self.seconds:.3g}"
+        yield "time", duration(self.seconds)

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from landscape.results.base import Result, array, describe, rows
+from landscape.results.numbers import duration
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -76,7 +77,7 @@ class Eigenpairs(Result):
         yield "values", shown + (" …" if len(self.values) > 8 else "")
         yield "operator", f"{self.operator}, {self.which}, tol {self.tol:.0e}"
         yield "converged", describe(self.converged) + (f": {self.message}" if self.message else "")
-        yield "cost", f"{self.matvecs} products, {self.seconds:.3g} s"
+        yield "cost", f"{self.matvecs} products, {duration(self.seconds)}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -130,7 +131,7 @@ class Estimate(Result):
             yield "error", f"{self.error_kind} standard error"
         if self.message:
             yield "message", self.message
-        yield "cost", f"{self.matvecs} products, {self.seconds:.3g} s"
+        yield "cost", f"{self.matvecs} products, {duration(self.seconds)}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -157,6 +158,13 @@ class Diagonal(Result):
     matvecs: int
     error_kind: str = "standard"
     seed: int = 0
+
+    def summary(self) -> Iterator[tuple[str, str]]:
+        """Yield the entries, their errors and the cost."""
+        yield "entries", f"{describe(self.values)}, {int((self.values < 0).sum())} negative"
+        yield "errors", f"{describe(self.standard_errors)} ({self.error_kind})"
+        yield "method", f"{self.method} on {self.operator}"
+        yield "cost", f"{self.matvecs} products, {duration(self.seconds)}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -215,7 +223,7 @@ class SpectralDensity(Result):
         yield "operator", f"{self.operator}, P = {self.size}"
         yield "smoothing", f"{self.width:.3g}" + (" decades" if self.axis == "log" else "")
         probes, steps = self.nodes.shape
-        yield "cost", f"{probes} probes of {steps} steps, {self.matvecs} products, {self.seconds:.3g} s"
+        yield "cost", f"{probes} probes of {steps} steps, {self.matvecs} products, {duration(self.seconds)}"
 
 
 @dataclass(frozen=True)
@@ -288,4 +296,4 @@ class Layers(Result):
         yield "operator", self.operator
         if self.message:
             yield "message", self.message
-        yield "cost", f"{self.matvecs} products in {self.passes} passes, {self.seconds:.3g} s"
+        yield "cost", f"{self.matvecs} products in {self.passes} passes, {duration(self.seconds)}"
