@@ -59,7 +59,9 @@ def main() -> int:
     paths = sorted(HERE.glob("*.ipynb"))
     known = {name for path in paths for name in (path.stem, path.stem[:2])}
     if unknown := sorted(set(arguments.names) - known):
-        parser.error(f"no notebook is called {', '.join(unknown)}; expected a number such as 05, or a name without .ipynb")
+        parser.error(
+            f"no notebook is called {', '.join(unknown)}; expected a number such as 05, or a name without .ipynb"
+        )
     for path in paths:
         if not arguments.names or path.stem in arguments.names or path.stem[:2] in arguments.names:
             print(f"{path.name}: {run(path, write=not arguments.check):.0f} s", flush=True)
