@@ -72,7 +72,7 @@ _EXPERIMENTS: tuple[Experiment, ...] = (
         name="architecture",
         question="Do skip connections and norm layers smooth the loss surface?",
         function=architecture,
-        full={"seeds": range(1), "points": 11},
+        full={"points": 11},
         quick={
             "split": digits(train=60, flatten=False),
             "recipe": get_recipe("momentum", lr=0.02, target=1.5, target_accuracy=0.5, max_epochs=20),
