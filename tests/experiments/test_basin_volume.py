@@ -47,8 +47,15 @@ def test_poisoned_minima_generalise_worse_and_have_smaller_basins(found):
 
 def test_numbers_are_the_scores_of_the_network_on_the_clean_examples(found, split):
     run = train(get_recipe("sgd", **{**vars(RECIPE), "name": "sgd", "poison": 8}), split, SMALL, seed=1)
-    panel = sharpness(as_checkpoint(run).objective(), ["log-volume"], options={"log-volume": {"directions": 10}})
-    assert found.rows[3].log10_volume == pytest.approx(-panel["log-volume"].value / math.log(10), rel=1e-6)
+    few = {slug: {"directions": 10} for slug in ("basin-radius", "log-volume", "local-volume", "kl-radius")}
+    # Its directions are those of the basin radius, so that it takes their number from there.
+    options = {slug: option for slug, option in few.items() if slug != "log-volume"}
+    panel = sharpness(as_checkpoint(run).objective(), list(few), options=options)
+    row = found.rows[3]
+    assert row.log10_volume == pytest.approx(-panel["log-volume"].value / math.log(10), rel=1e-6)
+    assert row.log10_mass == pytest.approx(-panel["local-volume"].value / math.log(10), rel=1e-6)
+    assert row.radius**-2 == pytest.approx(panel["basin-radius"].value, rel=1e-6)
+    assert row.kl_radius**-2 == pytest.approx(panel["kl-radius"].value, rel=1e-6)
     assert len(run.data.y) == 40
 
 

@@ -61,9 +61,12 @@ def test_batch_sharpness_of_single_batches_is_the_curvature_along_the_gradient()
 
 def test_gradient_descent_with_a_large_step_trains_at_the_edge():
     """At η = 0.4 the edge is reached in 250 steps; progressive sharpening starts a quarter of it below."""
-    run = edge_of_stability(descents=[Descent(lr=0.4, steps=600, problem=THREE)], every=15).runs[0]
+    found = edge_of_stability(descents=[Descent(lr=0.4, steps=600, problem=THREE)], every=15)
+    run, steps, ratio = found.runs[0], found.step[0], found.ratio[0]
     assert run.start < 0.4
     assert 100 < run.crossing < 400
+    assert (ratio[steps < run.crossing] < 1).all()
+    assert ratio[steps == run.crossing] >= 1
     assert run.late == pytest.approx(1.0, abs=0.1)
     assert run.status == "ok"
 

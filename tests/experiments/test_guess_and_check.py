@@ -1,5 +1,6 @@
 """Guesses must fit what they are said to fit, and volumes must be those of closed forms where there are any."""
 
+import sys
 from functools import partial
 
 import numpy as np
@@ -53,6 +54,30 @@ def test_wedge_of_weights_has_the_volume_of_its_angle():
     one = guess_and_check(linear, ((X, y), (torch.tensor([[1.0, 1.0], [1.0, -1.0]]), torch.tensor([1, 1]))), **QUICK)
     assert one.volume_interval[0] < 0.25 < one.volume_interval[1]
     assert one.accuracy.mean() == pytest.approx(0.75, abs=0.02)  # (1, 1) always, (1, −1) half of the time
+
+
+def test_weights_are_uniform_between_minus_and_plus_the_span():
+    networks = drawn(stack(linear, [0]), 20_000, 2.5, torch.Generator().manual_seed(0))
+    weights = networks.parameters["0.weight"].flatten().double()
+    assert weights.abs().max() <= 2.5
+    quantiles = weights.quantile(torch.tensor([0.1, 0.25, 0.5, 0.75, 0.9], dtype=torch.float64))
+    np.testing.assert_allclose(quantiles, [-2.0, -1.25, 0.0, 1.25, 2.0], atol=0.03)  # 8 standard errors
+
+
+def test_every_job_draws_guesses_of_its_own(monkeypatch):
+    monkeypatch.setattr(sys.modules[guess_and_check.__module__], "_JOB", 10_000)
+    both = guess_and_check(SMALL, kink(train=4), **QUICK | {"guesses": 20_000})
+    one = guess_and_check(SMALL, kink(train=4), **QUICK | {"guesses": 10_000})
+    np.testing.assert_array_equal(both.loss[: one.fits], one.loss)
+    assert one.fits < both.fits
+    assert not np.isin(both.loss[one.fits :], one.loss).any()
+
+
+def test_networks_are_taken_at_the_first_epoch_that_fits():
+    """Longer training adds those that fit later, and changes none of the others."""
+    short, long = (guess_and_check(SMALL, kink(train=4), **QUICK | {"epochs": epochs}) for epochs in (10, 40))
+    assert 0 < len(short.sgd_loss) <= len(long.sgd_loss)
+    assert np.isin(short.sgd_loss, long.sgd_loss).all()
 
 
 def test_shares_are_moments_of_the_accuracy(found):

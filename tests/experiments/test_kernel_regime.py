@@ -97,6 +97,10 @@ def test_columns_are_the_scores_of_the_checkpoint(found, split):
     assert (row.labels, row.width, row.parameters) == ("true", 8, 8 * 74)
     assert row.kernel_movement == values["ntk-movement"]
     assert row.alignment_after == values["ntk-alignment"]
+    few = {"ntk-alignment": {"examples": 60}}
+    start = sharpness(checkpoint.objective("train").at(run.init), ["ntk-alignment"], options=few)
+    assert row.alignment_before == start["ntk-alignment"].value
+    assert row.alignment_before != pytest.approx(row.alignment_after, rel=0.05)
     assert row.relative_movement == values["relative-movement"]
     assert row.train_loss == run.train_loss
 
