@@ -229,7 +229,7 @@ def markdown(experiment: Experiment, result: Any) -> str:
         experiment: gives the title.
         result: its result.
     """
-    findings = "\n".join(f"- **{label}**: {text}" for label, text in result.summary() if label != "seconds")
+    findings = "\n".join(f"- **{label}**: {text}" for label, text in result.summary() if label != "time")
     title = experiment.name.replace("-", " ").capitalize()
     return f"# {title}\n\n{experiment.question}\n\n{findings}\n\n{result.table('markdown')}\n"
 

@@ -27,9 +27,9 @@ def architecture(result: Architecture, figure: Figure | SubFigure | None = None)
         The figure; each row of panels has one scale.
     """
     names = result.variants
-    with sheet(figure, width=DOUBLE, height=5.0) as figure:
-        above, below = figure.subfigures(2, 1, height_ratios=[1.5, 1.0], squeeze=False)[:, 0]
-        axes = above.subplots(2, len(names), squeeze=False, sharex=True, sharey=True)
+    with sheet(figure, width=DOUBLE, height=4.6) as figure:
+        above, below = figure.subfigures(2, 1, height_ratios=[1.3, 1.0], squeeze=False)[:, 0]
+        axes = above.subplots(2, len(names), squeeze=False, sharex="row", sharey="row", subplot_kw={"box_aspect": 1})
         planes, maps = result.planes(), result.ratio_planes()
         losses = scale_of(list(result.loss.values()), levels=12, log=True)
         ratios = scale_of(list(result.eigen_ratio.values()), levels=8, log=False)

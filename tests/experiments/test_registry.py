@@ -19,6 +19,7 @@ def test_a_quick_run_leaves_a_study_a_table_and_a_figure(tmp_path, capsys):
     assert written == [f"optimisers-quick.{suffix}" for suffix in ("h5", "md", "pdf", "png")]
     page = (tmp_path / "optimisers-quick.md").read_text(encoding="utf-8")
     assert page.startswith("# Optimisers\n\nDoes momentum")
+    assert "**time**" not in page  # the same run gives the same page
     assert "| threshold (2 + 2β)/η" in page
     assert list(open_study(tmp_path / "optimisers-quick.h5")) == ["optimisers"]
     assert "lambda-max / threshold" in capsys.readouterr().out
