@@ -110,9 +110,9 @@ def noise_verdict(
     place = f"{long_name} at {stage.replace('-', ' ')}"
     gates = {
         f"{missing} of {len(there)} noise levels never got there": missing > 0,
-        f"mean losses differ by up to {ratio:.1%}, allowed {LOSS_TOLERANCE:.0%}": ratio > LOSS_TOLERANCE,
+        f"mean losses differ by up to × {1 + ratio:.4g}, allowed × {1 + LOSS_TOLERANCE:.4g}": ratio > LOSS_TOLERANCE,
         f"training accuracies differ by {gap:.2%}, allowed {ACCURACY_TOLERANCE:.1%}": gap > ACCURACY_TOLERANCE,
-        f"the mean gradient is {gradient:.2g} times its sampling noise, allowed 1": gradient > 1,
+        f"the mean gradient is {gradient:.4g} times its sampling noise, allowed 1": gradient > 1,
     }
     failed = [text for text, bad in gates.items() if bad]
     primary = [row for row in trends if row.primary]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -128,15 +129,21 @@ def _check_journals(path: Path) -> Iterator[str]:
             yield f"the unfinished {name!r} cannot be read: {error}"
 
 
-def _shapes(group: h5py.Group, prefix: str = "") -> Iterator[str]:
-    """Yield ``name (shape)`` of every array of a result; columns of rows are counted, not listed."""
+def _shapes(group: h5py.Group) -> Iterator[str]:
+    """Yield ``name (shape)`` of every array of a result; columns of rows and large groups are counted, not listed."""
+    for name, texts in groupby(_arrays(group), lambda text: text.partition("/")[0]):
+        found = [*texts]
+        yield from found if len(found) <= 3 else (f"{name}/ {len(found)} arrays",)
+
+
+def _arrays(group: h5py.Group, prefix: str = "") -> Iterator[str]:
     columns = 0
     for name in group:
         if link_problem(group, name):
             continue
         part: Any = group[name]
         if isinstance(part, h5py.Group):
-            yield from _shapes(part, f"{prefix}{name}/")
+            yield from _arrays(part, f"{prefix}{name}/")
         elif part.dims and part.dims[0].label in ("", "row") and part.ndim == 1:
             columns += 1
         else:

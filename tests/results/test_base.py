@@ -57,6 +57,14 @@ def test_repr_shows_values_residuals_and_cost():
     assert "<table>" in pairs()._repr_html_()
 
 
+def test_long_texts_of_a_repr_are_continued_below_their_first_line():
+    result = pairs().replace(message=" ".join(["spikier (× 4.11, p = 0.02)"] * 12))
+    lines = repr(result).splitlines()
+    assert max(map(len, lines)) <= 120
+    assert " ".join(" ".join(lines).split()).count("spikier (× 4.11, p = 0.02)") == 12
+    assert not any(line.rstrip().endswith(("×", "p", "=")) for line in lines)
+
+
 def test_html_is_escaped():
     result = pairs().replace(message="<script>")
     assert "<script>" not in result._repr_html_()

@@ -79,6 +79,14 @@ def test_the_tree(filled):
     assert "<pre>study.h5" in ls.open_study(filled)._repr_html_()
 
 
+def test_the_tree_counts_the_arrays_of_large_groups(path):
+    values = {f"train/{what}": np.zeros(3) for what in ("loss", "accuracy", "error", "margin")}
+    Path(x=np.arange(3.0), values=values).save(path, "sgd-momentum")
+    assert "train/ 4 arrays" in study.info(path)
+    Path(x=np.arange(3.0), values=dict([*values.items()][:2])).save(path, "short")
+    assert "train/accuracy (3,), train/loss (3,)" in study.info(path)
+
+
 def test_scores_are_one_dataset_a_column(filled):
     import h5py
 
