@@ -14,7 +14,7 @@ from pathlib import Path
 os.environ.setdefault("LANDSCAPE_PROGRESS", "0")
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "scores"))
 
-from invariance_table import TABLE, TEMPERATURE, load
+from invariance_table import LOGARITHMS, TABLE, TEMPERATURE, load
 
 import landscape as ls
 from landscape.experiments import as_checkpoint, get_recipe, train
@@ -45,7 +45,8 @@ def scores() -> str:
     return (
         f"# Scores\n\nThe {len(REGISTRY)} scores of the register, the primary ones first. Cost is in gradients over the data "
         "at the default settings (a forward pass counts ⅓, a product with the Hessian 2); scores that come with another "
-        "one's work count 0. Random: the value depends on seeded draws and has a standard error. Invariances are those "
+        "one's work count 0. Random: the value depends on seeded draws and has a standard error. Compared by: the ratio of "
+        "two values, or the difference of scores that are logarithms or entropies. Invariances are those "
         f"declared, which a test confirms by transforming a network: {names}.\n\n{describe('markdown')}\n"
     )
 
@@ -56,17 +57,19 @@ def invariance() -> str:
     names = ("T1", "T2", "T5", "T4")
     rows = []
     for label, (value, _) in TABLE.items():
-        before = value(objective)
-        ratios = [value(moved[name]) / before for name in names]
-        broken = [name for name, ratio in zip(names, ratios, strict=True) if abs(ratio - 1) >= TOLERANCE]
-        rows.append(
-            (label, *map(ratio_cell, ratios), f"moved by {', '.join(sorted(broken))}" if broken else "invariant")
-        )
+        before, after = value(objective), [value(moved[name]) for name in names]
+        if label in LOGARITHMS:
+            cells, moves = [difference_cell(x - before) for x in after], [abs(x - before) for x in after]
+        else:
+            cells, moves = [ratio_cell(x / before) for x in after], [abs(x / before - 1) for x in after]
+        broken = [name for name, change in zip(names, moves, strict=True) if change >= TOLERANCE]
+        rows.append((label, *cells, f"moved by {', '.join(sorted(broken))}" if broken else "invariant"))
     header = ("score", "T1 a = 5", "T2 node", "T5 shift", "T4 permutation", "verdict")
     return (
         "# Invariance\n\nS(T(w)) / S(w) for transformations that leave every predicted probability unchanged to 1e-10. ReLU "
         f"MLP 6-5-4-3 with biases (74 parameters), {objective.n} examples, cross-entropy {objective.loss():.3g}, float64; the "
-        "same random draws before and after, permuted where units were permuted. A 1 without decimals is equality to 1e-6.\n\n"
+        "same random draws before and after, permuted where units were permuted. A 1 without decimals is equality to 1e-6. "
+        "Numbers with a sign are differences S(T(w)) − S(w): an entropy is a logarithm, whose ratio means nothing.\n\n"
         f"{format_table(header, rows, 'markdown')}\n"
     )
 
@@ -74,6 +77,11 @@ def invariance() -> str:
 def ratio_cell(ratio: float) -> str:
     """Return a ratio, as a bare 1 when nothing moved."""
     return "1" if abs(ratio - 1) < TOLERANCE else f"{ratio:#.3g}"
+
+
+def difference_cell(difference: float) -> str:
+    """Return a difference with its sign, as a bare 0 when nothing moved."""
+    return "0" if abs(difference) < TOLERANCE else f"{difference:+#.3g}".replace("-", "−")
 
 
 def temperature() -> str:

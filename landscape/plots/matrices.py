@@ -96,11 +96,20 @@ def invariance(
 def audit(result: Audit, ax: Axes | None = None, **options: Any) -> Axes:
     """Draw by which factor transformations of a network changed each score; the options are those of `invariance`.
 
-    Of several radii the first is shown; transformations that do not apply to the network are hatched.
+    Of several radii the first is shown; transformations that do not apply to the network are hatched. Scores that are
+    logarithms have no factor and are left out; `Audit.table` shows their differences.
+
+    Raises:
+        LandscapeError: every score is a logarithm.
     """
-    scores, transformations = result.scores, result.transformations
+    rows = [row for row in result.rows if row.compared == "ratio"]
+    if not rows:
+        raise LandscapeError(
+            f"no factor to draw: {', '.join(result.scores)} are compared by difference; print the audit's table() instead"
+        )
+    scores, transformations = list(dict.fromkeys(row.score for row in rows)), result.transformations
     ratios = np.full((len(scores), len(transformations)), np.nan)
-    for row in reversed(result.rows):
+    for row in reversed(rows):
         if row.verdict != "not applicable":
             ratios[scores.index(row.score), transformations.index(row.transformation)] = row.ratio
     return invariance(ratios, scores, transformations, ax, **options)

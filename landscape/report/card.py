@@ -146,11 +146,15 @@ def audit_table(audit: Audit, label: str) -> Table:
         cells: list[Cell] = [score if radius is None else f"{score} ({radius:g})"]
         for name in audit.transformations:
             row = next(r for r in audit.rows if (r.score, r.radius, r.transformation) == (score, radius, name))
-            measured = row.verdict != "not applicable" and np.isfinite(row.ratio)
-            cells.append(Measured(row.ratio, row.standard_error) if measured else None)
+            measured = row.verdict != "not applicable" and np.isfinite(row.change)
+            cells.append(Measured(row.change, row.standard_error) if measured else None)
         cells.append(", ".join(audit.survived(score)) or "none")
         rows.append(tuple(cells))
-    note = f"Ratios S(T(w)) / S(w) on {audit.examples} examples; scores that move under a transformation describe only."
+    differences = [
+        score for score in audit.scores if any(r.score == score and r.compared != "ratio" for r in audit.rows)
+    ]
+    beside = f"; differences S(T(w)) − S(w) for {', '.join(differences)}" if differences else ""
+    note = f"Ratios S(T(w)) / S(w) on {audit.examples} examples{beside}; scores that move under a transformation describe only."
     return Table(f"Audit of {label}", ("score", *audit.transformations, "unmoved by"), tuple(rows), note)
 
 

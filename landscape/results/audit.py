@@ -23,10 +23,11 @@ class AuditRow:
         before: the score of the network, in float64 on the audit's examples.
         after: the score of the transformed network, with the same draws (mapped where units were permuted).
         ratio: R = after / before; 1 when both are zero.
-        standard_error: of the ratio, as if the draws were independent; `None` for a deterministic score.
+        standard_error: of what is compared, as if the draws were independent; `None` for a deterministic score.
         verdict: ``invariant``, ``within error``, ``not invariant`` or ``not applicable``.
         declared: the registry says that the score is invariant to this transformation.
         note: why the transformation does not apply, or a score failed.
+        compared: by ``ratio``, or by ``difference``: scores that are logarithms or entropies.
     """
 
     score: str
@@ -39,6 +40,12 @@ class AuditRow:
     verdict: str
     declared: bool
     note: str = ""
+    compared: str = "ratio"
+
+    @property
+    def change(self) -> float:
+        """What is compared: the ratio, or the difference after − before of a logarithm or an entropy."""
+        return self.ratio if self.compared == "ratio" else self.after - self.before
 
     @property
     def agrees(self) -> bool:
@@ -48,7 +55,7 @@ class AuditRow:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Audit(Result):
-    """Table of S(T(w)) / S(w): what transformations that keep the function do to scores.
+    """Table of S(T(w)) / S(w): what transformations that keep the function do to scores; of logarithms, the difference.
 
     Attributes:
         rows: one a score, radius and transformation.
@@ -94,7 +101,8 @@ class Audit(Result):
     def measured(self, score: str, radius: float | None = None) -> str:
         """Return what every applicable transformation did to a score at one radius, in one line.
 
-        ``=`` marks invariance, ``≈`` a change within the error, ``×`` the factor of any other.
+        ``=`` marks invariance, ``≈`` a change within the error, ``×`` the factor of any other, ``+`` or ``−`` the
+        difference of a score that is a logarithm.
         """
         found = (row for row in self.rows if (row.score, row.radius) == (score, radius))
         shown = {row.transformation: _short(row) for row in found if row.verdict != "not applicable"}
@@ -102,6 +110,8 @@ class Audit(Result):
 
     def table(self, style: str = "text") -> str:
         """Return R by score and transformation; ``=`` marks invariance, ``≈`` a change within the error.
+
+        Numbers with a sign are differences S(T(w)) − S(w), of scores that are logarithms or entropies.
 
         Args:
             style: ``text`` or ``markdown``.
@@ -125,11 +135,15 @@ class Audit(Result):
 
 
 def _short(row: AuditRow) -> str:
-    return {"invariant": "=", "within error": "≈"}.get(row.verdict, f"×{row.ratio:.3g}")
+    return {"invariant": "=", "within error": "≈"}.get(row.verdict, _changed(row, "×"))
+
+
+def _changed(row: AuditRow, sign: str = "") -> str:
+    return f"{sign}{row.change:.3g}" if row.compared == "ratio" else f"{row.change:+.3g}".replace("-", "−")
 
 
 def _cell(row: AuditRow) -> str:
-    if row.verdict == "not applicable" or math.isnan(row.ratio):
+    if row.verdict == "not applicable" or math.isnan(row.change):
         return "—"
     mark = {"invariant": " =", "within error": " ≈", "not invariant": ""}[row.verdict]
-    return f"{row.ratio:.3g}{mark}"
+    return f"{_changed(row)}{mark}"

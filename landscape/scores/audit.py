@@ -56,8 +56,10 @@ def audit(
     .. math:: R = S(T(w)) / S(w)
 
     A score is ``invariant`` under T when |R − 1| < 1e-6 in float64, ``within error`` when R differs from 1 by less than
-    1.96 standard errors, and ``not invariant`` otherwise. The draws are the same before and after; where units were
-    permuted they are permuted too. Scores that move are properties of the parametrisation: describe, do not conclude.
+    1.96 standard errors, and ``not invariant`` otherwise. Scores that are logarithms or entropies, by the register, are
+    judged and shown by the difference S(T(w)) − S(w), since their ratio depends on the unit they are counted from. The
+    draws are the same before and after; where units were permuted they are permuted too. Scores that move are
+    properties of the parametrisation: describe, do not conclude.
 
     Args:
         objective: the function at the trained weights.
@@ -142,6 +144,7 @@ def _inapplicable(row: Score, name: str, note: str) -> AuditRow:
         verdict="not applicable",
         declared=name in REGISTRY[row.name].invariant.split(),
         note=note,
+        compared=REGISTRY[row.name].compared,
     )
 
 
@@ -168,7 +171,12 @@ def _compare(row: Score, twin: Score | None, name: str, tolerance: float) -> Aud
         before=row.value,
         after=twin.value,
         ratio=ratio,
-        standard_error=None if error is None or row.value == 0 else error / abs(row.value),
+        standard_error=_relative(error, row.value) if definition.compared == "ratio" else error,
         verdict=verdict,
         declared=name in definition.invariant.split(),
+        compared=definition.compared,
     )
+
+
+def _relative(error: float | None, value: float) -> float | None:
+    return None if error is None or value == 0 else error / abs(value)

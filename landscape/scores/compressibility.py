@@ -61,6 +61,7 @@ def pruned(objective: Objective, share: float) -> Tensor:
         invariant="T1 T4 T7",
         needs=("errors",),
         unit="bit",
+        compared="difference",
     ),
     Definition(
         "pruned",

@@ -85,7 +85,9 @@ class Definition:
         radii: default grid of radii.
         reference: the radius that stands for the score where one number is wanted.
         remark: what a reader of the table must know.
-        compared: how two values are compared: by their ratio, or by their difference (logarithms and entropies).
+        compared: how two values are compared: by their ``ratio``, or by their ``difference``: logarithms and entropies,
+            whose zero is a matter of unit. Scores that may be negative but have a zero of their own, such as λmin or a
+            margin, are compared by their ratio; a negative one says that the sign changed.
         compute: the function; one function may measure several scores.
     """
 
@@ -239,7 +241,7 @@ def select(scores: str | Sequence[str] | None) -> list[Definition]:
 
 
 def describe(style: str = "text") -> str:
-    """Return the registry as a table: score, family, formula, cost in gradients, invariances, source.
+    """Return the registry as a table: score, family, formula, cost in gradients, how it is compared, invariances, source.
 
     Args:
         style: ``text`` or ``markdown``.
@@ -247,7 +249,17 @@ def describe(style: str = "text") -> str:
     >>> "adaptive-average" in describe()
     True
     """
-    header = ("score", "family", "formula", "orientation", "random", "gradients", "invariant to", "source")
+    header = (
+        "score",
+        "family",
+        "formula",
+        "orientation",
+        "random",
+        "gradients",
+        "compared by",
+        "invariant to",
+        "source",
+    )
     body: list[tuple[str, ...]] = [
         (
             d.slug,
@@ -256,6 +268,7 @@ def describe(style: str = "text") -> str:
             d.orientation,
             "yes" if d.stochastic else "no",
             f"{d.cost:.3g}",
+            d.compared,
             d.invariant,
             d.source,
         )

@@ -128,6 +128,9 @@ TABLE = {
 }
 """Which transformation moves which score by more than 5 %; one in brackets moves it, but by less on this network."""
 
+LOGARITHMS = ("Rényi, layer-wise", "Rényi, whole network")
+"""Scores in nats, whose differences are shown instead of ratios, and 0.05 nat is what counts as moved."""
+
 
 TEMPERATURE = {
     # name: (score, bounds of the ratio at doubled logits, bounds at fourfold logits)

@@ -1,7 +1,7 @@
 """What transformations do to scores: the pattern of invariance, and the effect of temperature (see `invariance_table`)."""
 
 import pytest
-from invariance_table import DENSE, TABLE, TEMPERATURE, by_name, isotropic, load
+from invariance_table import DENSE, LOGARITHMS, TABLE, TEMPERATURE, by_name, isotropic, load
 
 from landscape.scores.adaptive_average import average_increase
 from landscape.scores.evaluation import error_share
@@ -21,7 +21,8 @@ def test_pattern_of_invariance(networks, name):
     objective, moved = networks["learning"]
     value, said = TABLE[name]
     before = value(objective)
-    ratios = {t: value(moved[t]) / before for t in ("T1", "T2", "T4", "T5")}
+    after = {t: value(moved[t]) for t in ("T1", "T2", "T4", "T5")}
+    ratios = {t: 1 + x - before if name in LOGARITHMS else x / before for t, x in after.items()}
     clear = said.partition("(")[0].split()
     slight = said.partition("(")[2].rstrip(")").split()
     for t, ratio in ratios.items():
