@@ -27,6 +27,7 @@ import numpy as np
 from landscape.errors import LandscapeError
 from landscape.results.html import card, lines_of
 from landscape.results.numbers import duration
+from landscape.results.tables import format_table
 
 Role = Literal["array", "arrays", "rows", "result", "attribute"]
 
@@ -112,6 +113,17 @@ class Result:
         """Return the result as plain lists, numbers and strings, ready for JSON (NaN and inf are kept as floats)."""
         return {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
 
+    def table(self, style: str = "text") -> str:
+        """Return the result as a table: one line an eigenvalue, layer, point, score …; else the numbers that it prints.
+
+        Args:
+            style: ``text`` (aligned columns) or ``markdown``.
+
+        Raises:
+            LandscapeError: another style.
+        """
+        return format_table(("quantity", "value"), list(self.summary()), style)
+
     def to_pandas(self) -> Any:
         """Return the main table as a `pandas.DataFrame`: a row a grid point, a score and radius, an eigenvalue, a layer …
 
@@ -146,7 +158,8 @@ class Result:
         return "\n".join([type(self).__name__, *(_line(f"  {label:<{width}}  ", text) for label, text in lines)])
 
     def _repr_html_(self) -> str:
-        details = {"table": self.table()} if hasattr(self, "table") else {}
+        repeats = type(self).table is Result.table  # what is shown above it anyhow
+        details = {} if repeats else {"table": self.table()}
         if self.provenance:
             details["provenance"] = lines_of({key: describe(value) for key, value in self.provenance.items()})
         return card(type(self).__name__, self.summary(), self._picture(), details)

@@ -243,6 +243,16 @@ class Placebo(Result):
     level: float
     seed: int = 0
 
+    def table(self, style: str = "text") -> str:
+        """Return one line a shift: the factor given to the second arm, and how often the verdict and each score called it.
+
+        Args:
+            style: ``text`` or ``markdown``.
+        """
+        columns = zip(self.shifts, self.called, *self.significant, strict=True)
+        body = [(f"× {10**shift:.2f}", *(f"{share:.2%}" for share in shares)) for shift, *shares in columns]
+        return format_table(("factor", "called different", *self.scores), body, style)
+
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield the false-alarm rate, then the power curve."""
         yield "false alarms", f"{self.called[0]:.2%} of {self.resamples} placebo comparisons, nominal {self.level:.0%}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from landscape.results.base import Result
-from landscape.results.numbers import duration
+from landscape.results.numbers import Measured, duration, number_text
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -19,7 +19,7 @@ class CriticalPoint(Result):
         gradient_norm: ‖g‖₂.
         noise_ratio: ‖g‖ / √(Tr C / n), the gradient in units of its own sampling noise; NaN where it is not defined.
         lambda_max: largest eigenvalue of the Hessian.
-        lambda_max_error: measured residual; an eigenvalue lies within it.
+        lambda_max_error: measured residual; an eigenvalue lies within it. 0 where the whole spectrum was computed.
         lambda_min: smallest eigenvalue of the Hessian.
         lambda_min_error: measured residual.
         negative_mass: share of the spectrum's magnitude that is negative, Σ_{λ<0}|λ| / Σ|λ|.
@@ -57,11 +57,10 @@ class CriticalPoint(Result):
         yield "verdict", self.verdict
         yield "loss", f"{self.loss:.4g}"
         yield "gradient", f"{self.gradient_norm:.3g}, {self.noise_ratio:.2g} of its sampling noise"
-        yield (
-            "eigenvalues",
-            (
-                f"{self.lambda_min:.4g} ± {self.lambda_min_error:.1g} to {self.lambda_max:.4g} ± {self.lambda_max_error:.1g}"
-            ),
-        )
-        yield "negative share of the spectrum", f"{self.negative_mass:.2%} ± {self.negative_mass_error:.1%}"
+        low = number_text(Measured(self.lambda_min, self.lambda_min_error))
+        high = number_text(Measured(self.lambda_max, self.lambda_max_error))
+        exact = "" if self.lambda_max_error > 0 or self.lambda_min_error > 0 else " (whole spectrum)"
+        yield "eigenvalues", f"{low} to {high}{exact}"
+        error = f" ± {self.negative_mass_error:.1%}" if self.negative_mass_error > 0 else ""
+        yield "negative share of the spectrum", f"{self.negative_mass:.2%}{error}"
         yield "cost", f"{self.products} products, {duration(self.seconds)}"

@@ -31,7 +31,7 @@ def card(title: str, lines: Iterable[tuple[str, str]], picture: bytes | None, de
         )
     folded = "".join(
         f"<details><summary>{html.escape(heading)}</summary>"
-        f"<pre style='overflow-x:auto;line-height:1.2'>{html.escape(text)}</pre></details>"
+        f"<pre style='overflow:auto;max-height:30em;line-height:1.2'>{html.escape(text)}</pre></details>"
         for heading, text in details.items()
     )
     return (

@@ -10,6 +10,7 @@ import numpy as np
 
 from landscape.results.base import Result, array
 from landscape.results.numbers import duration
+from landscape.results.tables import cell, format_table
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -67,6 +68,19 @@ class SamplingError(Result):
     def extrapolated(self) -> float:
         """The largest eigenvalue expected on all the data: that of the sample less its bias."""
         return float(self.values[0]) - self.bias
+
+    def table(self, style: str = "text") -> str:
+        """Return one line an eigenvalue: ± its sampling error, absolute and relative.
+
+        Args:
+            style: ``text`` or ``markdown``.
+        """
+        pairs = zip(self.values, self.standard_errors, strict=True)
+        body = [
+            (str(rank), cell(value, error), f"{error / abs(value):.1%}" if value else "—")
+            for rank, (value, error) in enumerate(pairs, start=1)
+        ]
+        return format_table(("rank", "eigenvalue ± s.e.", "relative error"), body, style)
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield the verdict, then the numbers it rests on."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from landscape.results.base import Result, array, arrays, describe, nested, volatile
 from landscape.results.numbers import duration
+from landscape.results.tables import cell, format_table
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -47,6 +48,17 @@ class Directions(Result):
         """How the directions were made, as ``gaussian, filter-normalised``."""
         scaled = "not normalised" if self.normalize == "none" else f"{self.normalize}-normalised"
         return f"{self.direction_kind}, {scaled}"
+
+    def table(self, style: str = "text") -> str:
+        """Return one line a direction: its length and the cosines with the others.
+
+        Args:
+            style: ``text`` or ``markdown``.
+        """
+        names = [str(number) for number in range(1, len(self.norms) + 1)]
+        columns = zip(names, self.norms, self.cosines, strict=True)
+        body = [(name, cell(norm), *(f"{cosine:.3f}" for cosine in cosines)) for name, norm, cosines in columns]
+        return format_table(("direction", "length", *(f"cosine with {name}" for name in names)), body, style)
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield number and kind of the directions, their lengths and angles."""
@@ -100,6 +112,19 @@ class Slice(Result):
             raise KeyError(f"no values named {key!r}; this slice holds {', '.join(sorted(values))}")
         return values[key]
 
+    def table(self, style: str = "text") -> str:
+        """Return one line a metric: its value at the centre, the lowest and the highest with their coordinates.
+
+        The grid itself, one row a point, is `to_pandas`.
+
+        Args:
+            style: ``text`` or ``markdown``.
+        """
+        axes = [np.asarray(getattr(self, name), dtype=float) for name in ("x", "y", "z") if hasattr(self, name)]
+        values: Mapping[str, np.ndarray] = getattr(self, "values")  # noqa: B009 - the subclasses declare it
+        body = [(name, *_extremes(array, axes)) for name, array in values.items()]
+        return format_table(("values", "at the centre", "lowest", "at", "highest", "at"), body, style)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Line(Slice):
@@ -110,6 +135,15 @@ class Line(Slice):
     x: np.ndarray = array("x", long_name="coordinate along the direction")
     values: Mapping[str, np.ndarray] = arrays("x", long_name="value on the line")
     directions: Directions | None = nested(Directions, optional=True)
+
+    def table(self, style: str = "text") -> str:
+        """Return one line a point: the coordinate and the values there.
+
+        Args:
+            style: ``text`` or ``markdown``.
+        """
+        columns = zip(self.x, *self.values.values(), strict=True)
+        return format_table(("x", *self.values), [tuple(map(cell, line)) for line in columns], style)
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield the span, the loss at the centre and its range."""
@@ -213,4 +247,21 @@ class Volume(Slice):
             yield name, f"{len(axis)} from {axis[0]:.4g} to {axis[-1]:.4g}"
         for name, value in self.values.items():
             yield name, describe(value)
+        if self.directions is not None:
+            yield "directions", self.directions.words
         yield "time", duration(self.seconds)
+
+
+def _extremes(values: np.ndarray, axes: list[np.ndarray]) -> tuple[str, str, str, str, str]:
+    """Write the value at the origin, and the lowest and highest finite values with where they are, x first."""
+    origin = tuple(np.flatnonzero(np.abs(axis) <= 1e-9 * np.ptp(axis)) for axis in reversed(axes))
+    centre = cell(values[tuple(index[0] for index in origin)]) if all(map(len, origin)) else "—"
+    if not np.isfinite(values).any():
+        return centre, "—", "—", "—", "—"
+    finite = np.where(np.isfinite(values), values, np.nan)
+    found = [np.unravel_index(pick(finite), values.shape) for pick in (np.nanargmin, np.nanargmax)]
+    low, high = (
+        (cell(values[at]), "(" + ", ".join(cell(a[i]) for a, i in zip(axes, reversed(at), strict=True)) + ")")
+        for at in found
+    )
+    return centre, *low, *high

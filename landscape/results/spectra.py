@@ -9,7 +9,11 @@ from typing import ClassVar
 import numpy as np
 
 from landscape.results.base import Result, array, describe, rows
-from landscape.results.numbers import duration
+from landscape.results.numbers import Measured, duration, number_text
+from landscape.results.tables import cell, format_table
+
+QUANTILES = {"smallest": 0.0, "5 %": 0.05, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "95 %": 0.95, "largest": 1.0}
+"""The entries of a diagonal that its table shows."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -71,9 +75,24 @@ class Eigenpairs(Result):
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(self.gaps > self.residuals, self.residuals**2 / self.gaps, np.nan)
 
+    def table(self, style: str = "text") -> str:
+        """Return one line an eigenvalue: ± its measured residual, the gap to its neighbour, the bound that follows.
+
+        Args:
+            style: ``text`` or ``markdown``.
+        """
+        gaps = np.full_like(self.residuals, np.nan) if self.gaps is None else self.gaps
+        columns = zip(self.values, self.residuals, gaps, self.gap_bounds, strict=True)
+        body = [
+            (str(rank), cell(value, residual), *("—" if np.isnan(x) else cell(x) for x in (gap, bound)))
+            for rank, (value, residual, gap, bound) in enumerate(columns, start=1)
+        ]
+        return format_table(("rank", "eigenvalue ± residual", "gap", "residual²/gap"), body, style)
+
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield each eigenvalue with its residual, then the cost."""
-        shown = ", ".join(f"{v:.5g} ± {r:.1g}" for v, r in zip(self.values[:8], self.residuals[:8], strict=True))
+        pairs = zip(self.values[:8], self.residuals[:8], strict=True)
+        shown = ", ".join(number_text(Measured(float(value), float(error))) for value, error in pairs)
         yield "values", shown + (" …" if len(self.values) > 8 else "")
         yield "operator", f"{self.operator}, {self.which}, tol {self.tol:.0e}"
         yield "converged", describe(self.converged) + (f": {self.message}" if self.message else "")
@@ -125,9 +144,11 @@ class Estimate(Result):
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield the value with its standard error, then the cost."""
-        yield self.quantity, f"{self.value:.6g} ± {self.standard_error:.2g}"
+        yield self.quantity, number_text(Measured(self.value, self.standard_error), 6)
         yield "method", f"{self.method} on {self.operator}" if self.operator else self.method
-        if self.error_kind in ("conservative", "heuristic"):
+        if self.standard_error != self.standard_error:
+            yield "error", "unknown: one probe shows no spread"
+        elif self.error_kind in ("conservative", "heuristic"):
             yield "error", f"{self.error_kind} standard error"
         if self.message:
             yield "message", self.message
@@ -158,6 +179,19 @@ class Diagonal(Result):
     matvecs: int
     error_kind: str = "standard"
     seed: int = 0
+
+    def table(self, style: str = "text") -> str:
+        """Return the smallest, the median, the largest entry and quantiles between, each ± its standard error.
+
+        Args:
+            style: ``text`` or ``markdown``.
+        """
+        order = np.argsort(self.values)
+        body = []
+        for label, share in QUANTILES.items() if order.size else ():
+            index = int(order[round(share * (order.size - 1))])
+            body.append((label, str(index), cell(self.values[index], self.standard_errors[index])))
+        return format_table(("quantile", "parameter", "entry"), body, style)
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield the entries, their errors and the cost."""
@@ -214,6 +248,24 @@ class SpectralDensity(Result):
     matvecs: int
     axis: str = "linear"
     seed: int = 0
+
+    def table(self, style: str = "text") -> str:
+        """Return the deflated outliers, then every peak of the density that rises above twice its standard error.
+
+        Args:
+            style: ``text`` or ``markdown``.
+        """
+        body = [("outlier", cell(value), "one eigenvalue") for value in np.sort(self._listed(self.outliers))[::-1]]
+        sides = [(1, self.density, self.standard_error)]
+        if self.negative_density is not None:
+            sides.append((-1, self.negative_density, self._listed(self.negative_standard_error)))
+        for sign, density, error in sides:
+            body += [("peak", cell(sign * self.grid[i]), cell(density[i], error[i])) for i in _peaks(density, error)]
+        unit = "density per decade" if self.axis == "log" else "density"
+        return format_table(("what", "eigenvalue", unit), body, style)
+
+    def _listed(self, values: np.ndarray | None) -> np.ndarray:
+        return np.full(0, np.nan) if values is None else values
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield the range of the bulk, the outliers and the cost."""
@@ -284,16 +336,51 @@ class Layers(Result):
     passes: int
     seed: int = 0
 
+    def table(self, style: str = "text") -> str:
+        """Return one line a layer: λmax ± its residual, trace and share of the whole trace ± their standard errors.
+
+        Args:
+            style: ``text`` or ``markdown``.
+        """
+        body = [
+            (
+                row.name,
+                str(row.parameters),
+                cell(row.lambda_max, row.residual),
+                cell(row.trace, row.trace_error),
+                _percent(row.share, row.share_error),
+            )
+            for row in self.rows
+        ]
+        return format_table(
+            ("layer", "parameters", "λmax ± residual", "trace ± s.e.", "share of the trace"), body, style
+        )
+
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield one line a layer, what the block diagonal misses, and the cost."""
         for row in self.rows:
             yield (
                 row.name,
-                f"λmax {row.lambda_max:.4g} ± {row.residual:.1g}, trace {row.trace:.4g} ± {row.trace_error:.1g}, "
-                f"share {row.share:.1%} ± {row.share_error:.1%}, {row.parameters} parameters",
+                f"λmax {cell(row.lambda_max, row.residual)}, trace {cell(row.trace, row.trace_error)}, "
+                f"share {_percent(row.share, row.share_error)}, {row.parameters} parameters",
             )
-        yield "missed by the block diagonal", f"{self.missed:.1%} ± {self.missed_error:.1%}"
+        yield "missed by the block diagonal", _percent(self.missed, self.missed_error)
         yield "operator", self.operator
         if self.message:
             yield "message", self.message
         yield "cost", f"{self.matvecs} products in {self.passes} passes, {duration(self.seconds)}"
+
+
+def _percent(share: float, error: float) -> str:
+    """Write a share with its error in per cent; without one where it is exact."""
+    return f"{share:.1%}" if not error > 0 else f"{share:.1%} ± {error:.1%}"
+
+
+def _peaks(density: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Return the indices of the maxima whose prominence exceeds twice their standard error, ends of the axis included."""
+    from scipy.signal import find_peaks
+
+    found, about = find_peaks(np.concatenate([[0.0], density, [0.0]]), prominence=0.0)
+    found -= 1
+    noise = np.nan_to_num(error[found]) if error.size else np.zeros(found.size)
+    return found[about["prominences"] > np.maximum(2 * noise, 1e-3 * density.max(initial=0.0))]

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from landscape.errors import LandscapeError
+from landscape.results.numbers import Measured, number_text
+
+
+def cell(value: float | None, error: float | None = None) -> str:
+    """Write one number of a table, with its error where it has one; a dash where there is nothing to say.
+
+    >>> cell(0.25), cell(1234.5, 12.3), cell(None)
+    ('0.25', '1234 ± 12', '—')
+    """
+    if value is None:
+        return "—"
+    return number_text(Measured(float(value), None if error is None else float(error)))
+
 
 def format_table(header: tuple[str, ...], body: Sequence[tuple[str, ...]], style: str = "text") -> str:
     """Lay out cells as aligned text or as a Markdown table.
 
     Raises:
-        ValueError: `style` is neither ``text`` nor ``markdown``.
+        LandscapeError: `style` is neither ``text`` nor ``markdown``.
 
     >>> print(format_table(("a", "b"), [("1", "22")], "markdown"))
     | a | b  |
@@ -19,7 +33,7 @@ def format_table(header: tuple[str, ...], body: Sequence[tuple[str, ...]], style
     | \\|w\\| |
     """
     if style not in ("text", "markdown"):
-        raise ValueError(f"a table style of {style!r}, expected 'text' or 'markdown'")
+        raise LandscapeError(f"a table style of {style!r}, expected 'text' or 'markdown'")
     if style == "markdown":  # a bar inside a cell would end it
         header, *body = [tuple(cell.replace("|", r"\|") for cell in line) for line in [header, *body]]
     widths = [max(len(line[i]) for line in [header, *body]) for i in range(len(header))]

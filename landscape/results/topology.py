@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from landscape.results.base import Result, array, describe, rows
+from landscape.results.tables import cell, format_table
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,26 @@ class Topology(Result):
         """The persistence diagram, (n, 2): value of each minimum and of the saddle where it ends."""
         return np.array([(m.value, m.saddle) for m in self.minima]).reshape(-1, 2)
 
+    def table(self, style: str = "text") -> str:
+        """Return one line a minimum: where it is, how low and how deep, the share of cells that descend to it.
+
+        Args:
+            style: ``text`` or ``markdown``.
+        """
+        axes = ("x", "y", "z")[: len(self.window)]
+        body = [
+            (
+                *(cell(getattr(m, axis)) for axis in axes),
+                cell(m.value),
+                cell(m.saddle),
+                cell(m.persistence),
+                f"{m.basin_share:.1%}",
+                describe(m.boundary),
+            )
+            for m in self.minima
+        ]
+        return format_table((*axes, "value", "saddle", "persistence", "share of cells", "on the rim"), body, style)
+
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield the minima, their depth, and the window they hold for."""
         rim = sum(m.boundary for m in self.minima)
@@ -122,6 +143,15 @@ class ScaleCurvature(Result):
     rounding: np.ndarray = array("h", long_name="rounding error of the second difference")
     hessian: float
     notes: tuple[str, ...] = ()
+
+    def table(self, style: str = "text") -> str:
+        """Return one line a scale: the second difference ± its rounding error.
+
+        Args:
+            style: ``text`` or ``markdown``.
+        """
+        columns = zip(self.h, self.kappa, self.rounding, strict=True)
+        return format_table(("h", "κ(h) ± rounding"), [(cell(h), cell(k, r)) for h, k, r in columns], style)
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield the second derivative, and the second differences at the smallest and the largest resolved scale."""
@@ -174,3 +204,45 @@ class Reading(Result):
     window: tuple[tuple[float, float], ...]
     resolution: tuple[int, ...]
     masked: int = 0
+
+    def table(self, style: str = "text") -> str:
+        """Return one line an axis: curvature, half-widths on both sides, asymmetry, roughness.
+
+        Args:
+            style: ``text`` or ``markdown``.
+        """
+        columns: dict[str, list[str]] = {"axis": list("xyz"[: len(self.window)]), "curvature": _cells(self.curvature)}
+        if self.hessian is not None:
+            columns["dᵀHd"] = _cells(self.hessian)
+        for tau, sides in self.half_widths.items():
+            columns[f"half-width at +{tau}"] = _both_sides(sides)
+        columns |= {"asymmetry": _cells(self.asymmetry), "roughness": _cells(self.roughness)}
+        return format_table(tuple(columns), list(zip(*columns.values(), strict=True)), style)
+
+    def summary(self) -> Iterator[tuple[str, str]]:
+        """Yield the values at the centre and at the lowest point, the shape around them, and the window."""
+        yield self.metric, f"{describe(self.centre)} at the centre, {describe(self.lowest)} at the lowest point"
+        yield (
+            "curvature",
+            describe(self.curvature) + ("" if self.hessian is None else f"; dᵀHd {describe(self.hessian)}"),
+        )
+        for tau, sides in self.half_widths.items():
+            yield f"half-widths at +{tau}", "; ".join(_both_sides(sides))
+        yield "asymmetry", describe(self.asymmetry)
+        yield "roughness", f"{describe(self.roughness)}; total variation {describe(self.total_variation)}"
+        if self.nonconvex is not None:
+            yield "not convex", f"{self.nonconvex:.1%} of the cells"
+        shares = ", ".join(f"{share:.1%} below +{epsilon}" for epsilon, share in self.volume_fraction.items())
+        yield "volume", shares
+        yield "window", " × ".join(f"{low:.4g} … {high:.4g}" for low, high in self.window)
+        yield "resolution", " × ".join(map(str, self.resolution))
+        if self.masked:
+            yield "masked", f"{self.masked} cells without a finite value"
+
+
+def _both_sides(widths: tuple[tuple[float, float], ...]) -> list[str]:
+    return [f"−{cell(left)} … +{cell(right)}" for left, right in widths]
+
+
+def _cells(values: tuple[float, ...]) -> list[str]:
+    return [cell(value) for value in values]

@@ -10,6 +10,7 @@ import numpy as np
 
 from landscape.results.base import Result, array, arrays, describe, nested
 from landscape.results.slices import Directions
+from landscape.results.tables import cell, format_table
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -32,6 +33,17 @@ class Trajectory(Result):
     off_plane: np.ndarray = array("step", long_name="distance from the plane", units="parameter")
     explained: np.ndarray = array("axis", long_name="share of the variance explained")
     values: Mapping[str, np.ndarray] = arrays("step", long_name="value of a checkpoint")
+
+    def table(self, style: str = "text") -> str:
+        """Return one line a checkpoint: its projection, its distance from the plane, loss and metrics.
+
+        Args:
+            style: ``text`` or ``markdown``.
+        """
+        axes = [f"along {number}" for number in range(1, self.points.shape[1] + 1)]
+        columns = zip(*self.points.T, self.off_plane, *self.values.values(), strict=True)
+        body = [(str(step), *map(cell, line)) for step, line in enumerate(columns)]
+        return format_table(("checkpoint", *axes, "off the plane", *self.values), body, style)
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield the share of variance on the plane, and how far off it the checkpoints are."""
@@ -72,6 +84,18 @@ class Smoothness(Result):
     def gradient_predictiveness(self) -> np.ndarray:
         """(T, 2) the smallest and the largest change of the gradient over the steps."""
         return np.stack([self.gradient_change.min(1), self.gradient_change.max(1)], axis=1)
+
+    def table(self, style: str = "text") -> str:
+        """Return one line a point of the run: gradient, range of the loss and change of the gradient over the steps.
+
+        Args:
+            style: ``text`` or ``markdown``.
+        """
+        header = ("point", "‖g‖", "lowest loss", "highest loss", "smallest change of g", "largest change of g", "β")
+        columns = zip(
+            self.gradient_norm, *self.loss_variation.T, *self.gradient_predictiveness.T, self.beta, strict=True
+        )
+        return format_table(header, [(str(i), *map(cell, line)) for i, line in enumerate(columns)], style)
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield the ranges over the run."""

@@ -52,7 +52,7 @@ def test_results_are_frozen_and_copied_with_replace():
 
 def test_repr_shows_values_residuals_and_cost():
     text = repr(pairs())
-    assert "3 ± 0.0001" in text
+    assert "3.00000 ± 0.00010" in text
     assert "12 products" in text
     assert "<table>" in pairs()._repr_html_()
 
