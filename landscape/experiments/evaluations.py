@@ -127,13 +127,16 @@ def shared_examples(recipe: Recipe, split: Split, levels: Sequence[float], *, se
     return Shared(clean=np.setdiff1d(np.arange(len(most.y)), most.changed.numpy()), corrupted=least.changed.numpy())
 
 
-def evaluations(run: TrainedRun, panel: Panel, shared: Shared, *, seed: int = 0) -> dict[str, np.ndarray]:
+def evaluations(
+    run: TrainedRun, panel: Panel, shared: Shared, *, factory: ModelFactory | None = None, seed: int = 0
+) -> dict[str, np.ndarray]:
     """Score a trained network in all three ways.
 
     Args:
         run: the network with its training set.
         panel: which scores.
         shared: the clean and the corrupted part; a part with fewer than 20 examples is left out.
+        factory: what it was trained with; needed only if the network is not one of `landscape.models`.
         seed: of the scores' random draws, the same for every network that is compared.
 
     Returns:
@@ -146,7 +149,7 @@ def evaluations(run: TrainedRun, panel: Panel, shared: Shared, *, seed: int = 0)
     >>> list(evaluations(run, Panel(own=("trace",), label_free=(), shared=()), empty))
     ['own/trace']
     """
-    checkpoint = as_checkpoint(run)
+    checkpoint = as_checkpoint(run, factory)
     objective = checkpoint.objective()
     wrong = run.data.changed.numpy()
     parts: dict[str, tuple[Objective | None, tuple[str, ...]]] = {
@@ -265,9 +268,9 @@ def measured_run(
     shared = shared_examples(recipe, split, levels, seed=seed)
     metrics, scores = [], []
     for name, run in runs.items():
-        noise = facts(as_checkpoint(run).objective()).noise_ratio
+        noise = facts(as_checkpoint(run, factory).objective()).noise_ratio
         metrics.append({**summary_of(run), "gradient/noise": noise})
-        scores.append(evaluations(run, panel if isinstance(goals[name], LossGoal) else LIGHT, shared))
+        scores.append(evaluations(run, panel if isinstance(goals[name], LossGoal) else LIGHT, shared, factory=factory))
     last = max(runs.values(), key=lambda run: run.steps).history
     missing = np.full((2, panel.width), np.nan)
     return {

@@ -120,7 +120,7 @@ def trained_and_scored(
         audited: put the network through the transformations of the invariance audit as well.
     """
     run = train(recipe, split, factory, seed=seed)
-    checkpoint = as_checkpoint(run)
+    checkpoint = as_checkpoint(run, factory)
     objective = checkpoint.objective()
     width = max(1, *(len(definition.radii) for definition in select(list(scores))))
     panel = sharpness(objective, list(scores), checkpoint=checkpoint)

@@ -109,7 +109,7 @@ def randomisation_table(
 
 def audited_run(recipe: Recipe, split: Split, factory: ModelFactory, seed: int) -> Row:
     """Put one network through all transformations: the columns of `Audited`."""
-    objective = as_checkpoint(train(recipe, split, factory, seed=seed)).objective()
+    objective = as_checkpoint(train(recipe, split, factory, seed=seed), factory).objective()
     found = audit_recipes({recipe.name: objective}, PRIMARY, seed)
     return {field.name: np.array([getattr(row, field.name) for row in found]) for field in dataclasses.fields(Audited)}
 
