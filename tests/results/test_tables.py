@@ -63,6 +63,8 @@ def test_every_kind_takes_the_same_two_styles(kind):
             text, markdown = result.table(), result.table(style="markdown")
         except (ValueError, KeyError, IndexError, OverflowError, TypeError):
             continue  # numbers that no computation gives
+        if not text:
+            continue  # a table of no stages
         assert markdown.startswith("| ")
         assert set(text.splitlines()[1]) <= {"-", " "}
         with pytest.raises(LandscapeError, match="expected 'text' or 'markdown'"):
