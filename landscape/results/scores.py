@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from landscape.results.base import Result, plain, rows
-from landscape.results.numbers import duration
+from landscape.results.numbers import Measured, digits, duration, number_text
 from landscape.results.tables import format_table
 
 
@@ -161,11 +161,12 @@ class Scores(Result):
 
     def _cells(self, row: Score) -> tuple[str, ...]:
         measured = row.defined
+        value, error = _apart(row)
         seconds = self.timings.get(row.name)
         return (
             row.name,
-            f"{row.value:.5g}" if measured else "—",
-            "—" if row.standard_error is None or not measured else f"{row.standard_error:.2g}",
+            value if measured else "—",
+            error if measured else "—",
             "" if row.radius is None else f"{row.radius:g}",
             f"{row.gradients:.3g}",
             "" if seconds is None else f"{seconds:.2g}",
@@ -177,7 +178,13 @@ class Scores(Result):
         """Yield each score with its standard error, then the cost."""
         for row in self.rows:
             label = row.name if row.radius is None else f"{row.name} ({row.radius:g})"
-            error = f" ± {row.standard_error:.2g}" if row.standard_error is not None and row.defined else ""
-            text = f"{row.value:.5g}{error}" if row.defined else row.status
+            text = number_text(Measured(row.value, row.standard_error), 5) if row.defined else row.status
             yield label, text if row.status in ("ok", text) else f"{text} ({row.status})"
         yield "cost", f"{self.gradients:.4g} gradients on {self.examples} examples, {duration(self.seconds)}"
+
+
+def _apart(row: Score) -> tuple[str, str]:
+    """Write value and standard error for two columns, both to the error's second digit; a dash where there is none."""
+    value, error, power = digits(Measured(row.value, row.standard_error), 5)
+    unit = f"e{power}" if power else ""
+    return value + unit, "—" if error is None else error + unit

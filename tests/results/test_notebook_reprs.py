@@ -64,7 +64,7 @@ def test_scores_show_numbers_and_a_table_instead_of_a_picture():
         rows=(Score(name="trace", value=2.0, standard_error=0.1), Score(name="margin", value=1.0)), examples=5
     )
     text = panel._repr_html_()
-    assert "2 ± 0.1" in text
+    assert "2.00 ± 0.10" in text
     assert "<summary>table</summary>" in text
     assert picture(panel) is None
 

@@ -25,6 +25,8 @@ from landscape.results import (
     Reading,
     SamplingError,
     ScaleCurvature,
+    Score,
+    Scores,
     Smoothness,
     SpectralDensity,
     Topology,
@@ -78,6 +80,17 @@ def test_eigenvalues_stand_with_residuals_gaps_and_the_bound_that_follows():
     )  # fmt: skip
     assert lines(pairs) == [["1", "4.00 ± 0.10", "2.5", "0.004"], ["2", "1.000 ± 0.020", "—", "—"]]
     assert lines(pairs.replace(gaps=None))[0] == ["1", "4.00 ± 0.10", "—", "—"]
+
+
+def test_scores_are_rounded_to_their_error():
+    panel = Scores(
+        rows=(Score(name="trace", value=0.0099257, standard_error=0.0012), Score(name="margin", value=-1.0673)),
+        examples=5,
+    )
+    assert [line[1:3] for line in lines(panel)] == [["0.0099", "0.0012"], ["-1.0673", "—"]]
+    assert dict(panel.summary())["trace"] == "0.0099 ± 0.0012"
+    tiny = Scores(rows=(Score(name="trace", value=1.5e-7, standard_error=2e-9),), examples=5)
+    assert lines(tiny)[0][1:3] == ["1.500e-7", "0.020e-7"]
 
 
 def test_layers_stand_with_all_three_errors_and_exact_ones_without():
