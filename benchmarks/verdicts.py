@@ -1,4 +1,4 @@
-"""Three verdicts with their evidence: random labels, poison, and small data, against plain SGD on digits.
+"""Four verdicts with their evidence: random labels, poison, small data, and rescaled copies, against plain SGD on digits.
 
 Run ``python benchmarks/verdicts.py``; the table goes to ``benchmarks/results/verdicts.md``. Finished work in ``--out`` is
 used again, so an interrupted run continues. Two recipes are compared on the same inputs always:
@@ -7,7 +7,9 @@ used again, so an interrupted run continues. Two recipes are compared on the sam
 - *poisoned* against clean data: networks that were trained on 1,000 wrongly labelled points as well, or not, both
   measured on the 1,000 clean digits;
 - *small data* against full data: networks trained on 100 digits or on all 1,000, both measured on those 100, for eight
-  draws of the 100.
+  draws of the 100;
+- *rescaled* copies against the networks themselves: layers multiplied by 10 and 1/10, which moves no prediction, but
+  λmax as much as wanted (Dinh et al. 2017, arXiv 1703.04933); a score that sees geometry must call it a tie.
 
 All train to cross-entropy 0.01 of the clean digits, 8 seeds a recipe. Losses that still differ by more than the gate
 allows, as those of full data do on some draws, are brought together by temperature.
@@ -45,6 +47,7 @@ from landscape.scores.head import gauge_fixed
 from landscape.scores.margin import class_margins
 from landscape.scores.normalized import logit_normalized
 from landscape.scores.registry import REGISTRY, select
+from landscape.transforms import layer_scale
 from landscape.transforms.logits import normalize_logits
 
 OVER_EXAMPLES = (
@@ -71,10 +74,11 @@ BESIDE += ("kl-radius", "input-jacobian-normalized")
 """Scores measured beside the default panel, so that every family has a say."""
 RESAMPLES = 2000
 DRAWS, MANY_DRAWS = 8, 200
-LABELS, POISON, SIZES = (
+LABELS, POISON, SIZES, COPIES = (
     "Random labels against true labels",
     "Poisoned against clean data",
     "Small data against full data",
+    "Rescaled copies against the networks themselves",
 )
 RESULTS = Path(__file__).parent / "results" / "verdicts.md"
 
@@ -128,6 +132,20 @@ def arms(runs: dict[str, list[TrainedRun]], draw: int) -> dict[str, list[ls.Chec
     }
 
 
+def copies(runs: list[TrainedRun]) -> dict[str, list[ls.Checkpoint]]:
+    """Return the networks of one recipe, and the same functions with rescaled layers."""
+    train, test = digits().train, digits().test
+    arms: dict[str, list[torch.nn.Module]] = {"as trained": [run.network() for run in runs]}
+    arms["rescaled"] = [layer_scale(network, train[0], alpha=10.0).model for network in arms["as trained"]]
+    return {
+        name: [
+            ls.Checkpoint(network, loss="cross_entropy", train=train, test=test, name=f"{name}-{seed}")
+            for seed, network in enumerate(networks)
+        ]
+        for name, networks in arms.items()
+    }
+
+
 def matched(pair: dict[str, list[ls.Checkpoint]], scores: list[str], save: Path | None = None) -> Comparison:
     """Compare two recipes as trained, or tempered where their losses differ by more than the gate allows."""
     result = ls.compare(pair, scores=scores, save=save)
@@ -136,7 +154,7 @@ def matched(pair: dict[str, list[ls.Checkpoint]], scores: list[str], save: Path 
 
 
 def comparisons(runs: dict[str, list[TrainedRun]], out: Path) -> dict[str, tuple[Comparison, Path]]:
-    """Return the three comparisons with their studies, from what is stored in ``out`` as far as it is there."""
+    """Return the four comparisons with their studies, from what is stored in ``out`` as far as it is there."""
     scores = [*(definition.slug for definition in select(None)), *BESIDE]
     whole = {name: [as_checkpoint(run) for run in runs[name]] for name in ("sgd", "random-labels", "poisoned")}
     labels = {"true labels": whole["sgd"], "random labels": whole["random-labels"]}
@@ -148,6 +166,7 @@ def comparisons(runs: dict[str, list[TrainedRun]], out: Path) -> dict[str, tuple
             lambda path: ls.compare(poison, scores=scores, waive=("gradient",), save=path),
         ),
         SIZES: ("sizes.h5", lambda path: matched(arms(runs, 0), scores, path)),
+        COPIES: ("copies.h5", lambda path: ls.compare(copies(runs["sgd"]), scores=scores, save=path)),
     }
     return {
         title: (kept(out / file, "main", partial(make, out / file)), out / file) for title, (file, make) in made.items()
@@ -310,8 +329,8 @@ def tests(result: Comparison, families: dict[str, str]) -> str:
         )
         p_value = "" if test.p_value is None else f"{test.p_value:.2g}"
         corrected = "" if test.p_holm is None else f"{test.p_holm:.2g}"
-        sign = "×" if test.scale == "log10" else "+"
-        effect = (f"{sign} {ratio:.3g}", f"{low:.3g} to {high:.3g}")
+        moved = f"× {ratio:.3g}" if test.scale == "log10" else f"{ratio:+.3g}"
+        effect = (moved, f"{low:.3g} to {high:.3g}")
         rows.append((test.score, known.family, *effect, p_value, corrected, f"{test.superiority:.2f}", role))
     header = ("score", "family", "effect", "95 % interval", "p", "p (Holm)", "P(sharper)", "role or family")
     return format_table(header, rows, "markdown")
@@ -338,7 +357,7 @@ def main() -> None:
         SIZES: [gate_on_a_part(runs["sgd"]), *eight_draws(runs, arguments.out), by_margin(arms(runs, 0))],
     }
     head = (
-        "# Three verdicts with their evidence\n\n`python benchmarks/verdicts.py`: digits, MLP 64-256-256-10, "
+        "# Four verdicts with their evidence\n\n`python benchmarks/verdicts.py`: digits, MLP 64-256-256-10, "
         f"{arguments.seeds} seeds a recipe, trained to cross-entropy 0.01. Effects are those of the second recipe over the "
         "first. The placebo draws both arms from the seeds of one recipe."
     )
