@@ -86,10 +86,10 @@ class SamplingError(Result):
         """Yield the verdict, then the numbers it rests on."""
         yield "verdict", self.verdict
         pairs = zip(self.values, self.standard_errors, strict=True)
-        yield "eigenvalues", ", ".join(f"{value:.4g} ± {error:.2g}" for value, error in pairs)
-        yield "largest on all the data", f"{self.extrapolated:.4g} (bias {self.bias:.2g} ± {self.bias_error:.1g})"
-        yield "trace", f"{self.trace:.4g} ± {self.trace_error:.2g} (examples) ± {self.trace_probe_error:.2g} (probes)"
-        means = zip(self.subset_sizes, self.subset_means, strict=True)
+        yield "eigenvalues", ", ".join(cell(value, error) for value, error in pairs)
+        yield "largest on all the data", f"{self.extrapolated:.4g} (bias {cell(self.bias, self.bias_error)})"
+        yield "trace", f"{cell(self.trace, self.trace_error)} (examples) ± {self.trace_probe_error:.2g} (probes)"
+        means = sorted(zip(self.subset_sizes.tolist(), self.subset_means.tolist(), strict=True))
         yield "largest on subsets", ", ".join(f"{value:.4g} on {size}" for size, value in means)
         yield "sample", f"{self.n} of {self.population or 'unlimited'} examples in {self.groups} groups"
         yield "operator", self.operator

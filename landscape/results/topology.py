@@ -233,7 +233,7 @@ class Reading(Result):
         if self.nonconvex is not None:
             yield "not convex", f"{self.nonconvex:.1%} of the cells"
         shares = ", ".join(f"{share:.1%} below +{epsilon}" for epsilon, share in self.volume_fraction.items())
-        yield "volume", shares
+        yield "share of the window", shares
         yield "window", " × ".join(f"{low:.4g} … {high:.4g}" for low, high in self.window)
         yield "resolution", " × ".join(map(str, self.resolution))
         if self.masked:

@@ -218,7 +218,7 @@ def test_a_reading_prints_words_instead_of_its_fields(reading):
     assert told["train/loss"] == "1 at the centre, 0.5 at the lowest point"
     assert told["half-widths at +0.1"] == "−0.3 … +∞; −0.4 … +0.5"
     assert told["not convex"] == "25.0% of the cells"
-    assert told["volume"] == "12.5% below +0.1"
+    assert told["share of the window"] == "12.5% below +0.1"
     assert told["masked"] == "2 cells without a finite value"
 
 
@@ -253,11 +253,15 @@ def test_smoothness_has_one_line_a_point_of_the_run():
 def test_sampling_errors_stand_beside_their_eigenvalues():
     found = SamplingError(
         values=np.array([2.0, 1.0]), standard_errors=np.array([0.1, 0.2]), bootstrap=np.ones((3, 2)), trace=1.0,
-        trace_error=0.1, trace_probe_error=0.1, subset_sizes=np.array([5]), subset_means=np.array([2.5]), bias=0.1,
+        trace_error=0.1, trace_probe_error=0.1, subset_sizes=np.array([10, 5]), subset_means=np.array([2.0, 2.5]), bias=0.1,
         bias_error=0.1, n=10, groups=5, tol=0.1, enough=True, needed=10, verdict="enough", operator="hessian",
     )  # fmt: skip
     assert lines(found) == [["1", "2.00 ± 0.10", "5.0%"], ["2", "1.00 ± 0.20", "20.0%"]]
     assert list(frame(found)) == ["values", "standard_errors"]
+    told = dict(found.summary())
+    assert told["eigenvalues"] == "2.00 ± 0.10, 1.00 ± 0.20"
+    assert told["largest on subsets"] == "2.5 on 5, 2 on 10"
+    assert told["trace"] == "1.00 ± 0.10 (examples) ± 0.1 (probes)"
 
 
 def test_a_placebo_has_one_line_a_shift():
