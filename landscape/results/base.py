@@ -19,7 +19,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field
-from textwrap import wrap
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -27,12 +26,9 @@ import numpy as np
 from landscape.errors import LandscapeError
 from landscape.results.html import card, lines_of
 from landscape.results.numbers import duration
-from landscape.results.tables import format_table
+from landscape.results.tables import format_table, hanging
 
 Role = Literal["array", "arrays", "rows", "result", "attribute"]
-
-LINE = 120
-"""Columns of a printed result."""
 
 
 def _declared(role: Role, optional: bool, **metadata: Any) -> Any:
@@ -155,7 +151,7 @@ class Result:
     def __repr__(self) -> str:
         lines = list(self.summary())
         width = max((len(label) for label, _ in lines), default=0)
-        return "\n".join([type(self).__name__, *(_line(f"  {label:<{width}}  ", text) for label, text in lines)])
+        return "\n".join([type(self).__name__, *(hanging(f"  {label:<{width}}  ", text) for label, text in lines)])
 
     def _repr_html_(self) -> str:
         repeats = type(self).table is Result.table  # what is shown above it anyhow
@@ -172,16 +168,6 @@ class Result:
             return thumbnail(self)
         except Exception:  # a repr that raises would hide the result
             return None
-
-
-def _line(label: str, text: str) -> str:
-    """Return a labelled text, its further lines below its first; ``p = 0.01`` and ``× 3`` are never broken."""
-    for sign in (" = ", " ± ", "× "):
-        text = text.replace(sign, sign.replace(" ", "\N{NO-BREAK SPACE}"))
-    room = max(60, LINE - len(label))
-    parts = (wrap(part, room, break_long_words=False, break_on_hyphens=False) or [""] for part in text.splitlines())
-    lines = [line.replace("\N{NO-BREAK SPACE}", " ") for part in parts for line in part]
-    return label + f"\n{' ' * len(label)}".join(lines)
 
 
 def describe(value: Any) -> str:

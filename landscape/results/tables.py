@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 
 from landscape.errors import LandscapeError
 from landscape.results.numbers import Measured, number_text
+
+LINE = 120
+"""Columns of a printed result."""
 
 
 def cell(value: float | None, error: float | None = None) -> str:
@@ -44,3 +48,18 @@ def format_table(header: tuple[str, ...], body: Sequence[tuple[str, ...]], style
         "| " + " | ".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=True)) + " |" for line in [header, *body]
     ]
     return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])
+
+
+def hanging(label: str, text: str) -> str:
+    """Return a labelled text, its further lines below its first; ``p = 0.01`` and ``× 3`` are never broken.
+
+    >>> print(hanging("loss  ", "one " * 30))
+    loss  one one one one one one one one one one one one one one one one one one one one one one one one one one one one
+          one one
+    """
+    for sign in (" = ", " ± ", "× "):
+        text = text.replace(sign, sign.replace(" ", "\N{NO-BREAK SPACE}"))
+    room = max(60, LINE - len(label))
+    parts = (wrap(part, room, break_long_words=False, break_on_hyphens=False) or [""] for part in text.splitlines())
+    lines = [line.replace("\N{NO-BREAK SPACE}", " ") for part in parts for line in part]
+    return label + f"\n{' ' * len(label)}".join(lines)

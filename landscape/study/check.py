@@ -12,6 +12,7 @@ import h5py
 
 from landscape.errors import LandscapeError
 from landscape.results import describe
+from landscape.results.tables import hanging
 from landscape.study.decode import change_in, read_attributes, read_result, stored_results
 from landscape.study.reader import Study, open_study
 from landscape.study.rows import journalled, read_rows
@@ -44,7 +45,7 @@ def tree(study: Study) -> str:
         return "\n".join([f"{study.path.name}: nothing finished yet", *_unfinished(study)])
     with study.open() as file:
         about = read_attributes(file)
-        found = [(name, kind, ", ".join(_shapes(group))) for name, kind, group in stored_results(file)]
+        found = [(name, kind, _shapes(group)) for name, kind, group in stored_results(file)]
     described = study.checkpoints
     lines = [
         f"{study.path.name}: {len(found)} result{'' if len(found) == 1 else 's'}, schema {about.get('schema_version', 1)}",
@@ -59,7 +60,9 @@ def tree(study: Study) -> str:
     for owner, rows in owners.items():
         facts = ", ".join(f"{key} {describe(value)[:60]}" for key, value in described.get(owner, {}).items())
         lines.append(f"{owner or 'of several checkpoints'}{'  ' + facts if facts else ''}")
-        lines += [f"  {entry:<{widths[0]}}  {kind:<{widths[1]}}  {shapes}".rstrip() for entry, kind, shapes in rows]
+        lines += [
+            hanging(f"  {entry:<{widths[0]}}  {kind:<{widths[1]}}  ", text).rstrip() for entry, kind, text in rows
+        ]
     return "\n".join([*lines, *_unfinished(study)])
 
 
@@ -129,11 +132,13 @@ def _check_journals(path: Path) -> Iterator[str]:
             yield f"the unfinished {name!r} cannot be read: {error}"
 
 
-def _shapes(group: h5py.Group) -> Iterator[str]:
-    """Yield ``name (shape)`` of every array of a result; columns of rows and large groups are counted, not listed."""
-    for name, texts in groupby(_arrays(group), lambda text: text.partition("/")[0]):
-        found = [*texts]
-        yield from found if len(found) <= 3 else (f"{name}/ {len(found)} arrays",)
+def _shapes(group: h5py.Group) -> str:
+    """Return ``name (shape)`` of every array of a result; columns of rows and large groups are counted, not listed."""
+    texts: list[str] = []
+    for name, parts in groupby(_arrays(group), lambda text: text.partition("/")[0]):
+        found = [*parts]
+        texts += found if len(found) <= 3 else [f"{name}/ {len(found)} arrays"]
+    return ", ".join(text.replace(" ", "\N{NO-BREAK SPACE}") for text in texts)
 
 
 def _arrays(group: h5py.Group, prefix: str = "") -> Iterator[str]:

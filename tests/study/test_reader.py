@@ -74,7 +74,9 @@ def test_the_tree(filled):
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert lines[0] == "study.h5: 4 results, schema 1"
     assert "sgd-0 long_name plain SGD, lr 0.1" in lines
-    assert any(line.startswith("plane plane computed (7, 11)") and "train/loss (7, 11)" in line for line in lines)
+    assert any(line.startswith("plane plane computed (7, 11)") for line in lines)
+    assert "train/loss (7, 11)" in " ".join(lines)
+    assert max(map(len, text.splitlines())) <= 120
     assert any(line.startswith("scores scores") and "columns" in line for line in lines)
     assert "<pre>study.h5" in ls.open_study(filled)._repr_html_()
 
