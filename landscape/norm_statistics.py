@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from landscape.batches import DEFAULT_BATCH
 from landscape.forward import forward
@@ -34,16 +34,14 @@ def reestimated(objective: Objective, source: Objective) -> dict[str, Tensor]:
         fixed[f"{name}.running_var"].fill_(1)
         fixed[f"{name}.num_batches_tracked"].zero_()
     momenta = {name: layer.momentum for name, layer in named.items()}
-    tensors = {f"model.{k}": v for k, v in {**fixed, **objective.space.unflatten(objective.theta)}.items()}
+    tensors = {**fixed, **objective.space.unflatten(objective.theta)}
     with objective.guard(), torch.no_grad():
         try:
             for layer in named.values():
                 layer.momentum = None  # cumulative average
                 layer.train()
             for batch in source.rebatch(DEFAULT_BATCH).batches:
-                functional_call(
-                    objective._bound, tensors, (lambda model, b=batch: forward(model, b.inputs),), tie_weights=True
-                )
+                objective._bound.call(tensors, partial(forward, inputs=batch.inputs))
         finally:
             for name, layer in named.items():
                 layer.momentum = momenta[name]

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from landscape import batches as _batches
 from landscape import metrics as _metrics
@@ -201,8 +200,7 @@ class Objective:
         fixed = self._fixed
         if self.mode == "train":  # norm layers write their statistics: onto copies
             fixed = {name: tensor.clone() for name, tensor in fixed.items()}
-        tensors = {f"model.{name}": tensor for name, tensor in {**fixed, **self.space.unflatten(theta)}.items()}
-        return functional_call(self._bound, tensors, (compute,), tie_weights=True)
+        return self._bound.call({**fixed, **self.space.unflatten(theta)}, compute)
 
     def batch_outputs(self, theta: Tensor, batch: Batch) -> Tensor:
         """Return the network's outputs on a batch: a tensor, the first item of a tuple, or ``.logits`` of a structure.

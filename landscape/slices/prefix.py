@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, fx
-from torch.func import functional_call
 
 from landscape.batches import Batch
 from landscape.forward import Bound, forward, logits
@@ -82,9 +81,9 @@ def cut(objective: Objective, batch: Batch, moving: Sequence[str], *, fused: boo
     bound = Bound(objective.model)
 
     def outputs(*tensors: Tensor) -> Tensor:
-        weights = {f"model.{name}": tensor for name, tensor in zip(names, tensors[: len(names)], strict=True)}
+        weights = dict(zip(names, tensors[: len(names)], strict=True))
         inputs = rebuild(tensors[len(names) :])
-        return functional_call(bound, weights, (lambda m: logits(forward(m, inputs)),), tie_weights=True)
+        return bound.call(weights, lambda m: logits(forward(m, inputs)))
 
     given = [*objective.space.unflatten(objective.theta).values(), *objective.fixed.values(), *leaves]
     module = trace(outputs, given)
