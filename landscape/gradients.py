@@ -1,11 +1,12 @@
-"""Gradients of single examples, without storing them: their norms, and the sampling noise of the mean gradient."""
+"""Gradients within a guard, and those of single examples without storing them: norms, sampling noise of the mean."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import grad, vmap
 
 from landscape.batches import Batch
@@ -14,6 +15,23 @@ from landscape.objective import Objective
 
 CHUNK_BYTES = 16 * 2**20
 """Memory that the gradients of the examples treated at once may take: what fits the cache is fastest (1.5× here)."""
+
+
+def value_and_gradient(
+    objective: Objective, theta: Tensor, compute: Callable[[], Tensor], wrt: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return what ``compute()`` gives, detached, and the gradient of its sum with respect to a leaf. Use inside the guard.
+
+    The network holds theta (P,) during the backward pass too, in which checkpointed blocks run again: outside
+    `Objective.call` they would find the network's own weights.
+    """
+
+    def both(_: nn.Module) -> tuple[Tensor, Tensor]:
+        value = compute()
+        return value.detach(), torch.autograd.grad(value.sum(), wrt, materialize_grads=True)[0]
+
+    with torch.enable_grad():
+        return cast("tuple[Tensor, Tensor]", objective.call(theta, both))
 
 
 def example_gradient_norms(objective: Objective) -> Tensor:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import cast
 
 import torch
 from torch import Tensor
 
+from landscape.gradients import value_and_gradient
 from landscape.operators.empirical_fisher import EmpiricalFisher, EmpiricalFisherRule
 
 
@@ -39,10 +40,11 @@ class GradientCovariance(EmpiricalFisher):
         """The gradient of L (P,) in float64, and Ω."""
         gradient = torch.zeros(self.size, dtype=torch.float64, device=self.device)
         theta = self.objective.theta.requires_grad_()
-        with self.objective.guard(second=True), torch.enable_grad():
+        with self.objective.guard(second=True):
             for batch in self.objective.batches:
-                loss = self.objective.batch_loss(theta, batch)
-                gradient += torch.autograd.grad(loss, theta, materialize_grads=True)[0]
+                gradient += value_and_gradient(
+                    self.objective, theta, partial(self.objective.batch_loss, theta, batch), theta
+                )[1]
         # a sum's Ω is what the mean would have divided by
         rule = cast(EmpiricalFisherRule, self._sum.rule)
         return gradient, 1.0 if self.objective.reduction == "mean" else rule.total_weight()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from landscape.batches import Batch
+from landscape.gradients import value_and_gradient
 from landscape.objective import Objective
 from landscape.scores.apgd import Evaluate, Map, maximize
 from landscape.scores.evaluation import Meter
@@ -22,10 +23,8 @@ def increase_from(objective: Objective, batch: Batch) -> Evaluate:
 
     def evaluate(delta: Tensor) -> tuple[Tensor, Tensor]:
         at = (theta + delta).requires_grad_()
-        with torch.enable_grad():
-            value = objective.batch_value(at, batch).reshape(())
-            (gradient,) = torch.autograd.grad(value, at)
-        return value.detach().double(), gradient
+        value, gradient = value_and_gradient(objective, at, lambda: objective.batch_value(at, batch).reshape(()), at)
+        return value.double(), gradient
 
     return evaluate
 

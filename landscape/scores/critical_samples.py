@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from landscape.batches import Batch
 from landscape.errors import LandscapeError, NotDefinedError
+from landscape.gradients import value_and_gradient
 from landscape.objective import Objective
 from landscape.scores.evaluation import Meter
 from landscape.scores.margin import class_margins
@@ -39,14 +41,19 @@ def flipped(objective: Objective, batch: Batch, radius: float, iterations: int) 
     moved = torch.zeros_like(x)
     for _ in range(iterations):
         at = (x + moved).requires_grad_()
-        with torch.enable_grad():
-            margins = class_margins(objective.batch_outputs(theta, replace(batch, inputs=at)), decision)
-            (gradient,) = torch.autograd.grad(margins.sum(), at)
-        found |= margins.detach() < 0
+        margins, gradient = value_and_gradient(
+            objective, theta, partial(_margins, objective, replace(batch, inputs=at), decision), at
+        )
+        found |= margins < 0
         moved = (moved - STEP * radius * gradient.sign()).clamp(-radius, radius)
     with torch.no_grad():
-        last = class_margins(objective.batch_outputs(theta, replace(batch, inputs=x + moved)), decision)
+        last = _margins(objective, replace(batch, inputs=x + moved), decision)
     return found | (last < 0)
+
+
+def _margins(objective: Objective, batch: Batch, decision: Tensor) -> Tensor:
+    """Return by how much each example's decision leads over the next class at theta, (N,)."""
+    return class_margins(objective.batch_outputs(objective.theta, batch), decision)
 
 
 @score(

@@ -11,6 +11,7 @@ from torch import Tensor
 from landscape.bars import bar
 from landscape.batches import Batch
 from landscape.errors import LandscapeError, NotDefinedError
+from landscape.gradients import value_and_gradient
 from landscape.objective import Objective
 from landscape.scores.apgd import Evaluate
 from landscape.scores.ascent import SUBSET, in_ball, mean_worst_rise, unit
@@ -130,9 +131,9 @@ def worst_along_geodesics(
         def evaluate(x: Tensor) -> tuple[Tensor, Tensor]:
             at = x.detach().requires_grad_()
             with torch.enable_grad():
-                value = parts.batch_value(walk(at).to(objective.dtype), batch).reshape(())
-                (gradient,) = torch.autograd.grad(value, at)
-            return value.detach().double(), gradient
+                theta = walk(at).to(objective.dtype)
+            value, gradient = value_and_gradient(parts, theta, lambda: parts.batch_value(theta, batch).reshape(()), at)
+            return value.double(), gradient
 
         return evaluate
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from math import comb
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from landscape.arguments import numbers_checked, seeded_generator
 from landscape.bars import bar
 from landscape.errors import LandscapeError
+from landscape.gradients import value_and_gradient
 from landscape.objective import Objective
 from landscape.results import Path
 from landscape.slices.coordinates import Points, coordinates
@@ -162,8 +164,7 @@ def _train(
             weights = basis(float(torch.rand((), generator=generator)), bends + 1).tolist()
             theta = weights[0] * a + weights[-1] * b + sum(w * c for w, c in zip(weights[1:-1], inner, strict=True))
             batch = function.batches[int(torch.multinomial(scales, 1, generator=generator))]
-            optimiser.zero_grad()
-            function.batch_value(theta, batch).reshape(()).backward()
+            inner.grad = value_and_gradient(function, theta, partial(function.batch_value, theta, batch), inner)[1]
             optimiser.step()
             schedule.step()
     return torch.cat([a[None], inner.detach(), b[None]])
