@@ -15,7 +15,9 @@ from torch import nn
 def guard(model: nn.Module, *, mode: str = "eval", device: torch.device | None = None) -> Iterator[None]:
     """Run a block with the model in a mode of its own and the global random state set aside.
 
-    On leaving, also through an exception, every module's ``training`` flag and the random state are as before.
+    On leaving, also through an exception, every module's ``training`` flag and the random state are as before. Transformer
+    layers stay off their fused inference path, which has no derivatives and, given a padding mask, returns zeros for the
+    padded tokens: the loss would be another function than the one that is differentiated.
     Parameters, buffers and gradients are safe because the objective only ever passes its own copies to the model.
 
     Args:
@@ -31,6 +33,8 @@ def guard(model: nn.Module, *, mode: str = "eval", device: torch.device | None =
         if any(hasattr(module, "_orig_mod") or module._compiled_call_impl is not None for module in modules):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(_plain_checkpoints())
+        stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
+        torch.backends.mha.set_fastpath_enabled(False)
         try:
             model.train(mode == "train")
             yield
@@ -67,10 +71,9 @@ def _plain_checkpoints() -> Iterator[None]:
 def second_order(model: nn.Module, device: torch.device, *, tf32: bool = False) -> Iterator[None]:
     """Choose kernels that have a second derivative, and full float32 precision, while a block runs.
 
-    Flash and memory-efficient attention have neither a double backward nor forward-mode rules, nor has the fused inference
-    path of transformer layers; cuDNN's and oneDNN's recurrent kernels lack one or both. Inside the block attention runs as
-    matrix products, transformer layers off their fast path and recurrent layers on PyTorch's own kernels. TF32 is off on
-    CUDA unless asked for, because it keeps ten bits of each factor. All settings are put back.
+    Flash and memory-efficient attention have neither a double backward nor forward-mode rules; cuDNN's and oneDNN's recurrent
+    kernels lack one or both. Inside the block attention runs as matrix products and recurrent layers on PyTorch's own
+    kernels. TF32 is off on CUDA unless asked for, because it keeps ten bits of each factor. All settings are put back.
 
     Args:
         model: the network, which tells whether there are recurrent layers.
@@ -78,10 +81,8 @@ def second_order(model: nn.Module, device: torch.device, *, tf32: bool = False) 
         tf32: allow TF32 on CUDA.
     """
     recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
-    fast, cudnn = torch.backends.mha.get_fastpath_enabled(), torch.backends.cudnn
+    cudnn = torch.backends.cudnn
     with ExitStack() as stack:
-        stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
-        torch.backends.mha.set_fastpath_enabled(False)
         stack.enter_context(torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH))
         if recurrent:
             stack.enter_context(torch.backends.mkldnn.flags(enabled=False, allow_tf32=None))

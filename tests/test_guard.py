@@ -30,7 +30,7 @@ def test_recurrent_layers_run_without_cudnn_and_onednn(device):
     before = settings()
     with second_order(nn.Sequential(nn.LSTM(2, 2)), device):
         inside = settings()
-    assert not any(inside[key] for key in ("cudnn", "mkldnn", "cudnn tf32", "fast path", "flash"))
+    assert not any(inside[key] for key in ("cudnn", "mkldnn", "cudnn tf32", "flash"))
     assert inside["math"]
     assert settings() == before
 
@@ -44,7 +44,6 @@ def test_other_networks_keep_cudnn_and_what_the_user_chose_for_it(monkeypatch):
             **before,
             "cudnn tf32": False,
             "matmul tf32": False,
-            "fast path": False,
             "flash": False,
         }
     assert settings() == before
@@ -58,6 +57,33 @@ def test_settings_are_put_back_after_an_exception():
     before = settings()
     with pytest.raises(KeyError), second_order(nn.GRU(2, 2), CUDA, tf32=True):
         raise KeyError
+    assert settings() == before
+
+
+class Encoder(nn.Module):
+    """Pools over all tokens, the padded ones too: PyTorch's fused inference path puts zeros in their places."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        layer = nn.TransformerEncoderLayer(4, 2, 6, batch_first=True)
+        self.body, self.head = nn.TransformerEncoder(layer, 2), nn.Linear(4, 3)
+
+    def forward(self, x, padding):
+        return self.head(self.body(x, src_key_padding_mask=padding).mean(1))
+
+
+def test_the_loss_of_a_transformer_with_padding_is_the_one_that_is_differentiated():
+    generator = torch.Generator().manual_seed(1)
+    X, lengths = torch.randn(8, 5, 4, generator=generator), torch.arange(8) % 4 + 2
+    batches = [((X, torch.arange(5) >= lengths[:, None]), torch.arange(8) % 3)]
+    objective = ls.Objective(Encoder(), batches, "cross_entropy", dtype=torch.float64)
+    before = settings()
+    value, gradient = objective.value_and_gradient()
+    assert objective.loss() == pytest.approx(value, rel=1e-12)
+    step = 1e-5 * gradient / gradient.norm()
+    slope = (objective.loss(objective.theta + step) - objective.loss(objective.theta - step)) / 2e-5
+    assert slope == pytest.approx(float(gradient.norm()), rel=1e-6)
     assert settings() == before
 
 
