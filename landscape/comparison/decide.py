@@ -13,8 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from landscape.comparison.families import agreement, in_words
-from landscape.comparison.gates import WAIVED
-from landscape.results.comparison import Gate, Test, Verdict, over_radii
+from landscape.results.comparison import WAIVED, Gate, Test, Verdict, over_radii
 from landscape.scores import REGISTRY
 from landscape.statistics import bootstrap_interval, equivalence_test, holm, permutation_test, superiority
 

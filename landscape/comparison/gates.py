@@ -15,11 +15,9 @@ import numpy as np
 from landscape.errors import LandscapeError
 from landscape.gradients import gradient_noise_ratio
 from landscape.objective import Objective
-from landscape.results.comparison import Gate
+from landscape.results.comparison import WAIVED, Gate
 
 GATES = ("network", "inputs", "seeds", "train accuracy", "train loss", "gradient", "collapse")
-WAIVED = "waived"
-"""The note of a gate that failed and for which the user takes responsibility."""
 
 
 @dataclass(frozen=True)

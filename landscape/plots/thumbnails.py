@@ -24,7 +24,8 @@ _COLOURS = 64
 def thumbnail(result: Result) -> bytes | None:
     """Return a small PNG of a result, or `None` where the result has no figure of its own.
 
-    Tables are left out: a notebook prints those as text. A comparison is shown by its differences with intervals.
+    Tables are left out: a notebook prints those as text. A comparison is shown by the differences that its verdict rests
+    on, with their intervals.
 
     Args:
         result: any result of the package.
@@ -50,8 +51,13 @@ def thumbnail(result: Result) -> bytes | None:
         warnings.simplefilter("ignore")  # a panel that is crowded at this size is no news
         figure = Figure(figsize=LARGER.get(type(result).kind, SEVERAL) if several else ONE, layout="constrained")
         FigureCanvasAgg(figure)
-        draw(result, figure if several else figure.add_subplot())
+        draw(_decisive(result), figure if several else figure.add_subplot())
         return _png(figure)
+
+
+def _decisive(result: Result) -> Any:
+    """Return the primary tests of a comparison, which alone can be read at this size; other results as they are."""
+    return [row for row in getattr(result, "tests", ()) if row.primary] or result
 
 
 def _png(figure: Figure) -> bytes:

@@ -12,6 +12,9 @@ from landscape.results.base import Result, array, arrays, rows
 from landscape.results.numbers import duration, spread
 from landscape.results.tables import format_table
 
+WAIVED = "waived"
+"""The note of a gate that failed and that the user takes responsibility for."""
+
 
 @dataclass(frozen=True)
 class Gate:
@@ -206,7 +209,10 @@ class Comparison(Result):
         for row in self.verdicts:
             yield f"{row.b} against {row.a}", row.text
         failed = [gate.gate for gate in self.gates if not gate.passed]
-        yield "gates", "all passed" if not failed else "failed: " + ", ".join(sorted(set(failed)))
+        waived = [gate.gate for gate in self.gates if gate.passed and gate.note == WAIVED]
+        said = {"failed": failed, "waived by the user": waived}
+        text = "; ".join(f"{how}: {', '.join(sorted(set(names)))}" for how, names in said.items() if names)
+        yield "gates", text or "all passed"
         yield "audit", self.audit
         yield "losses", self.matched
         yield "time", duration(self.seconds)

@@ -5,8 +5,9 @@ import torch
 
 import landscape as ls
 from landscape.comparison import check, facts
-from landscape.comparison.gates import WAIVED, Facts
+from landscape.comparison.gates import Facts
 from landscape.gradients import example_gradient_norms, gradient_noise_ratio
+from landscape.results.comparison import WAIVED
 
 GOOD = Facts("net", "data", 0.01, 1.0, 0.5, 1.0)
 

@@ -1,5 +1,6 @@
 """Tables of results: every kind has one, with the numbers that were measured beside their errors."""
 
+import dataclasses
 import inspect
 import sys
 from pathlib import Path
@@ -9,8 +10,10 @@ import pytest
 
 from landscape.errors import LandscapeError
 from landscape.export import frame
+from landscape.plots.thumbnails import _decisive
 from landscape.results import (
     KINDS,
+    Comparison,
     CriticalPoint,
     Diagonal,
     Directions,
@@ -33,6 +36,7 @@ from landscape.results import (
     Trajectory,
     Volume,
 )  # fmt: skip
+from landscape.results.comparison import WAIVED, Gate, Test
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "study"))
 from study_examples import Maker
@@ -302,3 +306,33 @@ def test_one_probe_is_told_to_show_no_spread():
 def test_only_tables_that_add_to_the_numbers_are_folded_below_them():
     assert "<summary>table</summary>" not in critical()._repr_html_()
     assert "<summary>table</summary>" in Line(x=X, values={"train/loss": X**2})._repr_html_()
+
+
+def gate(name, passed, note=""):
+    return Gate(a="a", b="b", gate=name, passed=passed, value=2.0, limit=1.0, note=note)
+
+
+def compared(**changes):
+    return Comparison(**{
+        "recipes": ("a", "b"), "long_names": ("A", "B"), "scores": ("trace",), "radii": np.array([[np.nan]]),
+        "values": np.ones((2, 1, 1, 1)), "standard_errors": np.zeros((2, 1, 1, 1)), "metrics": {}, "gates": (), "tests": (),
+        "verdicts": (), "audited": (),
+    } | changes)  # fmt: skip
+
+
+def test_a_comparison_says_which_gates_failed_and_which_were_waived():
+    gates = (gate("seeds", True, "six at least"), gate("gradient", True, WAIVED), gate("train loss", False))
+    assert dict(compared(gates=gates).summary())["gates"] == "failed: train loss; waived by the user: gradient"
+    assert dict(compared(gates=gates[:2]).summary())["gates"] == "waived by the user: gradient"
+    assert dict(compared(gates=gates[:1]).summary())["gates"] == "all passed"
+
+
+def test_the_picture_of_a_comparison_holds_the_scores_that_decide():
+    row = Test(
+        a="a", b="b", score="trace", primary=False, scale="log10", difference=1.0, low=0.5, high=1.5, p_value=None,
+        p_holm=None, superiority=1.0, equivalent=False, sign_stable=True, seeds_a=8, seeds_b=8,
+    )  # fmt: skip
+    deciding = dataclasses.replace(row, score="adaptive-average", primary=True)
+    assert _decisive(compared(tests=(row, deciding))) == [deciding]
+    alone = compared(tests=(row,))
+    assert _decisive(alone) is alone
