@@ -38,6 +38,20 @@ class Plan:
     trace_seconds: float = 0.0
     compile_seconds: float = 0.0
 
+    def __str__(self) -> str:
+        """Return the plan in one line.
+
+        >>> print(Plan("kept", "few products", batches=3, batch_size=100, kept=3, kept_bytes=2**22, budget_bytes=2**33, chunk=8))
+        kept (few products): 3 of 3 batches of at most 100 in memory, 4 of 8192 MiB; 8 vectors at a time
+        """
+        sizes = f"{self.kept_bytes / 2**20:.3g} of {self.budget_bytes / 2**20:.0f} MiB"
+        how = ", compiled" if self.compiled else ""
+        vectors = f"{self.chunk} vectors at a time" if self.chunk > 1 else "one vector at a time"
+        return (
+            f"{self.program}{how} ({self.reason}): {self.kept} of {self.batches} batches of at most {self.batch_size} in "
+            f"memory, {sizes}; {vectors}"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return what a result stores: everything but the times and the memory that happened to be free."""
         volatile = ("trace_seconds", "compile_seconds", "budget_bytes")
