@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any, ParamSpec, TypeVar
 
@@ -72,6 +72,51 @@ def check_numbers(kinds: Mapping[str, str], given: Mapping[str, Any]) -> None:
             raise LandscapeError(f"{name}={value!r} is {type(value).__name__}, expected {expected[1]}")
         if name == "seed" and not 0 <= value < 2**63:  # type: ignore[operator]
             raise LandscapeError(f"seed={value}, expected a whole number from 0 on")
+
+
+def several(values: Any, name: str, kind: str = "int") -> list[Any]:
+    """Return several numbers as a list.
+
+    Args:
+        values: a sequence, an array, a range, ….
+        name: what they are called, for messages.
+        kind: what each must be: ``int`` or ``float``.
+
+    Raises:
+        LandscapeError: not several values, or values that are no numbers of the kind.
+
+    >>> several(range(3), "widths")
+    [0, 1, 2]
+    >>> several(3, "widths")
+    Traceback (most recent call last):
+    ...
+    landscape.errors.LandscapeError: widths=3 is int, expected several numbers: [3]
+    """
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise LandscapeError(f"{name}={values!r} is {type(values).__name__}, expected several numbers: [{values!r}]")
+    found = list(values)
+    for value in found:
+        check_numbers({name: kind}, {name: value})
+    return [value.item() if hasattr(value, "item") else value for value in found]
+
+
+def several_seeds(seeds: Any) -> list[int]:
+    """Return the seeds of several runs as a list, checked to be different whole numbers of at least 0.
+
+    Raises:
+        LandscapeError: anything else; the same seed twice would count one run as two.
+
+    >>> several_seeds(range(3))
+    [0, 1, 2]
+    """
+    if isinstance(seeds, int):
+        raise LandscapeError(f"seeds={seeds} is a single number, expected several: range({seeds}) or [{seeds}]")
+    found: list[int] = several(seeds, "seeds")
+    for seed in found:
+        check_numbers({"seed": "int"}, {"seed": seed})
+    if len(set(found)) < len(found):
+        raise LandscapeError(f"seeds {found} repeat; expected different ones, since each is one run")
+    return found
 
 
 def seeded_generator(seed: int) -> torch.Generator:

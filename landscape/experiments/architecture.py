@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from landscape.arguments import numbers_checked, several, several_seeds
 from landscape.datasets import Split, digits
 from landscape.errors import LandscapeError
 from landscape.experiments.checkpoints import as_checkpoint
 from landscape.experiments.factories import as_split, check_factory
 from landscape.experiments.jobs import Row, finished_rows, run_jobs
-from landscape.experiments.recipes import Recipe, get_recipe
+from landscape.experiments.recipes import Recipe, check_recipe, get_recipe
 from landscape.experiments.runs import ModelFactory, TrainedRun, describe_model
 from landscape.experiments.train import train_through
 from landscape.experiments.trainer import Goal, LossGoal
@@ -49,6 +50,7 @@ _SCORES = {
 }
 
 
+@numbers_checked
 def architecture(
     variants: Mapping[str, ModelFactory] = VARIANTS,
     split: Split | Any = None,
@@ -95,7 +97,8 @@ def architecture(
     """
     split = digits(flatten=False) if split is None else as_split(split)
     recipe = DEFAULT if recipe is None else recipe
-    seeds = list(seeds)
+    check_recipe(recipe)
+    seeds, epochs = several_seeds(seeds), several(epochs, "epochs")
     if not isinstance(variants, Mapping):
         raise LandscapeError(
             f"variants is a {type(variants).__name__}; expected factories by name, {{'mine': factory}}"

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from landscape.arguments import numbers_checked, several, several_seeds
 from landscape.datasets import Split, spirals
 from landscape.errors import LandscapeError
 from landscape.experiments.checkpoints import as_checkpoint
 from landscape.experiments.factories import as_split, check_factory
 from landscape.experiments.jobs import Row, finished_rows, run_jobs
-from landscape.experiments.recipes import Recipe, get_recipe
+from landscape.experiments.recipes import Recipe, check_recipe, get_recipe
 from landscape.experiments.runs import ModelFactory, describe_model
 from landscape.experiments.train import train
 from landscape.models import mlp
@@ -34,6 +35,7 @@ _SCORES = ("basin-radius", "log-volume", "local-volume", "kl-radius")
 _MEASURES = ("radius", "log10_volume", "log10_mass", "kl_radius")
 
 
+@numbers_checked
 def basin_volume(
     factory: ModelFactory = THREE_LAYERS,
     split: Split | Any = None,
@@ -88,7 +90,8 @@ def basin_volume(
     """
     split = spirals(train=100) if split is None else as_split(split)
     recipe = ADAM if recipe is None else recipe
-    seeds = list(seeds)
+    check_recipe(recipe)
+    seeds, poison = several_seeds(seeds), several(poison, "poison")
     if not poison or min(poison) < 1 or len(set(poison)) < len(poison) or not seeds or directions < 2:
         raise LandscapeError(
             f"poison={list(poison)}, {len(seeds)} seeds, {directions} directions; expected different positive numbers of "

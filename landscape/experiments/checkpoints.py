@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from landscape.checkpoint import Checkpoint
-from landscape.experiments.runs import ModelFactory, TrainedRun, load_run
+from landscape.experiments.runs import ModelFactory, TrainedRun, check_run, load_run
 
 
 def as_checkpoint(run: TrainedRun, factory: ModelFactory | None = None) -> Checkpoint:
@@ -17,13 +17,14 @@ def as_checkpoint(run: TrainedRun, factory: ModelFactory | None = None) -> Check
         factory: what it was trained with; needed only if the network is not one of `landscape.models`.
 
     Raises:
-        LandscapeError: the network is not one of the package's and no factory was given.
+        LandscapeError: no run, or the network is not one of the package's and no factory was given.
 
     >>> from landscape.datasets import digits
     >>> from landscape.experiments import get_recipe, train
     >>> as_checkpoint(train(get_recipe("sgd", examples=20, target=1.0), digits(train=100), seed=0))
     Checkpoint(sgd-0: optimizer=sgd, lr=0.05, momentum=0.0, batch_size=64, step=...)
     """
+    check_run(run)
     return Checkpoint(
         run.network(factory),
         loss="cross_entropy",

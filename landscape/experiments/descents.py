@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from landscape.arguments import check_numbers
 from landscape.errors import LandscapeError
 from landscape.experiments.runs import ModelFactory
 from landscape.experiments.training_data import ORDER
@@ -62,6 +63,7 @@ class Descent:
     problem: Problem | None = None
 
     def __post_init__(self) -> None:
+        check_numbers({field.name: str(field.type) for field in fields(self)}, vars(self))
         threshold(self.lr, self.momentum, rule=self.rule)  # says what is wrong with rule, lr and momentum
         checks = {
             "rule 'sgd' has no momentum; use 'heavy ball' or 'nesterov'": self.rule != "sgd" or self.momentum == 0,

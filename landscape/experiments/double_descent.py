@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from landscape.arguments import numbers_checked, several, several_seeds
 from landscape.checkpoint import Checkpoint
 from landscape.datasets import Split, mnist1d
 from landscape.datasets.split import Pair
 from landscape.errors import LandscapeError
-from landscape.experiments.factories import as_split, check_factory
+from landscape.experiments.factories import as_split, check_width_factory
 from landscape.experiments.jobs import Row, finished_rows, run_jobs
-from landscape.experiments.recipes import Recipe
+from landscape.experiments.recipes import Recipe, check_recipe
 from landscape.experiments.runs import describe_model
 from landscape.experiments.training_data import LABELS, corrupt_labels
 from landscape.experiments.vectorised import Stacked, stack, train_stacked
@@ -64,6 +65,7 @@ def published_data() -> Split:
     return mnist1d(samples=8000, train_share=0.5)
 
 
+@numbers_checked
 def double_descent(
     factory: Callable[..., nn.Module] = he_mlp,
     split: Split | Any = None,
@@ -115,13 +117,13 @@ def double_descent(
     (array([2, 8]), 2)
     """
     split = published_data() if split is None else as_split(split)
-    widths, seeds = list(widths), list(seeds)
+    check_recipe(recipe)
+    widths, seeds = several(widths, "widths"), several_seeds(seeds)
     if len(widths) < 2 or any(a >= b for a, b in pairwise(widths)) or widths[0] < 1 or not seeds or epochs < 1:
         raise LandscapeError(f"widths {widths}, {len(seeds)} seeds, {epochs} epochs; expected ascending widths, a seed")
     if recipe.label_noise or recipe.poison or recipe.examples or recipe.shift:
         raise LandscapeError("double descent trains on all examples with label_noise of its own; use a recipe without")
-    for width in (widths[0], widths[-1]):
-        check_factory(partial(factory, width), split.train[0][:2], classes=split.classes)
+    check_width_factory(factory, widths, split.train[0][:2], classes=split.classes)
     y = corrupt_labels(split.train[1], label_noise, split.classes, seed=[noise_seed, LABELS])
     settings = {
         "model": describe_model(factory),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from landscape.arguments import numbers_checked, several_seeds
 from landscape.bars import bar
 from landscape.datasets import Split, fingerprint
 from landscape.errors import LandscapeError
@@ -64,6 +65,7 @@ def quick_descents() -> tuple[Descent, ...]:
     return Descent(lr=0.4, steps=500, problem=three), Descent(lr=0.4, batch_size=5, steps=200, problem=three)
 
 
+@numbers_checked
 def edge_of_stability(
     factory: ModelFactory | None = None,
     data: Any = None,
@@ -113,7 +115,7 @@ def edge_of_stability(
     >>> found.runs[0].threshold, found.ratio.shape
     (10.0, (1, 3))
     """
-    seeds = list(seeds)
+    seeds = several_seeds(seeds)
     descents = _complete(factory, data, loss, published_descents() if descents is None else descents)
     if every < 1 or every % 2 == 0 or not seeds:
         raise LandscapeError(f"every={every}, {len(seeds)} seeds; expected an odd number of steps, and a seed")
@@ -127,6 +129,8 @@ def edge_of_stability(
 
 def _complete(factory: ModelFactory | None, data: Any, loss: Any, descents: Sequence[Descent]) -> tuple[Descent, ...]:
     """Give every descent a problem, and check the factories."""
+    if not isinstance(descents, Sequence) or not all(isinstance(one, Descent) for one in descents):
+        raise LandscapeError(f"descents={descents!r:.40}; expected several descents: [Descent(lr=0.1)]")
     own = None if factory is None and data is None else _problem(factory, data, loss)
     complete = tuple(descents if own is None else (dataclasses.replace(one, problem=own) for one in descents))
     if not complete or any(one.problem is None for one in complete):

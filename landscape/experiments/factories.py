@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,7 +15,9 @@ from landscape.batches import tensors
 from landscape.datasets import Split
 from landscape.datasets.split import Pair
 from landscape.errors import LandscapeError
-from landscape.experiments.runs import ModelFactory
+
+if TYPE_CHECKING:
+    from landscape.experiments.runs import ModelFactory
 
 
 def check_factory(factory: ModelFactory, example: Tensor | None = None, *, classes: int | None = None) -> None:
@@ -35,10 +39,7 @@ def check_factory(factory: ModelFactory, example: Tensor | None = None, *, class
     Traceback (most recent call last):
     landscape.errors.LandscapeError: the factory returned the same network twice; build a new one in every call
     """
-    if isinstance(factory, nn.Module) or not callable(factory):
-        raise LandscapeError(
-            f"factory is a {type(factory).__name__}; expected a function that builds a network, called with seed=0, 1, …"
-        )
+    _check_function(factory)
     _check_seed(factory)
     with torch.random.fork_rng(devices=[]):
         first, second = factory(seed=0), factory(seed=0)
@@ -58,6 +59,33 @@ def check_factory(factory: ModelFactory, example: Tensor | None = None, *, class
         )
     if example is not None:
         _check_output(first, example, classes)
+
+
+def check_width_factory(factory: Any, widths: Sequence[int], example: Tensor, *, classes: int) -> None:
+    """Check a factory that is called with a width and a seed, at the smallest and the largest width.
+
+    Args:
+        factory: called as ``factory(width, seed=…)``.
+        widths: ascending.
+        example: some inputs (N, …).
+        classes: number of logits C.
+
+    Raises:
+        LandscapeError: as `check_factory`.
+
+    >>> from landscape.models import mlp
+    >>> check_width_factory(lambda width, seed: mlp((4, width, 3), seed=seed), [2, 8], torch.rand(2, 4), classes=3)
+    """
+    _check_function(factory)
+    for width in (widths[0], widths[-1]):
+        check_factory(functools.partial(factory, width), example, classes=classes)
+
+
+def _check_function(factory: Any) -> None:
+    if isinstance(factory, nn.Module) or not callable(factory):
+        raise LandscapeError(
+            f"factory is a {type(factory).__name__}; expected a function that builds a network, called with seed=0, 1, …"
+        )
 
 
 def _check_seed(factory: ModelFactory) -> None:

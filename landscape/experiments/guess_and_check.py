@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape.arguments import numbers_checked
 from landscape.datasets import Split, kink
 from landscape.errors import LandscapeError
 from landscape.experiments.factories import as_split, check_factory
 from landscape.experiments.jobs import Row, finished_rows, run_jobs
-from landscape.experiments.recipes import Recipe, get_recipe
+from landscape.experiments.recipes import Recipe, check_recipe, get_recipe
 from landscape.experiments.runs import ModelFactory, describe_model
 from landscape.experiments.vectorised import Stacked, stack, train_stacked
 from landscape.models import mlp
@@ -30,6 +31,7 @@ _CHECKED = 8  # examples before the guesses that failed are dropped
 _SGD = 1_000_003  # the stream of the trained networks' starts
 
 
+@numbers_checked
 def guess_and_check(
     factory: ModelFactory = TEN_UNITS,
     split: Split | Any = None,
@@ -81,6 +83,8 @@ def guess_and_check(
     """
     split = kink() if split is None else as_split(split)
     recipe = get_recipe("sgd", lr=0.1, batch_size=2) if recipe is None else recipe
+    check_recipe(recipe)
+    check_factory(factory, split.train[0][:2], classes=split.classes)
     if any(True for _ in factory(seed=0).buffers()):
         raise LandscapeError("networks with buffers (norm layers) have no weights to guess alone; use one without")
     if min(guesses, networks, epochs, together) < 1 or not (span > 0 and math.isfinite(span)):
@@ -88,7 +92,6 @@ def guess_and_check(
             f"guesses={guesses}, networks={networks}, epochs={epochs}, together={together}, span={span}; expected "
             "positive numbers"
         )
-    check_factory(factory, split.train[0][:2], classes=split.classes)
     settings = {
         "model": describe_model(factory),
         "data": split.fingerprint,

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from landscape.arguments import check_numbers
 from landscape.bars import bar, progress
 from landscape.errors import LandscapeError
 from landscape.journal import Journal
@@ -55,7 +56,7 @@ def run_jobs(
         desc: label of the progress bar.
 
     Raises:
-        LandscapeError: whatever a job raises, finished rows being kept.
+        LandscapeError: fewer than one worker; or whatever a job raises, finished rows being kept.
 
     >>> rows = {}
     >>> run_jobs(lambda a, b: {"sum": a + b}, {"one": (1, 2), "two": (3, 4)}, rows)
@@ -79,7 +80,13 @@ def completed(
         work: a module-level function, for more than one worker.
         jobs: arguments by key; picklable, for more than one worker.
         workers: processes, one thread each; 1 runs in this process.
+
+    Raises:
+        LandscapeError: fewer than one worker.
     """
+    check_numbers({"workers": "int"}, {"workers": workers})
+    if workers < 1:
+        raise LandscapeError(f"workers={workers}, expected at least 1")
     return (_in_processes if workers > 1 and len(jobs) > 1 else _in_order)(work, jobs, workers)
 
 

@@ -13,12 +13,13 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from landscape.arguments import numbers_checked, several, several_seeds
 from landscape.datasets import Split, digits
 from landscape.errors import LandscapeError, NumericalError
 from landscape.experiments.checkpoints import as_checkpoint
-from landscape.experiments.factories import as_split, check_factory
+from landscape.experiments.factories import as_split, check_width_factory
 from landscape.experiments.jobs import Row, finished_rows, run_jobs
-from landscape.experiments.recipes import Recipe
+from landscape.experiments.recipes import Recipe, check_recipe
 from landscape.experiments.runs import ModelFactory, describe_model
 from landscape.experiments.train import train
 from landscape.models.common import seeded
@@ -76,6 +77,7 @@ def ntk_mlp(width: int, *, inputs: int = 64, classes: int = 10, hidden: int = 1,
     return nn.Sequential(*layers)
 
 
+@numbers_checked
 def kernel_regime(
     factory: Callable[..., nn.Module] = ntk_mlp,
     split: Split | Any = None,
@@ -123,10 +125,10 @@ def kernel_regime(
     (('true', 'random'), 4)
     """
     split = digits(train=200) if split is None else as_split(split)
-    widths, seeds, labels = list(widths), list(seeds), list(labels)
+    check_recipe(recipe)
+    widths, seeds, labels = several(widths, "widths"), several_seeds(seeds), list(labels)
     _check(widths, seeds, labels, recipe, examples)
-    for width in (widths[0], widths[-1]):
-        check_factory(partial(factory, width), split.train[0][:2], classes=split.classes)
+    check_width_factory(factory, widths, split.train[0][:2], classes=split.classes)
     settings = {
         "model": describe_model(factory),
         "data": split.fingerprint,

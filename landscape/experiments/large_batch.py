@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from landscape.arguments import numbers_checked, several_seeds
 from landscape.datasets import Split, digits
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.experiments.checkpoints import as_checkpoint
 from landscape.experiments.factories import as_split, check_factory
 from landscape.experiments.jobs import Row, finished_rows, run_jobs
-from landscape.experiments.recipes import Recipe
+from landscape.experiments.recipes import Recipe, check_recipe
 from landscape.experiments.runs import ModelFactory, describe_model
 from landscape.experiments.train import train
 from landscape.models.common import seeded
@@ -56,6 +57,7 @@ def f1_mlp(width: int = 512, *, inputs: int = 64, classes: int = 10, hidden: int
     return nn.Sequential(*layers)
 
 
+@numbers_checked
 def large_batch(
     factory: ModelFactory = f1_mlp,
     split: Split | Any = None,
@@ -109,7 +111,8 @@ def large_batch(
     ([3, 6], ['keskar/0.0005', 'keskar/0.001'])
     """
     split = digits() if split is None else as_split(split)
-    seeds, matchings = list(seeds), list(matchings)
+    check_recipe(recipe)
+    seeds, matchings = several_seeds(seeds), list(matchings)
     sizes = {"small": small, "large": max(1, len(split.train[1]) // 10) if large is None else large}
     _check(sizes, seeds, matchings, recipe, epochs)
     check_factory(factory, split.train[0][:2], classes=split.classes)

@@ -6,11 +6,13 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from landscape.arguments import numbers_checked, several_seeds
 from landscape.bars import bar
 from landscape.datasets import Split
 from landscape.errors import LandscapeError
+from landscape.experiments.factories import as_split, check_factory
 from landscape.experiments.jobs import completed
-from landscape.experiments.recipes import Recipe
+from landscape.experiments.recipes import Recipe, as_recipes
 from landscape.experiments.runs import ModelFactory, TrainedRun, describe_model, load_run, read_manifest, save_run
 from landscape.experiments.train import train
 from landscape.models import mlp
@@ -18,6 +20,7 @@ from landscape.models import mlp
 Job = tuple[Recipe, int]
 
 
+@numbers_checked
 def train_many(
     recipes: Sequence[Recipe],
     split: Split,
@@ -45,7 +48,8 @@ def train_many(
         Runs by recipe name, in the order of the seeds.
 
     Raises:
-        LandscapeError: two recipes with one name, or `out` already holds a run of that name made in another way.
+        LandscapeError: no recipes, two with one name, a seed twice, a factory that does not fit the data, or `out`
+            already holds a run of that name made in another way.
         NumericalError: a loss became NaN or infinite.
 
     >>> from landscape.datasets import digits
@@ -54,9 +58,8 @@ def train_many(
     >>> [run.name for run in train_many([quick], digits(train=100), seeds=range(2))["momentum"]]
     ['momentum-0', 'momentum-1']
     """
-    seeds, names = list(seeds), [recipe.name for recipe in recipes]
-    if len(set(names)) < len(names):
-        raise LandscapeError(f"recipes {', '.join(names)}: names repeat; give each recipe a name of its own")
+    seeds, recipes, split = several_seeds(seeds), as_recipes(recipes), as_split(split)
+    check_factory(model_factory, split.train[0][:2], classes=split.classes)
     jobs = [(recipe, seed) for recipe in recipes for seed in seeds]
     done = _finished(jobs, split, model_factory, Path(out)) if out is not None else {}
     missing = {

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from landscape.arguments import numbers_checked
 from landscape.comparison import PRIMARY
 from landscape.errors import NotDefinedError
 from landscape.experiments.evaluations import Panel
@@ -28,6 +29,7 @@ DOES_NOT_SAY = (
 )
 
 
+@numbers_checked
 def memorisation_test(
     factory: ModelFactory,
     data: Any,

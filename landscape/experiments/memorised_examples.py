@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape.arguments import numbers_checked
 from landscape.datasets import Split, digits
 from landscape.errors import LandscapeError
 from landscape.experiments.factories import as_split, check_factory
 from landscape.experiments.jobs import Row, finished_rows, run_jobs
-from landscape.experiments.recipes import Recipe, get_recipe
+from landscape.experiments.recipes import Recipe, check_recipe, get_recipe
 from landscape.experiments.runs import ModelFactory, describe_model
 from landscape.experiments.training_data import LABELS, SUBSET, corrupt_labels
 from landscape.experiments.vectorised import stack, train_stacked
@@ -31,6 +32,7 @@ from landscape.results.memorisation import (
 NAME = "memorised-examples"
 
 
+@numbers_checked
 def memorised_examples(
     factory: ModelFactory = mlp,
     split: Split | Any = None,
@@ -86,6 +88,7 @@ def memorised_examples(
     """
     split = digits() if split is None else as_split(split)
     recipe = get_recipe("momentum") if recipe is None else recipe
+    check_recipe(recipe)
     _check(split, recipe, networks=networks, ratio=ratio, epochs=epochs, together=together, shown=shown)
     check_factory(factory, split.train[0][:2], classes=split.classes)
     settings = {

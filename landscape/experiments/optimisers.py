@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from landscape.arguments import numbers_checked, several_seeds
 from landscape.comparison import PRIMARY, Facts, facts, judge
 from landscape.comparison.audits import audit_recipes
 from landscape.datasets import Split, digits
@@ -18,7 +19,7 @@ from landscape.experiments.checkpoints import as_checkpoint
 from landscape.experiments.evaluations import summary_of
 from landscape.experiments.factories import as_split, check_factory
 from landscape.experiments.jobs import Row, finished_rows, run_jobs
-from landscape.experiments.recipes import Recipe, get_recipe
+from landscape.experiments.recipes import Recipe, as_recipes, get_recipe
 from landscape.experiments.runs import ModelFactory, describe_model
 from landscape.experiments.train import train
 from landscape.models import mlp
@@ -33,6 +34,7 @@ SCORES = (*PRIMARY, "trace", "relative-flatness", "fisher-rao", "kl-radius", "we
 RELATIVE = ("lambda-max", "stability", "batch-sharpness")
 
 
+@numbers_checked
 def optimisers(
     factory: ModelFactory = NETWORK,
     split: Any = None,
@@ -81,7 +83,7 @@ def optimisers(
     """
     split = digits() if split is None else as_split(split)
     check_factory(factory, split.train[0][:2], classes=split.classes)
-    recipes, seeds = tuple(recipes), tuple(seeds)
+    recipes, seeds = as_recipes(recipes), several_seeds(seeds)
     if len(recipes) < 2 or not seeds or len({recipe.target for recipe in recipes}) > 1:
         raise LandscapeError(
             f"{len(recipes)} recipes and {len(seeds)} seeds to targets {sorted({one.target for one in recipes})}; expected "

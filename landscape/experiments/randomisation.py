@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from landscape.arguments import numbers_checked, several, several_seeds
 from landscape.datasets import Split, digits
 from landscape.errors import LandscapeError
 from landscape.experiments.evaluations import FITS, METRICS, Panel, epoch_grid, measured_run, radii_of
 from landscape.experiments.factories import as_split, check_factory
 from landscape.experiments.jobs import Row, finished_rows, run_jobs
-from landscape.experiments.recipes import Recipe, get_recipe
+from landscape.experiments.recipes import Recipe, check_recipe, get_recipe
 from landscape.experiments.runs import ModelFactory, describe_model
 from landscape.experiments.trainer import LossGoal
 from landscape.models import mlp
@@ -32,6 +33,7 @@ INPUTS = (
 )
 
 
+@numbers_checked
 def randomisation(
     factory: ModelFactory = NETWORK,
     split: Any = None,
@@ -81,6 +83,7 @@ def randomisation(
     >>> found.metrics["train/accuracy"].min()
     np.float64(1.0)
     """
+    noise = several(noise, "noise", "float")
     if any(not 0 < p < 1 for p in noise) or list(noise) != sorted(set(noise)):
         raise LandscapeError(
             f"noise is {tuple(noise)}; expected ascending probabilities between 0 and 1, ends excluded"
@@ -122,6 +125,8 @@ def run_conditions(
     """
     split = digits() if split is None else as_split(split)
     check_factory(factory, split.train[0][:2], classes=split.classes)
+    check_recipe(recipe)
+    seeds = several_seeds(seeds)
     if not seeds:
         raise LandscapeError("no seeds; expected at least one")
     goals = {"end": LossGoal(recipe.target, recipe.target_accuracy)}
@@ -167,7 +172,7 @@ def _assembled(
     curves = stacked("curve")
     return Randomisation(
         conditions=tuple(conditions),
-        seeds=np.array(list(seeds)),
+        seeds=np.array(seeds),
         epochs=epoch_grid(recipe.max_epochs),
         metrics=metrics,
         lengths={name: stacked(name) for name in FITS},

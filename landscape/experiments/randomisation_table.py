@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from landscape.arguments import numbers_checked, several, several_seeds
 from landscape.comparison.audits import audit_recipes, failed, in_words
 from landscape.comparison.trend import noise_trends, noise_verdict, trend_placebo
 from landscape.datasets import Split, digits
@@ -18,7 +19,7 @@ from landscape.experiments.checkpoints import as_checkpoint
 from landscape.experiments.evaluations import FITS, METRICS, PRIMARY, Panel, epoch_grid, measured_run, radii_of
 from landscape.experiments.factories import as_split, check_factory
 from landscape.experiments.jobs import Row, finished_rows, run_jobs
-from landscape.experiments.recipes import Recipe, get_recipe
+from landscape.experiments.recipes import Recipe, as_recipes, get_recipe
 from landscape.experiments.runs import ModelFactory, describe_model
 from landscape.experiments.train import train
 from landscape.experiments.trainer import Goal, LossGoal, NormGoal
@@ -33,6 +34,7 @@ RECIPES = tuple(get_recipe(name, max_epochs=4000) for name in ("sgd", "momentum"
 LOSSES = (0.05, 0.01, 0.001)
 
 
+@numbers_checked
 def randomisation_table(
     factory: ModelFactory = NETWORK,
     split: Any = None,
@@ -91,13 +93,14 @@ def randomisation_table(
     """
     split = digits() if split is None else as_split(split)
     check_factory(factory, split.train[0][:2], classes=split.classes)
-    noise, seeds, recipes = tuple(map(float, noise)), tuple(seeds), tuple(recipes)
+    noise = tuple(map(float, several(noise, "noise", "float")))
+    seeds, recipes = several_seeds(seeds), as_recipes(recipes)
     if not recipes or not seeds or len(noise) < 2 or list(noise) != sorted(set(noise)):
         raise LandscapeError(
             f"{len(recipes)} recipes, {len(seeds)} seeds, noise {noise}; expected at least one recipe, one seed and two "
             "ascending noise levels"
         )
-    goals = _goals(losses, epoch, norm)
+    goals = _goals(several(losses, "losses", "float"), epoch, norm)
     jobs = _jobs(factory, split, recipes, noise, seeds, goals, panel)
     with finished_rows(save, "randomisation-table", _settings(factory, split, recipes, noise, goals, panel)) as done:
         run_jobs(measured_run, jobs, done, workers=workers)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
+from landscape.arguments import check_numbers
 from landscape.errors import LandscapeError
 
 Inputs = Literal["true", "shuffled-pixels", "random-pixels", "gaussian"]
@@ -53,6 +55,7 @@ class Recipe:
     max_epochs: int = 2000
 
     def __post_init__(self) -> None:
+        check_numbers({field.name: str(field.type) for field in fields(self)}, vars(self))
         checks = {
             "optimiser must be 'sgd' or 'adam'": self.optimiser in ("sgd", "adam"),
             "lr must be positive": self.lr > 0,
@@ -92,6 +95,38 @@ RECIPES: MappingProxyType[str, Recipe] = MappingProxyType({recipe.name: recipe f
 hyperparameter the same when labels are randomised."""
 
 
+def check_recipe(recipe: Any) -> None:
+    """Check that a recipe is one.
+
+    Raises:
+        LandscapeError: it is something else, such as a name.
+    """
+    if not isinstance(recipe, Recipe):
+        raise LandscapeError(f"recipe={recipe!r:.40} is {type(recipe).__name__}, expected a Recipe: get_recipe('sgd')")
+
+
+def as_recipes(recipes: Any) -> tuple[Recipe, ...]:
+    """Return several recipes, checked to be recipes of different names.
+
+    Raises:
+        LandscapeError: anything else.
+
+    >>> as_recipes([get_recipe("sgd")])[0].name
+    'sgd'
+    """
+    if isinstance(recipes, str | Recipe) or not isinstance(recipes, Iterable):
+        raise LandscapeError(
+            f"recipes={recipes!r:.40} is {type(recipes).__name__}, expected several recipes: [get_recipe('sgd')]"
+        )
+    found = tuple(recipes)
+    for recipe in found:
+        check_recipe(recipe)
+    names = [recipe.name for recipe in found]
+    if len(set(names)) < len(names):
+        raise LandscapeError(f"recipes {', '.join(names)}: names repeat; give each recipe a name of its own")
+    return found
+
+
 def get_recipe(name: str, /, **changes: Any) -> Recipe:
     """Look a recipe up by name and change settings of it.
 
@@ -105,7 +140,7 @@ def get_recipe(name: str, /, **changes: Any) -> Recipe:
     >>> get_recipe("sgd", name="sgd-decayed", weight_decay=5e-4).weight_decay
     0.0005
     """
-    if name not in RECIPES:
+    if not isinstance(name, str) or name not in RECIPES:
         raise LandscapeError(f"recipe {name!r} is not known; expected one of {', '.join(RECIPES)}")
     try:
         return replace(RECIPES[name], **changes)

@@ -149,6 +149,16 @@ def _build(model: Mapping[str, Any], seed: int, factory: ModelFactory | None) ->
     return MODELS[model["name"]](**model["arguments"], seed=seed)
 
 
+def check_run(run: Any) -> None:
+    """Check that a trained run is one.
+
+    Raises:
+        LandscapeError: it is something else, such as a path or the runs of a recipe.
+    """
+    if not isinstance(run, TrainedRun):
+        raise LandscapeError(f"run is a {type(run).__name__}; expected one of train, or load_run(path)")
+
+
 def save_run(run: TrainedRun, folder: str | os.PathLike[str], *, init: bool = True) -> Path:
     """Write ``NAME.safetensors`` and, last, the manifest ``NAME.json``; each file appears complete or not at all.
 
@@ -164,8 +174,9 @@ def save_run(run: TrainedRun, folder: str | os.PathLike[str], *, init: bool = Tr
         The path of the manifest.
 
     Raises:
-        LandscapeError: the folder cannot be written.
+        LandscapeError: no run, or the folder cannot be written.
     """
+    check_run(run)
     folder = Path(folder)
     contents = {f"{run.name}.safetensors": safetensors.torch.save(dict(run.weights))}
     if init:

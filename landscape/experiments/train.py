@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from landscape.arguments import numbers_checked
 from landscape.bars import bar
 from landscape.datasets import Split
 from landscape.errors import LandscapeError
-from landscape.experiments.recipes import Recipe
+from landscape.experiments.factories import as_split, check_factory
+from landscape.experiments.recipes import Recipe, check_recipe
 from landscape.experiments.runs import History, ModelFactory, TrainedRun, describe_model, save_run
 from landscape.experiments.trainer import Goal, LossGoal, Reading, Trainer, copied, evaluate, isolated, met
 from landscape.experiments.training_data import heldout_set, training_set
@@ -20,6 +22,7 @@ from landscape.models import mlp
 __all__ = ["evaluate", "train", "train_through"]
 
 
+@numbers_checked
 def train(
     recipe: Recipe,
     split: Split,
@@ -50,7 +53,7 @@ def train(
         A `TrainedRun`; its `reached` is False if `max_epochs` passed first.
 
     Raises:
-        LandscapeError: the recipe does not fit the data.
+        LandscapeError: the recipe or the factory does not fit the data.
         NumericalError: the loss became NaN or infinite.
 
     >>> from landscape.datasets import digits
@@ -59,6 +62,7 @@ def train(
     >>> round(run.train_loss, 4), run.train_accuracy
     (0.1, 1.0)
     """
+    check_recipe(recipe)
     goal = LossGoal(recipe.target, recipe.target_accuracy)
     (run,) = train_through(recipe, split, model_factory, seed=seed, goals={"end": goal}, threads=threads).values()
     if out is not None:
@@ -66,6 +70,7 @@ def train(
     return run
 
 
+@numbers_checked
 def train_through(
     recipe: Recipe,
     split: Split,
@@ -93,7 +98,7 @@ def train_through(
         ``reached=False``.
 
     Raises:
-        LandscapeError: no goals, or the recipe does not fit the data.
+        LandscapeError: no goals, or the recipe or the factory does not fit the data.
         NumericalError: the loss became NaN or infinite.
 
     >>> from landscape.datasets import digits
@@ -105,6 +110,9 @@ def train_through(
     """
     if not goals:
         raise LandscapeError("no goals to train to; expected at least one, such as {'end': LossGoal(0.01)}")
+    check_recipe(recipe)
+    split = as_split(split)
+    check_factory(model_factory, split.train[0][:2])
     started = time.perf_counter()
     model = describe_model(model_factory)
     data, test = training_set(recipe, split, seed=seed), heldout_set(recipe, split, seed=seed)

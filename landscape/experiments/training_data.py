@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape.arguments import numbers_checked
 from landscape.datasets import Split, fingerprint
 from landscape.datasets.split import Pair
 from landscape.errors import LandscapeError
-from landscape.experiments.recipes import Inputs, Recipe
+from landscape.experiments.factories import as_split
+from landscape.experiments.recipes import Inputs, Recipe, check_recipe
 
 Seed = int | Sequence[int]
 
@@ -44,6 +46,7 @@ class TrainingSet:
         return fingerprint(self.X, self.y, *(self.poison or ()))
 
 
+@numbers_checked
 def training_set(recipe: Recipe, split: Split, *, seed: int) -> TrainingSet:
     """Apply a recipe's treatment of data to the training part of a split; the same seed gives the same set.
 
@@ -53,14 +56,17 @@ def training_set(recipe: Recipe, split: Split, *, seed: int) -> TrainingSet:
         seed: of all draws, from streams that do not depend on each other.
 
     Raises:
-        LandscapeError: more examples wanted than there are, or poison that cannot be made (`relabelled_points` from the
-            split's spare examples where it has any, `poison_points` from the training examples otherwise).
+        LandscapeError: no recipe, data without labels, more examples wanted than there are, or poison that cannot be made
+            (`relabelled_points` from the split's spare examples where it has any, `poison_points` from the training
+            examples otherwise).
 
     >>> from landscape.datasets import digits
     >>> from landscape.experiments import RECIPES
     >>> len(training_set(RECIPES["small-data"], digits(), seed=0).y)
     100
     """
+    check_recipe(recipe)
+    split = as_split(split)
     (X, _), truth = randomised_inputs(split, recipe.inputs, seed=[seed, INPUTS]), split.train[1]
     indices = torch.arange(len(truth))
     if recipe.examples is not None:
@@ -146,6 +152,7 @@ def randomised_inputs(split: Split, kind: Inputs, *, seed: Seed) -> Pair:
     return permuted(X), permuted(X_test)
 
 
+@numbers_checked
 def corrupt_labels(y: Tensor, p: float, classes: int, *, seed: Seed) -> Tensor:
     """Replace each label, independently with probability p, by a uniformly drawn class.
 
@@ -162,7 +169,7 @@ def corrupt_labels(y: Tensor, p: float, classes: int, *, seed: Seed) -> Tensor:
         classes, at a larger one.
 
     Raises:
-        LandscapeError: p outside [0, 1].
+        LandscapeError: labels that are not class indices, or p outside [0, 1].
 
     Source: C. Zhang et al., *Understanding deep learning requires rethinking generalization*, 2017, section 2.1.
 
@@ -170,6 +177,8 @@ def corrupt_labels(y: Tensor, p: float, classes: int, *, seed: Seed) -> Tensor:
     >>> round((corrupt_labels(y, 1.0, 10, seed=0) != y).double().mean().item(), 1)
     0.9
     """
+    if not isinstance(y, Tensor) or y.ndim != 1 or y.is_floating_point():
+        raise LandscapeError(f"y is {y!r:.40}; expected a tensor of integer labels (N,)")
     if not 0 <= p <= 1:
         raise LandscapeError(f"p={p}; expected a probability between 0 and 1")
     rng = np.random.default_rng(seed)

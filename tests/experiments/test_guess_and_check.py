@@ -14,6 +14,7 @@ from landscape.errors import LandscapeError
 from landscape.experiments import get_recipe
 from landscape.experiments import guess_and_check as public
 from landscape.experiments.guess_and_check import drawn, guess_and_check, normalised
+from landscape.experiments.large_batch import f1_mlp
 from landscape.experiments.vectorised import stack
 from landscape.models import mlp
 from landscape.models.common import seeded
@@ -144,8 +145,6 @@ def test_bad_input():
     with pytest.raises(LandscapeError, match="inputs of shape"):
         guess_and_check(SMALL, digits())
     with pytest.raises(LandscapeError, match="norm layers"):
-        guess_and_check(
-            lambda seed: nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).eval().requires_grad_()
-        )
+        guess_and_check(partial(f1_mlp, 4, inputs=2, classes=2))
     with pytest.raises(LandscapeError, match="shift=0"):
         guess_and_check(SMALL, kink(train=4), recipe=get_recipe("sgd", shift=1), **QUICK)
