@@ -52,7 +52,7 @@ class Batches(Sequence[Batch]):
         self.device, self.dtype, self.resident = device, dtype, resident
         if resident:
             self._batches = [self._placed(batch) for batch in self._batches]
-        self._versions = [_versions(batch) for batch in self._batches]
+        self._versions = [versions(batch) for batch in self._batches]
 
     def _placed(self, batch: Batch) -> Batch:
         def place(x: Any) -> Any:
@@ -76,7 +76,7 @@ class Batches(Sequence[Batch]):
     def _require_unchanged(self, indices: Iterable[int] | None = None) -> None:
         """Raise when the user changed a tensor of the data, which is shared where neither device nor dtype differ."""
         chosen = range(len(self)) if indices is None else indices
-        if any(_versions(self._batches[i]) != self._versions[i] for i in chosen):
+        if any(versions(self._batches[i]) != self._versions[i] for i in chosen):
             raise LandscapeError(
                 "the data was changed in place after the objective had read it; make a new objective, or change a copy: "
                 "X.clone()"
@@ -234,9 +234,10 @@ def leaves(x: Any) -> Iterator[Tensor]:
             yield from leaves(item)
 
 
-def _versions(batch: Batch) -> list[int]:
+def versions(batch: Batch) -> list[int]:
     """Return how often each tensor of a batch was changed in place; inference tensors do not count."""
-    return [0 if tensor.is_inference() else tensor._version for tensor in leaves(batch.raw)]
+    parts = (batch.raw, batch.inputs, batch.target)
+    return [0 if tensor.is_inference() else tensor._version for tensor in leaves(parts)]
 
 
 def _map(x: Any, f: Callable[[Tensor], Tensor]) -> Any:

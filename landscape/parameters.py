@@ -10,6 +10,7 @@ from math import prod
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 from landscape.errors import LandscapeError
 
@@ -47,7 +48,8 @@ class ParameterSpace:
             dtype: the dtype to compute in; `None` keeps each parameter's own.
 
         Raises:
-            LandscapeError: a pattern matches nothing, nothing is selected, or a parameter or the dtype is not floating point.
+            LandscapeError: a pattern matches nothing, nothing is selected, a parameter or the dtype is not floating point, or
+                a lazy module has not been called yet.
         """
         if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
             raise LandscapeError(f"dtype is {dtype!r}, expected a floating-point one such as torch.float64")
@@ -59,6 +61,11 @@ class ParameterSpace:
                 f"{sum(p.requires_grad for p in named.values())} of them trainable; pass parameters='*' to take all"
             )
         tensors = [named[name] for name in chosen]
+        lazy = next((name for name, tensor in named.items() if isinstance(tensor, UninitializedParameter)), None)
+        if lazy is not None:
+            raise LandscapeError(
+                f"parameter {lazy!r} of a lazy module has no shape yet; call the model once: model(X[:2])"
+            )
         for name, tensor in zip(chosen, tensors, strict=True):
             if not tensor.is_floating_point():
                 raise LandscapeError(f"parameter {name!r} is {tensor.dtype}, expected floating point; leave it out")

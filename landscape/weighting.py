@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from landscape.batches import Batch, Batches, leaves, pick
+from landscape.batches import Batch, Batches, leaves, pick, versions
 from landscape.errors import LandscapeError, NumericalError
+from landscape.forward import forward, logits
 from landscape.losses import BatchLoss
 
 if TYPE_CHECKING:
@@ -27,12 +28,12 @@ def weighted(objective: Objective, data: Batches) -> Batches:
 
     Raises:
         LandscapeError: a batch has no target, a label is out of range, the loss is not a scalar, the rule for its divisor
-            does not hold, or nothing counts.
+            does not hold, nothing counts, or the data is changed in place.
         NumericalError: the loss of the same examples differs from one evaluation to the next.
     """
     with objective.guard(), torch.no_grad():
         few = _few(data)
-        with _pointing_at(few):
+        with _pointing_at(objective, few):
             outputs = _check_loss(objective, few)
         if objective.task == "classes":
             assert outputs is not None
@@ -84,7 +85,7 @@ def _few(data: Batches) -> Batch:
 
 
 @contextmanager
-def _pointing_at(batch: Batch) -> Iterator[None]:
+def _pointing_at(objective: Objective, batch: Batch) -> Iterator[None]:
     """Add to whatever the user's network or loss raises what it was called with."""
     try:
         yield
@@ -93,6 +94,15 @@ def _pointing_at(batch: Batch) -> Iterator[None]:
     except Exception as error:
         shapes = ", ".join(f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in leaves(batch.raw))
         error.add_note(f"raised in the network or the loss, called with {batch.size} examples of the data: {shapes}")
+        output = None
+        if objective.has_criterion:
+            with suppress(Exception):
+                output = objective.call(objective.theta, lambda model: forward(model, batch.inputs))
+        if output is not None and not isinstance(output, Tensor):
+            error.add_note(
+                f"the network returned {type(output).__name__}, of which a loss is given one tensor, "
+                f"{tuple(logits(output).shape)}; for a loss of several outputs pass ls.BatchLoss(fn)"
+            )
         raise
 
 
@@ -130,7 +140,13 @@ def _check_loss(objective: Objective, few: Batch) -> Tensor | None:
 
 def _check_repeats(objective: Objective, few: Batch, value: Tensor) -> None:
     """Evaluate the loss again, with the random state where the first evaluation left it."""
+    before = versions(few)
     again = objective.batch_value(objective._theta, few)
+    if versions(few) != before:
+        raise LandscapeError(
+            "the network or the loss changes its data in place, so the next evaluation would see other data; change a copy "
+            "there: x = x.clone()"
+        )
     difference = float((again - value).abs())
     # scatter operations on CUDA add in any order
     if difference > 1e3 * torch.finfo(objective.dtype).eps * max(1.0, float(value.abs())):

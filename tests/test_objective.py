@@ -319,6 +319,14 @@ class Noisy(nn.Module):
         return F.dropout(x, 0.5)
 
 
+class InPlace(nn.Linear):
+    def __init__(self):
+        super().__init__(D, C)
+
+    def forward(self, x):
+        return super().forward(x.clamp_(-1, 1))
+
+
 def _nan():
     model = network()
     with torch.no_grad():
@@ -363,6 +371,18 @@ REFUSED = {
     "dropout written as a function": (
         lambda: ls.Objective(nn.Sequential(network(), Noisy()), (X, Y), "cross_entropy"),
         "then .*functional dropout without training=self.training",
+    ),
+    "a network that changes its input": (
+        lambda: ls.Objective(InPlace(), (X, Y), "cross_entropy", dtype=torch.float32),
+        r"changes its data in place.*x\.clone",
+    ),
+    "a loss that changes its target": (
+        lambda: ls.Objective(network(), (X, R), lambda o, t: (o - t.clamp_(-1, 1)).square().mean(1).mean()),
+        "changes its data in place",
+    ),
+    "a lazy network": (
+        lambda: ls.Objective(nn.Sequential(nn.LazyLinear(C)), (X, Y), "cross_entropy"),
+        r"'0\.weight' of a lazy module has no shape yet; call the model once",
     ),
     "a random loss": (
         lambda: ls.Objective(network(), (X, Y), ls.BatchLoss(lambda model, batch: model(X).mean() + torch.rand(()))),
@@ -514,3 +534,21 @@ def test_the_fingerprint_of_the_data_is_that_of_the_objective_asked():
     part = ls.Objective(network(), (X[1:3], Y[1:3]), "cross_entropy")
     assert objective.subset([1, 2]).provenance()["data_sha256"] == part.provenance()["data_sha256"] != whole
     assert objective.rebatch(3).provenance()["data_sha256"] == whole
+
+
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(D, C), nn.Linear(D, 2)
+
+    def forward(self, x):
+        return {"classes": self.a(x), "other": self.b(x)}
+
+
+def test_a_loss_of_several_outputs_is_told_that_it_gets_one_of_them():
+    with pytest.raises(IndexError) as caught:
+        ls.Objective(Two(), (X.float(), Y), lambda output, target: F.cross_entropy(output["classes"], target))
+    assert caught.value.__notes__[1:] == [
+        "the network returned dict, of which a loss is given one tensor, (23, 4); for a loss of several outputs pass "
+        "ls.BatchLoss(fn)"
+    ]
