@@ -118,6 +118,8 @@ def test_a_trajectory_has_a_step_for_each_checkpoint(valley):
     np.testing.assert_array_equal(path.customdata, [[0, 0.2, 2.0], [1, 0.1, 1.0], [2, 0.0, 0.1]])
     assert [len(frame.data[0].x) for frame in figure.frames] == [1, 2, 3]
     assert all(figure.data[frame.traces[0]].name == "run" for frame in figure.frames)
+    [slider] = figure.layout.sliders
+    assert (slider.active, len(slider.steps)) == (2, 3)
     assert figure.layout.xaxis.title.text == "principal component 1 (90.0 %)"
 
 
@@ -128,8 +130,20 @@ def test_a_page_needs_nothing_else_and_has_the_same_bytes_every_time(valley, tmp
     text = page.read_text(encoding="utf-8")
     assert not re.search(r"<(script|link|img|iframe)[^>]*\s(src|href)=", text)
     assert 'name="viewport"' in text
+    assert "window.innerWidth < 700" in text
+    assert 'getElementById("figure")' in text
     with pytest.raises(LandscapeError, match=r"does not end in \.html"):
         interactive.save(interactive.surface(valley), tmp_path / "a.png")
+
+
+def test_a_page_with_steps_opens_at_the_end_of_the_run_and_waits(valley, tmp_path):
+    run = Trajectory(
+        directions=None, points=np.eye(2), off_plane=np.zeros(2), explained=np.array([0.9, 0.06]), values={},
+    )  # fmt: skip
+    page = interactive.save(interactive.trajectory(run, plane=valley), tmp_path / "run.html")
+    code = page.read_text(encoding="utf-8").rsplit("Plotly.newPlot(", 1)[1]
+    assert "Plotly.addFrames(" in code
+    assert "Plotly.animate(" not in code  # it would begin before the level lines are drawn, and they would stay away
 
 
 def test_results_are_drawn_by_their_kind(valley):

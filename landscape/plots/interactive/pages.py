@@ -17,6 +17,36 @@ from landscape.plots.scales import Scale, thinned
 FONT = {"family": "DejaVu Sans, Verdana, sans-serif", "size": 13}
 STEPS = 32
 """Colours that a continuous scale is made of."""
+STACK = """
+const page = document.getElementById("{plot_id}"), layout = page.layout;
+const scenes = Object.keys(layout).filter((name) => /^scene\\d*$/.test(name));
+const titles = layout.annotations || [], legend = layout.showlegend !== false && page.data.length > 1;
+const wide = {height: layout.height, "coloraxis.showscale": true, margin: layout.margin, legend: layout.legend || {}};
+const narrow = {...wide, legend: {orientation: "h", y: -0.25}};
+if (scenes.length > 1) {
+  narrow.height = 400 * scenes.length;
+  Object.assign(narrow, {"coloraxis.showscale": false, margin: {...layout.margin, l: 10, r: 10}});
+  scenes.forEach((name, i) => {
+    for (const axis of ["x", "y"]) wide[`${name}.domain.${axis}`] = [...layout[name].domain[axis]];
+    const top = 1 - i / scenes.length;
+    narrow[`${name}.domain.x`] = [0, 1];
+    narrow[`${name}.domain.y`] = [top - 0.93 / scenes.length, top - 0.02 / scenes.length];
+    if (titles[i]) {
+      for (const at of ["x", "y"]) wide[`annotations[${i}].${at}`] = titles[i][at];
+      Object.assign(narrow, {[`annotations[${i}].x`]: 0.5, [`annotations[${i}].y`]: top - 0.02 / scenes.length});
+    }
+  });
+}
+let stacked = false;
+const fit = () => {
+  if (stacked === window.innerWidth < 700 || !(legend || scenes.length > 1)) return;
+  stacked = !stacked;
+  Plotly.relayout(page, stacked ? narrow : wide);
+};
+window.addEventListener("resize", fit);
+fit();
+"""
+"""On narrow screens surfaces stand below each other instead of beside, and legends below the figure."""
 
 
 def plotly() -> tuple[Any, Any]:
@@ -52,7 +82,10 @@ def save(figure: Any, path: str | os.PathLike[str]) -> Path:
     target = Path(path)
     if target.suffix not in (".html", ".htm"):
         raise LandscapeError(f"{target.name} does not end in .html; interactive figures are saved as pages")
-    page = figure.to_html(include_plotlyjs=True, full_html=True, div_id="figure", config={"responsive": True})
+    page = figure.to_html(
+        include_plotlyjs=True, full_html=True, div_id="figure", config={"responsive": True}, auto_play=False,
+        post_script=STACK,
+    )  # fmt: skip
     viewport = '<meta name="viewport" content="width=device-width, initial-scale=1">'
     return write_text(target, page.replace("<head>", f"<head>{viewport}", 1))
 

@@ -100,7 +100,7 @@ def surface(
     labels = window_of(first, distances=distances).labels
     figure.update_scenes(
         xaxis_title=labels[0], yaxis_title=labels[1], zaxis={"title": "", "range": [0, 1], **ticks(scale, 5)},
-        aspectmode="manual", aspectratio={"x": 1, "y": 1, "z": 0.75}, camera={"eye": {"x": 1.4, "y": -1.5, "z": 0.9}},
+        aspectmode="manual", aspectratio={"x": 1, "y": 1, "z": 0.75}, camera={"eye": {"x": 1.7, "y": -1.8, "z": 1.1}},
     )  # fmt: skip
     return styled(
         figure, height=520 * rows, legend={"orientation": "h"},

@@ -69,6 +69,6 @@ def trajectory(result: Trajectory, *, plane: Plane | None = None, **options: Any
         figure, height=600, showlegend=False,
         xaxis={"title": f"principal component 1{shares[0]}", "zeroline": False, "gridcolor": GREY},
         yaxis={"title": f"principal component 2{shares[1]}", "zeroline": False, "gridcolor": GREY},
-        sliders=[{"steps": steps, "active": len(points) - 1, "currentvalue": {"prefix": "checkpoint "}}],
+        sliders=[{"steps": steps, "active": len(points) - 1, "pad": {"t": 60}, "currentvalue": {"prefix": "checkpoint "}}],
         updatemenus=[{"type": "buttons", "buttons": [play], "x": 0.0, "y": 1.12, "direction": "right"}],
     )  # fmt: skip
