@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import torch
 import torch.utils.checkpoint
 from torch import nn
+
+_EVALUATING = threading.RLock()
 
 
 @contextmanager
@@ -18,6 +21,8 @@ def guard(model: nn.Module, *, mode: str = "eval", device: torch.device | None =
     On leaving, also through an exception, every module's ``training`` flag and the random state are as before. Transformer
     layers stay off their fused inference path, which has no derivatives and, given a padding mask, returns zeros for the
     padded tokens: the loss would be another function than the one that is differentiated.
+    Threads wait for one another: modes, random state and the network's own tensors, in whose places an evaluation puts
+    others, are the same for all of them.
     Parameters, buffers and gradients are safe because the objective only ever passes its own copies to the model.
 
     Args:
@@ -26,9 +31,9 @@ def guard(model: nn.Module, *, mode: str = "eval", device: torch.device | None =
         device: a CUDA device whose generator is also set aside.
     """
     modules = list(model.modules())
-    flags = [module.training for module in modules]
     devices = [device] if device is not None and device.type == "cuda" else []
-    with ExitStack() as stack:
+    with _EVALUATING, ExitStack() as stack:
+        flags = [module.training for module in modules]
         stack.enter_context(torch.random.fork_rng(devices=devices))
         if any(hasattr(module, "_orig_mod") or module._compiled_call_impl is not None for module in modules):
             stack.enter_context(torch.compiler.set_stance("force_eager"))

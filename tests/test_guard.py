@@ -1,5 +1,7 @@
 """Settings for second derivatives: one place chooses the kernels, and puts back what was there."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import nn
@@ -107,3 +109,19 @@ def test_the_objectives_own_guard_gives_recurrent_layers_a_second_derivative(lay
     with objective.guard(second=True):
         product = torch.func.jvp(torch.func.grad(loss), (objective.theta,), (v,))[1]
     torch.testing.assert_close(product, ls.Hessian(objective) @ v, rtol=1e-4, atol=1e-6)
+
+
+def test_threads_that_share_a_network_wait_for_one_another():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 64), nn.Tanh(), nn.Linear(64, 1))
+    X = torch.randn(200, 3)
+    objectives = [ls.Objective(network, (X, X[:, :1]), "mse_loss").at(torch.full((321,), 0.1 * k)) for k in range(4)]
+    alone = [objective.gradient() for objective in objectives]
+    before, state = settings(), torch.get_rng_state()
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda k: [objectives[k].gradient() for _ in range(20)], range(4)))
+    for gradient, several in zip(alone, found, strict=True):
+        assert all(torch.equal(gradient, one) for one in several)
+    assert network.training
+    assert settings() == before
+    assert torch.equal(torch.get_rng_state(), state)
