@@ -15,7 +15,7 @@ from landscape.bars import bar
 from landscape.checkpoint import Checkpoint
 from landscape.comparison.audits import audit_recipes
 from landscape.comparison.decide import PRIMARY
-from landscape.comparison.gates import Facts, facts
+from landscape.comparison.gates import Facts, facts, gates_named
 from landscape.comparison.judge import judge
 from landscape.comparison.matching import (
     Match,
@@ -48,7 +48,7 @@ def compare(
     margin: float = 0.05,
     loss_tolerance: float = 0.1,
     fewest: int = 6,
-    waive: Sequence[str] = (),
+    waive: str | Sequence[str] = (),
     match: Match | None = None,
     audit: bool = True,
     save: str | Path | None = None,
@@ -74,15 +74,16 @@ def compare(
             checkpoints before and after the smallest loss that all runs passed, and interpolate. The verdict says so.
         audit: put the first checkpoint of every recipe through the transformations that keep its function; a primary
             score that moves by more than 1 % is descriptive only, and the verdict says so.
-        save: a study file. Each checkpoint's scores are stored as they finish, and found again when the same call is
-            repeated after an interruption.
+        save: a study file. Each checkpoint's scores are stored as they finish, as ``RECIPE-INDEX/scores``, and found again
+            when the same call is repeated after an interruption. Scores that you saved under such a name are kept, and
+            those of the comparison stand beside them as ``RECIPE-INDEX/scores-compared``.
 
     Returns:
         A `Comparison`: ``.table()``, ``.verdict``, ``.plot()``, ``.save("study.h5", "main")``.
 
     Raises:
         LandscapeError: fewer than two recipes, an empty one, names that are the same as slugs, an unknown ``match``, or
-            losses that cannot be matched in that way.
+            losses that cannot be matched in that way; an unknown gate to waive.
 
     Source: the protocol combines Jiang et al. 2020 (arXiv 1912.02178), Dziugaite et al. 2020 (arXiv 2010.11924) and
     Andriushchenko et al. 2023 (arXiv 2302.07011); it claims geometry only.
@@ -97,6 +98,11 @@ def compare(
     'not comparable'
     """
     started = time.perf_counter()
+    waive = gates_named(waive)
+    if save is not None and not isinstance(save, str | Path):
+        raise LandscapeError(
+            f"save is {save!r}, expected the path of a study file; name the result with result.save(path, name)"
+        )
     members = _members(recipes)
     arms, matched = _matched(members, match)
     results: dict[str, list[Scores]] = {}
@@ -119,7 +125,7 @@ def compare(
         audited = audit_recipes({slug: arm[0].at[-1] for slug, arm in arms.items()}, primary, seed)
     return _assemble(
         dict(zip(arms, recipes, strict=True)), results, measured, metrics,
-        options={"level": level, "margin": margin, "fewest": fewest, "loss_tolerance": loss_tolerance, "waive": tuple(waive)},
+        options={"level": level, "margin": margin, "fewest": fewest, "loss_tolerance": loss_tolerance, "waive": waive},
         audited=audited, matched=matched, seed=seed, started=started,
     )  # fmt: skip
 
@@ -196,19 +202,29 @@ def _panel(objective: Objective, scores: Any, seed: int, save: str | Path | None
     """Score one objective, or find its scores in the study when they were computed for the same function and seed."""
     from landscape import study
 
-    name, wanted = f"{owner}/scores", [scores] if isinstance(scores, str) else scores
+    names, wanted = (f"{owner}/scores", f"{owner}/scores-compared"), [scores] if isinstance(scores, str) else scores
     asked = {"asked": "default" if wanted is None else list(wanted), "score_seed": seed}
     expected = {**objective.provenance(), **asked}
+    kept: dict[str, Any] = {}
     if save is not None and Path(save).exists():
         opened = study.open_study(save)
-        if name in opened and dict(opened[name].provenance) == expected:
-            stored = opened[name]
-            assert isinstance(stored, Scores)
-            return stored
+        kept = {name: opened[name] for name in names if name in opened}
+    stored = next((one for one in kept.values() if dict(one.provenance) == expected), None)
+    if stored is not None:
+        assert isinstance(stored, Scores)
+        return stored
     result = sharpness(objective, scores, seed=seed).replace(provenance=expected)
     if save is not None:
-        result.save(save, name, overwrite=True)
+        result.save(save, names[_holds_other_scores(kept.get(names[0]), result)], overwrite=True)
     return result
+
+
+def _holds_other_scores(stored: Any, result: Scores) -> bool:
+    """Whether an entry was saved by another call than `compare` and has other numbers, so that it must be kept."""
+    if stored is None or "asked" in stored.provenance:
+        return False
+    numbers = [[(row.name, row.radius, repr(row.value)) for row in one.rows] for one in (stored, result)]
+    return numbers[0] != numbers[1]
 
 
 def _metrics(run: Sequence[One], one: Matched, match: Match | None) -> dict[str, float]:

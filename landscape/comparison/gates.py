@@ -58,6 +58,22 @@ def facts(objective: Objective) -> Facts:
     )
 
 
+def gates_named(given: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the names of gates, one or several.
+
+    Raises:
+        LandscapeError: there is no gate of a name.
+
+    >>> gates_named("train loss")
+    ('train loss',)
+    """
+    names = (given,) if isinstance(given, str) else tuple(given)
+    unknown = set(names) - set(GATES)
+    if unknown:
+        raise LandscapeError(f"no gate is called {', '.join(sorted(unknown))}; the gates are {', '.join(GATES)}")
+    return names
+
+
 def check(
     a: str,
     b: str,
@@ -82,9 +98,7 @@ def check(
     Raises:
         LandscapeError: an unknown gate is waived.
     """
-    unknown = set(waive) - set(GATES)
-    if unknown:
-        raise LandscapeError(f"no gate is called {', '.join(sorted(unknown))}; the gates are {', '.join(GATES)}")
+    waive = gates_named(waive)
     both = [*arm_a, *arm_b]
     losses = [float(np.mean([f.loss for f in arm])) for arm in (arm_a, arm_b)]
     accuracies = [float(np.mean([f.accuracy for f in arm])) for arm in (arm_a, arm_b)]

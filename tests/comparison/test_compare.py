@@ -8,6 +8,7 @@ import torch
 
 import landscape as ls
 from landscape.comparison import PRIMARY
+from landscape.errors import LandscapeError
 from landscape.results.comparison import Audited
 from landscape.study import open_study
 
@@ -95,6 +96,29 @@ def test_an_interrupted_comparison_finds_its_scores_again(arms, tmp_path, monkey
     np.testing.assert_array_equal(first.values, again.values)
     with pytest.raises(AssertionError, match="scored again"):  # other settings are another measurement
         ls.compare(arms, scores=["weight-norm"], seed=1, save=study)
+
+
+def test_what_cannot_be_meant_is_refused_before_anything_is_measured(arms, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["landscape.comparison.compare"], "sharpness", None)
+    with pytest.raises(LandscapeError, match="no gate is called gradients"):
+        ls.compare(arms, waive="gradients")
+    with pytest.raises(LandscapeError, match=r"expected the path of a study file; name the result with result\.save"):
+        ls.compare(arms, save=(tmp_path / "study.h5", "main"))
+
+
+def test_scores_that_the_user_saved_are_kept(arms, tmp_path):
+    study = tmp_path / "study.h5"
+    objectives = [checkpoint.objective("train") for checkpoint in arms["First"]]
+    mine = ls.sharpness(objectives[0], ["margin"])
+    mine.save(study, "first-0/scores")
+    ls.sharpness(objectives[1], ["weight-norm"]).save(study, "first-1/scores")
+    for _ in range(2):
+        ls.compare(arms, scores=["weight-norm"], save=study)
+        opened = ls.open_study(study)
+        assert opened["first-0/scores"].rows == mine.rows
+        assert opened["first-0/scores-compared"]["weight-norm"].value > 0
+        assert {"first-1/scores", "second-0/scores"} <= set(opened)
+        assert "first-1/scores-compared" not in opened  # the same numbers
 
 
 def test_round_trip(arms, tmp_path):

@@ -5,7 +5,7 @@ import torch
 
 import landscape as ls
 from landscape.comparison import check, facts
-from landscape.comparison.gates import Facts
+from landscape.comparison.gates import Facts, gates_named
 from landscape.gradients import example_gradient_norms, gradient_noise_ratio
 from landscape.results.comparison import WAIVED
 
@@ -42,6 +42,10 @@ def test_only_a_gate_that_failed_is_marked_as_waived():
 
 def test_too_few_seeds():
     assert failed([GOOD] * 5) == ["seeds"]
+
+
+def test_one_gate_is_named_without_a_list():
+    assert gates_named("train loss") == gates_named(["train loss"]) == ("train loss",)
 
 
 def test_unknown_gate():
