@@ -133,12 +133,17 @@ def device_named(device: torch.device | str) -> torch.device:
     """Return a device.
 
     Raises:
-        LandscapeError: PyTorch knows none of that name.
+        LandscapeError: PyTorch knows none of that name, or this machine has none.
 
     >>> device_named("cpu")
     device(type='cpu')
     """
     try:
-        return torch.device(device)
+        found = torch.device(device)
     except (RuntimeError, TypeError):
         raise LandscapeError(f"there is no device {device!r}; expected 'cpu', 'cuda' or 'cuda:0'") from None
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise LandscapeError(
+            f"there is no device {device!r}: PyTorch finds {torch.cuda.device_count()} GPUs; use 'cpu'"
+        )
+    return found

@@ -82,6 +82,14 @@ class Batches(Sequence[Batch]):
                 "X.clone()"
             )
 
+    def __getstate__(self) -> dict[str, Any]:
+        self._require_unchanged()
+        return self.__dict__
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._versions = [versions(batch) for batch in self._batches]  # those of copies begin anew
+
     @property
     def stored(self) -> list[Batch]:
         """The batches where they are kept, without moving them."""
@@ -176,6 +184,10 @@ def read(
         loader: DataLoader[Any] = DataLoader(data, batch_size=size, shuffle=False, collate_fn=default_collate)
         raws = list(loader)
     elif isinstance(data, tuple | list):
+        if _is_numbers(data):
+            raise LandscapeError(
+                "the data is lists of numbers; expected tensors or arrays: torch.tensor(X), torch.tensor(y)"
+            )
         raws = list(data)
     else:
         raise LandscapeError(
@@ -190,6 +202,13 @@ def read(
         needed = sum(t.numel() * t.element_size() for raw in raws for t in leaves(raw))
         resident = device.type != "cuda" or needed < torch.cuda.mem_get_info(device)[0] / 2
     return Batches(batches, device, dtype, resident)
+
+
+def _is_numbers(x: Any) -> bool:
+    """Whether nested lists hold plain numbers."""
+    while isinstance(x, tuple | list) and x:
+        x = x[0]
+    return isinstance(x, int | float)
 
 
 def _batch(raw: Any) -> Batch:

@@ -131,6 +131,8 @@ def resolve(loss: Any, count: Count | None = None) -> Loss:
     name = getattr(function, "__name__", "")
     if getattr(F, name, None) is function and (name in _ELEMENTWISE or name in _TARGET_CLASSES):
         return _known(name, options, count, None)
+    if isinstance(loss, type) and issubclass(loss, nn.Module):
+        raise LandscapeError(f"the loss is the class {loss.__name__}, expected a module: {loss.__name__}()")
     if not callable(loss):
         raise LandscapeError(
             f"the loss is {type(loss).__name__}, expected a function (output, target), a loss module or a name"

@@ -56,6 +56,8 @@ def load_weights(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str
     """
     if isinstance(source, Mapping):
         return _state_dict(source, "the mapping")
+    if not isinstance(source, str | os.PathLike):
+        raise LandscapeError(f"the weights are {type(source).__name__}, expected a file or a state dict")
     path = Path(source).expanduser()
     if not path.exists():
         raise LandscapeError(
@@ -135,7 +137,7 @@ def _load_folder(folder: Path) -> dict[str, Tensor]:
         if (folder / name).is_file():
             return _load(folder / name)
     raise LandscapeError(
-        f"the folder {folder.name} holds no weights; expected model.safetensors, its index, or a distributed checkpoint"
+        f"the folder {folder.resolve().name} holds no weights; expected model.safetensors, its index, or a distributed checkpoint"
     )
 
 
@@ -170,7 +172,9 @@ def _load_pickle(source: Any, name: str) -> Any:
             f"{name} is no plain state dict: reading it would run code from the file; {_CONVERT}"
         ) from error
     except (AttributeError, TypeError, ValueError, KeyError, IndexError) as error:
-        raise LandscapeError(f"{name} is damaged or no weights file: {error}") from error
+        raise LandscapeError(
+            f"{name} is damaged or no weights file: PyTorch cannot read it ({type(error).__name__})"
+        ) from error
 
 
 def _state_dict(source: Any, name: str) -> dict[str, Tensor]:
@@ -184,8 +188,9 @@ def _state_dict(source: Any, name: str) -> dict[str, Tensor]:
             return tensors
         odd = next((key for key in source if key not in tensors), None)
         if odd is not None:
+            remedy = f"; pass torch.load(path, weights_only=True)[{odd!r}]" if isinstance(source[odd], Mapping) else ""
             raise LandscapeError(
-                f"{name} is no state dict: its entry {odd!r} is a {type(source[odd]).__name__}, expected tensors by name"
+                f"{name} is no state dict: its entry {odd!r} is {type(source[odd]).__name__}, expected tensors by name{remedy}"
             )
         raise LandscapeError(f"{name} holds no weights: it is empty")
     raise LandscapeError(f"{name} holds a {type(source).__name__}, expected a state dict; {_CONVERT}")

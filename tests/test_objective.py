@@ -397,6 +397,18 @@ REFUSED = {
         "count=",
     ),
     "unequal lengths": (lambda: ls.Objective(network(), (X, Y[:-1]), "cross_entropy"), "23 inputs but 22 targets"),
+    "lists of numbers": (
+        lambda: ls.Objective(network(), (X.tolist(), Y.tolist()), "cross_entropy"),
+        r"torch\.tensor\(X\)",
+    ),
+    "a loss class": (
+        lambda: ls.Objective(network(), (X, Y), nn.CrossEntropyLoss),
+        r"the loss is the class CrossEntropyLoss, expected a module: CrossEntropyLoss\(\)",
+    ),
+    "a GPU too many": (
+        lambda: ls.Objective(network(), (X, Y), "cross_entropy", device="cuda:77"),
+        "no device 'cuda:77': PyTorch finds .* GPUs",
+    ),
     "not a model": (lambda: ls.Objective(lambda x: x, (X, Y), "cross_entropy"), "expected a torch.nn.Module"),
     "wrong theta": (lambda: ls.Objective(network(), (X, Y), "cross_entropy").loss(torch.zeros(3)), "expected"),
     "no targets": (lambda: ls.Objective(network(), [X], "cross_entropy"), "no target"),
@@ -504,6 +516,19 @@ def test_data_changed_in_place_after_it_was_read_is_noticed(resident):
         with pytest.raises(ls.LandscapeError, match="changed in place"):
             use()
     assert elsewhere.loss() == pytest.approx(before, rel=1e-5)  # a cast is a copy
+
+
+def test_a_deep_copy_is_the_same_function_of_data_of_its_own():
+    inputs = X.clone()
+    objective = ls.Objective(network(), (inputs, Y), "cross_entropy")
+    inputs.add_(0)  # the copy counts changes from here on
+    with pytest.raises(ls.LandscapeError, match="changed in place"):
+        copy.deepcopy(objective)
+    objective = ls.Objective(network(), (inputs, Y), "cross_entropy")
+    before, again = objective.loss(), copy.deepcopy(objective)
+    assert again.loss() == before
+    inputs.zero_()
+    assert again.loss() == before
 
 
 def test_data_made_in_inference_mode_is_read():

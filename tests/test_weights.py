@@ -154,8 +154,8 @@ def test_a_pickled_module_is_refused_with_the_way_to_convert_it(model, tmp_path)
     [
         ([1, 2], "holds a list"),
         ({}, "holds no weights"),
-        ({"a": torch.ones(1), "b": "text"}, "'b' is a str"),
-        ({"optimizer": {"lr": 1}}, "'optimizer' is a dict"),
+        ({"a": torch.ones(1), "b": "text"}, "'b' is str"),
+        ({"optimizer": {"lr": 1}}, "'optimizer' is dict, expected tensors by name; pass torch.load"),
     ],
 )
 def test_files_that_are_no_state_dict(tmp_path, content, message):
@@ -212,3 +212,8 @@ def test_sha256(tmp_path):
     assert sha256_file(tmp_path / "a").startswith("ba7816bf8f01cfea414140de5dae2223")
     with pytest.raises(LandscapeError, match="cannot read b"):
         sha256_file(tmp_path / "b")
+
+
+def test_what_is_neither_a_file_nor_a_state_dict_is_refused():
+    with pytest.raises(LandscapeError, match="the weights are Tensor, expected a file or a state dict"):
+        load_weights(torch.zeros(3))

@@ -38,7 +38,7 @@ def require_finite(values: Tensor, what: str) -> None:
     """Raise NumericalError when a number is NaN or infinite."""
     if not bool(torch.isfinite(values).all()):
         raise NumericalError(
-            f"the {what} holds NaN or infinity at this point; check the loss there, or use dtype=torch.float64"
+            f"the {what} holds NaN or infinity at this point; check the data and the loss, or use dtype=torch.float64"
         )
 
 
