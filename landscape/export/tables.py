@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from landscape.results import Comparison, Eigenpairs, Estimate, Result, Scores
-from landscape.results.comparison import Gate, Test
+from landscape.results.comparison import Gate, Test, waived
 from landscape.results.numbers import Measured, over_seeds
 
 Pair = TypeVar("Pair", Gate, Test)
@@ -81,7 +81,11 @@ def metrics(result: Comparison) -> Table:
 
 def means(result: Comparison) -> Table:
     """Return every score of the recipes: mean ± standard deviation over seeds, geometric mean over radii."""
-    rows = tuple((name, *map(over_seeds, result.score(name).values())) for name in result.scores)
+    rows = tuple(
+        (name, *map(over_seeds, result.score(name).values()))
+        for name in result.scores
+        if f"train/{name}" not in result.metrics  # loss and accuracy have a table of their own
+    )
     note = "Geometric mean over radii; ± is the standard deviation over seeds. Higher is sharper."
     return Table("Scores by recipe", ("score", *result.long_names), rows, note)
 
@@ -116,12 +120,18 @@ def gates(result: Comparison) -> tuple[Table, ...]:
             f"Gates: {pair}",
             columns,
             tuple(
-                (row.gate, "passed" if row.passed else "failed", Measured(row.value), Measured(row.limit), row.note)
+                (row.gate, _outcome(row), Measured(row.value), Measured(row.limit), "" if waived(row) else row.note)
                 for row in rows
             ),
         )
         for pair, rows in by_pair(result, result.gates).items()
     )
+
+
+def _outcome(row: Gate) -> str:
+    if waived(row):
+        return "waived"
+    return "passed" if row.passed else "failed"
 
 
 def by_pair(result: Comparison, rows: Iterable[Pair]) -> dict[str, list[Pair]]:

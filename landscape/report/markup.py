@@ -18,7 +18,7 @@ STYLE = """
     --good: #6fcf8f; --bad: #ff8a80; --wait: #f0c060; } }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
-body { margin: 0 auto; padding: 1rem clamp(0.8rem, 4vw, 2rem) 3rem; max-width: 62rem; color: var(--ink);
+body { margin: 0 auto; padding: 1rem clamp(0.8rem, 4vw, 2rem) 3rem; max-width: 68rem; color: var(--ink);
   background: var(--page); font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
   overflow-wrap: break-word; }
 h1 { font-size: 1.6rem; line-height: 1.2; margin: 0.6rem 0; }
@@ -39,6 +39,7 @@ td.number, th.number { text-align: right; }
 td.long { white-space: normal; min-width: 14rem; }
 tr + tr td { border-top: 1px solid var(--line); }
 .passed { color: var(--good); font-weight: 600; } .failed { color: var(--bad); font-weight: 600; }
+.waived { color: var(--wait); font-weight: 600; }
 figure { margin: 1rem 0 1.4rem; } figcaption { margin-top: 0.4rem; }
 figure .scroll { background: #ffffff; padding: 0.5rem; }
 figure img { display: block; margin: 0 auto; height: auto; max-width: none; }
@@ -130,5 +131,5 @@ def _cell(cell: Cell) -> str:
         return "<td></td>"
     if isinstance(cell, Measured):
         return f"<td class='number'>{number_html(cell)}</td>"
-    kind = cell if cell in ("passed", "failed") else "long" if len(cell) > _LONG else ""
+    kind = cell if cell in ("passed", "failed", "waived") else "long" if len(cell) > _LONG else ""
     return f"<td{f' class={kind}' if kind else ''}>{html.escape(cell)}</td>"

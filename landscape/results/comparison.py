@@ -39,6 +39,15 @@ class Gate:
     note: str = ""
 
 
+def waived(gate: Gate) -> bool:
+    """Whether a gate failed and the user takes responsibility for it.
+
+    >>> waived(Gate("sgd", "momentum", "gradient", True, 2.0, 1.0, WAIVED))
+    True
+    """
+    return gate.passed and gate.note == WAIVED
+
+
 @dataclass(frozen=True)
 class Test:
     """One score of two recipes, compared over seeds on log10.
@@ -209,8 +218,7 @@ class Comparison(Result):
         for row in self.verdicts:
             yield f"{row.b} against {row.a}", row.text
         failed = [gate.gate for gate in self.gates if not gate.passed]
-        waived = [gate.gate for gate in self.gates if gate.passed and gate.note == WAIVED]
-        said = {"failed": failed, "waived by the user": waived}
+        said = {"failed": failed, "waived by the user": [gate.gate for gate in self.gates if waived(gate)]}
         text = "; ".join(f"{how}: {', '.join(sorted(set(names)))}" for how, names in said.items() if names)
         yield "gates", text or "all passed"
         yield "audit", self.audit

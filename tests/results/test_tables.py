@@ -10,6 +10,8 @@ import pytest
 
 from landscape.errors import LandscapeError
 from landscape.export import frame
+from landscape.export.tables import gates as gates_of
+from landscape.export.tables import means
 from landscape.plots.thumbnails import _decisive
 from landscape.results import (
     KINDS,
@@ -324,6 +326,10 @@ def test_a_comparison_says_which_gates_failed_and_which_were_waived():
     gates = (gate("seeds", True, "six at least"), gate("gradient", True, WAIVED), gate("train loss", False))
     assert dict(compared(gates=gates).summary())["gates"] == "failed: train loss; waived by the user: gradient"
     assert dict(compared(gates=gates[:2]).summary())["gates"] == "waived by the user: gradient"
+    [table] = gates_of(compared(gates=gates))
+    assert [(row[0], row[1], row[4]) for row in table.rows] == [
+        ("seeds", "passed", "six at least"), ("gradient", "waived", ""), ("train loss", "failed", ""),
+    ]  # fmt: skip
     assert dict(compared(gates=gates[:1]).summary())["gates"] == "all passed"
 
 
@@ -336,3 +342,9 @@ def test_the_picture_of_a_comparison_holds_the_scores_that_decide():
     assert _decisive(compared(tests=(row, deciding))) == [deciding]
     alone = compared(tests=(row,))
     assert _decisive(alone) is alone
+
+
+def test_scores_that_are_metrics_as_well_stand_in_one_table_only():
+    both = compared(scores=("loss",), metrics={"train/loss": np.ones((2, 1))})
+    assert means(both).rows == ()
+    assert [row[0] for row in means(compared()).rows] == ["trace"]
