@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -51,6 +52,14 @@ def progress(shown: bool = True) -> AbstractContextManager[None]:
     progress bars are shown
     """
     return _Switch(shown)
+
+
+def unshare_bars() -> None:
+    """Give the bars of this process a lock of their own.
+
+    The one they have is a semaphore between processes, which a process that is terminated cannot give back.
+    """
+    tqdm.set_lock(threading.RLock())
 
 
 def bar(iterable: Iterable[T] | None = None, *, total: int | None = None, desc: str = "", unit: str = "it") -> tqdm:

@@ -12,10 +12,13 @@ import multiprocessing
 import os
 import pickle
 import signal
+import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, MutableMapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing import resource_tracker
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +26,7 @@ import numpy as np
 import torch
 
 from landscape.arguments import check_numbers
-from landscape.bars import bar, progress
+from landscape.bars import bar, progress, unshare_bars
 from landscape.errors import LandscapeError
 from landscape.journal import Journal
 from landscape.provenance import environment
@@ -191,10 +194,11 @@ def _in_processes(
 ) -> Iterator[tuple[Key, Done]]:
     before = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_ignore_interrupts)
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_prepare)
     try:
-        # Tensors are pickled by value here: PyTorch's own way through queues shares memory that dies with its worker.
-        futures = {pool.submit(_work, pickle.dumps((work, arguments))): key for key, arguments in jobs.items()}
+        with _interrupts_held():
+            # Tensors are pickled by value here: PyTorch's own way through queues shares memory that dies with its worker.
+            futures = {pool.submit(_work, pickle.dumps((work, arguments))): key for key, arguments in jobs.items()}
         for future in as_completed(futures):
             yield futures[future], pickle.loads(future.result())
     except BaseException:
@@ -205,9 +209,33 @@ def _in_processes(
         pool.shutdown(cancel_futures=True)
 
 
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches every process of a terminal; the parent alone answers it."""
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Answer Ctrl-C at the end of the block; processes that start in it never see one, however early it comes."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # it starts with the first process otherwise, and lets interrupts through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _prepare() -> None:
+    """Make a worker leave Ctrl-C to its parent, end with it, and hold nothing that outlives it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    unshare_bars()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is gone, even killed: it would wait for another job for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _work(job: bytes) -> bytes:

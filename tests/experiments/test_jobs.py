@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import ExitStack, suppress
 
 import numpy as np
 import pytest
@@ -151,3 +152,108 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
         [sys.executable, script, "live"], cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=True
     )
     assert resumed.stdout.splitlines() == ["['0', '1', '2']", "['0', '1', '2', '3', '4']"]
+
+
+SCRIPT = """
+import os, pathlib, sys, time
+from landscape.bars import bar
+from landscape.experiments.jobs import finished_rows, run_jobs
+
+if __name__ == "__mp_main__":
+    pathlib.Path(f"worker-{os.getpid()}").touch()
+    time.sleep(float(sys.argv[1]))
+
+def work(x):
+    for _ in bar(range(1)):
+        pathlib.Path(f"job-{x}").touch()
+        time.sleep(60 if x else 0)
+    return {"x": x}
+
+if __name__ == "__main__":
+    with finished_rows("s.h5", "t", {}) as done:
+        run_jobs(work, {str(x): (x,) for x in range(4)}, done, workers=2)
+"""
+
+
+@pytest.fixture
+def running(tmp_path):
+    """Start the script in a group of processes of its own; call with how long workers take to start."""
+    (tmp_path / "run.py").write_text(SCRIPT)
+    with ExitStack() as ended:
+
+        def start(seconds):
+            command = [sys.executable, "run.py", str(seconds)]
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+            process = subprocess.Popen(command, cwd=tmp_path, env=os.environ, start_new_session=True, **pipes)
+            ended.callback(process.communicate)
+            ended.callback(_kill, process.pid)
+            return process
+
+        yield start
+
+
+def _kill(group):
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def _wait_for(condition, seconds=60):
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
+def _alive(worker):
+    with suppress(ProcessLookupError):
+        os.kill(worker, 0)
+        return True
+    return False
+
+
+def _workers(folder):
+    return [int(path.name.partition("-")[2]) for path in folder.glob("worker-*")]
+
+
+def _journalled(folder):
+    return b"".join(path.read_bytes() for path in folder.glob("s.h5.runs/*.journal"))
+
+
+def _interrupted(process, folder):
+    """Press Ctrl-C, as a terminal does for the whole group; return the standard error when all have ended."""
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGINT
+    assert not any(map(_alive, _workers(folder)))
+    return errors
+
+
+def test_ctrl_c_ends_the_workers_cleanly_and_the_next_call_goes_on(running, tmp_path):
+    process = running(0)
+    _wait_for(lambda: len(list(tmp_path.glob("job-[123]"))) == 2 and b'"0"\n' in _journalled(tmp_path))
+    errors = _interrupted(process, tmp_path)
+    assert errors.count("Traceback") == 1
+    assert "leaked" not in errors
+    with finished_rows(tmp_path / "s.h5", "t", {}) as done:
+        assert dict(done) == {"0": {"x": 0}}
+        run_jobs(lambda x: {"x": x}, {str(x): (x,) for x in range(4)}, done)
+        assert len(done) == 4
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_workers_start_is_answered_by_the_parent_alone(running, tmp_path):
+    process = running(60)
+    _wait_for(lambda: len(_workers(tmp_path)) == 2)
+    for worker in _workers(tmp_path):
+        os.kill(worker, signal.SIGINT)
+    time.sleep(0.5)
+    assert all(map(_alive, _workers(tmp_path)))
+    assert _interrupted(process, tmp_path).count("Traceback") == 1
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_parent_that_is_killed(running, tmp_path):
+    process = running(0)
+    _wait_for(lambda: len(list(tmp_path.glob("job-[123]"))) == 2)
+    process.kill()
+    _wait_for(lambda: not any(map(_alive, _workers(tmp_path))), seconds=10)
