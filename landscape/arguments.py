@@ -42,9 +42,9 @@ def numbers_checked(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            given = signature.bind_partial(*args, **kwargs).arguments
-        except TypeError:  # Python's own message, which names the function
-            return function(*args, **kwargs)
+            given: Mapping[str, Any] = signature.bind_partial(*args, **kwargs).arguments
+        except TypeError:
+            given = {}  # the call below raises Python's own message, which names the function
         check_numbers(kinds, given)
         return function(*args, **kwargs)
 

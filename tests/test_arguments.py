@@ -66,3 +66,9 @@ def test_a_generator_leaves_the_global_state_alone():
     before = torch.get_rng_state()
     assert torch.equal(torch.rand(2, generator=seeded_generator(1)), torch.rand(2, generator=seeded_generator(1)))
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_an_unknown_argument_is_told_in_pythons_words_alone(objective):
+    with pytest.raises(TypeError, match=r"sharpness\(\) got an unexpected keyword argument 'colour'") as told:
+        ls.sharpness(objective, colour="red")
+    assert told.value.__context__ is None

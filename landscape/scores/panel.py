@@ -13,6 +13,7 @@ from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
 from landscape.results.scores import Score, Scores
+from landscape.scores.keeping import journal_of, keeping, settings_of, stored
 from landscape.scores.registry import REGISTRY, Definition, options_of, select
 from landscape.scores.requirements import check_objective
 
@@ -27,6 +28,8 @@ def sharpness(
     checkpoint: Any = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     audit: bool = False,
+    save: tuple[Any, str] | None = None,
+    overwrite: bool = False,
 ) -> Scores:
     """Measure sharpness scores of one trained network, with standard errors, costs and declared invariances.
 
@@ -43,13 +46,17 @@ def sharpness(
         options: further keyword arguments by slug, e.g. ``{"trace": {"matvecs": 100}}``.
         audit: also put the network through the transformations T1 … T7, on 256 examples in float64, and show beside every
             score what they did to it. This costs the panel once more for each transformation that applies, on that part.
+        save: ``("study.h5", "sgd-0/scores")``: store the result; each score is on disk when it is finished, and a panel that
+            was interrupted resumes.
+        overwrite: replace a different result of that name.
 
     Returns:
         `Scores`; a score without meaning for the objective is a row marked ``not defined``, one that met an error a row
         marked ``failed``.
 
     Raises:
-        LandscapeError: no objective, an unknown score, or options for one that is not measured.
+        LandscapeError: no objective, an unknown score, options for one that is not measured, or a study that holds
+            another result of that name.
         NotDefinedError: a score named in ``scores`` by its slug has no meaning for the objective.
 
     >>> import torch, landscape as ls
@@ -64,30 +71,39 @@ def sharpness(
     definitions = select(scores)
     named = {scores} if isinstance(scores, str) else set(scores or ())
     _check_options(definitions, radii, options or {})
-    rows: dict[str, tuple[Score, ...]] = {}
-    timings: dict[str, float] = {}
-    with bar(total=round(sum(d.cost for d in definitions)), desc="sharpness", unit="gradient") as progress:
+    decisive = settings_of(objective, seed, radii, options, checkpoint) if save is not None else {}
+    if not overwrite and (held := stored(save, [d.slug for d in definitions], decisive, audit)) is not None:
+        return held
+    with (
+        keeping(save, decisive) as finished,
+        bar(total=round(sum(d.cost for d in definitions)), desc="sharpness", unit="gradient") as progress,
+    ):
         for definition in definitions:
-            if definition.slug not in rows:
+            if definition.slug not in finished:
                 together = [d for d in definitions if d.compute is definition.compute]
                 progress.set_postfix_str(definition.slug)
                 begin = time.perf_counter()
                 found = _measure(together, objective, seed, radii, checkpoint, options or {}, named)
                 each = (time.perf_counter() - begin) / len(together)
                 for member in together:
-                    rows[member.slug] = tuple(row for row in found if row.name == member.slug)
-                    timings[member.slug] = each
+                    finished[member.slug] = tuple(row for row in found if row.name == member.slug), each
             progress.update(round(definition.cost))
-    listed = tuple(row for definition in definitions for row in rows[definition.slug])
-    return Scores(
-        rows=_audited(listed, objective, scores, seed, radii, options) if audit else listed,
-        timings=timings,
+        listed = tuple(row for definition in definitions for row in finished[definition.slug][0])
+        if audit:
+            listed = _audited(listed, objective, scores, seed, radii, options)
+    panel = Scores(
+        rows=listed,
+        timings={definition.slug: finished[definition.slug][1] for definition in definitions},
         examples=objective.n,
         seed=seed,
         settings={**({"radii": radii} if radii is not None else {}), **(options or {})},
-        provenance=objective.provenance(),
+        provenance=objective.provenance() | ({} if save is None else {"panel": {**decisive, "audit": audit}}),
         seconds=time.perf_counter() - started,
     )
+    if save is not None:
+        panel.save(*save, overwrite=overwrite)
+        journal_of(*save).unlink(missing_ok=True)
+    return panel
 
 
 def _audited(

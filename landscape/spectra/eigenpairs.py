@@ -122,9 +122,14 @@ def top_eigenpairs(
         run.resume(resume)
     try:
         found = _iterate(run, goal, _saver(checkpoint, file, run))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         if file:
             file.save(run.state, now=True)
+            interrupt.add_note(
+                f"{products.count} products are kept in {file.path.name}; the same call goes on from there"
+            )
+        elif checkpoint is None:
+            interrupt.add_note("nothing is kept; pass save=('study.h5', name) to a computation that is to be resumed")
         raise
     pairs = Eigenpairs(
         values=found.values,

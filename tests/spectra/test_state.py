@@ -57,14 +57,21 @@ def test_resumed_from_any_state_gives_the_same_digits(matrix_with, counting, mom
 def test_an_interrupt_leaves_a_file_from_which_the_same_call_goes_on(matrix_with, counting, tmp_path):
     matrix, path = matrix_with(SPECTRUM), tmp_path / "run.npz"
     whole = top_eigenpairs(counting(matrix), **OPTIONS)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as ended:
         top_eigenpairs(counting(matrix, stop_at(25, KeyboardInterrupt())), checkpoint=path, **OPTIONS)
+    assert ended.value.__notes__ == ["24 products are kept in run.npz; the same call goes on from there"]
     assert [file.name for file in tmp_path.iterdir()] == ["run.npz"]
     operator = counting(matrix)
     resumed = top_eigenpairs(operator, checkpoint=path, **OPTIONS)
     np.testing.assert_array_equal(resumed.values, whole.values)
     assert operator.count == whole.matvecs - 24
     assert not path.exists()
+
+
+def test_an_interrupt_without_a_file_names_the_remedy(matrix_with, counting):
+    with pytest.raises(KeyboardInterrupt) as ended:
+        top_eigenpairs(counting(matrix_with(SPECTRUM), stop_at(25, KeyboardInterrupt())), **OPTIONS)
+    assert "pass save=('study.h5', name)" in ended.value.__notes__[0]
 
 
 def test_a_file_of_another_run_is_refused(matrix_with, counting, tmp_path):
