@@ -64,8 +64,9 @@ def _acquire(file: Path, deadline: float) -> int:
                 f"cannot write beside {file.stem}: {error.strerror}; choose a folder that exists and can be written"
             ) from error
         if _try_lock(fd) and _still_named(fd, file):
-            os.ftruncate(fd, 0)
-            os.write(fd, f"process {os.getpid()} on {socket.gethostname()}".encode())
+            with suppress(OSError):  # a full disk: the lock holds, only its holder has no name
+                os.ftruncate(fd, 0)
+                os.write(fd, f"process {os.getpid()} on {socket.gethostname()}".encode())
             return fd
         os.close(fd)
         if time.monotonic() >= deadline:

@@ -42,7 +42,7 @@ def path_of(cls: type[Result], name: str) -> str:
     parts = name.split("/") if isinstance(name, str) else [name]
     if len(parts) != len(wanted):
         form = "/".join(wanted)
-        raise LandscapeError(f"a {cls.kind} is stored under a name of the form {form!r}, not {name!r}")
+        raise LandscapeError(f"results of kind {cls.kind!r} are stored under a name of the form {form!r}, not {name!r}")
     return cls.location.format(**dict(zip(wanted, map(check_slug, parts), strict=True)))
 
 

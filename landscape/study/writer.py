@@ -256,7 +256,9 @@ def check_format(file: h5py.File, path: Path) -> None:
     if read_attribute(file, "format") != FORMAT:
         raise LandscapeError(f"{path.name} is an HDF5 file but no study (its root lacks format={FORMAT!r})")
     version = read_attribute(file, "schema_version")
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
+    if not isinstance(version, int):
+        raise LandscapeError(f"{path.name} has no schema version: it was not written by this package; make a new study")
+    if version > SCHEMA_VERSION:
         raise LandscapeError(
             f"{path.name} has schema version {version!r}; this package reads up to {SCHEMA_VERSION}: update it"
         )

@@ -1,5 +1,6 @@
 """A study file is complete and valid, or absent: overwriting, batches, locks, full disks, killed writers."""
 
+import errno
 import os
 import resource
 import signal
@@ -381,3 +382,19 @@ def test_saving_does_not_need_more_memory_than_the_result(path):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     estimate(samples=np.random.default_rng(0).standard_normal(4_000_000)).save(path, "sgd-0/trace")  # 32 MB
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150_000
+
+
+def test_a_disk_too_full_for_the_name_of_a_locks_holder_still_gives_the_lock_and_takes_it_back(path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("landscape.study.lock.os.write", full)
+        with (
+            locked(path),
+            pytest.raises(LandscapeError, match=r"is being written by another process"),
+            locked(path, wait=0),
+        ):
+            pass
+    estimate().save(path, "sgd-0/trace")
+    assert leftovers(path) == []
