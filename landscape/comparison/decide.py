@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -52,31 +53,22 @@ def compare_scores(
         One row a score with at least one defined value in each arm: on log10, by ratio; as they are, by difference,
         scores that are logarithms or entropies already (see the register) and those that are not positive throughout.
     """
-    found = []
-    for i, name in enumerate(scores):
-        x, y = over_radii(arm_a[:, i]), over_radii(arm_b[:, i])
-        x, y = x[np.isfinite(x)], y[np.isfinite(y)]
-        if len(x) and len(y):
-            by_ratio = bool((x > 0).all() and (y > 0).all()) and compared_by_ratio(name)
-            stable = _stable(arm_a[:, i], arm_b[:, i], by_ratio)
-            found.append(_compare(a, b, name, x, y, by_ratio, stable, margin, level, fewest))
+    compare = partial(_compare, a=a, b=b, margin=margin, level=level, fewest=fewest)
+    rows = [compare(name, arm_a[:, i], arm_b[:, i]) for i, name in enumerate(scores)]
+    found = [row for row in rows if row is not None]
     raw = {i: row.p_value for i, row in enumerate(found) if row.primary and row.p_value is not None}
     adjusted = dict(zip(raw, holm(list(raw.values())).tolist() if raw else [], strict=True))
     return [replace(row, p_holm=adjusted.get(i)) for i, row in enumerate(found)]
 
 
 def _compare(
-    a: str,
-    b: str,
-    name: str,
-    x: np.ndarray,
-    y: np.ndarray,
-    by_ratio: bool,
-    stable: bool,
-    margin: float,
-    level: float,
-    fewest: int,
-) -> Test:
+    score: str, arm_a: np.ndarray, arm_b: np.ndarray, *, a: str, b: str, margin: float, level: float, fewest: int
+) -> Test | None:
+    """Compare the values (seed, radius) of one score; None if an arm has none."""
+    x, y = _defined(over_radii(arm_a)), _defined(over_radii(arm_b))
+    if not len(x) or not len(y):
+        return None
+    by_ratio = bool((x > 0).all() and (y > 0).all()) and compared_by_ratio(score)
     if by_ratio:
         x, y = np.log10(x), np.log10(y)
     enough = min(len(x), len(y)) >= fewest
@@ -87,8 +79,8 @@ def _compare(
     return Test(
         a=a,
         b=b,
-        score=name,
-        primary=name in PRIMARY,
+        score=score,
+        primary=score in PRIMARY,
         scale="log10" if by_ratio else "raw",
         difference=difference,
         low=interval.low if interval else np.nan,
@@ -97,7 +89,7 @@ def _compare(
         p_holm=None,
         superiority=superiority(x, y),
         equivalent=bool(equivalence and equivalence.p_value < level),
-        sign_stable=stable,
+        sign_stable=_stable(arm_a, arm_b, by_ratio),
         seeds_a=len(x),
         seeds_b=len(y),
     )
@@ -116,13 +108,16 @@ def _stable(arm_a: np.ndarray, arm_b: np.ndarray, by_ratio: bool) -> bool:
     """Whether the difference of mean logarithms, or of means, has one sign at every radius both arms have."""
     signs = set()
     for r in range(arm_a.shape[1]):
-        x, y = arm_a[:, r], arm_b[:, r]
-        x, y = x[np.isfinite(x)], y[np.isfinite(y)]
+        x, y = _defined(arm_a[:, r]), _defined(arm_b[:, r])
         if by_ratio:
             x, y = np.log(x[x > 0]), np.log(y[y > 0])
         if len(x) and len(y):
             signs.add(np.sign(y.mean() - x.mean()))
     return len(signs) <= 1
+
+
+def _defined(values: np.ndarray) -> np.ndarray:
+    return values[np.isfinite(values)]
 
 
 def decide(
@@ -163,8 +158,15 @@ def decide(
 
 def _waived(gates: Sequence[Gate]) -> str:
     """Name the gates that failed and were waived, with what was measured; the verdict does not stand without them."""
-    failed = [f"{gate.gate} {gate.value:.4g} (allowed {gate.limit:.4g})" for gate in gates if gate.note == WAIVED]
+    failed = [f"{gate.gate} {' (allowed '.join(_measured(gate))})" for gate in gates if gate.note == WAIVED]
     return f"Waived by the user: {', '.join(failed)}." if failed else ""
+
+
+def _measured(gate: Gate) -> tuple[str, str]:
+    """Return what was measured and what is allowed in words: relative and absolute differences in percent."""
+    if gate.gate in ("train loss", "train accuracy"):
+        return f"{100 * gate.value:.3g} % apart", f"{100 * gate.limit:.3g} %"
+    return f"{gate.value:.4g}", f"{gate.limit:.4g}"
 
 
 def _decided(
@@ -180,7 +182,7 @@ def _decided(
     label_a, label_b = names.get(a, a), names.get(b, b)
     failed = [gate for gate in gates if not gate.passed and gate.gate != "seeds"]
     if failed:
-        why = "; ".join(f"{g.gate} {g.value:.4g}, allowed {g.limit:.4g} ({g.note})" for g in failed)
+        why = "; ".join(f"{gate.gate} {', allowed '.join(_measured(gate))} ({gate.note})" for gate in failed)
         return Verdict(a, b, "not comparable", f"{label_b} and {label_a} are not comparable: {why}.")
     primary = [row for row in tests if row.primary]
     if len(primary) < len(PRIMARY):
