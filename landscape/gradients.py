@@ -56,7 +56,7 @@ def example_gradient_norms(objective: Objective) -> Tensor:
 
             try:
                 out.append(vmap(norm, chunk_size=chunk, randomness="same")(batch.inputs, batch.target))
-            except RuntimeError as error:
+            except (RuntimeError, ValueError) as error:
                 raise LandscapeError(
                     f"gradients of single examples cannot be computed for this network ({str(error).splitlines()[0]}); "
                     "leave out what needs them"

@@ -15,24 +15,29 @@ if TYPE_CHECKING:
     from landscape.objective import Objective
 
 
+_STATISTICS = {"running_mean": 0, "running_var": 1, "num_batches_tracked": 0}
+"""What a norm layer of PyTorch starts with."""
+
+
 def reestimated(objective: Objective, source: Objective) -> dict[str, Tensor]:
     """Return the fixed tensors of an objective with the statistics of its norm layers averaged over another's data.
 
     Every layer's mean and variance become the average over batches of 1,024 examples, as in
-    `torch.optim.swa_utils.update_bn`. The layers' own momentum and mode are put back.
+    `torch.optim.swa_utils.update_bn`. The layers' own momentum and mode are put back. Layers that keep statistics in
+    another way than PyTorch's norm layers do keep theirs.
     """
     fixed = {name: tensor.clone() for name, tensor in objective.fixed.items()}
     named: dict[str, Any] = {
         name: module
         for name, module in objective.model.named_modules()
-        if getattr(module, "running_mean", None) is not None
+        if all(getattr(module, key, None) is not None for key in _STATISTICS) and hasattr(module, "momentum")
     }
     if not named:
         return fixed
     for name in named:
-        fixed[f"{name}.running_mean"].zero_()
-        fixed[f"{name}.running_var"].fill_(1)
-        fixed[f"{name}.num_batches_tracked"].zero_()
+        prefix = f"{name}." if name else ""
+        for key, value in _STATISTICS.items():
+            fixed[prefix + key].fill_(value)
     momenta = {name: layer.momentum for name, layer in named.items()}
     tensors = {**fixed, **objective.space.unflatten(objective.theta)}
     with objective.guard(), torch.no_grad():

@@ -99,3 +99,27 @@ def test_every_place_holds_the_tensor_that_was_given_for_it():
     with torch.no_grad():
         filled.blocks[2].weight.copy_(given["last.weight"])
     torch.testing.assert_close(Bound(model.eval()).call(given, lambda network: network(X)), filled(X))
+
+
+class OwnNorm(nn.Module):
+    """Keeps a running mean, but counts no batches."""
+
+    def __init__(self):
+        super().__init__()
+        self.momentum = 0.1
+        self.register_buffer("running_mean", torch.full((4,), 0.5))
+
+    def forward(self, x):
+        return x - (x.mean(0) if self.training else self.running_mean)
+
+
+@pytest.mark.parametrize("norm", [OwnNorm, lambda: nn.BatchNorm1d(4, track_running_stats=False)])
+def test_statistics_that_are_not_kept_as_pytorch_keeps_them_are_left(norm):
+    torch.manual_seed(0)
+    objective = ls.Objective(nn.Sequential(norm(), nn.Linear(4, 4)), (X, Y), "cross_entropy")
+    assert objective.recalibrated().loss() == objective.loss()
+
+
+def test_a_network_that_is_a_norm_layer_has_its_statistics_estimated():
+    objective = ls.Objective(nn.BatchNorm1d(4), (X + 3, Y), "cross_entropy").recalibrated()
+    torch.testing.assert_close(objective.fixed["running_mean"], X.mean(0) + 3)

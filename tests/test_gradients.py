@@ -1,11 +1,14 @@
 """Gradients at a theta that is not the network's own: blocks that run again during the backward pass find it too."""
 
+from math import isnan
+
 import pytest
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import landscape as ls
+from landscape.gradients import gradient_noise_ratio
 
 X, Y = torch.randn(12, 4, generator=torch.Generator().manual_seed(0)).double(), torch.arange(12) % 3
 
@@ -38,3 +41,14 @@ def test_checkpointed_blocks_give_the_numbers_of_plain_ones(number):
     away = ls.Objective(Network(False), (X, Y), "cross_entropy").theta * 1.5 + 0.3
     plain, again = (ls.Objective(Network(kind), (X, Y), "cross_entropy").at(away) for kind in (False, True))
     assert number(again) == pytest.approx(number(plain), rel=1e-6)
+
+
+def test_networks_with_batch_statistics_have_no_gradients_of_single_examples_but_every_other_number():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6, track_running_stats=False), nn.Linear(6, 3)).double()
+    objective = ls.Objective(model, (X, Y), "cross_entropy")
+    with pytest.raises(ls.LandscapeError, match=r"single examples cannot be computed .*more than 1 value per channel"):
+        gradient_noise_ratio(objective)
+    assert isnan(ls.critical_point(objective).noise_ratio)
+    panel = ls.sharpness(objective, ["adaptive-average", "adaptive-worst-linf"], audit=True)
+    assert {row.status for row in panel.rows} == {"ok"}

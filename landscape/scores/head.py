@@ -59,9 +59,10 @@ def find_head(objective: Objective) -> Head | None:
     def hook(name: str) -> Hook:
         return lambda module, inputs, output: calls.append((name, output))
 
-    one = pick(objective.batches[0], torch.arange(1))
+    first = objective.batches[0]
+    some = pick(first, torch.arange(min(2, first.size)))  # layers with batch statistics need more than one
     with objective.guard(), torch.no_grad():
-        output = observed(objective, objective.theta, one, {name: hook(name) for name in candidates})
+        output = observed(objective, objective.theta, some, {name: hook(name) for name in candidates})
     names = [name for name, produced in calls if produced is output]
     if len(names) != 1 or sum(name == names[0] for name, _ in calls) > 1:
         return None

@@ -129,7 +129,8 @@ def _scaled_by_number(node: Node) -> bool:
 
 
 def _moved(search: _Search, node: Node, source: View | _Outputs) -> Any:
-    positions = source.index if isinstance(source, View) else source.rows
+    # contiguous, because a view that suits the strides of the values need not suit those of their positions
+    positions = (source.index if isinstance(source, View) else source.rows).contiguous()
     args, kwargs = map_arg((node.args, node.kwargs), lambda n: positions)
     moved = node.target(*args, **kwargs)  # type: ignore[operator]
 

@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from torch import nn
 
 import landscape as ls
 from landscape.errors import LandscapeError
@@ -105,3 +106,23 @@ def test_wrong_requests(classifier):
         ls.audit(objective, ["nonsense"])
     with pytest.raises(KeyError, match="no audit of"):
         ls.audit(objective, ["loss"], transformations=["T4"]).verdict("loss", "T1")
+
+
+class Translator(nn.Module):
+    """PyTorch's own encoder and decoder, whose reshaping suits the strides of the values only."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed = nn.Embedding(20, 8)
+        self.body, self.head = nn.Transformer(8, 2, 1, 1, 16, batch_first=True), nn.Linear(8, 4)
+
+    def forward(self, tokens):
+        return self.head(self.body(self.embed(tokens), self.embed(tokens)).mean(1))
+
+
+def test_pytorchs_transformer_is_audited():
+    tokens = torch.randint(0, 20, (16, 5), generator=torch.Generator().manual_seed(1))
+    objective = ls.Objective(Translator(), (tokens, torch.arange(16) % 4), "cross_entropy")
+    report = ls.audit(objective, ["adaptive-average"])
+    assert {row.verdict for row in report.rows if row.transformation != "T6"} == {"invariant"}
