@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -74,8 +75,10 @@ def _root(drawn: Any) -> Any:
 
 
 def _write(figure: Any, file: Path, suffix: str, dpi: float) -> None:
+    drawn = io.BytesIO()  # Matplotlib's writers fail on a full disk with errors of their own
     with style():
-        figure.savefig(file, format=suffix, dpi=dpi, metadata=_UNDATED[suffix])
+        figure.savefig(drawn, format=suffix, dpi=dpi, metadata=_UNDATED[suffix])
+    file.write_bytes(drawn.getvalue())
 
 
 def _release(figure: Any) -> None:

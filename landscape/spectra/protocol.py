@@ -120,7 +120,7 @@ class Products:
             )
         return NumericalError(
             f"the {self.name} is not symmetric (relative asymmetry {relative:.1e}): pass a symmetric operator, such as "
-            "(A + A.T) / 2, or one whose function does not change between products"
+            "(A + A.T) / 2, or one whose function does not change between products; in a network, switch autocast off"
         )
 
 

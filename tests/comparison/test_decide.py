@@ -61,6 +61,8 @@ def test_a_waived_gate_is_named_with_what_was_measured():
     found, _ = verdict([0.5, 0.5, 0.5], gates=(PASSED, waived))
     assert found.verdict == "spikier"
     assert found.text.endswith("Waived by the user: gradient 3.25 (allowed 1).")
+    accuracy = Gate("a", "b", "train accuracy", True, 0.0125, 0.005, "waived")
+    assert verdict([0.5] * 3, gates=(PASSED, accuracy))[0].text.endswith("train accuracy 1.25 % apart (allowed 0.5 %).")
     assert "Waived" not in verdict([0.5, 0.5, 0.5])[0].text
 
 
@@ -68,7 +70,7 @@ def test_failed_gate_silences_the_scores():
     gate = Gate("a", "b", "train loss", False, 3.0, 0.1, "train both to the same cross-entropy")
     found, _ = verdict([0.5, 0.5, 0.5], gates=(gate,))
     assert found.verdict == "not comparable"
-    assert "train loss 3, allowed 0.1" in found.text
+    assert "train loss 300 % apart, allowed 10 %" in found.text
 
 
 def test_too_few_seeds_have_no_significance():

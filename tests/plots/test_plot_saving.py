@@ -1,6 +1,8 @@
+import errno
 import os
 import re
 import zlib
+from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
@@ -84,3 +86,13 @@ def test_a_failed_format_leaves_the_old_files(monkeypatch, tmp_path):
         plots.save(figure, tmp_path / "a", dpi=50)
     assert old.read_bytes() == before
     assert os.listdir(tmp_path) == ["a.png"]
+
+
+def test_a_full_disk_is_said_in_one_line_whatever_the_format(tmp_path, valley, monkeypatch):
+    def full(self, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(LandscapeError, match=r"cannot write a\.pdf: No space left on device"):
+        plots.save(plots.contour(valley), tmp_path / "a", formats=("pdf",))
+    assert list(tmp_path.iterdir()) == []
