@@ -12,9 +12,8 @@ import numpy as np
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
 from landscape.results import Result
-from landscape.results.slices import Slice
 
-S = TypeVar("S", bound=Slice)
+S = TypeVar("S", bound=Result)
 Save = tuple[Any, str] | None
 Values = dict[str, np.ndarray]
 COMPUTED = "computed"

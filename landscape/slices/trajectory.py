@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -10,12 +11,13 @@ import numpy as np
 import torch
 
 from landscape.arguments import numbers_checked
+from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
 from landscape.results.trajectory import Trajectory
 from landscape.slices.directions import describe_directions
 from landscape.slices.points import Solution, centred
-from landscape.slices.recording import checked
+from landscape.slices.recording import checked, recording
 
 
 @numbers_checked
@@ -37,7 +39,7 @@ def trajectory_plane(
         solutions: checkpoints in the order of training, at least n + 1: objectives, checkpoints, state dicts, vectors.
         objective: the function; by default that of the last solution.
         n: number of components.
-        save: ``("study.h5", "sgd-0/run")``: store the result.
+        save: ``("study.h5", "sgd-0/run")``: store the result; finished checkpoints survive an interruption.
         overwrite: replace a different result of that name.
 
     Returns:
@@ -67,30 +69,38 @@ def trajectory_plane(
     points = from_last @ components.T
     residual = from_last - points @ components
     last = here[-1]
-    own = [o.evaluate() for o in here]
-    projected = [last.evaluate(torch.as_tensor(thetas[-1] + point @ components)) for point in points]
-    directions = describe_directions(
-        components,
-        "pca",
-        vectors_as="keep",
-        info={"explained_variance_ratio": explained.tolist()},
-        provenance=last.provenance(),
-    )
-    result = Trajectory(
-        directions=directions,
-        points=points,
-        off_plane=np.linalg.norm(residual, axis=1),
-        explained=explained,
-        values={
-            **{name: np.array([values[name] for values in own]) for name in own[0]},
-            **{f"projected/{name}": np.array([values[name] for values in projected]) for name in projected[0]},
-        },
-        provenance=last.provenance(),
-        seconds=time.perf_counter() - started,
-    )
-    if target is not None:
-        result.save(*target, overwrite=overwrite)
-    return result
+
+    @functools.cache  # the template has the names of the first row
+    def row(i: int) -> dict[str, np.ndarray]:
+        projected = last.evaluate(torch.as_tensor(thetas[-1] + points[i] @ components))
+        both = {**here[i].evaluate(), **{f"projected/{name}": value for name, value in projected.items()}}
+        return {name: np.array(value) for name, value in both.items()}
+
+    def blank() -> Trajectory:
+        info = {"explained_variance_ratio": explained.tolist()}
+        return Trajectory(
+            directions=describe_directions(
+                components, "pca", vectors_as="keep", info=info, provenance=last.provenance()
+            ),
+            points=points,
+            off_plane=np.linalg.norm(residual, axis=1),
+            explained=explained,
+            values={name: np.full(len(here), np.nan) for name in row(0)},
+            provenance=last.provenance(),
+        )
+
+    with recording(
+        blank,
+        settings={"slice": "trajectory", "n": n},
+        objectives={str(i): o for i, o in enumerate(here)},
+        save=target,
+        overwrite=overwrite,
+    ) as rows:
+        if rows.stored is not None:
+            return rows.stored
+        for i in bar([i for i in range(len(here)) if i not in rows.finished], desc="trajectory", unit="checkpoint"):
+            rows.append(i, row(i))
+        return rows.merge(rows.result().replace(seconds=time.perf_counter() - started))
 
 
 def _resolved(solution: Solution, objective: Objective | None) -> Objective:

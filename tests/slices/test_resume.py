@@ -14,6 +14,7 @@ from torch import nn
 
 import landscape as ls
 from landscape.journal import read_journal
+from landscape.results.trajectory import Trajectory
 from landscape.slices import curves
 from landscape.study.rows import journal_of
 
@@ -110,6 +111,35 @@ def test_a_curve_is_trained_once(tmp_path, monkeypatch):
         except KeyboardInterrupt:
             budget.limit = 10**9
     assert len(trained) == 1
+
+
+def test_a_trajectory_resumes_and_evaluates_no_checkpoint_twice(tmp_path):
+    budget = Budget()
+    objective = objective_of({"mean": budget})
+    run = [objective.theta * (1 - 0.2 * step) + (0.1 * step) ** 2 for step in range(5)]
+    whole = ls.trajectory_plane(run, objective)
+    assert budget.calls == 10  # each checkpoint and its projection
+    budget.calls, budget.limit = 0, 5
+    target = (tmp_path / "study.h5", "sgd-0/run")
+    with pytest.raises(KeyboardInterrupt) as interrupted:
+        ls.trajectory_plane(run, objective, save=target)
+    assert "2 finished rows of 'sgd-0/run' are kept beside study.h5" in interrupted.value.__notes__[0]
+    assert (
+        np.isfinite(ls.open_study(target[0])[target[1]].values["projected/loss"]).tolist() == [True] * 2 + [False] * 3
+    )
+    budget.calls, budget.limit = 0, 10**9
+    with pytest.raises(ls.LandscapeError, match="other settings"):
+        ls.trajectory_plane(run[::-1], objective, save=target)
+    budget.calls = 0
+    resumed = ls.trajectory_plane(run, objective, save=target)
+    assert budget.calls == 6
+    for result in (resumed, ls.open_study(target[0])[target[1]]):
+        np.testing.assert_array_equal(result.points, whole.points)
+        for key in whole.values:
+            np.testing.assert_array_equal(result.values[key], whole.values[key])
+    budget.calls = 0
+    ls.trajectory_plane(run, objective, save=target)
+    assert budget.calls == 0
 
 
 def test_barriers_keep_every_path(tmp_path):
@@ -227,7 +257,7 @@ def finished(path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["plane", "adaptive", "path", "curve"])
+@pytest.mark.parametrize("kind", ["plane", "adaptive", "path", "curve", "trajectory"])
 def test_a_killed_process_leaves_its_rows_and_the_resumed_file_is_the_same(tmp_path, kind):
     script = textwrap.dedent("""
         import sys, time, torch, landscape as ls
@@ -248,11 +278,14 @@ def test_a_killed_process_leaves_its_rows_and_the_resumed_file_is_the_same(tmp_p
             ls.slices.adaptive_plane(objective, d, coarse=5, refinements=2, save=(path, "sgd-0/plane"))
         elif kind == "path":
             ls.interpolate(objective, objective, end, points=30, save=(path, "a-to-b"))
+        elif kind == "trajectory":
+            run = [objective.theta * (1 - 0.05 * step) + (0.1 * step) ** 2 for step in range(20)]
+            ls.trajectory_plane(run, objective, save=(path, "sgd-0/plane"))
         else:
             ls.connect(objective, objective, end, points=30, steps=5, save=(path, "a-to-b"))
     """)
     environment = {**os.environ, "LANDSCAPE_PROGRESS": "0"}
-    name = "sgd-0/plane" if kind in ("plane", "adaptive") else "a-to-b"
+    name = "a-to-b" if kind in ("path", "curve") else "sgd-0/plane"
 
     def run(path, slow):
         return subprocess.Popen([sys.executable, "-c", script, str(path), str(slow), kind], env=environment)
@@ -265,9 +298,13 @@ def test_a_killed_process_leaves_its_rows_and_the_resumed_file_is_the_same(tmp_p
     partial = open_study(tmp_path / "killed.h5")[name]
     victim.send_signal(signal.SIGKILL)
     victim.wait()
-    assert 0 < np.isfinite(partial.loss).mean() < 1  # a second process read it while the first wrote
+    assert 0 < np.isfinite(_loss(partial)).mean() < 1  # a second process read it while the first wrote
     assert run(tmp_path / "killed.h5", 0.0).wait() == 0
     assert run(tmp_path / "whole.h5", 0.0).wait() == 0
     first, second = (ls.open_study(tmp_path / file)[name] for file in ("killed.h5", "whole.h5"))
-    np.testing.assert_array_equal(first.loss, second.loss)
+    np.testing.assert_array_equal(_loss(first), _loss(second))
     assert ls.study.validate(tmp_path / "killed.h5") == []
+
+
+def _loss(result):
+    return result.values["loss"] if isinstance(result, Trajectory) else result.loss
