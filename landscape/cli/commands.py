@@ -99,12 +99,17 @@ def eigen(arguments: argparse.Namespace) -> Any:
     """Compute eigenpairs of the Hessian."""
     from landscape.operators import Hessian
     from landscape.spectra import top_eigenpairs
+    from landscape.spectra.state import beside_study
 
-    def one(checkpoint: Any) -> Any:
-        return top_eigenpairs(
+    def one(checkpoint: Any, save: tuple[str, str] | None = None, overwrite: bool = False) -> Any:
+        pairs = top_eigenpairs(
             Hessian(checkpoint.objective(arguments.on)),
             k=arguments.k, which=arguments.which, tol=arguments.tol, seed=arguments.seed,
+            checkpoint=None if save is None else beside_study(*save),
         )  # fmt: skip
+        if save is not None:
+            pairs.save(*save, overwrite=overwrite)
+        return pairs
 
     return _each(arguments, one, f"top{arguments.k}-{arguments.which.lower()}")
 
@@ -129,7 +134,7 @@ def slice_(arguments: argparse.Namespace) -> Any:
             **saving,
         )
 
-    return _each(arguments, one, "line" if arguments.dims == 1 else "plane", resumes=True)
+    return _each(arguments, one, "line" if arguments.dims == 1 else "plane", finds=True)
 
 
 def score(arguments: argparse.Namespace) -> Any:
@@ -138,7 +143,12 @@ def score(arguments: argparse.Namespace) -> Any:
 
     wanted = "all" if arguments.scores == ["all"] else arguments.scores
     options = {"seed": arguments.seed, "audit": arguments.audit}
-    return _each(arguments, lambda ckpt: sharpness(ckpt.objective(arguments.on), wanted, **options), "scores")
+    return _each(
+        arguments,
+        lambda ckpt, **where: sharpness(ckpt.objective(arguments.on), wanted, **options, **where),
+        "scores",
+        finds=True,
+    )
 
 
 def compare(arguments: argparse.Namespace) -> Any:
@@ -250,28 +260,25 @@ class Printed:
         self.text, self.record = text, record
 
 
-def _each(arguments: argparse.Namespace, measure: Any, entry: str, *, resumes: bool = False) -> Printed:
-    """Measure every checkpoint named; store each result when asked to, as soon as it is there.
+def _each(arguments: argparse.Namespace, measure: Any, entry: str, *, finds: bool = False) -> Printed:
+    """Measure every checkpoint named; each measurement is told where to store its result, and stores it.
 
-    A measurement that resumes is told where to, stores itself bit by bit, and finds what an earlier run left there.
+    One that `finds` takes a finished result of the same settings from there; another name that is taken is refused at once.
     """
     from landscape.comparison import slugify
+    from landscape.results import Scores
 
     texts, records = [], {}
     members = [(load(arguments, path), path) for path in arguments.checkpoint]
     names = [slugify(checkpoint.name or Path(path).stem) for checkpoint, path in members]
     if len(set(names)) < len(names):
         raise LandscapeError(f"checkpoints of one name ({', '.join(names)}) cannot be told apart; rename a file")
-    _check_free(arguments, [] if resumes else [f"{name}/{arguments.entry or entry}" for name in names])
+    _check_free(arguments, [] if finds else [f"{name}/{arguments.entry or entry}" for name in names])
     for name, (checkpoint, _) in zip(names, members, strict=True):
         target = (arguments.save, f"{name}/{arguments.entry or entry}")
-        if resumes and arguments.save:
-            result = measure(checkpoint, save=target, overwrite=arguments.overwrite)
-        else:
-            result = measure(checkpoint)
-            if arguments.save:
-                result.save(*target, overwrite=arguments.overwrite)
-        text = result.table() if hasattr(result, "table") else repr(result)
+        saving = {"save": target, "overwrite": arguments.overwrite} if arguments.save else {}
+        result = measure(checkpoint, **saving)
+        text = result.table() if isinstance(result, Scores) else repr(result)
         texts.append(f"{name}\n{text}")
         records[name] = result.to_dict()
     return Printed("\n\n".join(texts), records)

@@ -48,6 +48,53 @@ def run(capsys, *arguments):
     return code, *capsys.readouterr()
 
 
+def run_command(capsys, command, *arguments):
+    code = main([command, "best.safetensors", "--model", "slicednet:build", "--data", "slicednet:data",
+                 "--loss", "slicednet:loss", *arguments])  # fmt: skip
+    return code, *capsys.readouterr()
+
+
+def test_interrupted_scores_go_on_where_they_were(network, capsys, tmp_path):
+    asked = ["trace", "weight-norm", "keskar"]
+    assert run_command(capsys, "score", "--scores", *asked, "--save", "whole.h5")[::2] == (0, "")
+    whole, network.calls[:] = len(network.calls), []
+    network.limit[0] = whole - 2
+    code, out, err = run_command(capsys, "score", "--scores", *asked, "--save", "study.h5")
+    assert (code, out) == (130, "")
+    assert "finished scores are kept in study.h5.best+scores.panel" in err
+    network.limit[0] = 10**9
+    network.calls.clear()
+    code, out, _ = run_command(capsys, "score", "--scores", *asked, "--save", "study.h5")
+    assert code == 0
+    assert 0 < len(network.calls) < whole
+    again = run_command(capsys, "score", "--scores", *asked, "--save", "study.h5")
+    assert again[:2] == (0, out)
+    assert not list(tmp_path.glob("*.panel"))
+
+
+def test_eigenvalues_keep_their_run_beside_the_study_until_they_are_stored(network, capsys, monkeypatch):
+    import landscape.spectra
+
+    def stop(*arguments, checkpoint, **options):
+        assert checkpoint.name == "study.h5.best+top2-la.lanczos.npz"
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(landscape.spectra, "top_eigenpairs", stop)
+        assert run_command(capsys, "eigen", "-k", "2", "--save", "study.h5")[0] == 130
+    assert run_command(capsys, "eigen", "-k", "2", "--save", "study.h5")[0] == 0
+    code, _, err = run_command(capsys, "eigen", "-k", "2", "--save", "study.h5")
+    assert code == 2
+    assert "already holds best/top2-la; choose another --entry, or pass --overwrite" in err
+    assert run_command(capsys, "eigen", "-k", "2", "--save", "study.h5", "--overwrite")[0] == 0
+
+
+def test_eigenvalues_say_whether_they_converged(network, capsys):
+    _, out, _ = run_command(capsys, "eigen", "-k", "2")
+    assert "converged  yes" in out
+    assert "products" in out
+
+
 def test_an_interrupted_slice_goes_on_where_it_was(network, capsys):
     assert run(capsys, "--save", "whole.h5")[0] == 0
     network.calls.clear()
