@@ -120,6 +120,7 @@ def architecture(
         "points": points,
         "ratio_points": ratio_points,
         "examples": examples,
+        "mapped": seeds[0],
     }
     grid = (span, points, ratio_points)
     jobs = {

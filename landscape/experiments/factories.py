@@ -29,8 +29,9 @@ def check_factory(factory: ModelFactory, example: Tensor | None = None, *, class
         classes: number of logits C that the network must give for them.
 
     Raises:
-        LandscapeError: no factory, one that takes no seed, makes no network, hands out the same network or the same
-            weights in memory twice, or makes networks that depend on more than the seed or do not fit the data.
+        LandscapeError: no factory, one that takes no seed, makes no network or none that can be trained, hands out the
+            same network or the same weights in memory twice, or makes networks that depend on more than the seed or do
+            not fit the data.
 
     >>> from landscape.models import mlp
     >>> check_factory(mlp)
@@ -47,6 +48,8 @@ def check_factory(factory: ModelFactory, example: Tensor | None = None, *, class
         raise LandscapeError(f"the factory returned a {type(first).__name__}; expected a torch.nn.Module")
     if first is second:
         raise LandscapeError("the factory returned the same network twice; build a new one in every call")
+    if not any(parameter.requires_grad for parameter in first.parameters()):
+        raise LandscapeError("the network of the factory has no trainable parameters; there is nothing to train")
     mine, other = first.state_dict(), second.state_dict()
     if {tensor.data_ptr() for tensor in mine.values() if tensor.numel()} & {
         tensor.data_ptr() for tensor in other.values() if tensor.numel()

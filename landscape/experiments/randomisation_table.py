@@ -169,7 +169,7 @@ def _audits(
 ) -> dict[str, tuple[Any, ...]]:
     ends = (noise[0], noise[-1])
     named = [dataclasses.replace(_noisy(recipe, p), name=f"{recipe.name}-p-{p:g}") for p in ends]
-    return {f"audit/{one.name}": (one, split, factory, seed) for one in named}
+    return {f"audit/{one.name}/{seed}": (one, split, factory, seed) for one in named}
 
 
 def _noisy(recipe: Recipe, p: float) -> Recipe:

@@ -1,5 +1,6 @@
 """Architectures are measured as their scores and slices measure them, on common scales, and only where they met the target."""
 
+import sys
 from functools import partial
 
 import numpy as np
@@ -81,6 +82,19 @@ def test_a_study_keeps_it(found, split, tmp_path):
     stored = study.open_study(tmp_path / "study.h5")["architecture"]
     assert stored.rows == found.rows
     np.testing.assert_array_equal(stored.loss["batch"], found.loss["batch"])
+
+
+def test_rows_without_the_planes_that_are_wanted_are_refused(split, tmp_path, monkeypatch):
+    """Planes are those of the first seed, which an interrupted call may have drawn of another."""
+    monkeypatch.setattr(sys.modules[architecture.__module__], "run_jobs", _stopped)
+    with pytest.raises(KeyboardInterrupt):
+        architecture({"batch": TINY}, split, seeds=(0, 1), **QUICK, save=tmp_path / "s.h5")
+    with pytest.raises(LandscapeError, match="mapped: 0 there, 1 here"):
+        architecture({"batch": TINY}, split, seeds=(1, 0), **QUICK, save=tmp_path / "s.h5")
+
+
+def _stopped(*_, **__):
+    raise KeyboardInterrupt
 
 
 def test_bad_input(split):

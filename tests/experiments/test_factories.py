@@ -41,6 +41,7 @@ def test_good_factories_pass_and_leave_the_random_state_alone(factory):
         (unseeded, "with seed=0 differ"),
         (lambda: mlp(), r"cannot be called as factory\(seed=0\)"),
         (lambda seed: 3, "returned a int"),
+        (lambda seed: nn.Flatten(), "no trainable parameters"),
         (mlp(), "is a Sequential"),
         (None, "is a NoneType"),
     ],
@@ -58,7 +59,7 @@ def test_networks_must_fit_the_data():
     with pytest.raises(LandscapeError, match=r"does not take inputs of shape \(2, 4\)"):
         check_factory(partial(mlp, (5, 3)), X, classes=3)
     with pytest.raises(LandscapeError, match="expected logits"):
-        check_factory(lambda seed: nn.Flatten(0), X)
+        check_factory(lambda seed: nn.Sequential(*mlp((4, 3), seed=seed), nn.Flatten(0)), X)
 
 
 def test_tensors_of_the_user_become_a_split():
