@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -75,9 +76,9 @@ def load(arguments: argparse.Namespace, path: str) -> Any:
 
     from landscape.checkpoint import Checkpoint
 
-    train, test = _pair(import_object(arguments.data)())
+    train, test = _pair(_called("--data", arguments.data))
     loss = import_object(arguments.loss) if ":" in arguments.loss else arguments.loss
-    model = import_object(arguments.model)()
+    model = _called("--model", arguments.model)
     if not isinstance(model, nn.Module):
         raise LandscapeError(
             f"--model {arguments.model} returned {type(model).__name__}, expected a function that returns a torch.nn.Module"
@@ -88,6 +89,20 @@ def load(arguments: argparse.Namespace, path: str) -> Any:
         model, path, loss=loss, train=train, test=test, name=Path(path).stem,
         parameters=arguments.parameters, **placement(arguments),
     )  # fmt: skip
+
+
+def _called(flag: str, name: str) -> Any:
+    """Return what a user's function gives when it is called without arguments."""
+    function = import_object(name)
+    try:
+        inspect.signature(function).bind()
+    except TypeError as error:
+        raise LandscapeError(
+            f"{flag} {name} cannot be called without arguments ({error}); name a function that needs none"
+        ) from None
+    except ValueError:
+        pass  # built in, without a signature
+    return function()
 
 
 def _ours(arguments: argparse.Namespace, path: str) -> Any:

@@ -32,6 +32,7 @@ def own(tmp_path, monkeypatch):
     (tmp_path / "mynet3.py").write_text(
         "import torch\n"
         "def build():\n    return torch.nn.Linear(3, 2)\n"
+        "def wide(width):\n    return torch.nn.Linear(3, width)\n"
         "def number():\n    return 3\n"
         "def broken():\n    return torch.nn.Linear(3, undefined)\n"
         "def data():\n    return torch.ones(6, 3), torch.arange(6) % 2\n"
@@ -85,6 +86,10 @@ WRONG = {
         ["eigen", "best.safetensors", "--model", "mynet3.py:build", "--data", "mynet3:data"],
         "write mynet3:build",
     ),
+    "a factory with arguments": (
+        ["eigen", "best.safetensors", "--model", "mynet3:wide", "--data", "mynet3:data"],
+        "mynet3:wide cannot be called without arguments (missing a required argument: 'width'); name a function that needs none",
+    ),
     "no module": (["eigen", "best.safetensors", "--model", "mynet3:number", "--data", "mynet3:data"], "returned int"),
     "no test": (
         ["eigen", "best.safetensors", "--model", "mynet3:build", "--data", "mynet3:data", "--on", "test"],
@@ -122,8 +127,9 @@ def test_messages_name_flags_instead_of_arguments():
     assert _in_flags("P=4 parameters, seed=3", flags) == "P=4 parameters, seed=3"
 
 
-def test_completion_offers_commands_options_and_choices(tmp_path):
-    (tmp_path / "landscape").write_text(script(build(), "bash"))
+def test_completion_offers_commands_options_choices_and_names(tmp_path, capsys):
+    assert main(["completion", "bash"]) == 0
+    (tmp_path / "landscape").write_text(capsys.readouterr().out)
 
     def offered(*words):
         line = " ".join(shlex.quote(word) for word in words)
@@ -137,6 +143,13 @@ def test_completion_offers_commands_options_and_choices(tmp_path):
     assert offered("landscape", "score", "--sc") == ["--scores"]
     assert "goldstein" in offered("landscape", "export", "")
     assert offered("landscape", "score", "land") == ["landscape"]  # files
+    assert offered("landscape", "export", "csv", "land") == ["landscape"]
+    assert {"sgd", "random-labels"} <= set(offered("landscape", "train", ""))
+    assert offered("landscape", "train", "sgd", "random-l") == ["random-labels"]
+    assert offered("landscape", "train", "sgd", "--out", "land") == ["landscape"]
+    assert "double-descent" in offered("landscape", "experiment", "")
+    assert offered("landscape", "score", "x", "--scores", "trace", "lambda-ma") == ["lambda-max"]
+    assert offered("landscape", "plot", "x", "--format", "png", "h") == ["html"]
 
 
 def test_zsh_reads_the_same_script():
