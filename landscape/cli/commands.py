@@ -239,7 +239,17 @@ def completion(arguments: argparse.Namespace) -> Any:
     """Print the script that completes commands and options in a shell."""
     from landscape.cli.completion import script
 
-    text = script(arguments.parser, arguments.shell)
+    from landscape.experiments.recipes import RECIPES
+    from landscape.experiments.registry import EXPERIMENTS
+    from landscape.scores import REGISTRY
+
+    names = {
+        ("train", "recipe"): [*RECIPES],
+        ("experiment", "name"): [*EXPERIMENTS],
+        ("score", "scores"): ["all", *REGISTRY],
+        ("compare", "scores"): [*REGISTRY],
+    }
+    text = script(arguments.parser, arguments.shell, names)
     return Printed(text, {"shell": arguments.shell, "script": text})
 
 

@@ -72,7 +72,13 @@ def build() -> argparse.ArgumentParser:
     train.add_argument("--first-seed", type=_seed, default=0, help="seed of the first run (default: 0)")
     train.add_argument("--split-seed", type=_seed, default=0, help="seed of the split into training and test examples")
     train.add_argument("--workers", type=_positive, default=1, help="training processes (default: 1)")
-    train.add_argument("--sizes", type=_positive, nargs="+", default=[64, 256, 256, 10], help="widths of the network")
+    train.add_argument(
+        "--sizes",
+        type=_positive,
+        nargs="+",
+        default=[64, 256, 256, 10],
+        help="widths of the network (default: 64 256 256 10)",
+    )
     train.add_argument("--target", type=float, help="training cross-entropy to stop at (default: 0.01)")
     train.add_argument("--epochs", type=_positive, help="where to give up")
     train.add_argument("--lr", type=float, help="learning rate")
@@ -126,7 +132,13 @@ def build() -> argparse.ArgumentParser:
     compare.add_argument(
         "--loss-tolerance", type=float, default=0.1, help="allowed difference of losses (default: 0.1)"
     )
-    compare.add_argument("--waive", nargs="+", default=[], metavar="GATE", help="gates you take responsibility for")
+    compare.add_argument(
+        "--waive",
+        nargs="+",
+        default=[],
+        metavar="GATE",
+        help="gates you take responsibility for, by name as the table of gates has them: gradient, 'train loss' …",
+    )
     compare.add_argument(
         "--match", choices=["temper"], help="when losses differ: bring every network to one loss by its last layer"
     )
