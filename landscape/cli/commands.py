@@ -238,7 +238,6 @@ def info(arguments: argparse.Namespace) -> Any:
 def completion(arguments: argparse.Namespace) -> Any:
     """Print the script that completes commands and options in a shell."""
     from landscape.cli.completion import script
-
     from landscape.experiments.recipes import RECIPES
     from landscape.experiments.registry import EXPERIMENTS
     from landscape.scores import REGISTRY
