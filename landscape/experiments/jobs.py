@@ -14,6 +14,7 @@ import pickle
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Hashable, Iterator, Mapping, MutableMapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager, suppress
@@ -241,7 +242,21 @@ def _end_with_parent() -> None:
 def _work(job: bytes) -> bytes:
     work, arguments = pickle.loads(job)
     with progress(False), _one_thread():
-        return pickle.dumps(work(*arguments))
+        try:
+            return pickle.dumps(work(*arguments))
+        except Exception as error:
+            if not isinstance(error, LandscapeError):  # those say themselves what was wrong
+                error.add_note(f"raised in a worker process: {_users_line(error)}")
+            raise
+
+
+def _users_line(error: Exception) -> str:
+    """Return the innermost line of code that is neither PyTorch's nor ours, which the parent's own traceback lacks."""
+    frames = traceback.extract_tb(error.__traceback__)
+    libraries = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
+    own = [frame for frame in frames if not frame.filename.startswith(libraries)]
+    frame = (own or frames)[-1]
+    return f"{Path(frame.filename).name}, line {frame.lineno}, in {frame.name}: {frame.line}"
 
 
 @contextmanager
