@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 import torch.utils.checkpoint
-from torch import nn
+from torch import Tensor, nn
 
 _EVALUATING = threading.RLock()
 
@@ -38,6 +39,7 @@ def guard(model: nn.Module, *, mode: str = "eval", device: torch.device | None =
         if any(hasattr(module, "_orig_mod") or module._compiled_call_impl is not None for module in modules):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(_plain_checkpoints())
+        stack.enter_context(_plain_embeddings(modules))
         stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
         torch.backends.mha.set_fastpath_enabled(False)
         try:
@@ -46,6 +48,35 @@ def guard(model: nn.Module, *, mode: str = "eval", device: torch.device | None =
         finally:
             for module, flag in zip(modules, flags, strict=True):
                 module.training = flag
+
+
+@contextmanager
+def _plain_embeddings(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Look tokens up without what PyTorch does to the gradient alone, so that all derivatives are those of one function.
+
+    The vector of the padding token counts as a constant, as in training, also in second and forward-mode derivatives, where
+    PyTorch forgets it. Gradients are dense, and not divided by how often a token occurs.
+    """
+    plain = {"padding_idx": None, "sparse": False, "scale_grad_by_freq": False}
+    with ExitStack() as stack:
+        for module in modules:
+            if not isinstance(module, nn.Embedding):
+                continue
+            if module.padding_idx is not None:
+                hook = partial(_constant_padding, module.padding_idx)
+                stack.callback(module.register_forward_hook(hook, with_kwargs=True).remove)
+            for key, value in plain.items():
+                if getattr(module, key) != value:
+                    stack.callback(setattr, module, key, getattr(module, key))
+                    setattr(module, key, value)
+        yield
+
+
+def _constant_padding(
+    padding: int, module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor
+) -> Tensor:
+    tokens = args[0] if args else kwargs["input"]
+    return torch.where((tokens == padding).unsqueeze(-1), output.detach(), output)
 
 
 class _Direct:

@@ -48,8 +48,8 @@ class ParameterSpace:
             dtype: the dtype to compute in; `None` keeps each parameter's own.
 
         Raises:
-            LandscapeError: a pattern matches nothing, nothing is selected, a parameter or the dtype is not floating point, or
-                a lazy module has not been called yet.
+            LandscapeError: a pattern matches nothing, nothing is selected, a parameter or the dtype is not floating point, a
+                lazy module has not been called yet, or an embedding has ``max_norm``.
         """
         if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
             raise LandscapeError(f"dtype is {dtype!r}, expected a floating-point one such as torch.float64")
@@ -61,6 +61,11 @@ class ParameterSpace:
                 f"{sum(p.requires_grad for p in named.values())} of them trainable; pass parameters='*' to take all"
             )
         tensors = [named[name] for name in chosen]
+        scaled = next((name for name, m in model.named_modules() if getattr(m, "max_norm", None) is not None), None)
+        if scaled is not None:
+            raise LandscapeError(
+                f"{scaled!r} has max_norm, so its forward pass changes its weights; scale them once and set max_norm = None"
+            )
         lazy = next((name for name, tensor in named.items() if isinstance(tensor, UninitializedParameter)), None)
         if lazy is not None:
             raise LandscapeError(

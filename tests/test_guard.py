@@ -125,3 +125,42 @@ def test_threads_that_share_a_network_wait_for_one_another():
     assert network.training
     assert settings() == before
     assert torch.equal(torch.get_rng_state(), state)
+
+
+class Tokens(nn.Module):
+    def __init__(self, **options):
+        super().__init__()
+        torch.manual_seed(2)
+        self.embed, self.head = nn.Embedding(9, 3, **options), nn.Linear(3, 2)
+        with torch.no_grad():
+            self.embed.weight[0] = 0.5
+
+    def forward(self, tokens):
+        return self.head(self.embed(input=tokens).tanh().mean(1))
+
+
+TOKENS = torch.randint(0, 9, (12, 4), generator=torch.Generator().manual_seed(3)), torch.arange(12) % 2
+
+
+@pytest.mark.parametrize("options", [{"sparse": True}, {"scale_grad_by_freq": True}, {"padding_idx": 0}], ids=str)
+def test_embeddings_have_the_derivatives_of_the_loss(options):
+    plain = ls.Objective(Tokens(), TOKENS, "cross_entropy", dtype=torch.float64)
+    model = Tokens(**options)
+    objective = ls.Objective(model, TOKENS, "cross_entropy", dtype=torch.float64)
+    moves = torch.ones(plain.size, dtype=torch.float64)
+    moves[:3] = 0.0 if "padding_idx" in options else 1.0  # the vector of the padding token is a constant
+    assert objective.loss() == plain.loss()
+    torch.testing.assert_close(objective.gradient(), plain.gradient() * moves)
+    expected = moves[:, None] * ls.Hessian(plain).dense() * moves
+    for program in ("kept", "recompute"):
+        torch.testing.assert_close(ls.Hessian(objective, program=program).dense(), expected)
+    expected = moves[:, None] * ls.GaussNewton(plain).dense() * moves
+    torch.testing.assert_close(ls.GaussNewton(objective, program="recompute").dense(), expected)
+    kept = {key: getattr(model.embed, key) for key in ("padding_idx", "sparse", "scale_grad_by_freq")}
+    assert kept == {"padding_idx": None, "sparse": False, "scale_grad_by_freq": False, **options}
+    assert not model.embed._forward_hooks
+
+
+def test_an_embedding_that_changes_its_weights_is_refused():
+    with pytest.raises(ls.LandscapeError, match=r"'embed' has max_norm, .* set max_norm = None"):
+        ls.Objective(Tokens(max_norm=1.0), TOKENS, "cross_entropy")
