@@ -12,6 +12,8 @@ import torch
 import torch.utils.checkpoint
 from torch import Tensor, nn
 
+from landscape.errors import LandscapeError
+
 _EVALUATING = threading.RLock()
 
 
@@ -22,6 +24,7 @@ def guard(model: nn.Module, *, mode: str = "eval", device: torch.device | None =
     On leaving, also through an exception, every module's ``training`` flag and the random state are as before. Transformer
     layers stay off their fused inference path, which has no derivatives and, given a padding mask, returns zeros for the
     padded tokens: the loss would be another function than the one that is differentiated.
+    An autocast block around the call has no effect, because the dtype of theta decides; one inside the network has.
     Threads wait for one another: modes, random state and the network's own tensors, in whose places an evaluation puts
     others, are the same for all of them.
     Parameters, buffers and gradients are safe because the objective only ever passes its own copies to the model.
@@ -29,15 +32,25 @@ def guard(model: nn.Module, *, mode: str = "eval", device: torch.device | None =
     Args:
         model: the module whose flags are set.
         mode: ``eval`` (norm statistics frozen, dropout off) or ``train``.
-        device: a CUDA device whose generator is also set aside.
+        device: where it runs; of a CUDA device the generator is also set aside.
+
+    Raises:
+        LandscapeError: inference mode is on.
     """
     modules = list(model.modules())
     devices = [device] if device is not None and device.type == "cuda" else []
+    kind = "cpu" if device is None else device.type
+    if torch.is_inference_mode_enabled():
+        raise LandscapeError(
+            "nothing can be differentiated under torch.inference_mode(); use torch.no_grad(), or neither"
+        )
     with _EVALUATING, ExitStack() as stack:
         flags = [module.training for module in modules]
         stack.enter_context(torch.random.fork_rng(devices=devices))
         if any(hasattr(module, "_orig_mod") or module._compiled_call_impl is not None for module in modules):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
+        if torch.is_autocast_enabled(kind):
+            stack.enter_context(torch.autocast(kind, enabled=False))
         stack.enter_context(_plain_checkpoints())
         stack.enter_context(_plain_embeddings(modules))
         stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())

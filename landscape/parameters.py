@@ -49,7 +49,7 @@ class ParameterSpace:
 
         Raises:
             LandscapeError: a pattern matches nothing, nothing is selected, a parameter or the dtype is not floating point, a
-                lazy module has not been called yet, or an embedding has ``max_norm``.
+                lazy module has not been called yet, weights have no values, or an embedding has ``max_norm``.
         """
         if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
             raise LandscapeError(f"dtype is {dtype!r}, expected a floating-point one such as torch.float64")
@@ -61,7 +61,8 @@ class ParameterSpace:
                 f"{sum(p.requires_grad for p in named.values())} of them trainable; pass parameters='*' to take all"
             )
         tensors = [named[name] for name in chosen]
-        scaled = next((name for name, m in model.named_modules() if getattr(m, "max_norm", None) is not None), None)
+        looked_up = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)]
+        scaled = next((name for name, module in looked_up if module.max_norm is not None), None)
         if scaled is not None:
             raise LandscapeError(
                 f"{scaled!r} has max_norm, so its forward pass changes its weights; scale them once and set max_norm = None"
@@ -71,6 +72,9 @@ class ParameterSpace:
             raise LandscapeError(
                 f"parameter {lazy!r} of a lazy module has no shape yet; call the model once: model(X[:2])"
             )
+        absent = next((name for name, tensor in named.items() if tensor.is_meta), None)
+        if absent is not None:
+            raise LandscapeError(f"parameter {absent!r} is on the meta device, without values; load the weights first")
         for name, tensor in zip(chosen, tensors, strict=True):
             if not tensor.is_floating_point():
                 raise LandscapeError(f"parameter {name!r} is {tensor.dtype}, expected floating point; leave it out")

@@ -384,6 +384,10 @@ REFUSED = {
         lambda: ls.Objective(nn.Sequential(nn.LazyLinear(C)), (X, Y), "cross_entropy"),
         r"'0\.weight' of a lazy module has no shape yet; call the model once",
     ),
+    "weights without values": (
+        lambda: ls.Objective(nn.Linear(D, C, device="meta"), (X, Y), "cross_entropy"),
+        "'weight' is on the meta device, without values",
+    ),
     "a random loss": (
         lambda: ls.Objective(network(), (X, Y), ls.BatchLoss(lambda model, batch: model(X).mean() + torch.rand(()))),
         "draws random numbers",
