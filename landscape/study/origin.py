@@ -43,8 +43,8 @@ def root_attributes(provenance: Mapping[str, Any]) -> dict[str, Any]:
 def command(argv: list[str]) -> str:
     """Return a command line with folders left out, so that a shared file does not tell whose machine wrote it.
 
-    >>> command(["/home/ada/train.py", "--out=/home/ada/run.h5", "--lr", "0.1"])
-    'train.py --out=run.h5 --lr 0.1'
+    >>> command(["/home/ada/train.py", "--out=/home/ada/run.h5", "--lr", "0.1", "SGD=/home/ada/sgd-?.pt"])
+    'train.py --out=run.h5 --lr 0.1 SGD=sgd-?.pt'
     """
     return " ".join(_base_name(argument) for argument in argv)
 
@@ -68,7 +68,7 @@ def caller_commit() -> str | None:
 
 def _base_name(argument: str) -> str:
     option, equals, value = argument.partition("=")
-    if equals and option.startswith("-"):
+    if equals and not {"/", "\\"} & set(option):
         return f"{option}={_base_name(value)}"
     return argument.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] if {"/", "\\"} & set(argument) else argument
 
