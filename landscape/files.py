@@ -9,6 +9,8 @@ from pathlib import Path
 
 from landscape.errors import LandscapeError
 
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -20,7 +22,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         path: the file to write.
 
     Raises:
-        LandscapeError: the place is a folder or cannot be written, or the disk is full.
+        LandscapeError: the place is a folder or a study file, cannot be written, or the disk is full.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -31,7 +33,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path).expanduser()
     if target.is_dir():
-        raise LandscapeError(f"{target.name} is a folder; give the name of a file in it")
+        raise LandscapeError(f"{target.resolve().name} is a folder; give the name of a file in it")
+    if _is_study(target):
+        raise LandscapeError(f"{target.name} is a study, which this would replace; give the name of another file")
     fresh = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")  # some writers go by the suffix
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -43,6 +47,20 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         if fresh.exists():
             fresh.unlink()
+
+
+def _is_study(path: Path) -> bool:
+    """Whether a file holds results of many computations, which nothing but `landscape.study` may write."""
+    try:
+        with open(path, "rb") as file:
+            if file.read(len(_HDF5)) != _HDF5:
+                return False
+        import h5py  # the others that come here write no HDF5
+
+        with h5py.File(path, "r") as study:
+            return str(study.attrs.get("format")) == "landscape-study"
+    except OSError:
+        return False
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:

@@ -13,6 +13,11 @@ from landscape.batches import Batch
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
 
+CONSTANT = (
+    "the loss does not depend on the parameters: the network detaches its outputs, runs under torch.no_grad(), or does not "
+    "use the parameters selected"
+)
+"""What is wrong where nothing can be differentiated."""
 CHUNK_BYTES = 16 * 2**20
 """Memory that the gradients of the examples treated at once may take: what fits the cache is fastest (1.5× here)."""
 
@@ -24,10 +29,15 @@ def value_and_gradient(
 
     The network holds theta (P,) during the backward pass too, in which checkpointed blocks run again: outside
     `Objective.call` they would find the network's own weights.
+
+    Raises:
+        LandscapeError: the value does not depend on the leaf.
     """
 
     def both(_: nn.Module) -> tuple[Tensor, Tensor]:
         value = compute()
+        if not value.requires_grad:
+            raise LandscapeError(CONSTANT)
         return value.detach(), torch.autograd.grad(value.sum(), wrt, materialize_grads=True)[0]
 
     with torch.enable_grad():

@@ -99,6 +99,11 @@ def compare(
     """
     started = time.perf_counter()
     waive = gates_named(waive)
+    if not (0 < level < 1 and margin >= 0 and loss_tolerance >= 0 and fewest >= 2):
+        raise LandscapeError(
+            f"level={level}, margin={margin}, loss_tolerance={loss_tolerance}, fewest={fewest}: expected a level between 0 and "
+            "1, no negative margin or tolerance, and at least 2 seeds"
+        )
     if save is not None and not isinstance(save, str | Path):
         raise LandscapeError(
             f"save is {save!r}, expected the path of a study file; name the result with result.save(path, name)"

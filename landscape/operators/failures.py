@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 
 from landscape.errors import LandscapeError, NumericalError
+from landscape.gradients import CONSTANT
 
 _NO_DERIVATIVE = (
     r"derivative (?:for|of) '?(?:aten::)?(\w+)'? is not implemented",
@@ -86,6 +87,8 @@ def explained(name: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, NotImplementedError) as error:
+        if "does not require grad and does not have a grad_fn" in str(error):
+            raise LandscapeError(CONSTANT) from error
         for pattern in _NO_DERIVATIVE:
             found = re.search(pattern, str(error))
             if found:

@@ -15,6 +15,7 @@ from landscape.objective import Objective
 from landscape.operators import Hessian
 from landscape.results.critical import CriticalPoint
 from landscape.scores.exact import spectrum
+from landscape.scores.requirements import check_objective
 from landscape.spectra import spectral_density, top_eigenpairs
 from landscape.spectra.functionals import mass
 
@@ -61,6 +62,9 @@ def critical_point(
     Returns:
         `CriticalPoint`; its noise ratio is NaN where gradients of single examples are not defined.
 
+    Raises:
+        LandscapeError: not an objective, or a loss that does not depend on the parameters.
+
     Source: Dauphin et al. 2014 (arXiv 1406.2572), section 3, for saddles; Sagun et al. 2018 (arXiv 1706.04454) for the bulk.
 
     >>> import torch, landscape as ls
@@ -69,6 +73,7 @@ def critical_point(
     >>> ls.critical_point(ls.Objective(net, (X, y), "mse_loss").at(torch.zeros(2))).verdict
     'minimum: no negative curvature was found'
     """
+    check_objective(objective, "critical_point")
     started = time.perf_counter()
     loss, gradient = objective.value_and_gradient()
     size = float(torch.linalg.vector_norm(gradient.double()))

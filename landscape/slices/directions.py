@@ -14,6 +14,7 @@ from torch import Tensor
 from landscape.arguments import numbers_checked, seeded_generator
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
+from landscape.operators.setting import require_objective
 from landscape.results import Directions, Eigenpairs
 from landscape.slices.filters import Attention, layouts
 from landscape.slices.normalisation import Normalize, Vectors, check_rules, normalised, zero_filters
@@ -64,6 +65,7 @@ def random_directions(
     True
     """
     started = time.perf_counter()
+    require_objective(objective, "direction")
     check_rules(normalize, vectors)
     if not 1 <= n <= objective.size:
         raise LandscapeError(f"n is {n}, expected between 1 and the {objective.size} parameters")

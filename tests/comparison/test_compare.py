@@ -100,6 +100,9 @@ def test_an_interrupted_comparison_finds_its_scores_again(arms, tmp_path, monkey
 
 def test_what_cannot_be_meant_is_refused_before_anything_is_measured(arms, tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules["landscape.comparison.compare"], "sharpness", None)
+    for wrong in ({"level": 5}, {"margin": -1.0}, {"loss_tolerance": -0.1}, {"fewest": 0}):
+        with pytest.raises(LandscapeError, match="expected a level between 0 and 1"):
+            ls.compare(arms, **wrong)
     with pytest.raises(LandscapeError, match="no gate is called gradients"):
         ls.compare(arms, waive="gradients")
     with pytest.raises(LandscapeError, match=r"expected the path of a study file; name the result with result\.save"):
