@@ -69,7 +69,8 @@ def keeping(save: Any, settings: Mapping[str, Any]) -> Iterator[Finished]:
         settings: what decides the values, as `settings_of` returns it.
 
     Raises:
-        LandscapeError: `save` is not a file and a name, or scores of other settings are kept there.
+        LandscapeError: `save` is not a file and a name, scores of other settings are kept there, or another process
+            measures the same panel.
     """
     place = checked(save, Scores)
     if place is None:
@@ -79,8 +80,10 @@ def keeping(save: Any, settings: Mapping[str, Any]) -> Iterator[Finished]:
             interrupt.add_note("nothing is kept; pass save=('study.h5', name) to a panel that is to be resumed")
             raise
         return
+    from landscape.study.lock import locked  # loads h5py, which panels that are not saved do without
+
     path = journal_of(*place)
-    with Journal(path, settings) as journal:
+    with locked(path, wait=0.0), Journal(path, settings) as journal:
         found = Finished(journal)
         try:
             yield found

@@ -101,6 +101,12 @@ def test_nothing_is_left_of_a_panel_without_a_finished_score(objective, counted,
     assert list(tmp_path.iterdir()) == []
 
 
+def test_two_cannot_measure_one_panel(objective, tmp_path):
+    save = (tmp_path / "study.h5", "net/scores")
+    with keeping.keeping(save, {}), pytest.raises(LandscapeError, match="is being written"), keeping.keeping(save, {}):
+        pass
+
+
 def test_without_a_study_the_remedy_is_named(objective, counted):
     assert interrupted(objective, counted, None) == [
         "nothing is kept; pass save=('study.h5', name) to a panel that is to be resumed"
