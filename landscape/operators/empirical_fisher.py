@@ -100,8 +100,9 @@ class EmpiricalFisher(Curvature):
 
     .. math:: \hat F = \sum_i \omega_i\, g_i g_i^\top, \qquad g_i = \nabla\ell_i(\theta), \quad L = \sum_i \omega_i \ell_i
 
-    With a plain mean ω_i = 1/N; ignored targets have no weight and class weights are weights. It is not the Fisher matrix, since
-    its labels are the data's (Kunstner et al. 2019). Examples are entries along the first dimension of a batch.
+    With a plain mean ω_i = 1/N; ignored targets have no weight and class weights are weights; in a sum ω_i is what the mean of
+    that example divides by (the number of its elements, in elementwise losses). It is not the Fisher matrix, since its labels
+    are the data's (Kunstner et al. 2019). Examples are entries along the first dimension of a batch.
 
     Args:
         objective: The loss L; a sum over examples.
