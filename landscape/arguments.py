@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 
-from landscape.errors import LandscapeError
+from landscape.errors import LandscapeError, name_users_line
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -46,7 +46,11 @@ def numbers_checked(function: Callable[P, R]) -> Callable[P, R]:
         except TypeError:
             given = {}  # the call below raises Python's own message, which names the function
         check_numbers(kinds, given)
-        return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            name_users_line(error)
+            raise
 
     return checked
 

@@ -72,3 +72,43 @@ def test_an_unknown_argument_is_told_in_pythons_words_alone(objective):
     with pytest.raises(TypeError, match=r"sharpness\(\) got an unexpected keyword argument 'colour'") as told:
         ls.sharpness(objective, colour="red")
     assert told.value.__context__ is None
+
+
+class LateLoss:
+    """A loss that breaks after the objective was made, in code that PyTorch runs for it."""
+
+    broken = False
+
+    def __call__(self, output, target):
+        if self.broken:
+            return output @ torch.ones(7)
+        return torch.nn.functional.cross_entropy(output, target)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda o: ls.plane(o, ls.random_directions(o), points=3),
+        lambda o: ls.sharpness(o, "trace"),
+        lambda o: ls.top_eigenpairs(ls.Hessian(o)),
+        lambda o: ls.critical_point(o),
+    ],
+)
+def test_an_error_in_the_users_own_code_ends_with_its_line(call):
+    loss = LateLoss()
+    objective = ls.Objective(ls.models.mlp((4, 6, 3)), (X, Y), loss)
+    loss.broken = True
+    with pytest.raises(RuntimeError) as told:
+        call(objective)
+    [note] = told.value.__notes__
+    assert note.startswith("in test_arguments.py, line ")
+    assert note.endswith("in __call__: return output @ torch.ones(7)")
+
+
+def test_errors_of_the_package_and_of_libraries_get_no_line(objective):
+    with pytest.raises(ls.LandscapeError) as told:
+        ls.sharpness(objective, "no-such-score")
+    assert not hasattr(told.value, "__notes__")
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as told:
+        ls.Objective(torch.nn.Linear(5, 3), (X, Y), "cross_entropy")
+    assert not any(note.startswith("in ") for note in told.value.__notes__)

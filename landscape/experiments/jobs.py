@@ -14,7 +14,6 @@ import pickle
 import signal
 import threading
 import time
-import traceback
 from collections.abc import Callable, Hashable, Iterator, Mapping, MutableMapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager, suppress
@@ -28,7 +27,7 @@ import torch
 
 from landscape.arguments import check_numbers
 from landscape.bars import bar, progress, unshare_bars
-from landscape.errors import LandscapeError
+from landscape.errors import LandscapeError, name_users_line
 from landscape.journal import Journal
 from landscape.provenance import environment
 from landscape.results import Result
@@ -245,18 +244,8 @@ def _work(job: bytes) -> bytes:
         try:
             return pickle.dumps(work(*arguments))
         except Exception as error:
-            if not isinstance(error, LandscapeError):  # those say themselves what was wrong
-                error.add_note(f"raised in a worker process: {_users_line(error)}")
+            name_users_line(error)  # the parent's own traceback lacks it
             raise
-
-
-def _users_line(error: Exception) -> str:
-    """Return the innermost line of code that is neither PyTorch's nor ours, which the parent's own traceback lacks."""
-    frames = traceback.extract_tb(error.__traceback__)
-    libraries = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
-    own = [frame for frame in frames if not frame.filename.startswith(libraries)]
-    frame = (own or frames)[-1]
-    return f"{Path(frame.filename).name}, line {frame.lineno}, in {frame.name}: {frame.line}"
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from landscape.arguments import numbers_checked
 from landscape.errors import LandscapeError
 from landscape.gradients import gradient_noise_ratio
 from landscape.objective import Objective
@@ -36,6 +37,7 @@ class _Spectrum:
     products: int
 
 
+@numbers_checked
 def critical_point(
     objective: Objective,
     *,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from landscape.arguments import numbers_checked
 from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.objective import Objective
@@ -24,6 +25,7 @@ FROZEN = "-frozen"
 """Added to a data set's name for values with interpolated, not re-estimated, norm statistics."""
 
 
+@numbers_checked
 def interpolate(
     objective: Objective,
     a: Solution,
@@ -102,6 +104,7 @@ def interpolate(
         return sweep_along(blank, engine, t, **options)
 
 
+@numbers_checked
 def barriers(
     objective: Objective,
     solutions: Sequence[Solution],
