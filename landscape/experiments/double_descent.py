@@ -18,6 +18,7 @@ from landscape.checkpoint import Checkpoint
 from landscape.datasets import Split, mnist1d
 from landscape.datasets.split import Pair
 from landscape.errors import LandscapeError
+from landscape.experiments.evaluations import score_rows
 from landscape.experiments.factories import as_split, check_width_factory
 from landscape.experiments.jobs import Row, finished_rows, run_jobs
 from landscape.experiments.recipes import Recipe, check_recipe
@@ -27,7 +28,6 @@ from landscape.experiments.vectorised import Stacked, stack, train_stacked
 from landscape.models import mlp
 from landscape.models.common import seeded
 from landscape.results.double_descent import DoubleDescent, WidthRun
-from landscape.scores import sharpness
 
 NAME = "double-descent"
 WIDTHS = (10, 20, 30, 40, 50, 80, 160, 320)
@@ -177,11 +177,9 @@ def _train_width(
 
 def _scored(trained: Stacked, k: int, train: Pair, scores: tuple[str, ...], seed: int) -> Mapping[str, float]:
     """Return the scores of one network on its training data; at the first radius where there are several."""
-    if not scores:
-        return {}
     checkpoint = Checkpoint(trained.module, trained.network(k), loss="cross_entropy", train=train)
-    found = sharpness(checkpoint.objective("train"), list(scores), seed=seed, checkpoint=checkpoint)
-    return {name: next(row.value for row in found.rows if row.name == name) for name in scores}
+    rows = score_rows(checkpoint.objective("train"), scores, seed, checkpoint)
+    return {name: rows[name][0].value for name in scores}
 
 
 def _runs(width: int, seeds: Sequence[int], row: Row) -> list[WidthRun]:

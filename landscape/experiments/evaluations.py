@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from landscape.checkpoint import Checkpoint
 from landscape.comparison import PRIMARY, facts
 from landscape.datasets import Split
-from landscape.errors import LandscapeError
+from landscape.errors import LandscapeError, NotDefinedError
 from landscape.experiments.checkpoints import as_checkpoint
 from landscape.experiments.jobs import Row
 from landscape.experiments.recipes import Recipe
@@ -24,8 +25,8 @@ from landscape.experiments.train import train_through
 from landscape.experiments.trainer import Goal, LossGoal
 from landscape.experiments.training_data import training_set
 from landscape.objective import Objective
-from landscape.results import Scores
-from landscape.scores import select, sharpness
+from landscape.results.scores import Score
+from landscape.scores import REGISTRY, select, sharpness
 
 FITS: dict[str, dict[str, float]] = {
     "steps to accuracy 0.95": {"accuracy": 0.95},
@@ -160,9 +161,9 @@ def evaluations(
     }
     found = {}
     for part, (of, names) in parts.items():
-        measured = None if of is None or not names else sharpness(of, list(names), seed, checkpoint=checkpoint)
+        rows = {} if of is None else score_rows(of, names, seed, checkpoint)
         for name in names:
-            found[f"{part}/{name}"] = _values(measured, name, panel.width)
+            found[f"{part}/{name}"] = _values(rows.get(name, ()), panel.width)
     return found
 
 
@@ -170,12 +171,35 @@ def _part(objective: Objective, chosen: np.ndarray) -> Objective | None:
     return objective.subset(chosen.tolist()) if len(chosen) >= FEWEST else None
 
 
-def _values(scores: Scores | None, name: str, width: int) -> np.ndarray:
-    """Return values and standard errors, (2, width), of a score that may not have been measured."""
+def score_rows(
+    objective: Objective, names: Sequence[str], seed: int, checkpoint: Checkpoint
+) -> dict[str, tuple[Score, ...]]:
+    """Measure scores and return their rows by slug; one without a meaning for the network has a row that says so.
+
+    `sharpness` refuses a score that is asked for by its name and not defined: one network that learnt nothing would end
+    an experiment over hundreds.
+
+    Args:
+        objective: the function at the trained weights.
+        names: slugs.
+        seed: of the scores' random draws.
+        checkpoint: what is known beside the function.
+    """
+    if not names:
+        return {}
+    try:
+        panel = sharpness(objective, list(names), seed, checkpoint=checkpoint)
+    except NotDefinedError as error:
+        if len(names) == 1:
+            return {names[0]: (REGISTRY[names[0]].missing(error, seed),)}
+        return {name: score_rows(objective, [name], seed, checkpoint)[name] for name in names}
+    return {name: panel.all(name) for name in names}
+
+
+def _values(rows: Sequence[Score], width: int) -> np.ndarray:
+    """Return values and standard errors, (2, width), of the rows of a score."""
     found = np.full((2, width), np.nan)
-    if scores is None:
-        return found
-    for column, row in enumerate(scores.all(name)):
+    for column, row in enumerate(rows):
         if row.defined:
             found[:, column] = row.value, np.nan if row.standard_error is None else row.standard_error
     return found
@@ -262,7 +286,7 @@ def measured_run(
 
     Returns:
         By name: `METRICS` (goals,), `FITS` in steps, ``curve`` (2, E) on `epoch_grid`, and every score of the panel as
-        (goals, 2, radii): values and standard errors.
+        (goals, 2, radii): values and standard errors; NaN where training never got there.
     """
     runs = train_through(recipe, split, factory, goals=goals, seed=seed)
     shared = shared_examples(recipe, split, levels, seed=seed)
@@ -270,7 +294,8 @@ def measured_run(
     for name, run in runs.items():
         noise = facts(as_checkpoint(run, factory).objective()).noise_ratio
         metrics.append({**summary_of(run), "gradient/noise": noise})
-        scores.append(evaluations(run, panel if isinstance(goals[name], LossGoal) else LIGHT, shared, factory=factory))
+        chosen = panel if isinstance(goals[name], LossGoal) else LIGHT
+        scores.append(evaluations(run, chosen, shared, factory=factory) if run.reached else {})
     last = max(runs.values(), key=lambda run: run.steps).history
     missing = np.full((2, panel.width), np.nan)
     return {

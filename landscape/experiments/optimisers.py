@@ -16,7 +16,7 @@ from landscape.comparison.audits import audit_recipes
 from landscape.datasets import Split, digits
 from landscape.errors import LandscapeError
 from landscape.experiments.checkpoints import as_checkpoint
-from landscape.experiments.evaluations import summary_of
+from landscape.experiments.evaluations import score_rows, summary_of
 from landscape.experiments.factories import as_split, check_factory
 from landscape.experiments.jobs import Row, finished_rows, run_jobs
 from landscape.experiments.recipes import Recipe, as_recipes, get_recipe
@@ -125,9 +125,8 @@ def trained_and_scored(
     checkpoint = as_checkpoint(run, factory)
     objective = checkpoint.objective()
     width = max(1, *(len(definition.radii) for definition in select(list(scores))))
-    panel = sharpness(objective, list(scores), checkpoint=checkpoint)
+    rows = score_rows(objective, scores, 0, checkpoint)
     relative = sharpness(objective, list(RELATIVE), checkpoint=checkpoint)
-    rows = {name: panel.all(name) for name in scores}
     found: dict[str, Any] = {**summary_of(run), **{f"fact/{key}": v for key, v in vars(facts(objective)).items()}}
     for key, of in (("value", lambda row: row.value), ("error", lambda row: row.standard_error)):
         for name in scores:
@@ -136,7 +135,8 @@ def trained_and_scored(
             found[f"{key}/{name}"] = np.array([np.nan if value is None else value for value in padded])
     found |= {f"relative/{name}": relative[name].value for name in RELATIVE}
     if audited:
-        audit = audit_recipes({recipe.name: objective}, [name for name in PRIMARY if name in scores], seed)
+        defined = [name for name in PRIMARY if name in scores and rows[name][0].defined]
+        audit = audit_recipes({recipe.name: objective}, defined, seed) if defined else []
         found |= {
             f"audit/{f.name}": np.array([getattr(row, f.name) for row in audit]) for f in dataclasses.fields(Audited)
         }

@@ -16,7 +16,16 @@ from landscape.comparison.trend import noise_trends, noise_verdict, trend_placeb
 from landscape.datasets import Split, digits
 from landscape.errors import LandscapeError
 from landscape.experiments.checkpoints import as_checkpoint
-from landscape.experiments.evaluations import FITS, METRICS, PRIMARY, Panel, epoch_grid, measured_run, radii_of
+from landscape.experiments.evaluations import (
+    FITS,
+    METRICS,
+    PRIMARY,
+    Panel,
+    epoch_grid,
+    measured_run,
+    radii_of,
+    score_rows,
+)
 from landscape.experiments.factories import as_split, check_factory
 from landscape.experiments.jobs import Row, finished_rows, run_jobs
 from landscape.experiments.recipes import Recipe, as_recipes, get_recipe
@@ -112,8 +121,10 @@ def randomisation_table(
 
 def audited_run(recipe: Recipe, split: Split, factory: ModelFactory, seed: int) -> Row:
     """Put one network through all transformations: the columns of `Audited`."""
-    objective = as_checkpoint(train(recipe, split, factory, seed=seed), factory).objective()
-    found = audit_recipes({recipe.name: objective}, PRIMARY, seed)
+    checkpoint = as_checkpoint(train(recipe, split, factory, seed=seed), factory)
+    objective = checkpoint.objective()
+    defined = [name for name, (row, *_) in score_rows(objective, PRIMARY, seed, checkpoint).items() if row.defined]
+    found = audit_recipes({recipe.name: objective}, defined, seed) if defined else []
     return {field.name: np.array([getattr(row, field.name) for row in found]) for field in dataclasses.fields(Audited)}
 
 

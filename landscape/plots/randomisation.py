@@ -93,7 +93,7 @@ def _against_noise(
     _line(ax, noise, values[chosen], PALETTE[0], dash, dots=dash == "-")
     others = [i for i in range(len(result.conditions)) if i not in set(chosen.tolist())]
     for index, i in enumerate(others):
-        if inputs and dash == "-":
+        if inputs and dash == "-" and np.isfinite(values[i]).any():
             ax.plot([1.1], [np.nanmean(values[i])], MARKERS[1 + index], color=colour(1 + index), clip_on=False)
     _noise_axis(ax, label, log=log)
 

@@ -141,8 +141,10 @@ class Architecture(Result):
         for name in ("beta_peak", "lambda_max", "filter_curvature", "adaptive_worst", "adaptive_average"):
             means = {v: float(np.mean([getattr(row, name) for row in self.of(v)])) for v in self.variants if self.of(v)}
             order = sorted(means, key=means.__getitem__)
-            yield f"{name.replace('_', ' ')}, smoothest first", ", ".join(f"{v} {means[v]:.3g}" for v in order)
-        ratios = {v: float(np.nanmedian(values)) for v, values in self.eigen_ratio.items()}
+            if order:
+                yield f"{name.replace('_', ' ')}, smoothest first", ", ".join(f"{v} {means[v]:.3g}" for v in order)
+        ratios = {v: float(np.nanmedian(values)) for v, values in self.eigen_ratio.items() if self.of(v)}
         order = sorted(ratios, key=ratios.__getitem__)
-        yield "median |λmin/λmax|, most convex first", ", ".join(f"{v} {ratios[v]:.2g}" for v in order)
+        if order:
+            yield "median |λmin/λmax|, most convex first", ", ".join(f"{v} {ratios[v]:.2g}" for v in order)
         yield "time", duration(self.seconds)

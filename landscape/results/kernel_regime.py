@@ -153,6 +153,8 @@ class KernelRegime(Result):
         for labels in self.labels:
             for name, words in COLUMNS.items():
                 mean = self.mean(labels, name)
+                if np.isnan(mean[[0, -1]]).any():
+                    continue
                 slope = self.exponent(labels, name)
                 yield (
                     f"{words}, {labels} labels",

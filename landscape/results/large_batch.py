@@ -156,6 +156,8 @@ class LargeBatch(Result):
                         f"training loss {_mean(kept, 'train_loss'):.3g}, "
                         f"test accuracy {_mean(kept, 'test_accuracy'):.2%}{missed}",
                     )
+                else:
+                    yield f"{MATCHINGS[matching]}, {batch} batches", f"none of {len(arm)} networks reached the target"
         for row in self.contrasts:
             yield f"{row.score}, {MATCHINGS[row.matching]}", row.text
         yield "time", duration(self.seconds)

@@ -74,6 +74,9 @@ class Optimisers(Result):
         for i, name in enumerate(self.long_names):
             raw, share = (self.relative[key][i] for key in ("lambda-max", "lambda-max / threshold"))
             batch, batch_share = (self.relative[key][i] for key in ("batch sharpness", "batch sharpness / threshold"))
+            if np.isnan(raw).all():
+                yield name, f"none of {len(raw)} runs reached the target"
+                continue
             yield (
                 name,
                 f"λmax {spread(raw)} is {spread(share)} of its threshold {self.thresholds[i]:.4g}; "

@@ -122,6 +122,9 @@ class Randomisation(Result):
             if accuracy.min() == 1
             else f"training accuracy {accuracy[worst].mean():.2%} on {self.conditions[worst].long_name}",
         )
+        missed = int(self.metrics["reached"].size - self.metrics["reached"].sum())
+        if missed:
+            yield "target not reached", f"by {missed} of {self.metrics['reached'].size} runs, whose scores are left out"
         noise, chosen = self.noise_grid
         if len(noise) > 1:
             errors = error[chosen].mean(axis=1)
@@ -135,7 +138,10 @@ class Randomisation(Result):
 
     @staticmethod
     def _slower(noise: np.ndarray, steps: np.ndarray) -> str:
-        each = ", ".join(f"p = {p:g}: {step:.0f}" for p, step in zip(noise, steps, strict=True))
+        each = ", ".join(f"p = {p:g}: {step:.0f}" for p, step in zip(noise, steps, strict=True) if np.isfinite(step))
+        never = [f"{p:g}" for p, step in zip(noise, steps, strict=True) if not np.isfinite(step)]
+        if never:
+            return f"not reached by every seed at p = {', '.join(never)}" + (f" ({each})" if each else "")
         grows = "grow at every step of p" if (np.diff(steps) > 0).all() else "do not grow at every step of p"
         return f"× {steps[-1] / steps[0]:.2f} from least to most noise; they {grows} ({each})"
 
@@ -144,12 +150,18 @@ class Randomisation(Result):
         times = self.lengths[TIME_TO_FIT].mean(axis=1)
         for i, row in enumerate(self.conditions):
             if row.inputs != "true":
-                word = "faster" if times[i] < times[hardest] else "not faster"
-                text = f"fitted in {times[i]:.0f} steps, {word} than {self.conditions[hardest].long_name}"
-                yield (
-                    row.long_name,
-                    f"{text} ({times[hardest]:.0f}); test error {self.metrics['test/error'][i].mean():.1%}",
-                )
+                error = f"test error {self.metrics['test/error'][i].mean():.1%}"
+                yield row.long_name, f"{self._against(times[i], times[hardest], hardest)}; {error}"
+
+    def _against(self, steps: float, most: float, hardest: int) -> str:
+        """Put the steps of a treatment of the inputs beside those of the most noise; NaN is a seed that never fitted."""
+        other = self.conditions[hardest].long_name
+        if not np.isfinite(steps):
+            return "not fitted by every seed"
+        if not np.isfinite(most):
+            return f"fitted in {steps:.0f} steps; {other} not by every seed"
+        word = "faster" if steps < most else "not faster"
+        return f"fitted in {steps:.0f} steps, {word} than {other} ({most:.0f})"
 
     def _sharpness(self, low: int, high: int) -> str:
         ratios = []
@@ -185,6 +197,11 @@ class Contrast:
     low: float
     high: float
     p_value: float | None
+
+    @property
+    def interval(self) -> str:
+        """The interval in brackets, or a dash with a single seed."""
+        return "—" if np.isnan(self.low) else f"[{self.low:.3g}, {self.high:.3g}]"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -232,7 +249,7 @@ class MemorisationTest(Result):
                 f"{row.true:.4g}",
                 f"{row.random:.4g}",
                 f"× {row.ratio:.3g}",
-                f"[{row.low:.3g}, {row.high:.3g}]",
+                row.interval,
                 "—" if row.p_value is None else f"{row.p_value:.2g}",
             )
             for row in self.contrasts
@@ -244,7 +261,7 @@ class MemorisationTest(Result):
         yield "says", self.says
         yield "does not say", self.does_not_say
         for row in self.contrasts:
-            yield row.quantity, f"× {row.ratio:.3g} [{row.low:.3g}, {row.high:.3g}] on random labels"
+            yield row.quantity, f"× {row.ratio:.3g} {row.interval} on random labels"
         yield "time", duration(self.seconds)
 
 

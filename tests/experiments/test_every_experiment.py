@@ -6,9 +6,11 @@ from functools import partial
 
 import pytest
 import torch
+from matplotlib import pyplot
 from torch import nn
 
 from landscape import experiments
+from landscape.comparison import PRIMARY
 from landscape.datasets import digits
 from landscape.errors import LandscapeError
 from landscape.experiments.evaluations import Panel
@@ -182,3 +184,35 @@ def test_options_of_the_wrong_kind_are_refused(names, changed, message, split):
 def test_what_trains_refuses_the_same(call, message, split):
     with pytest.raises(LandscapeError, match=message):
         call(split)
+
+
+HOPELESS = dataclasses.replace(QUICK, lr=1e-6, target=1e-6, max_epochs=1)
+PRIMARIES = Panel(own=(*PRIMARY, "weight-norm"), label_free=(), shared=())
+MISSED = {
+    "architecture": ({"recipe": HOPELESS}, "target not met, not compared"),
+    "basin-volume": ({"recipe": dataclasses.replace(HOPELESS, examples=None)}, "target not met by seeds 0"),
+    "kernel-regime": ({"recipe": dataclasses.replace(HOPELESS, momentum=0.0)}, "2 networks, left out of every mean"),
+    "large-batch": (
+        {"recipe": dataclasses.replace(HOPELESS, examples=None), "matchings": ["loss"]},
+        "none of 1 networks reached the target",
+    ),
+    "memorisation-test": ({"recipe": HOPELESS, "panel": PRIMARIES}, "fits random labels in 0 of 1 seeds"),
+    "optimisers": (
+        {"recipes": [HOPELESS, dataclasses.replace(HOPELESS, name="b")], "scores": PRIMARY},
+        "none of 1 runs reached the target",
+    ),
+    "randomisation": ({"recipe": HOPELESS, "panel": PRIMARIES}, "by 5 of 5 runs, whose scores are left out"),
+    "randomisation-table": ({"recipes": [HOPELESS], "epoch": 1, "panel": PRIMARIES}, "never got there"),
+}
+
+
+@pytest.mark.parametrize("name", MISSED)
+def test_recipes_that_never_reach_their_target_are_reported_as_such(name, split):
+    """They learn nothing: some scores have no meaning for such networks, which must not end the experiment."""
+    changed, words = MISSED[name]
+    found = CALLS[name]({"mine": own} if name == "architecture" else own, split, **changed)
+    said = " ".join(text for pair in found.summary() for text in pair)
+    assert words in said
+    assert "nan" not in said
+    assert "nan" not in found.table()
+    pyplot.close(getattr(found.plot(), "figure", None))
