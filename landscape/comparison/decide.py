@@ -165,7 +165,8 @@ def _waived(gates: Sequence[Gate]) -> str:
 def _measured(gate: Gate) -> tuple[str, str]:
     """Return what was measured and what is allowed in words: relative and absolute differences in percent."""
     if gate.gate in ("train loss", "train accuracy"):
-        return f"{100 * gate.value:.3g} % apart", f"{100 * gate.limit:.3g} %"
+        percent = 100 * gate.value
+        return f"{percent:,.0f} % apart" if percent >= 100 else f"{percent:.3g} % apart", f"{100 * gate.limit:.3g} %"
     return f"{gate.value:.4g}", f"{gate.limit:.4g}"
 
 

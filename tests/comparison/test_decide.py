@@ -67,10 +67,10 @@ def test_a_waived_gate_is_named_with_what_was_measured():
 
 
 def test_failed_gate_silences_the_scores():
-    gate = Gate("a", "b", "train loss", False, 3.0, 0.1, "train both to the same cross-entropy")
+    gate = Gate("a", "b", "train loss", False, 15.16, 0.1, "train both to the same cross-entropy")
     found, _ = verdict([0.5, 0.5, 0.5], gates=(gate,))
     assert found.verdict == "not comparable"
-    assert "train loss 300 % apart, allowed 10 %" in found.text
+    assert "train loss 1,516 % apart, allowed 10 %" in found.text
 
 
 def test_too_few_seeds_have_no_significance():
