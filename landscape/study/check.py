@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import h5py
@@ -49,7 +50,7 @@ def tree(study: Study) -> str:
     described = study.checkpoints
     lines = [
         f"{study.path.name}: {len(found)} result{'' if len(found) == 1 else 's'}, schema {about.get('schema_version', 1)}",
-        f"created {about.get('created')} by {about.get('command')}",
+        shorten(f"created {about.get('created')} by {about.get('command')}", 120, placeholder=" …"),
         f"landscape {about.get('landscape_version')}, torch {about.get('torch_version')}",
     ]
     owners: dict[str, list[tuple[str, str, str]]] = {name: [] for name in described}

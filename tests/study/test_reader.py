@@ -68,6 +68,14 @@ def test_an_open_study_sees_what_is_stored_later(filled):
     assert "sgd-1/plane" in opened
 
 
+def test_a_long_command_is_cut_in_the_tree(path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["landscape", "score", *(f"run-{i}.pt" for i in range(99))])
+    plane().save(path, "sgd-0/plane")
+    created = repr(ls.open_study(path)).splitlines()[1]
+    assert len(created) <= 120
+    assert created.endswith("run-6.pt …")
+
+
 def test_the_tree(filled):
     text = repr(ls.open_study(filled))
     assert text == study.info(filled)
