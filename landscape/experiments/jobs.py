@@ -27,7 +27,7 @@ import torch
 
 from landscape.arguments import check_numbers
 from landscape.bars import bar, progress, unshare_bars
-from landscape.errors import LandscapeError, name_users_line
+from landscape.errors import LandscapeError, point_at_users_line
 from landscape.journal import Journal
 from landscape.provenance import environment
 from landscape.results import Result
@@ -244,7 +244,7 @@ def _work(job: bytes) -> bytes:
         try:
             return pickle.dumps(work(*arguments))
         except Exception as error:
-            name_users_line(error)  # the parent's own traceback lacks it
+            point_at_users_line(error)  # the parent's own traceback lacks it
             raise
 
 
