@@ -31,6 +31,7 @@ from landscape.errors import LandscapeError, point_at_users_line
 from landscape.journal import Journal
 from landscape.provenance import environment
 from landscape.results import Result
+from landscape.study import open_study
 from landscape.study.lock import locked
 
 Row = Mapping[str, Any]
@@ -105,11 +106,12 @@ def finished_rows(
     Args:
         save: the study file that will hold the result, or None.
         name: the result's name there.
-        settings: JSON values that decide every number of a row; rows of other settings are refused. Its ``model`` and
-            ``data`` are stored with the result.
+        settings: JSON values that decide every number of a row; rows and results of other settings are refused. They are
+            stored in the provenance of the result.
 
     Raises:
-        LandscapeError: the journal holds rows of other settings, another process writes it, or the disk is full.
+        LandscapeError: the journal or the study holds rows or a result of other settings, another process writes it, or
+            the disk is full.
 
     >>> with finished_rows(None, "table", {"seeds": 8}) as done:
     ...     run_jobs(max, {"a": (1, 2)}, done)
@@ -123,6 +125,7 @@ def finished_rows(
     path = study.with_name(study.name + ".runs") / (name.replace("/", "+") + ".journal")
     if not study.parent.is_dir():
         raise LandscapeError(f"there is no folder {study.parent.name!r} for {study.name}; make it first")
+    _refuse_others(study, name, settings)
     path.parent.mkdir(exist_ok=True)
     with ExitStack() as held:
         held.enter_context(locked(path, wait=0.0))
@@ -133,6 +136,29 @@ def finished_rows(
         path.parent.rmdir()
 
 
+def _refuse_others(study: Path, name: str, settings: Mapping[str, Any]) -> None:
+    """Refuse a study that holds a result of this name made with other settings, which the new one would replace."""
+    if not study.exists() or name not in (opened := open_study(study)):
+        return
+    held, wanted = (_flat(origin) for origin in (opened[name].provenance, _origin(settings)))
+    changed = sorted(key for key, value in wanted.items() if held.get(key) != value)
+    if changed:
+        raise LandscapeError(
+            f"{study.name} already holds {name!r} made with another {', '.join(changed)}; choose another study file"
+        )
+
+
+def _flat(origin: Mapping[str, Any]) -> dict[str, Any]:
+    return {**origin.get("settings", {}), **{key: value for key, value in origin.items() if key != "settings"}}
+
+
+def _origin(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as the provenance keeps them: model and data by name, everything else together."""
+    plain: dict[str, Any] = json.loads(json.dumps(settings))
+    about: dict[str, Any] = {key: plain.pop(key) for key in ("model", "data") if key in plain}
+    return {**about, "settings": plain}
+
+
 class FinishedRows(dict[str, Row]):
     """Rows by key, journalled as they are set, and what becomes of them in the end."""
 
@@ -141,7 +167,7 @@ class FinishedRows(dict[str, Row]):
     ):
         super().__init__(map(_unpacked, journal.records) if journal is not None else ())
         self._name, self._study, self._journal = name, study, journal
-        self._about = {key: settings[key] for key in ("model", "data") if key in settings}
+        self._about = _origin(settings)
         self._started = time.perf_counter()
 
     def __setitem__(self, key: str, row: Row) -> None:

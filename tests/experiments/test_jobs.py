@@ -71,9 +71,37 @@ def test_a_result_is_stored_with_its_origin_and_its_seconds(tmp_path):
     settings = {"model": {"name": "mlp"}, "data": "abc", "epochs": 3}
     with finished_rows(tmp_path / "s.h5", "sgd-0/trace", settings) as done:
         result = done.conclude(bare)
-    assert dict(result.provenance) == {**environment(), "model": {"name": "mlp"}, "data": "abc"}
+    assert dict(result.provenance) == {
+        **environment(),
+        "model": {"name": "mlp"},
+        "data": "abc",
+        "settings": {"epochs": 3},
+    }
     assert result.seconds > 0
     assert dict(ls.open_study(tmp_path / "s.h5")["sgd-0/trace"].provenance) == dict(result.provenance)
+    assert not (tmp_path / "s.h5.runs").exists()
+
+
+def test_a_finished_result_of_other_settings_is_not_replaced(tmp_path):
+    bare = Estimate(value=1.0, standard_error=0.0, matvecs=1, method="exact", quantity="trace")
+    settings = {"model": {"name": "mlp"}, "data": "abc", "epochs": 3, "noise": (0.0, 0.5)}
+    for _ in range(2):  # the same settings may be run again
+        with finished_rows(tmp_path / "s.h5", "sgd-0/trace", settings) as done:
+            done.conclude(bare)
+    stored = (tmp_path / "s.h5").read_bytes()
+    for change, named in (
+        ({"epochs": 4}, "epochs"),
+        ({"data": "abd"}, "data"),
+        ({"model": None, "seeds": 1}, "model, seeds"),
+    ):
+        with (
+            pytest.raises(
+                LandscapeError, match=rf"s\.h5 already holds 'sgd-0/trace' made with another {named}; choose another"
+            ),
+            finished_rows(tmp_path / "s.h5", "sgd-0/trace", {**settings, **change}),
+        ):
+            pass
+    assert (tmp_path / "s.h5").read_bytes() == stored
     assert not (tmp_path / "s.h5.runs").exists()
 
 
