@@ -195,7 +195,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
 
 
 SCRIPT = """
-import os, pathlib, sys, time
+import os, pathlib, signal, sys, time
 from landscape.bars import bar
 from landscape.experiments.jobs import finished_rows, run_jobs
 
@@ -210,6 +210,7 @@ def work(x):
     return {"x": x}
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what a shell runs in the background
     with finished_rows("s.h5", "t", {}) as done:
         run_jobs(work, {str(x): (x,) for x in range(4)}, done, workers=2)
 """
