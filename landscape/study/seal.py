@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from io import BufferedIOBase
 from pathlib import Path
 
 from landscape.errors import LandscapeError
@@ -17,24 +18,11 @@ _SEAL = struct.Struct("<16sQII")
 _MAGIC = b"landscape-seal-1"
 
 
-def sealed_size(path: Path) -> int | None:
-    """Return the number of bytes that the seal covers, or `None` when the file has none."""
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size < _SEAL.size:
-            return None
-        file.seek(size - _SEAL.size)
-        magic, covered, _, _ = _SEAL.unpack(file.read(_SEAL.size))
-    if magic != _MAGIC:
-        return None
-    return int(covered)
-
-
 def seal(path: Path) -> None:
     """Append the checksum of a finished file and wait until all of it is on the disk."""
-    size = path.stat().st_size
     with open(path, "r+b") as file:
-        record = _SEAL.pack(_MAGIC, size, _checksum(path, size), 0)
+        size = os.fstat(file.fileno()).st_size
+        record = _SEAL.pack(_MAGIC, size, _checksum(file, size), 0)
         file.seek(size)
         file.write(record)
         file.flush()
@@ -44,35 +32,46 @@ def seal(path: Path) -> None:
 def check_seal(path: Path) -> bool:
     """Compare a file with its seal and return whether it has one; a file without passes.
 
+    The file is opened once, so that a writer may put a newer one in its place meanwhile.
+
     Raises:
         LandscapeError: bytes were changed, lost or inserted since it was written.
     """
-    covered = sealed_size(path)
-    if covered is None:
-        return False
     with open(path, "rb") as file:
-        file.seek(-_SEAL.size, os.SEEK_END)
-        start = file.tell()
-        expected = _SEAL.unpack(file.read(_SEAL.size))[2]
-    if covered != start or _checksum(path, covered) != expected:
-        raise LandscapeError(
-            f"{path.name} is damaged: its bytes changed since it was written (checksum mismatch); restore it from a copy"
-        )
+        found = _read_seal(file)
+        if found is None:
+            return False
+        start, covered, expected = found
+        if covered != start or _checksum(file, covered) != expected:
+            raise LandscapeError(
+                f"{path.name} is damaged: its bytes changed since it was written (checksum mismatch); restore it from a copy"
+            )
     return True
 
 
 def unseal(path: Path) -> None:
     """Cut the seal off a working copy that is about to be changed."""
-    covered = sealed_size(path)
-    if covered is not None:
-        os.truncate(path, covered)
+    with open(path, "r+b") as file:
+        found = _read_seal(file)
+        if found is not None:
+            file.truncate(found[1])
 
 
-def _checksum(path: Path, size: int) -> int:
+def _read_seal(file: BufferedIOBase) -> tuple[int, int, int] | None:
+    """Return where the seal starts, how many bytes it covers and their checksum, or `None` when the file has none."""
+    start = os.fstat(file.fileno()).st_size - _SEAL.size
+    if start < 0:
+        return None
+    file.seek(start)
+    magic, covered, checksum, _ = _SEAL.unpack(file.read(_SEAL.size))
+    return (start, covered, checksum) if magic == _MAGIC else None
+
+
+def _checksum(file: BufferedIOBase, size: int) -> int:
     crc, buffer = 0, bytearray(1 << 20)
     view = memoryview(buffer)
-    with open(path, "rb", buffering=0) as file:
-        while size > 0 and (count := file.readinto(view[: min(size, len(buffer))])):
-            crc = zlib.crc32(view[:count], crc)
-            size -= count
+    file.seek(0)
+    while size > 0 and (count := file.readinto(view[: min(size, len(buffer))])):
+        crc = zlib.crc32(view[:count], crc)
+        size -= count
     return crc

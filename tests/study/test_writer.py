@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import shutil
 import signal
 import stat
 import subprocess
@@ -20,6 +21,7 @@ import landscape as ls
 from landscape import study
 from landscape.errors import LandscapeError
 from landscape.results import Estimate, Line, Plane
+from landscape.study import seal
 from landscape.study.lock import locked
 
 
@@ -362,6 +364,23 @@ def test_killed_writers(path):
 @pytest.mark.slow
 def test_a_hundred_killed_writers(path):
     kill_while_saving(path, kills=100, seed=1)
+
+
+def test_a_file_that_is_replaced_while_it_is_checked_is_not_called_damaged(path, monkeypatch):
+    estimate().save(path, "sgd-0/first")
+    newer = path.with_name("newer.h5")
+    shutil.copy(path, newer)
+    estimate().save(newer, "sgd-0/second")
+    checksum = seal._checksum
+
+    def replaced_meanwhile(*arguments):
+        if newer.exists():
+            newer.replace(path)
+        return checksum(*arguments)
+
+    monkeypatch.setattr(seal, "_checksum", replaced_meanwhile)
+    assert seal.check_seal(path)
+    assert not newer.exists()
 
 
 def test_readers_beside_a_writer_always_see_a_whole_file(path):
