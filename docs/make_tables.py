@@ -106,8 +106,9 @@ def temperature() -> str:
         "its cross-entropy (CE); before that they move it the other way. So a ratio means nothing without its cross-entropy. "
         f"Shipped networks 6-5-4-3, training accuracies {accuracies}.\n\n"
         f"How much is a matter of the margins: the sum of 1 − p over the examples falls by {fall:.0f} when the logits of the "
-        "network that fits are doubled, and squared gradients of the layers before the last rise fourfold, so that λmax is expected to "
-        f"fall by about {fall / 4:.0f} to {fall:.0f}, the less the more of its eigenvector lies before the last layer.\n\n"
+        "network that fits are doubled, and squared gradients of the layers before the last rise fourfold, so that λmax is "
+        f"expected to fall by about {fall / 4:.0f} to {fall:.0f}, the less the more of its eigenvector lies before the "
+        "last layer.\n\n"
         f"{format_table(tuple(header), rows, 'markdown')}\n"
     )
 
