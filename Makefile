@@ -26,7 +26,7 @@ slow: $(VENV)/ready  ## the long proofs
 	$(BIN)/python -m pytest -n 2 -m slow
 
 crash: $(VENV)/ready  ## the study file's full counts: 200 kills, 2,000 mutated files (two minutes)
-	$(BIN)/python -m pytest -n 2 -m slow tests/study
+	$(BIN)/python -m pytest -n 2 -m slow tests/store
 
 lint: $(VENV)/ready  ## formatting, lint, types, import rules
 	$(BIN)/ruff format --check .

@@ -37,7 +37,7 @@ from landscape.comparison.families import agreement
 from landscape.comparison.gates import WAIVED
 from landscape.datasets import Split, digits
 from landscape.experiments import TrainedRun, as_checkpoint, get_recipe, train_many, training_set
-from landscape.gradients import gradient_noise_ratio
+from landscape.function.gradients import gradient_noise_ratio
 from landscape.models import mlp
 from landscape.results import Comparison, Placebo, Result
 from landscape.results.numbers import spread

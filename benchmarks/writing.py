@@ -26,7 +26,7 @@ from settings import run_settled
 import landscape as ls
 from landscape.models import mlp
 from landscape.results import Estimate
-from landscape.study import Rows, batch
+from landscape.store import Rows, batch
 
 CASES = ((2048, 1), (8192, 1), (8192, 100))
 """Examples of the network's data, and megabytes that the study holds before."""

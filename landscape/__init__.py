@@ -26,8 +26,9 @@ _HOME = {
     "errors": ["LandscapeError", "NotDefinedError", "NumericalError"],
     "bars": ["progress"],
     "results": ["Directions", "Eigenpairs", "Estimate", "Line", "Plane", "SpectralDensity"],
-    "objective": ["BatchLoss", "Objective"],
-    "checkpoint": ["Checkpoint"],
+    "function.losses": ["BatchLoss"],
+    "function.objective": ["Objective"],
+    "function.checkpoint": ["Checkpoint"],
     "operators": ["EmpiricalFisher", "Fisher", "GaussNewton", "GradientCovariance", "Hessian", "scaled"],
     "spectra": ["by_layer", "diagonal", "frobenius_norm", "spectral_density", "top_eigenpairs", "trace"],
     "slices": [
@@ -49,7 +50,7 @@ _HOME = {
     ],
     "scores": ["audit", "critical_point", "sharpness"],
     "comparison": ["compare", "placebo"],
-    "study": ["open_study"],
+    "store": ["open_study"],
 }
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 _MODULES = [
@@ -64,6 +65,7 @@ _MODULES = [
     "scores",
     "slices",
     "spectra",
+    "store",
     "transforms",
 ]
 

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import landscape as ls
-from landscape.experiments.demo import demo
-from landscape.study import open_study, validate
+from landscape.store import open_study, validate
+from landscape.training.demo import demo
 
 ROOT = Path(__file__).parents[1]
 

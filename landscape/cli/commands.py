@@ -13,7 +13,7 @@ from landscape.errors import LandscapeError
 
 def demo(arguments: argparse.Namespace) -> Any:
     """Run the main job."""
-    from landscape.experiments.demo import demo as run
+    from landscape.training.demo import demo as run
 
     done = run(arguments.out, seeds=arguments.seeds, quick=arguments.quick, workers=arguments.workers)
     lines = [
@@ -82,7 +82,7 @@ def train(arguments: argparse.Namespace) -> Any:
 
 def experiment(arguments: argparse.Namespace) -> Any:
     """Run a published experiment, or list them."""
-    from landscape.experiments.registry import EXPERIMENTS, describe_experiments, run_experiment
+    from landscape.studies.registry import EXPERIMENTS, describe_experiments, run_experiment
 
     if arguments.name is None:
         return Printed(describe_experiments(), {name: one.question for name, one in EXPERIMENTS.items()})
@@ -187,7 +187,7 @@ def plot(arguments: argparse.Namespace) -> Any:
     """Draw entries of a study."""
     from landscape import plots
     from landscape.plots import interactive
-    from landscape.study import open_study
+    from landscape.store import open_study
 
     opened = open_study(arguments.study)
     names = arguments.entries or list(opened)
@@ -211,7 +211,7 @@ def plot(arguments: argparse.Namespace) -> Any:
 def export(arguments: argparse.Namespace) -> Any:
     """Write an entry of a study in another format."""
     from landscape.export import FORMATS
-    from landscape.study import open_study
+    from landscape.store import open_study
 
     result = open_study(arguments.study)[arguments.entry]
     made = FORMATS[arguments.format](result, arguments.output)
@@ -230,17 +230,17 @@ def report(arguments: argparse.Namespace) -> Any:
 
 def info(arguments: argparse.Namespace) -> Any:
     """Print what a study holds."""
-    from landscape import study
+    from landscape import store
 
-    return Printed(study.info(arguments.study), None)
+    return Printed(store.info(arguments.study), None)
 
 
 def completion(arguments: argparse.Namespace) -> Any:
     """Print the script that completes commands and options in a shell."""
     from landscape.cli.completion import script
-    from landscape.experiments.recipes import RECIPES
-    from landscape.experiments.registry import EXPERIMENTS
     from landscape.scores import REGISTRY
+    from landscape.studies.registry import EXPERIMENTS
+    from landscape.training.recipes import RECIPES
 
     names = {
         ("train", "recipe"): [*RECIPES],
@@ -254,9 +254,9 @@ def completion(arguments: argparse.Namespace) -> Any:
 
 def validate(arguments: argparse.Namespace) -> Any:
     """Check a study against the schema."""
-    from landscape import study
+    from landscape import store
 
-    problems = study.validate(arguments.study)
+    problems = store.validate(arguments.study)
     if problems:
         raise LandscapeError(f"{Path(arguments.study).name} is not a valid study: {'; '.join(problems)}")
     return Printed("valid", {"valid": True})
@@ -303,7 +303,7 @@ def _check_free(arguments: argparse.Namespace, names: list[str]) -> None:
     if path.is_dir():
         raise LandscapeError(f"{path.name!r} is a folder, expected a study file such as study.h5")
     if path.exists() and not arguments.overwrite:
-        from landscape.study import open_study
+        from landscape.store import open_study
 
         taken = [name for name in names if name in open_study(path)]
         if taken:

@@ -74,7 +74,7 @@ def load(arguments: argparse.Namespace, path: str) -> Any:
         raise LandscapeError("--model needs --data MODULE:LOADER: curvature is curvature of a loss on data")
     from torch import nn
 
-    from landscape.checkpoint import Checkpoint
+    from landscape.function.checkpoint import Checkpoint
 
     train, test = _pair(_called("--data", arguments.data))
     loss = import_object(arguments.loss) if ":" in arguments.loss else arguments.loss

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.results import Audit
 from landscape.results.comparison import Audited
 from landscape.scores import audit

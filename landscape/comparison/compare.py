@@ -12,7 +12,6 @@ import numpy as np
 
 from landscape.arguments import numbers_checked
 from landscape.bars import bar
-from landscape.checkpoint import Checkpoint
 from landscape.comparison.audits import audit_recipes
 from landscape.comparison.decide import PRIMARY
 from landscape.comparison.gates import Facts, facts, gates_named
@@ -27,7 +26,8 @@ from landscape.comparison.matching import (
     tempered,
 )
 from landscape.errors import LandscapeError
-from landscape.objective import Objective
+from landscape.function.checkpoint import Checkpoint
+from landscape.function.objective import Objective
 from landscape.results import Comparison, Scores
 from landscape.results.comparison import Audited
 from landscape.scores import sharpness
@@ -205,14 +205,14 @@ def _scored(one: Matched, scores: Any, seed: int, save: str | Path | None, owner
 
 def _panel(objective: Objective, scores: Any, seed: int, save: str | Path | None, owner: str) -> Scores:
     """Score one objective, or find its scores in the study when they were computed for the same function and seed."""
-    from landscape import study
+    from landscape import store
 
     names, wanted = (f"{owner}/scores", f"{owner}/scores-compared"), [scores] if isinstance(scores, str) else scores
     asked = {"asked": "default" if wanted is None else list(wanted), "score_seed": seed}
     expected = {**objective.provenance(), **asked}
     kept: dict[str, Any] = {}
     if save is not None and Path(save).exists():
-        opened = study.open_study(save)
+        opened = store.open_study(save)
         kept = {name: opened[name] for name in names if name in opened}
     stored = next((one for one in kept.values() if dict(one.provenance) == expected), None)
     if stored is not None:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from landscape.errors import LandscapeError
-from landscape.gradients import gradient_noise_ratio
-from landscape.objective import Objective
+from landscape.function.gradients import gradient_noise_ratio
+from landscape.function.objective import Objective
 from landscape.results.comparison import WAIVED, Gate
 
 GATES = ("network", "inputs", "seeds", "train accuracy", "train loss", "gradient", "collapse")

@@ -19,7 +19,7 @@ from scipy import optimize
 from landscape.comparison.decide import compared_by_ratio
 from landscape.comparison.gates import Facts
 from landscape.errors import LandscapeError, NotDefinedError
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.results.scores import Score, Scores
 from landscape.scores.head import find_head
 

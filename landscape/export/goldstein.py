@@ -24,8 +24,8 @@ from landscape.errors import LandscapeError
 from landscape.export.grids import check_slice
 from landscape.export.names import accuracy_scale, surface_names
 from landscape.export.text import to_json
-from landscape.files import replacing
 from landscape.results import Directions, Line, Plane
+from landscape.store.files import replacing
 
 NOT_COMPUTED = -1.0
 """What the original writes where it has not computed yet."""

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from landscape.export.row_tables import row_tables
 from landscape.export.tables import Cell, Table, tables
-from landscape.files import write_text
 from landscape.results import Result
 from landscape.results.numbers import Measured, digits
+from landscape.store.files import write_text
 
 FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{"
 """Shrinks what follows, up to a closing brace, to the width of the text where it is wider."""

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from landscape.errors import LandscapeError
-from landscape.files import replacing
 from landscape.results import Result
-from landscape.study.labelled import nodes
+from landscape.store.files import replacing
+from landscape.store.labelled import nodes
 
 
 def netcdf(result: Result, path: str | os.PathLike[str]) -> Path:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from landscape.export.grids import check_plane, height_of, present
-from landscape.files import write_text
 from landscape.results import Plane
+from landscape.store.files import write_text
 
 
 def obj(

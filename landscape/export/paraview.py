@@ -14,10 +14,10 @@ import numpy as np
 
 from landscape.errors import LandscapeError
 from landscape.export.grids import check_plane, height_of, present
-from landscape.files import replacing
 from landscape.results import Plane
-from landscape.study.names import path_of
-from landscape.study.safe import opened
+from landscape.store.files import replacing
+from landscape.store.names import path_of
+from landscape.store.safe import opened
 
 HIDDEN = 2
 """VTK's mark of a point that is not drawn (``vtkDataSetAttributes::HIDDENPOINT``)."""

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from landscape.export.frames import frame
-from landscape.files import write_text
 from landscape.results import Result, plain
+from landscape.store.files import write_text
 
 
 def csv(result: Result, path: str | os.PathLike[str]) -> Path:

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from landscape.errors import LandscapeError
-from landscape.study.safe import member, opened, read_dataset
+from landscape.store.safe import member, opened, read_dataset
 
 LARGEST = 2**30
 """Bytes of the largest array or text that is read: planes are a thousand times smaller."""

@@ -14,7 +14,7 @@ from landscape.errors import LandscapeError
 from landscape.importers.files import hdf5, numbers
 from landscape.importers.grids import as_line, as_plane
 from landscape.results import Directions, Line, Plane
-from landscape.study.safe import member
+from landscape.store.safe import member
 
 Layout = Literal["auto", "yx", "xy"]
 SOURCE = "loss-landscape"

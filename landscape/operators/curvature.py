@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from landscape.objective import Objective
+from landscape.function.objective import Objective
+from landscape.function.parameters import match
 from landscape.operators.algebra import Block
 from landscape.operators.base import Operator
 from landscape.operators.block_diagonal import BlockDiagonal
@@ -17,7 +18,6 @@ from landscape.operators.programs import BatchSum, Plan
 from landscape.operators.programs.choose import Choice, Keep, Settings
 from landscape.operators.programs.rule import Rule
 from landscape.operators.setting import require_objective
-from landscape.parameters import match
 
 
 class Curvature(Operator):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from landscape.errors import NumericalError
-from landscape.weighting import culprit
+from landscape.function.weighting import culprit
 
 if TYPE_CHECKING:
     from landscape.operators.curvature import Curvature

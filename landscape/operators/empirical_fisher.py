@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from landscape.batches import pick
-from landscape.losses import BatchLoss
+from landscape.function.batches import pick
+from landscape.function.losses import BatchLoss
 from landscape.operators.curvature import Curvature
 from landscape.operators.jacobian import JacobianRule, Middle
 from landscape.operators.output_model import class_weights
 
 if TYPE_CHECKING:
-    from landscape.batches import Batch
+    from landscape.function.batches import Batch
 
 
 class EmpiricalFisherRule(JacobianRule):

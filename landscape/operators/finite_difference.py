@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from landscape.errors import LandscapeError
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.operators.base import Operator
 from landscape.operators.setting import require_objective
 

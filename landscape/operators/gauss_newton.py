@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.operators.curvature import Curvature
 from landscape.operators.jacobian import JacobianRule, Middle
 from landscape.operators.output_model import loss_curvature
 
 if TYPE_CHECKING:
-    from landscape.batches import Batch
+    from landscape.function.batches import Batch
 
 
 class GaussNewtonRule(JacobianRule):

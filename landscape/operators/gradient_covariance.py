@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from landscape.gradients import value_and_gradient
+from landscape.function.gradients import value_and_gradient
 from landscape.operators.empirical_fisher import EmpiricalFisher, EmpiricalFisherRule
 
 

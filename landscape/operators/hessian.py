@@ -13,7 +13,7 @@ from landscape.operators.failures import require_finite, require_second_derivati
 from landscape.operators.programs.rule import Multiply, Rule
 
 if TYPE_CHECKING:
-    from landscape.batches import Batch
+    from landscape.function.batches import Batch
 
 
 class HessianRule(Rule):

@@ -12,8 +12,8 @@ from torch.func import grad, vjp
 from landscape.errors import NotDefinedError
 
 if TYPE_CHECKING:
-    from landscape.batches import Batch
-    from landscape.objective import Objective
+    from landscape.function.batches import Batch
+    from landscape.function.objective import Objective
 
 Family = Literal["categorical", "bernoulli", "gaussian"]
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from landscape.graphs import inside_transform, saving_is_hooked
 from landscape.operators.rewrites import Rewrites
-from landscape.tracing import inside_transform, saving_is_hooked
 
 _aten = torch.ops.aten
 _PLAIN: tuple[dict[str, Any], ...] = ({}, {"inplace": False}, {"approximate": "none"})

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from landscape.errors import LandscapeError
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.operators.failures import explained
 
 

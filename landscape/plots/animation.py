@@ -11,10 +11,10 @@ import numpy as np
 from matplotlib.animation import FFMpegWriter, PillowWriter
 
 from landscape.errors import LandscapeError
-from landscape.files import replacing
 from landscape.plots.style import LEGEND_ROW, SINGLE, style
 from landscape.plots.trajectories import trajectory
 from landscape.results import Plane, Trajectory
+from landscape.store.files import replacing
 
 WRITERS: dict[str, type[FFMpegWriter] | type[PillowWriter]] = {".gif": PillowWriter, ".mp4": FFMpegWriter}
 

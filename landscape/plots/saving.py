@@ -12,8 +12,8 @@ from typing import Any
 import matplotlib
 
 from landscape.errors import LandscapeError
-from landscape.files import replacing
 from landscape.plots.style import style
+from landscape.store.files import replacing
 
 _UNDATED: dict[str, dict[str, Any]] = {
     "png": {"Software": None},

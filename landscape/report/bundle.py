@@ -10,13 +10,13 @@ from pathlib import Path
 from landscape import plots
 from landscape.export.latex import FIT, escape, table_environment
 from landscape.export.tables import Table, eigenpairs, means, metrics, scores, tests
-from landscape.files import write_text
 from landscape.report.card import card_of
 from landscape.report.citing import to_latex
 from landscape.report.content import Content, gather
 from landscape.report.drawings import drawings
 from landscape.results import Eigenpairs, Scores
-from landscape.study import Study
+from landscape.store import Study
+from landscape.store.files import write_text
 
 
 def bundle(study: Content | Study | str | os.PathLike[str], folder: str | os.PathLike[str]) -> list[Path]:

@@ -13,7 +13,6 @@ import numpy as np
 from landscape import bibliography
 from landscape.export.latex import escape, table_environment
 from landscape.export.tables import Cell, Table, audited, filled, gates
-from landscape.files import write_text
 from landscape.report.citing import cited, to_html, to_latex, to_text
 from landscape.report.content import Content, gather
 from landscape.report.markup import STYLE, bibliography_html, document, table_html
@@ -21,7 +20,8 @@ from landscape.report.methods import methods
 from landscape.report.power import power_table
 from landscape.results import Audit, Result, Scores
 from landscape.results.numbers import Measured
-from landscape.study import Study
+from landscape.store import Study
+from landscape.store.files import write_text
 
 
 @dataclass(frozen=True, repr=False)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from landscape.errors import LandscapeError
 from landscape.results import Comparison, Result
-from landscape.study import Study, open_study
+from landscape.store import Study, open_study
 
 R = TypeVar("R", bound=Result)
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from landscape import bibliography, plots
 from landscape.export.row_tables import row_tables
 from landscape.export.tables import Table, estimate, means, metrics, scores, tests
-from landscape.files import write_text
 from landscape.report.bundle import bundle
 from landscape.report.card import Card, card_of
 from landscape.report.citing import to_html, to_latex
@@ -20,7 +19,8 @@ from landscape.report.content import Content, gather
 from landscape.report.drawings import DRAWN_TOGETHER, Drawing, drawings
 from landscape.report.markup import bibliography_html, document, folded, table_html
 from landscape.results import Comparison, Estimate, Result, Scores
-from landscape.study import Study
+from landscape.store import Study
+from landscape.store.files import write_text
 
 _WIDE = 4.5
 """Inches from which a figure may not shrink to the width of a phone but scrolls in its box."""

@@ -95,7 +95,7 @@ class Result:
         Raises:
             LandscapeError: the name is taken by something different, or the file cannot be written.
         """
-        from landscape.study import save
+        from landscape.store import save
 
         save(self, path, name, overwrite=overwrite)
 

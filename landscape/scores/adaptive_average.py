@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from landscape.errors import LandscapeError
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.scores.evaluation import Meter, Noise, Share, draws, loss_share, values_at
 from landscape.scores.head import gauge_fixed
 from landscape.scores.normalized import logit_normalized

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.operators import Hessian, scaled
 from landscape.scores.evaluation import PRODUCT
 from landscape.scores.exact import spectrum

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from landscape.bars import bar
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.scores.ascent import SUBSET, increase_from, mean_worst_rise
 from landscape.scores.evaluation import Meter, draws
 from landscape.scores.head import gauge_fixed

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from landscape.bars import bar
-from landscape.batches import Batch
-from landscape.objective import Objective
+from landscape.function.batches import Batch
+from landscape.function.objective import Objective
 from landscape.scores.apgd import Evaluate
 from landscape.scores.ascent import SUBSET, in_ball, increase_from, mean_worst_rise, unit
 from landscape.scores.evaluation import Meter, draws

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from landscape.batches import Batch
-from landscape.gradients import value_and_gradient
-from landscape.objective import Objective
+from landscape.function.batches import Batch
+from landscape.function.gradients import value_and_gradient
+from landscape.function.objective import Objective
 from landscape.scores.apgd import Evaluate, Map, maximize
 from landscape.scores.evaluation import Meter
 

@@ -13,7 +13,7 @@ from landscape import transforms
 from landscape.arguments import numbers_checked
 from landscape.bars import bar
 from landscape.errors import LandscapeError
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.results.audit import Audit, AuditRow
 from landscape.results.scores import Score, Scores
 from landscape.scores.network import in_double, network

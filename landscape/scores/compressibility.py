@@ -10,7 +10,7 @@ from torch import Tensor
 
 from landscape.arguments import seeded_generator
 from landscape.bars import bar
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.scores.distance import initial_weights
 from landscape.scores.evaluation import Meter, error_share, values_at
 from landscape.scores.registry import Definition, Measurement, score

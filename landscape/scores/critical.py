@@ -11,8 +11,8 @@ import torch
 
 from landscape.arguments import numbers_checked
 from landscape.errors import LandscapeError
-from landscape.gradients import gradient_noise_ratio
-from landscape.objective import Objective
+from landscape.function.gradients import gradient_noise_ratio
+from landscape.function.objective import Objective
 from landscape.operators import Hessian
 from landscape.results.critical import CriticalPoint
 from landscape.scores.exact import spectrum

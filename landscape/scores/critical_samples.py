@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from landscape.batches import Batch
 from landscape.errors import LandscapeError, NotDefinedError
-from landscape.gradients import value_and_gradient
-from landscape.objective import Objective
+from landscape.function.batches import Batch
+from landscape.function.gradients import value_and_gradient
+from landscape.function.objective import Objective
 from landscape.scores.evaluation import Meter
 from landscape.scores.margin import class_margins
 from landscape.scores.registry import Definition, Measurement, score

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.operators import Hessian
 from landscape.scores.evaluation import PRODUCT
 from landscape.scores.kinks import kink_note

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from landscape.checkpoint import Checkpoint
 from landscape.errors import NotDefinedError
-from landscape.objective import Objective
+from landscape.function.checkpoint import Checkpoint
+from landscape.function.objective import Objective
 from landscape.scores.registry import Definition, Measurement, score
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from landscape.arguments import seeded_generator
-from landscape.batches import Batch
-from landscape.objective import Objective
+from landscape.function.batches import Batch
+from landscape.function.objective import Objective
 
 FORWARD = 1 / 3
 """Cost of a forward pass in gradients."""

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
-from landscape.batches import Batch
 from landscape.errors import NotDefinedError
-from landscape.objective import Objective
+from landscape.function.batches import Batch
+from landscape.function.objective import Objective
 
 CHUNK_BYTES = 16 * 2**20
 """Memory that the gradients of the examples treated at once may take: what fits the cache is fastest."""

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from landscape.batches import Batch
 from landscape.errors import NotDefinedError
-from landscape.objective import Objective
+from landscape.function.batches import Batch
+from landscape.function.objective import Objective
 from landscape.scores.example_gradients import gradient_rows
 from landscape.scores.requirements import class_count
 

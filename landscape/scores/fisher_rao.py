@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.func import jvp
 
-from landscape.batches import Batch
-from landscape.objective import Objective
+from landscape.function.batches import Batch
+from landscape.function.objective import Objective
 from landscape.operators import Fisher, Hessian, scaled
 from landscape.operators.fisher import FisherRule
 from landscape.scores.evaluation import PRODUCT

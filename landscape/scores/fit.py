@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.scores.evaluation import Meter, error_share, values_at
 from landscape.scores.registry import Definition, Measurement, score
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from landscape.bars import bar
-from landscape.batches import Batch
 from landscape.errors import LandscapeError, NotDefinedError
-from landscape.gradients import value_and_gradient
-from landscape.objective import Objective
+from landscape.function.batches import Batch
+from landscape.function.gradients import value_and_gradient
+from landscape.function.objective import Objective
 from landscape.scores.apgd import Evaluate
 from landscape.scores.ascent import SUBSET, in_ball, mean_worst_rise, unit
 from landscape.scores.evaluation import Meter, draws

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.scores.example_gradients import Moments, gradient_moments
 from landscape.scores.registry import Definition, Measurement, score
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from landscape.batches import Batch, pick
 from landscape.errors import LandscapeError
-from landscape.objective import Objective
+from landscape.function.batches import Batch, pick
+from landscape.function.objective import Objective
 
 
 @dataclass(frozen=True)

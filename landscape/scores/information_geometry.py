@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.operators import Fisher
 from landscape.scores.evaluation import PRODUCT
 from landscape.scores.registry import Definition, Measurement, score

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.func import jacrev, vmap
 
-from landscape.batches import Batch
 from landscape.errors import NotDefinedError
-from landscape.objective import Objective
+from landscape.function.batches import Batch
+from landscape.function.objective import Objective
 from landscape.scores.registry import Definition, Measurement, score
 from landscape.scores.requirements import class_count
 from landscape.transforms.logits import normalize_logits

@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from landscape.checkpoint import Checkpoint
 from landscape.errors import LandscapeError
+from landscape.function.checkpoint import Checkpoint
+from landscape.function.objective import Objective
 from landscape.hashing import fingerprint
-from landscape.journal import Journal
-from landscape.objective import Objective
 from landscape.results import Score, Scores, plain
 from landscape.slices.recording import checked
 from landscape.spectra.state import identity
+from landscape.store.journal import Journal
 
 Measured = tuple[tuple[Score, ...], float]
 """The rows of a score and the seconds that they took."""
@@ -80,7 +80,7 @@ def keeping(save: Any, settings: Mapping[str, Any]) -> Iterator[Finished]:
             interrupt.add_note("nothing is kept; pass save=('study.h5', name) to a panel that is to be resumed")
             raise
         return
-    from landscape.study.lock import locked  # loads h5py, which panels that are not saved do without
+    from landscape.store.lock import locked  # loads h5py, which panels that are not saved do without
 
     path = journal_of(*place)
     with locked(path, wait=0.0), Journal(path, settings) as journal:
@@ -113,7 +113,7 @@ def stored(save: Any, slugs: Sequence[str], settings: Mapping[str, Any], audit: 
     Raises:
         LandscapeError: the name holds something else.
     """
-    from landscape.study import open_study  # loads h5py, which panels that are not saved do without
+    from landscape.store import open_study  # loads h5py, which panels that are not saved do without
 
     place = checked(save, Scores)
     if place is None or not Path(place[0]).exists():

@@ -10,7 +10,7 @@ from scipy.optimize import Bounds, minimize
 
 from landscape.bars import bar
 from landscape.errors import LandscapeError
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.scores.evaluation import Meter, draws
 from landscape.scores.registry import Definition, Measurement, score
 

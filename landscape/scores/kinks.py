@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from landscape.batches import pick
-from landscape.objective import Objective
+from landscape.function.batches import pick
+from landscape.function.objective import Objective
 
 _PIECEWISE = {
     "relu",

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from landscape.bars import bar
 from landscape.errors import LandscapeError
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.scores.evaluation import FORWARD
 from landscape.scores.registry import Definition, Measurement, score
 

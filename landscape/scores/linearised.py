@@ -10,10 +10,10 @@ from torch.func import jvp, vjp
 
 from landscape.arguments import seeded_generator
 from landscape.bars import bar
-from landscape.batches import Batch, pick
-from landscape.checkpoint import Checkpoint
 from landscape.errors import NotDefinedError, NumericalError
-from landscape.objective import Objective
+from landscape.function.batches import Batch, pick
+from landscape.function.checkpoint import Checkpoint
+from landscape.function.objective import Objective
 from landscape.scores.distance import initial_weights
 from landscape.scores.registry import Definition, Measurement, score
 

@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 from torch import Tensor
 
 from landscape.errors import LandscapeError
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.operators import GaussNewton
 from landscape.scores.evaluation import PRODUCT, Meter, draws
 from landscape.scores.radius import ball_log_volume, crossing_radii, kl_heights

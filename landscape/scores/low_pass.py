@@ -9,7 +9,7 @@ from scipy.special import logsumexp
 from torch import Tensor
 
 from landscape.errors import NotDefinedError
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.operators import Hessian
 from landscape.scores.adaptive_average import average_increase
 from landscape.scores.evaluation import PRODUCT, Meter, draws, error_share, loss_share, values_at

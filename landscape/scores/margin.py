@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.scores.evaluation import FORWARD
 from landscape.scores.registry import Definition, Measurement, score
 from landscape.transforms.logits import normalize_logits

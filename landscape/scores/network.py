@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from landscape.errors import NumericalError
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 
 T = TypeVar("T")
 

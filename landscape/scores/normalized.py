@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.scores.requirements import require
 from landscape.transforms.logits import normalize_logits
 

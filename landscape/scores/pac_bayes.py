@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from landscape.errors import NotDefinedError
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.scores.distance import initial_weights
 from landscape.scores.noise_tolerance import inverse_sigma, inverse_sigma_mag
 from landscape.scores.registry import Definition, Measurement, score

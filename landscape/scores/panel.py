@@ -11,7 +11,7 @@ from typing import Any
 from landscape.arguments import check_numbers, numbers_checked
 from landscape.bars import bar
 from landscape.errors import LandscapeError
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.results.scores import Score, Scores
 from landscape.scores.keeping import journal_of, keeping, settings_of, stored
 from landscape.scores.registry import REGISTRY, Definition, options_of, select

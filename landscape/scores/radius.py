@@ -11,7 +11,7 @@ from torch import Tensor
 
 from landscape.bars import bar
 from landscape.errors import NotDefinedError
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.scores.evaluation import Meter, draws, loss_share, values_at
 from landscape.scores.head import gauge_fixed
 from landscape.scores.registry import Definition, Measurement, score

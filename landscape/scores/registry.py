@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from landscape.arguments import check_numbers
 from landscape.errors import LandscapeError, NotDefinedError
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.results.scores import Score
 from landscape.results.tables import format_table
 from landscape.scores.requirements import check_objective, require

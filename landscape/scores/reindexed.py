@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from landscape.objective import Objective
-from landscape.parameters import ParameterSpace
+from landscape.function.objective import Objective
+from landscape.function.parameters import ParameterSpace
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from landscape.arguments import seeded_generator
 from landscape.errors import LandscapeError, NotDefinedError
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.operators import Hessian
 from landscape.scores.evaluation import FORWARD
 from landscape.scores.head import Hook, find_head, head_features, observed

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 import torch
 
-from landscape.checkpoint import Checkpoint
 from landscape.errors import LandscapeError, NotDefinedError
-from landscape.objective import Objective
+from landscape.function.checkpoint import Checkpoint
+from landscape.function.objective import Objective
 
 
 def check_objective(objective: object, what: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.scores.ascent import SUBSET, increase_from, unit
 from landscape.scores.evaluation import FORWARD, Meter
 from landscape.scores.head import gauge_fixed

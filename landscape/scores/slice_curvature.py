@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from landscape.errors import LandscapeError, NotDefinedError
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.scores.evaluation import Meter, loss_share, values_at
 from landscape.scores.registry import Definition, Measurement, score
 from landscape.slices import random_directions

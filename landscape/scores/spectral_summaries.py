@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from landscape.errors import NotDefinedError
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.operators import GaussNewton, Hessian
 from landscape.scores.evaluation import PRODUCT
 from landscape.scores.exact import spectrum

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from landscape.errors import NotDefinedError
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.scores.adaptive_average import average_increase
 from landscape.scores.adaptive_worst_l2 import worst_in_ellipsoid
 from landscape.scores.evaluation import Meter, draws, loss_share, values_at

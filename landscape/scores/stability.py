@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from landscape.arguments import seeded_generator
-from landscape.checkpoint import Checkpoint
 from landscape.errors import LandscapeError, NotDefinedError
-from landscape.objective import Objective
+from landscape.function.checkpoint import Checkpoint
+from landscape.function.objective import Objective
 from landscape.operators import Hessian
 from landscape.scores.curvature import extreme_eigenvalues
 from landscape.scores.evaluation import PRODUCT

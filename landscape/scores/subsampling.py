@@ -12,7 +12,7 @@ from torch import Tensor
 
 from landscape.bars import bar
 from landscape.errors import LandscapeError
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.operators import Hessian, Operator
 from landscape.results import Eigenpairs, SamplingError
 from landscape.spectra import top_eigenpairs

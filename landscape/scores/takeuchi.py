@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from landscape.errors import NotDefinedError
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.operators import Fisher, GradientCovariance
 from landscape.scores.evaluation import PRODUCT
 from landscape.scores.example_gradients import gradient_moments

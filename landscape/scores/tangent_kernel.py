@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from landscape.batches import Batch
 from landscape.errors import NotDefinedError
-from landscape.objective import Objective
+from landscape.function.batches import Batch
+from landscape.function.objective import Objective
 from landscape.scores.distance import initial_weights
 from landscape.scores.example_gradients import gradient_rows
 from landscape.scores.registry import Definition, Measurement, score

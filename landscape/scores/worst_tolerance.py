@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.scores.apgd import maximize
 from landscape.scores.ascent import increase_from
 from landscape.scores.evaluation import Meter, error_share, values_at

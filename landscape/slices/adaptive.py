@@ -12,7 +12,7 @@ from scipy.interpolate import RegularGridInterpolator
 from landscape.arguments import numbers_checked
 from landscape.bars import bar
 from landscape.errors import LandscapeError
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.results import Plane
 from landscape.slices.coordinates import Span
 from landscape.slices.directions import vectors_of

@@ -7,9 +7,9 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from landscape.arguments import numbers_checked, seeded_generator
-from landscape.batches import pick
 from landscape.errors import LandscapeError
-from landscape.objective import Objective
+from landscape.function.batches import pick
+from landscape.function.objective import Objective
 from landscape.slices.points import Solution, centred
 from landscape.transforms.flow import follow
 from landscape.transforms.spaces import Units, Use

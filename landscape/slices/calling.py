@@ -8,8 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from landscape.batches import Batch
-from landscape.objective import Objective
+from landscape.function.batches import Batch
+from landscape.function.objective import Objective
 
 
 class Evaluator(Protocol):

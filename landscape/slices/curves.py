@@ -15,8 +15,8 @@ from torch import Tensor
 from landscape.arguments import numbers_checked, seeded_generator
 from landscape.bars import bar
 from landscape.errors import LandscapeError
-from landscape.gradients import value_and_gradient
-from landscape.objective import Objective
+from landscape.function.gradients import value_and_gradient
+from landscape.function.objective import Objective
 from landscape.results import Path
 from landscape.slices.coordinates import Points, coordinates
 from landscape.slices.directions import direction_between

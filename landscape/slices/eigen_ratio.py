@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.operators import Hessian
 from landscape.results import Plane
 from landscape.slices.coordinates import Points, Span

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.batches import Batch
 from landscape.errors import LandscapeError
-from landscape.objective import Objective
+from landscape.function.batches import Batch
+from landscape.function.objective import Objective
 from landscape.slices.calling import Evaluator
 from landscape.slices.evaluators import evaluator_for
 from landscape.slices.standard_errors import SQUARE, STANDARD_ERROR, Values, with_squares, with_standard_errors

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from landscape.batches import pick
 from landscape.errors import LandscapeError
-from landscape.objective import Objective
+from landscape.function.batches import pick
+from landscape.function.objective import Objective
+from landscape.graphs import TraceError
 from landscape.slices.calling import Evaluator, Plain, Together
 from landscape.slices.prefix import WORTH, cut
 from landscape.slices.reusing import Reusing
-from landscape.tracing import TraceError
 
 TRACED_FROM = 64
 """Grid points from which tracing can pay for itself."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from landscape.errors import LandscapeError
-from landscape.parameters import ParameterSpace
+from landscape.function.parameters import ParameterSpace
 
 Attention = Literal["row", "head"]
 

@@ -12,7 +12,7 @@ import torch
 from landscape.arguments import numbers_checked
 from landscape.bars import bar
 from landscape.errors import LandscapeError
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.results import Path
 from landscape.slices.coordinates import Points, coordinates
 from landscape.slices.directions import direction_between, vectors_of

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from landscape.arguments import numbers_checked
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.results import Line
 from landscape.slices.coordinates import Points, Span, coordinates
 from landscape.slices.directions import as_directions, vectors_of

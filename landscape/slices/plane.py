@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from landscape.arguments import numbers_checked
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.results import Plane
 from landscape.slices.coordinates import Points, Span
 from landscape.slices.window import evaluate_window

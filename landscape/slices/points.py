@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from landscape.errors import LandscapeError
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 
 if TYPE_CHECKING:
-    from landscape.checkpoint import Checkpoint
+    from landscape.function.checkpoint import Checkpoint
 
 Solution = Union[Objective, "Checkpoint", Tensor, np.ndarray, Mapping[str, Tensor]]
 

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 from torch import Tensor, fx
 
-from landscape.batches import Batch
-from landscape.forward import Bound, forward, logits
-from landscape.objective import Objective
+from landscape.function.batches import Batch
+from landscape.function.forward import Bound, forward, logits
+from landscape.function.objective import Objective
+from landscape.graphs import flatten, fuse_convolutions, trace
 from landscape.slices.affine import Dependence, ancestors, dependence, elements, flops
 from landscape.slices.extract import Piece, extract
-from landscape.tracing import flatten, fuse_convolutions, trace
 
 FLOPS_A_BYTE = {"cpu": 4, "cuda": 16}
 """Work that must be saved for each byte of the responses read and written; measured break-even on a CPU: 1 to 2."""
@@ -70,7 +70,7 @@ def cut(objective: Objective, batch: Batch, moving: Sequence[str], *, fused: boo
         objective: whose outputs are wanted.
         batch: an example of the shapes; they are baked in.
         moving: names of the parameters that differ between grid points.
-        fused: bring convolutions into the form that compiles best (`landscape.tracing.fuse_convolutions`).
+        fused: bring convolutions into the form that compiles best (`landscape.graphs.fuse_convolutions`).
 
     Raises:
         TraceError: the network cannot be traced.

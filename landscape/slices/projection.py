@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.slices.directions import as_directions, vectors_of
 from landscape.slices.points import Solution, centred
 

@@ -10,7 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 import numpy as np
 
 from landscape.errors import LandscapeError
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.results import Result
 
 S = TypeVar("S", bound=Result)
@@ -22,7 +22,7 @@ _DECISIVE = ("model", "parameters", "dtype", "weights_sha256", "data_sha256", "e
 
 
 class Rows(Protocol[S]):
-    """Rows finished so far; `landscape.study.rows.Rows` is one that lasts."""
+    """Rows finished so far; `landscape.store.rows.Rows` is one that lasts."""
 
     finished: dict[int, Values]
 
@@ -92,7 +92,7 @@ def checked(save: Any, kind: type[Result]) -> Save:
             f"save={save!r} does not say what to call the result; "
             f"expected the study and a name in it, such as save=('study.h5', {example!r})"
         )
-    from landscape.study.names import path_of  # loads h5py, which slices that are not saved do without
+    from landscape.store.names import path_of  # loads h5py, which slices that are not saved do without
 
     path, name = save
     path_of(kind, name)
@@ -126,7 +126,7 @@ def recording(
             interrupt.add_note("nothing is kept; pass save=('study.h5', name) to a computation that is to be resumed")
             raise
         return
-    from landscape.study import open_rows  # loads h5py, which slices that are not saved do without
+    from landscape.store import open_rows  # loads h5py, which slices that are not saved do without
 
     path, name = save
     decisive = {"objectives": {key: _identity(o) for key, o in objectives.items()}, **settings}

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from landscape.batches import Batch, pick
 from landscape.errors import LandscapeError
-from landscape.objective import Objective
+from landscape.function.batches import Batch, pick
+from landscape.function.objective import Objective
+from landscape.graphs import TraceError, flatten, signature
 from landscape.slices.calling import Evaluator, Plain, combined
 from landscape.slices.prefix import KEPT_BYTES, Program, cut
-from landscape.tracing import TraceError, flatten, signature
 
 CACHE_BYTES = 2 << 20
 """Compiled on a CPU, the network sees as many examples at once as keep its widest activation within this much memory.

@@ -10,7 +10,7 @@ import torch
 
 from landscape.arguments import numbers_checked
 from landscape.errors import LandscapeError
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.operators import Hessian
 from landscape.results.topology import ScaleCurvature
 from landscape.slices.directions import as_directions, vectors_of

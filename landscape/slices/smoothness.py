@@ -11,7 +11,7 @@ import torch
 
 from landscape.bars import bar
 from landscape.errors import LandscapeError
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.results.trajectory import Smoothness
 from landscape.slices.points import Solution, centred
 from landscape.slices.recording import checked

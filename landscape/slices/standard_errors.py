@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from landscape.errors import NotDefinedError
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 
 Values = dict[str, np.ndarray]
 SQUARE = "-square"

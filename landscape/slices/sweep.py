@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from landscape.bars import bar
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.results.slices import Slice
 from landscape.slices.engine import Engine, Values
 from landscape.slices.recording import Rows, Save, recording

@@ -13,7 +13,7 @@ import torch
 from landscape.arguments import numbers_checked
 from landscape.bars import bar
 from landscape.errors import LandscapeError
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.results.trajectory import Trajectory
 from landscape.slices.directions import describe_directions
 from landscape.slices.points import Solution, centred

@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from landscape.objective import Objective
+from landscape.function.objective import Objective
 from landscape.results import Directions, Plane, Volume
 from landscape.slices.coordinates import Points, Span, coordinates, per_axis
 from landscape.slices.directions import as_directions, vectors_of

@@ -27,7 +27,7 @@ def beside_study(study: str | Path, name: str) -> Path:
     Raises:
         LandscapeError: the study cannot keep eigenpairs under that name.
     """
-    from landscape.study.names import path_of  # loads h5py, which runs that are not saved do without
+    from landscape.store.names import path_of  # loads h5py, which runs that are not saved do without
 
     path_of(Eigenpairs, name)
     path = Path(study).expanduser().resolve()

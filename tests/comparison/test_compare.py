@@ -10,7 +10,7 @@ import landscape as ls
 from landscape.comparison import PRIMARY
 from landscape.errors import LandscapeError
 from landscape.results.comparison import Audited
-from landscape.study import open_study
+from landscape.store import open_study
 
 
 def trained(seed, labels, steps=300):

@@ -6,7 +6,7 @@ import torch
 import landscape as ls
 from landscape.comparison import check, facts
 from landscape.comparison.gates import Facts, gates_named
-from landscape.gradients import example_gradient_norms, gradient_noise_ratio
+from landscape.function.gradients import example_gradient_norms, gradient_noise_ratio
 from landscape.results.comparison import WAIVED
 
 GOOD = Facts("net", "data", 0.01, 1.0, 0.5, 1.0)

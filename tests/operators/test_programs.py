@@ -11,6 +11,7 @@ from torch import nn
 
 import landscape as ls
 from landscape.errors import LandscapeError, NumericalError
+from landscape.graphs import TraceError
 from landscape.operators.hessian import HessianRule
 from landscape.operators.programs import batch_sum, compiled
 from landscape.operators.programs.coalesce import coalesced
@@ -19,7 +20,6 @@ from landscape.operators.programs.kept import Kept
 from landscape.operators.programs.memory import budget
 from landscape.operators.programs.recompute import Recompute
 from landscape.operators.programs.split import Split
-from landscape.tracing import TraceError
 
 KINDS = [ls.Hessian, ls.GaussNewton, ls.Fisher, ls.EmpiricalFisher, ls.GradientCovariance]
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from landscape import study
+from landscape import store
 from landscape.results import (
     Audit,
     AuditRow,
@@ -58,7 +58,7 @@ def study_file(tmp_path_factory):
     directions = Directions(
         vectors=np.eye(2, 5), norms=np.ones(2), cosines=np.eye(2), direction_kind="gaussian", normalize="filter"
     )
-    with study.batch(path) as writer:
+    with store.batch(path) as writer:
         writer.save(comparison(), "main")
         for owner, sharp in (("sgd-0", 1.0), ("random-0", 9.0), ("random-1", 8.0)):
             panel = Scores(

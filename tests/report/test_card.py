@@ -10,7 +10,7 @@ from landscape.report.citing import cite, to_html, to_text
 from landscape.report.content import gather
 from landscape.report.methods import methods
 from landscape.report.power import detectable
-from landscape.study import open_study
+from landscape.store import open_study
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from PIL import Image
 from landscape.errors import LandscapeError
 from landscape.results import KINDS, Eigenpairs, Estimate, LayerRow, Layers, Line, Plane, Score, Scores
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "study"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "store"))
 from study_examples import Maker
 
 

@@ -40,7 +40,7 @@ from landscape.results import (
 )  # fmt: skip
 from landscape.results.comparison import WAIVED, Gate, Test
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "study"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "store"))
 from study_examples import Maker
 
 X = np.linspace(-1, 1, 5)

@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 import landscape as ls
-from landscape.journal import read_journal
 from landscape.results.trajectory import Trajectory
 from landscape.slices import curves
-from landscape.study.rows import journal_of
+from landscape.store.journal import read_journal
+from landscape.store.rows import journal_of
 
 
 def objective_of(metrics=None, seed=0):
@@ -303,7 +303,7 @@ def test_a_killed_process_leaves_its_rows_and_the_resumed_file_is_the_same(tmp_p
     assert run(tmp_path / "whole.h5", 0.0).wait() == 0
     first, second = (ls.open_study(tmp_path / file)[name] for file in ("killed.h5", "whole.h5"))
     np.testing.assert_array_equal(_loss(first), _loss(second))
-    assert ls.study.validate(tmp_path / "killed.h5") == []
+    assert ls.store.validate(tmp_path / "killed.h5") == []
 
 
 def _loss(result):

@@ -14,7 +14,7 @@ import torch
 
 from landscape.errors import LandscapeError
 from landscape.spectra import top_eigenpairs
-from landscape.study import open_study
+from landscape.store import open_study
 
 SPECTRUM = np.concatenate([[-9.0, -4.0, 7.0, 6.0, 5.0], np.linspace(-4.5, 4.5, 195)])
 OPTIONS = {"k": 4, "which": "LM", "tol": 1e-7, "max_basis": 20}

@@ -6,8 +6,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from landscape.batches import Batch, Batches
 from landscape.errors import LandscapeError
+from landscape.function.batches import Batch, Batches
+from landscape.graphs import TraceError
 from landscape.operators.programs.coalesce import coalesced
 from landscape.operators.programs.compiled import Compiled
 from landscape.operators.programs.costs import Costs, measure
@@ -19,10 +20,9 @@ from landscape.operators.programs.recompute import Recompute
 from landscape.operators.programs.rule import Rule
 from landscape.operators.programs.split import Split
 from landscape.operators.programs.tune import fastest
-from landscape.tracing import TraceError
 
 if TYPE_CHECKING:
-    from landscape.objective import Objective
+    from landscape.function.objective import Objective
 
 Keep = Literal["auto", "fewest", "all"]
 

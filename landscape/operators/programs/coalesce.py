@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from landscape.batches import Batches
 from landscape.errors import LandscapeError
+from landscape.function.batches import Batches
+from landscape.function.weighting import separable
 from landscape.operators.programs.costs import Costs
-from landscape.weighting import separable
 
 if TYPE_CHECKING:
-    from landscape.objective import Objective
+    from landscape.function.objective import Objective
 
 # a graph of this size still has its values in cache on a CPU, and keeps a GPU busy
 _TARGET_BYTES = {"cpu": 32 * 2**20, "cuda": 2 * 2**30}

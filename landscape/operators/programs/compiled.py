@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from landscape.graphs import Split as Traced
+from landscape.graphs import TraceError
 from landscape.operators.programs.split import Second, Split
-from landscape.tracing import Split as Traced
-from landscape.tracing import TraceError
 
 
 class Compiled(Split):

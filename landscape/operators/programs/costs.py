@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from landscape.batches import Batch, pick
+from landscape.function.batches import Batch, pick
 
 if TYPE_CHECKING:
-    from landscape.objective import Objective
+    from landscape.function.objective import Objective
 
 FEW = 4
 # fixed rates, not measured ones: a choice must not change from run to run

@@ -12,7 +12,7 @@ from landscape.operators.programs.rule import Multiply
 from landscape.operators.saved_derivatives import SavedDerivatives
 
 if TYPE_CHECKING:
-    from landscape.batches import Batch
+    from landscape.function.batches import Batch
 
 
 class Kept(Program):

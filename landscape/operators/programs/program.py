@@ -10,7 +10,7 @@ from torch import Tensor
 from landscape.operators.programs.rule import Rule
 
 if TYPE_CHECKING:
-    from landscape.batches import Batch
+    from landscape.function.batches import Batch
 
 
 class Program(ABC):

@@ -12,7 +12,7 @@ from landscape.operators.programs.program import Program
 from landscape.operators.rewrites import Rewrites
 
 if TYPE_CHECKING:
-    from landscape.batches import Batch
+    from landscape.function.batches import Batch
 
 
 class Recompute(Program):

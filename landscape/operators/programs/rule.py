@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from landscape.batches import Batch
-    from landscape.objective import Objective
+    from landscape.function.batches import Batch
+    from landscape.function.objective import Objective
 
 Multiply = Callable[[Tensor], Tensor]
 

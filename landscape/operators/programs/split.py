@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from landscape.batches import Batch, pick
+from landscape.function.batches import Batch, pick
+from landscape.graphs import Split as Traced
+from landscape.graphs import TraceError, flatten, signature, split
 from landscape.operators.programs.program import Program
 from landscape.operators.programs.rule import Rule
-from landscape.tracing import Split as Traced
-from landscape.tracing import TraceError, flatten, signature, split
 
 if TYPE_CHECKING:
-    from landscape.batches import Batches
+    from landscape.function.batches import Batches
 
 Second = Callable[[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]], Tensor]
 

@@ -12,7 +12,7 @@ import torch
 from landscape.operators.programs.program import Program
 
 if TYPE_CHECKING:
-    from landscape.batches import Batch
+    from landscape.function.batches import Batch
 
 ROUNDS = 5
 

@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.colors import to_hex
 
 from landscape.errors import LandscapeError
-from landscape.files import write_text
 from landscape.plots.scales import Scale, thinned
+from landscape.store.files import write_text
 
 FONT = {"family": "DejaVu Sans, Verdana, sans-serif", "size": 13}
 STEPS = 32

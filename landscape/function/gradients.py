@@ -1,0 +1,99 @@
+"""Gradients within a guard, and those of single examples without storing them: norms, sampling noise of the mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import grad, vmap
+
+from landscape.errors import LandscapeError
+from landscape.function.batches import Batch
+from landscape.function.objective import Objective
+
+CONSTANT = (
+    "the loss does not depend on the parameters: the network detaches its outputs, runs under torch.no_grad(), or does not "
+    "use the parameters selected"
+)
+"""What is wrong where nothing can be differentiated."""
+CHUNK_BYTES = 16 * 2**20
+"""Memory that the gradients of the examples treated at once may take: what fits the cache is fastest (1.5× here)."""
+
+
+def value_and_gradient(
+    objective: Objective, theta: Tensor, compute: Callable[[], Tensor], wrt: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return what ``compute()`` gives, detached, and the gradient of its sum with respect to a leaf. Use inside the guard.
+
+    The network holds theta (P,) during the backward pass too, in which checkpointed blocks run again: outside
+    `Objective.call` they would find the network's own weights.
+
+    Raises:
+        LandscapeError: the value does not depend on the leaf.
+    """
+
+    def both(_: nn.Module) -> tuple[Tensor, Tensor]:
+        value = compute()
+        if not value.requires_grad:
+            raise LandscapeError(CONSTANT)
+        return value.detach(), torch.autograd.grad(value.sum(), wrt, materialize_grads=True)[0]
+
+    with torch.enable_grad():
+        return cast("tuple[Tensor, Tensor]", objective.call(theta, both))
+
+
+def example_gradient_norms(objective: Objective) -> Tensor:
+    r"""Return ‖∇ℓ_i‖₂ for every example, (N,), in float64.
+
+    The gradient of the i-th example's own loss at theta; by `torch.func.vmap` over examples, a chunk at a time. Costs about
+    one gradient of the data set in arithmetic.
+
+    Raises:
+        LandscapeError: the loss or the network couples examples or cannot be mapped over them.
+    """
+    theta, chunk = objective.theta, max(1, CHUNK_BYTES // (objective.size * objective.theta.element_size()))
+    out: list[Tensor] = []
+    with objective.guard():
+        for batch in objective.batches:
+            if batch.target is None:
+                raise LandscapeError("gradients of single examples need data with targets; the loss is a BatchLoss")
+
+            def norm(inputs: Any, target: Tensor) -> Tensor:
+                one = Batch(_lifted(inputs), target[None], (inputs, target), 1)
+                return grad(objective.batch_value)(theta, one).double().square().sum().sqrt()
+
+            try:
+                out.append(vmap(norm, chunk_size=chunk, randomness="same")(batch.inputs, batch.target))
+            except (RuntimeError, ValueError) as error:
+                raise LandscapeError(
+                    f"gradients of single examples cannot be computed for this network ({str(error).splitlines()[0]}); "
+                    "leave out what needs them"
+                ) from error
+    return torch.cat(out)
+
+
+def gradient_noise_ratio(objective: Objective) -> float:
+    r"""Return ‖g‖ / √(Tr C / n): the mean gradient in units of its own sampling noise.
+
+    With g the mean gradient and C the covariance of single examples' gradients, E‖g‖² = ‖∇L‖² + Tr C / n for a sample of
+    n examples, so a ratio of at most about one means that the data cannot tell the point from a stationary one.
+    Invariant to nothing; it says whether curvature at this point is curvature of a minimum.
+    """
+    norms = example_gradient_norms(objective)
+    g = float(torch.linalg.vector_norm(objective.gradient().double()))
+    n = len(norms)
+    trace = max(float(norms.square().mean()) - g**2, 0.0)
+    return g / (trace / n) ** 0.5 if trace > 0 else (0.0 if g == 0 else float("inf"))
+
+
+def _lifted(inputs: Any) -> Any:
+    """Give one example its batch dimension back."""
+    if isinstance(inputs, Tensor):
+        return inputs[None]
+    if isinstance(inputs, tuple):
+        return tuple(_lifted(item) for item in inputs)
+    if isinstance(inputs, dict):
+        return {key: _lifted(item) for key, item in inputs.items()}
+    return inputs

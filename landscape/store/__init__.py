@@ -1,0 +1,26 @@
+"""The study file: every result of a study in one HDF5 file that h5py, xarray and HDFView read without this package.
+
+A file is complete and valid, or absent: it is written as a fresh copy that replaces the old one, by one writer at a
+time, while readers go on. Rows of long computations are journalled beside it as they finish. Reading executes nothing
+and follows nothing out of the file.
+"""
+
+from landscape.store.check import info, validate
+from landscape.store.encode import SCHEMA_VERSION
+from landscape.store.reader import Study, open_study
+from landscape.store.rows import Rows, open_rows
+from landscape.store.writer import Writer, batch, describe_checkpoint, save
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Rows",
+    "Study",
+    "Writer",
+    "batch",
+    "describe_checkpoint",
+    "info",
+    "open_rows",
+    "open_study",
+    "save",
+    "validate",
+]

@@ -1,0 +1,141 @@
+"""Reading a result from an HDF5 group, driven by the roles of its fields alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+import h5py
+import numpy as np
+
+from landscape.errors import LandscapeError
+from landscape.results import KINDS, Result, role_of
+from landscape.store.columns import Column, from_columns
+from landscape.store.encode import RESERVED, SCHEMA_VERSION, content_sha256, home, origin_sha256
+from landscape.store.names import name_of
+from landscape.store.safe import member, read_attribute, read_dataset, walk
+from landscape.store.text import loads
+
+MIGRATIONS: dict[int, Callable[[str, dict[str, Any]], dict[str, Any]]] = {}
+"""By schema version: what turns (kind, fields) of that version into those of the next."""
+
+
+def read_result(group: h5py.Group, expected: type[Result] = Result) -> Result:
+    """Return the result that a group holds, brought to the present schema.
+
+    Raises:
+        LandscapeError: its kind is unknown, its schema newer, or a part is missing or unsafe to read.
+    """
+    kind, version = read_attribute(group, "kind"), read_attribute(group, "schema_version")
+    cls = KINDS.get(kind) if isinstance(kind, str) else None
+    if cls is None or not issubclass(cls, expected):
+        raise LandscapeError(f"{group.name!r} holds a {kind!r}, expected one of: {', '.join(sorted(KINDS))}")
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise LandscapeError(
+            f"{group.name!r} has schema version {version!r}; this package reads up to {SCHEMA_VERSION}: update it"
+        )
+    values = _read_fields(group, cls)
+    for step in range(version, SCHEMA_VERSION):
+        values = MIGRATIONS[step](cls.kind, values)
+    missing = [f.name for f in dataclasses.fields(cls) if _required(f) and f.name not in values]
+    if missing:
+        raise LandscapeError(
+            f"{group.name!r} lacks {', '.join(missing)}; it was edited, or written by another version of the package"
+        )
+    return cls(**values)
+
+
+def change_in(group: h5py.Group, result: Result) -> str | None:
+    """Say which part of a result is not as it was saved, by the fingerprints beside it, or `None`.
+
+    A result of an earlier schema has changed on its way here, so its fingerprints say nothing.
+    """
+    if read_attribute(group, "schema_version") != SCHEMA_VERSION:
+        return None
+    for part, fingerprint in (("content", content_sha256), ("provenance", origin_sha256)):
+        if read_attribute(group, f"{fingerprint.__name__}") != fingerprint(result):
+            return part
+    return None
+
+
+def stored_results(file: h5py.File) -> Iterator[tuple[str, str, h5py.Group]]:
+    """Yield (name, kind, group) of each result of a study, those nested in others left out."""
+    found: set[str] = set()
+    for path, group in walk(file):
+        kind = read_attribute(group, "kind")
+        if isinstance(kind, str) and found.isdisjoint(map(str, PurePosixPath(path).parents)):
+            found.add(path)
+            yield name_of(kind, path), kind, group
+
+
+def _read_fields(group: h5py.Group, cls: type[Result]) -> dict[str, Any]:
+    attributes = read_attributes(group)
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(cls):
+        name, role = field.name, role_of(field)
+        if role == "array":
+            if (dataset := member(group, name)) is not None:
+                values[name] = _array(dataset, field.metadata["dims"])
+        elif role == "result":
+            if (part := member(group, name)) is not None:
+                values[name] = read_result(_group(part), field.metadata["result"])
+        elif name not in attributes:
+            continue
+        elif role == "arrays":
+            keys, prefix = attributes[name], home(cls, field)
+            if not isinstance(keys, tuple):
+                raise LandscapeError(f"the attribute {name!r} of {group.name!r} is no list of names")
+            values[name] = {key: _array(member(group, prefix + key), field.metadata["dims"]) for key in keys}
+        elif role == "rows":
+            columns = _columns(group, home(cls, field), field.metadata["row"])
+            values[name] = from_columns(columns, field.metadata["row"], attributes[name])
+        else:
+            values[name] = attributes[name]
+    return values
+
+
+def read_attributes(group: h5py.Group) -> dict[str, Any]:
+    """Return the attributes of a group as Python values, with those that are datasets because they are long."""
+    as_json, long = (set(str(read_attribute(group, name) or "").split("\n")) - {""} for name in ("json", "long"))
+    names = [name for name in group.attrs if name not in RESERVED]
+    values = {name: read_attribute(group, name, is_json=name in as_json) for name in names}
+    for name in long:
+        text = read_dataset(member(group, f"{name}.text")).tobytes().decode()
+        values[name] = loads(text) if name in as_json else text
+    return values
+
+
+def _required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _group(part: Any) -> h5py.Group:
+    if not isinstance(part, h5py.Group):
+        raise LandscapeError(f"{part.name!r} is no group")
+    return part
+
+
+def _array(dataset: Any, dims: tuple[str, ...]) -> np.ndarray:
+    values = read_dataset(dataset)
+    if values.ndim != len(dims):
+        raise LandscapeError(f"{dataset.name!r} has {values.ndim} dimensions, expected {len(dims)}: {dims}")
+    if values.dtype != object:
+        return values
+    dtype = np.dtype(str(read_attribute(dataset, "numpy_dtype")))
+    if dtype.kind != "U":
+        raise LandscapeError(f"{dataset.name!r} is text of an unknown kind")
+    return values.astype(dtype)
+
+
+def _columns(group: h5py.Group, prefix: str, cls: type) -> dict[str, Column]:
+    columns = {}
+    for field in dataclasses.fields(cls):
+        dataset = member(group, prefix + field.name)
+        if dataset is None:
+            continue
+        missing = read_attribute(dataset, "missing", is_json=True) or ()
+        encoding = read_attribute(dataset, "encoding") or "plain"
+        columns[field.name] = Column(read_dataset(dataset), missing, encoding)
+    return columns

@@ -1,0 +1,171 @@
+"""Opening a study: what it holds at a glance, each result read when it is asked for."""
+
+from __future__ import annotations
+
+import html
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from landscape.errors import LandscapeError
+from landscape.results import Result
+from landscape.store.decode import change_in, read_attributes, read_result, stored_results
+from landscape.store.rows import journal_of, journalled, read_rows
+from landscape.store.safe import member, opened
+from landscape.store.writer import check_format, check_seal_of
+
+
+def open_study(path: str | os.PathLike[str], *, verify: bool = True) -> Study:
+    """Open a study file for reading; other processes may go on writing it.
+
+    Args:
+        path: the file.
+        verify: compare the whole file with its checksum first (about a second for five gigabytes), or, when another
+            program edited it and so cut the checksum off, each result with its fingerprint when it is read.
+
+    Returns:
+        A `Study`: ``study["sgd-0/top5"]`` reads a result, ``study.names`` lists them.
+
+    Raises:
+        LandscapeError: the file is missing, foreign, truncated or damaged; the message says which.
+
+    >>> import tempfile
+    >>> from landscape.results import Estimate
+    >>> path = Path(tempfile.mkdtemp()) / "study.h5"
+    >>> Estimate(value=2.0, standard_error=0.1, matvecs=3, method="xtrace", quantity="trace").save(path, "sgd-0/trace")
+    >>> study = open_study(path)
+    >>> study.names, study["sgd-0/trace"].value
+    (('sgd-0/trace',), 2.0)
+    """
+    return Study(path, verify=verify)
+
+
+class Study(Mapping[str, Result]):
+    """A study file as a mapping from names to results, which are read when asked for.
+
+    The file is opened anew for each look, so a study sees what a running computation has stored since; results that are
+    still being computed are shown with the rows finished so far.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, verify: bool = True):
+        self.path = Path(path).expanduser()
+        self._verify = verify
+        self._seen: tuple[int, int, int] | None = None
+        self._sealed = False
+        if self.path.exists() or not journalled(self.path):
+            with self.open():
+                pass
+
+    def __getitem__(self, name: str) -> Result:
+        """Read one result.
+
+        Raises:
+            LandscapeError: there is none of that name, or it is damaged.
+        """
+        for _ in range(2):  # a computation that ends meanwhile moves its rows from the journal into the file
+            if (found := self._stored(name)) is not None:
+                return found
+            if isinstance(name, str) and (journal := journal_of(self.path, name)).exists():
+                try:
+                    return read_rows(self.path, name)
+                except LandscapeError:
+                    if journal.exists():
+                        raise
+        raise LandscapeError(f"{self.path.name} holds no {name!r}; it holds {', '.join(self.names) or 'nothing yet'}")
+
+    def _stored(self, name: str) -> Result | None:
+        if self.path.exists():
+            with self.open() as file:
+                for stored, _, group in stored_results(file):
+                    if stored == name:
+                        return self._checked(group)
+        return None
+
+    def _checked(self, group: h5py.Group) -> Result:
+        result = read_result(group)
+        if self._verify and not self._sealed and (part := change_in(group, result)):
+            raise LandscapeError(
+                f"the {part} of {group.name!r} is not what was saved: {self.path.name} was edited or damaged elsewhere; "
+                "restore it from a copy, or read what it says now with open_study(..., verify=False)"
+            )
+        return result
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all results, those still being computed included."""
+        return tuple(sorted({*self.kinds, *self.unfinished}))
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Kind of each stored result by name: ``{"sgd-0/top5": "eigenpairs"}``."""
+        if not self.path.exists():
+            return {}
+        with self.open() as file:
+            return {name: kind for name, kind, _ in stored_results(file)}
+
+    @property
+    def unfinished(self) -> tuple[str, ...]:
+        """Names of results whose rows are still being computed, or whose computation was interrupted."""
+        return journalled(self.path)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What the root says of the file's making: created, command, versions."""
+        with self.open() as file:
+            return read_attributes(file)
+
+    @property
+    def checkpoints(self) -> dict[str, dict[str, Any]]:
+        """What was recorded of each checkpoint, by name."""
+        with self.open() as file:
+            group = member(file, "checkpoints")
+            if not isinstance(group, h5py.Group):
+                return {}
+            found = {name: member(group, name) for name in group}
+            return {name: read_attributes(part) for name, part in found.items() if isinstance(part, h5py.Group)}
+
+    def to_xarray(self) -> Any:
+        """Return an `xarray.DataTree` of all results (see `landscape.store.labelled.to_xarray`)."""
+        from landscape.store.labelled import to_xarray
+
+        return to_xarray(self)
+
+    def card(self) -> Any:
+        """Return the flatness card of this study (see `landscape.report.card`)."""
+        from landscape.report import card
+
+        return card(self)
+
+    def __repr__(self) -> str:
+        from landscape.store.check import tree
+
+        return tree(self)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(repr(self))}</pre>"
+
+    @contextmanager
+    def open(self) -> Iterator[h5py.File]:
+        """Open the HDF5 file for reading in a `with` block, after comparing it with its checksum when it changed."""
+        if self._verify and self.path.is_file():
+            about = self.path.stat()
+            now = (about.st_ino, about.st_size, about.st_mtime_ns)
+            if now != self._seen:
+                self._sealed = check_seal_of(self.path)
+                self._seen = now
+        with opened(self.path) as file:
+            check_format(file, self.path)
+            yield file

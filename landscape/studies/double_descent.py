@@ -1,0 +1,195 @@
+"""Where does the test error peak as networks grow? (Belkin et al. 2019, Nakkiran et al. 2020, Greydanus and Kobak 2020)"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from landscape.arguments import numbers_checked, several, several_seeds
+from landscape.datasets import Split, mnist1d
+from landscape.datasets.split import Pair
+from landscape.errors import LandscapeError
+from landscape.function.checkpoint import Checkpoint
+from landscape.models import mlp
+from landscape.models.common import seeded
+from landscape.results.double_descent import DoubleDescent, WidthRun
+from landscape.studies.evaluations import score_rows
+from landscape.training.factories import as_split, check_width_factory
+from landscape.training.jobs import Row, finished_rows, run_jobs
+from landscape.training.recipes import Recipe, check_recipe
+from landscape.training.runs import describe_model
+from landscape.training.training_data import LABELS, corrupt_labels
+from landscape.training.vectorised import Stacked, stack, train_stacked
+
+NAME = "double-descent"
+WIDTHS = (10, 20, 30, 40, 50, 80, 160, 320)
+PUBLISHED_WIDTHS = (10, 20, 30, 40, 50, 80, 160, 400)
+SCORES = ("lambda-max", "trace", "adaptive-average", "weight-norm")
+
+RECIPE = Recipe(name="double-descent", long_name="SGD with momentum 0.9", lr=0.01, momentum=0.9, batch_size=100)
+"""Of Greydanus and Kobak 2020; it trains for a fixed number of epochs."""
+
+
+def he_mlp(width: int, *, inputs: int = 40, classes: int = 10, hidden: int = 2, seed: int = 0) -> nn.Sequential:
+    """Build a ReLU network with hidden layers of one width, He-uniform weights and zero biases.
+
+    Args:
+        width: units h of each hidden layer; with two of them, P = 41h + h(h + 1) + 10(h + 1).
+        inputs: features of an example.
+        classes: logits C.
+        hidden: hidden layers.
+        seed: of the weights.
+
+    >>> sum(p.numel() for p in he_mlp(40).parameters())
+    3690
+    """
+    network = mlp((inputs, *[width] * hidden, classes), seed=seed)
+    with seeded(seed):
+        for layer in network:
+            if isinstance(layer, nn.Linear):
+                nn.init.kaiming_uniform_(layer.weight)
+                nn.init.zeros_(layer.bias)
+    return network
+
+
+def published_data() -> Split:
+    """Return the MNIST-1D of the published curve: 4,000 examples to train and 4,000 to test on."""
+    return mnist1d(samples=8000, train_share=0.5)
+
+
+@numbers_checked
+def double_descent(
+    factory: Callable[..., nn.Module] = he_mlp,
+    split: Split | Any = None,
+    *,
+    widths: Sequence[int] = WIDTHS,
+    label_noise: float = 0.15,
+    noise_seed: int = 0,
+    epochs: int = 300,
+    recipe: Recipe = RECIPE,
+    scores: Sequence[str] = SCORES,
+    seeds: Iterable[int] = range(3),
+    workers: int = 1,
+    save: str | os.PathLike[str] | None = None,
+) -> DoubleDescent:
+    """Train networks of several widths on noisy labels; measure test error and sharpness along the width.
+
+    The labels are redrawn once, alike for all networks, so that widths and seeds differ in nothing else. Networks of one
+    width are trained together. Sharpness is that of the training loss with its noisy labels; once a network fits them
+    with confidence, curvature falls with the loss itself, so scores beyond the interpolation threshold also tell how far
+    training went (`adaptive-average`, on normalised logits, does not see the confidence).
+
+    Args:
+        factory: called with ``(width, seed=)``.
+        split: data with labels; `None`: MNIST-1D with 4,000 training examples, made by the package ``mnist1d``.
+        widths: at least two.
+        label_noise: probability with which a training label is redrawn.
+        noise_seed: of that draw.
+        epochs: passes over the training data; nothing stops earlier.
+        recipe: its optimiser, lr, momentum, batch_size and weight_decay are used.
+        scores: what to measure of every network, as in `landscape.sharpness`; may be empty.
+        seeds: one network of each width a seed.
+        workers: processes.
+        save: study file to keep the result in, as ``double-descent``; finished widths survive an interruption.
+
+    Returns:
+        A `DoubleDescent`.
+
+    Raises:
+        LandscapeError: data without labels, fewer than two widths, a factory that does not fit them, or a study begun
+            with other settings.
+        NumericalError: a loss became NaN or infinite.
+
+    Source: the MNIST-1D protocol of S. Greydanus and D. Kobak, 2020 (arXiv 2011.14439), whose test error over the width
+    peaks at 58.1 % for 40 units, where P ≈ N, and is 44.2 % for 400; P. Nakkiran et al. 2020 (arXiv 1912.02292).
+
+    >>> from landscape.datasets import digits
+    >>> found = double_descent(partial(he_mlp, inputs=64), digits(train=50), widths=(2, 8), epochs=2, seeds=[0], scores=())
+    >>> found.widths, len(found.runs)
+    (array([2, 8]), 2)
+    """
+    split = published_data() if split is None else as_split(split)
+    check_recipe(recipe)
+    widths, seeds = several(widths, "widths"), several_seeds(seeds)
+    if len(widths) < 2 or any(a >= b for a, b in pairwise(widths)) or widths[0] < 1 or not seeds or epochs < 1:
+        raise LandscapeError(f"widths {widths}, {len(seeds)} seeds, {epochs} epochs; expected ascending widths, a seed")
+    if recipe.label_noise or recipe.poison or recipe.examples or recipe.shift:
+        raise LandscapeError("double descent trains on all examples with label_noise of its own; use a recipe without")
+    check_width_factory(factory, widths, split.train[0][:2], classes=split.classes)
+    y = corrupt_labels(split.train[1], label_noise, split.classes, seed=[noise_seed, LABELS])
+    settings = {
+        "model": describe_model(factory),
+        "data": split.fingerprint,
+        "recipe": dataclasses.asdict(recipe),
+        "widths": widths,
+        "label_noise": label_noise,
+        "noise_seed": noise_seed,
+        "epochs": epochs,
+        "scores": list(scores),
+        "seeds": seeds,
+    }
+    train = (split.train[0], y)
+    jobs = {
+        f"width-{width}": (partial(factory, width), train, split.test, recipe, epochs, seeds, tuple(scores))
+        for width in sorted(widths, reverse=True)
+    }
+    with finished_rows(save, NAME, settings) as done:
+        run_jobs(_train_width, jobs, done, workers=workers, desc="widths")
+        result = DoubleDescent(
+            runs=tuple(run for width in widths for run in _runs(width, seeds, done[f"width-{width}"])),
+            scores={
+                name: np.concatenate([done[f"width-{width}"][f"score {name}"] for width in widths]) for name in scores
+            },
+            changed=np.array([float((y != split.train[1]).double().mean())]),
+            examples=len(y),
+            settings=settings,
+        )
+        return done.conclude(result)
+
+
+def _train_width(
+    factory: partial[nn.Module],
+    train: Pair,
+    test: Pair,
+    recipe: Recipe,
+    epochs: int,
+    seeds: list[int],
+    scores: tuple[str, ...],
+) -> Row:
+    """Train the networks of one width together; return their errors and scores, one a seed."""
+    everything = torch.arange(len(train[1])).expand(len(seeds), -1)
+    trained = train_stacked(stack(factory, seeds), *train, everything, recipe, epochs=epochs, seeds=seeds)
+    row: dict[str, Any] = {"parameters": sum(part[0].numel() for part in trained.parameters.values())}
+    for name, (X, y) in (("train", train), ("test", test)):
+        row[f"{name}_loss"] = trained.losses(X, y).numpy()
+        row[f"{name}_error"] = (trained.predictions(X) != y).double().mean(1).numpy()
+    measured = [_scored(trained, k, train, scores, seed) for k, seed in enumerate(seeds)]
+    return row | {f"score {name}": np.array([values[name] for values in measured]) for name in scores}
+
+
+def _scored(trained: Stacked, k: int, train: Pair, scores: tuple[str, ...], seed: int) -> Mapping[str, float]:
+    """Return the scores of one network on its training data; at the first radius where there are several."""
+    checkpoint = Checkpoint(trained.module, trained.network(k), loss="cross_entropy", train=train)
+    rows = score_rows(checkpoint.objective("train"), scores, seed, checkpoint)
+    return {name: rows[name][0].value for name in scores}
+
+
+def _runs(width: int, seeds: Sequence[int], row: Row) -> list[WidthRun]:
+    columns = ("train_loss", "train_error", "test_loss", "test_error")
+    return [
+        WidthRun(
+            width=width,
+            parameters=int(row["parameters"]),
+            seed=seed,
+            **{name: float(row[name][k]) for name in columns},
+        )
+        for k, seed in enumerate(seeds)
+    ]

@@ -1,0 +1,312 @@
+"""A trained network scored three ways, because networks fitted to different labels do not share a loss.
+
+Random labels change the function whose sharpness is measured, so a difference on each network's own labels could be
+one of labels, not of minima. Beside it stand scores that no label enters, and scores on a shared set of examples that have
+the same label for every network (the clean part) or the same wrong label (the corrupted part).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from landscape.comparison import PRIMARY, facts
+from landscape.datasets import Split
+from landscape.errors import LandscapeError, NotDefinedError
+from landscape.function.checkpoint import Checkpoint
+from landscape.function.objective import Objective
+from landscape.results.scores import Score
+from landscape.scores import REGISTRY, select, sharpness
+from landscape.training.checkpoints import as_checkpoint
+from landscape.training.jobs import Row
+from landscape.training.recipes import Recipe
+from landscape.training.runs import History, ModelFactory, TrainedRun
+from landscape.training.train import train_through
+from landscape.training.trainer import Goal, LossGoal
+from landscape.training.training_data import training_set
+
+FITS: dict[str, dict[str, float]] = {
+    "steps to accuracy 0.95": {"accuracy": 0.95},
+    "steps to accuracy 1": {"accuracy": 1.0},
+    "steps to loss 0.1": {"loss": 0.1},
+    "steps to loss 0.01": {"loss": 0.01},
+}
+"""What a run's time to fit is counted to, by its name in `RandomisationTable.lengths`."""
+METRICS = ("train/loss", "train/accuracy", "test/loss", "test/error", "epoch", "step", "reached", "gradient/noise")
+FEWEST = 20
+"""Examples below which a clean or corrupted part is not scored: a tenth of the 0–1 error must be a whole number of them."""
+MATCHED = 1e-4
+"""Relative distance from its target loss at which training ends, on either side; such a run has reached it."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Which scores are measured in which of the three evaluations.
+
+    Attributes:
+        own: on each network's own training labels.
+        label_free: scores whose value no label enters, on the same training inputs.
+        shared: on the clean and on the corrupted part, apart.
+    """
+
+    own: tuple[str, ...] = (
+        *PRIMARY,
+        "lambda-max",
+        "lambda-min",
+        "trace",
+        "relative-flatness",
+        "fisher-rao",
+        "weight-norm",
+        "distance-from-init",
+        "margin",
+        "gradient-norm",
+    )
+    label_free: tuple[str, ...] = ("kl-radius", "input-jacobian")
+    shared: tuple[str, ...] = PRIMARY
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Evaluation and score, joined by a slash, in the order of tables."""
+        parts = {"own": self.own, "label-free": self.label_free, "clean": self.shared, "corrupted": self.shared}
+        return tuple(f"{part}/{name}" for part, names in parts.items() for name in names)
+
+    @property
+    def radii(self) -> dict[str, tuple[float, ...]]:
+        """The radii of every score, empty where it has none."""
+        return {name: select([name.partition("/")[2]])[0].radii for name in self.names}
+
+    @property
+    def width(self) -> int:
+        """The largest number of radii."""
+        return max(1, *(len(radii) for radii in self.radii.values()))
+
+
+LIGHT = Panel(own=(*PRIMARY, "weight-norm"), label_free=(), shared=())
+"""The primary scores alone, for places on the way where nothing is concluded."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Training examples with one and the same label in every network of a noise grid.
+
+    Attributes:
+        clean: positions whose label is the true one at every noise level.
+        corrupted: positions with one and the same wrong label at every level above zero.
+    """
+
+    clean: np.ndarray
+    corrupted: np.ndarray
+
+
+def shared_examples(recipe: Recipe, split: Split, levels: Sequence[float], *, seed: int) -> Shared:
+    """Find the examples that carry the same label at every noise level; corruption is nested (`corrupt_labels`).
+
+    Even at p = 1 one label in C is drawn true, so that the clean part is never empty on large data.
+
+    Args:
+        recipe: its training set, at each of the levels.
+        split: where the examples come from.
+        levels: probabilities of corruption.
+        seed: of the run.
+
+    >>> from landscape.datasets import digits
+    >>> from landscape.experiments import get_recipe
+    >>> shared = shared_examples(get_recipe("sgd"), digits(), (0, 0.1, 1), seed=0)
+    >>> len(shared.clean) > 80, len(shared.corrupted) > 70
+    (True, True)
+    """
+    positive = [level for level in levels if level > 0]
+    if not positive:
+        everything = training_set(replace(recipe, label_noise=0.0), split, seed=seed)
+        return Shared(clean=np.arange(len(everything.y)), corrupted=np.arange(0))
+    most, least = (
+        training_set(replace(recipe, label_noise=level), split, seed=seed) for level in (max(positive), min(positive))
+    )
+    return Shared(clean=np.setdiff1d(np.arange(len(most.y)), most.changed.numpy()), corrupted=least.changed.numpy())
+
+
+def evaluations(
+    run: TrainedRun, panel: Panel, shared: Shared, *, factory: ModelFactory | None = None, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Score a trained network in all three ways.
+
+    Args:
+        run: the network with its training set.
+        panel: which scores.
+        shared: the clean and the corrupted part; a part with fewer than 20 examples is left out.
+        factory: what it was trained with; needed only if the network is not one of `landscape.models`.
+        seed: of the scores' random draws, the same for every network that is compared.
+
+    Returns:
+        ``evaluation/score`` → (2, radii): values, then Monte-Carlo standard errors; NaN where there is none.
+
+    >>> from landscape.datasets import digits
+    >>> from landscape.experiments import get_recipe, train
+    >>> run = train(get_recipe("momentum", examples=30, target=0.5), digits(train=100))
+    >>> empty = Shared(np.arange(0), np.arange(0))
+    >>> list(evaluations(run, Panel(own=("trace",), label_free=(), shared=()), empty))
+    ['own/trace']
+    """
+    checkpoint = as_checkpoint(run, factory)
+    objective = checkpoint.objective()
+    wrong = run.data.changed.numpy()
+    parts: dict[str, tuple[Objective | None, tuple[str, ...]]] = {
+        "own": (objective, panel.own),
+        "label-free": (objective, panel.label_free),
+        "clean": (_part(objective, np.setdiff1d(shared.clean, wrong)), panel.shared),
+        "corrupted": (_part(objective, np.intersect1d(shared.corrupted, wrong)), panel.shared),
+    }
+    found = {}
+    for part, (of, names) in parts.items():
+        rows = {} if of is None else score_rows(of, names, seed, checkpoint)
+        for name in names:
+            found[f"{part}/{name}"] = _values(rows.get(name, ()), panel.width)
+    return found
+
+
+def _part(objective: Objective, chosen: np.ndarray) -> Objective | None:
+    return objective.subset(chosen.tolist()) if len(chosen) >= FEWEST else None
+
+
+def score_rows(
+    objective: Objective, names: Sequence[str], seed: int, checkpoint: Checkpoint
+) -> dict[str, tuple[Score, ...]]:
+    """Measure scores and return their rows by slug; one without a meaning for the network has a row that says so.
+
+    `sharpness` refuses a score that is asked for by its name and not defined: one network that learnt nothing would end
+    an experiment over hundreds.
+
+    Args:
+        objective: the function at the trained weights.
+        names: slugs.
+        seed: of the scores' random draws.
+        checkpoint: what is known beside the function.
+    """
+    if not names:
+        return {}
+    try:
+        panel = sharpness(objective, list(names), seed, checkpoint=checkpoint)
+    except NotDefinedError as error:
+        if len(names) == 1:
+            return {names[0]: (REGISTRY[names[0]].missing(error, seed),)}
+        return {name: score_rows(objective, [name], seed, checkpoint)[name] for name in names}
+    return {name: panel.all(name) for name in names}
+
+
+def _values(rows: Sequence[Score], width: int) -> np.ndarray:
+    """Return values and standard errors, (2, width), of the rows of a score."""
+    found = np.full((2, width), np.nan)
+    for column, row in enumerate(rows):
+        if row.defined:
+            found[:, column] = row.value, np.nan if row.standard_error is None else row.standard_error
+    return found
+
+
+def steps_to(history: History, *, accuracy: float = 0.0, loss: float = np.inf) -> float:
+    """Return the optimiser steps at the end of the first epoch with that accuracy and loss, NaN if there is none.
+
+    Args:
+        history: of a run.
+        accuracy: least training accuracy.
+        loss: largest training cross-entropy, to `MATCHED`.
+
+    >>> history = History(
+    ...     epoch=np.arange(3), step=np.array([0, 16, 32]), loss=np.array([2.3, 0.5, 0.1]), accuracy=np.array([0.1, 0.9, 1])
+    ... )
+    >>> steps_to(history, accuracy=0.95), steps_to(history, loss=0.01)
+    (32.0, nan)
+    """
+    there = (history.accuracy >= accuracy) & (history.loss <= loss * (1 + MATCHED))
+    return float(history.step[there.argmax()]) if there.any() else np.nan
+
+
+def on_grid(history: History, epochs: np.ndarray) -> np.ndarray:
+    """Return loss and accuracy (2, E) at the ends of chosen epochs, NaN after the last.
+
+    Args:
+        history: of a run.
+        epochs: numbers of epochs (E,), ascending.
+    """
+    found = np.full((2, len(epochs)), np.nan)
+    place = {int(epoch): i for i, epoch in enumerate(history.epoch)}
+    for column, epoch in enumerate(epochs.tolist()):
+        if epoch in place:
+            found[:, column] = history.loss[place[epoch]], history.accuracy[place[epoch]]
+    return found
+
+
+def epoch_grid(last: int) -> np.ndarray:
+    """Return 0, 1, 2, 3, … and then about twelve epochs a factor of two, up to the last: enough to draw a curve.
+
+    >>> epoch_grid(40)[:8], epoch_grid(40).max() == 40
+    (array([0, 1, 2, 3, 4, 5, 6, 7]), np.True_)
+    """
+    if last < 1:
+        raise LandscapeError(f"last epoch {last}; expected at least 1")
+    powers = np.geomspace(1, last, max(2, int(12 * np.log2(last)) + 1)).round().astype(int)
+    return np.unique(np.concatenate([[0], powers, [last]]))
+
+
+def summary_of(run: TrainedRun) -> dict[str, Any]:
+    """Return the numbers of a run that stand beside its scores: fit, test error, length of training."""
+    return {
+        "train/loss": run.train_loss,
+        "train/accuracy": run.train_accuracy,
+        "test/loss": run.test_loss,
+        "test/error": 1 - run.test_accuracy,
+        "epoch": float(run.history.epoch[-1]),
+        "step": float(run.steps),
+        "reached": float(run.reached),
+    }
+
+
+def measured_run(
+    recipe: Recipe,
+    split: Split,
+    factory: ModelFactory,
+    seed: int,
+    goals: Mapping[str, Goal | int],
+    levels: Sequence[float],
+    panel: Panel,
+) -> Row:
+    """Train one network through several places and measure it at each: one row of a randomisation experiment.
+
+    Args:
+        recipe: how to train.
+        split: the data.
+        factory: called with ``seed=seed``.
+        seed: of the run.
+        goals: places to stop at on the way, by name (see `train_through`); those that are no loss get the primary scores
+            only.
+        levels: noise levels whose runs are compared, for the clean and the corrupted part.
+        panel: scores by evaluation.
+
+    Returns:
+        By name: `METRICS` (goals,), `FITS` in steps, ``curve`` (2, E) on `epoch_grid`, and every score of the panel as
+        (goals, 2, radii): values and standard errors; NaN where training never got there.
+    """
+    runs = train_through(recipe, split, factory, goals=goals, seed=seed)
+    shared = shared_examples(recipe, split, levels, seed=seed)
+    metrics, scores = [], []
+    for name, run in runs.items():
+        noise = facts(as_checkpoint(run, factory).objective()).noise_ratio
+        metrics.append({**summary_of(run), "gradient/noise": noise})
+        chosen = panel if isinstance(goals[name], LossGoal) else LIGHT
+        scores.append(evaluations(run, chosen, shared, factory=factory) if run.reached else {})
+    last = max(runs.values(), key=lambda run: run.steps).history
+    missing = np.full((2, panel.width), np.nan)
+    return {
+        **{key: np.array([one[key] for one in metrics]) for key in metrics[0]},
+        **{key: steps_to(last, **wanted) for key, wanted in FITS.items()},
+        "curve": on_grid(last, epoch_grid(recipe.max_epochs)),
+        **{name: np.stack([one.get(name, missing) for one in scores]) for name in panel.names},
+    }
+
+
+def radii_of(panel: Panel) -> dict[str, np.ndarray]:
+    """Return the radii of every score, (panel.width,), NaN where it has fewer."""
+    found = {name.partition("/")[2]: radii for name, radii in panel.radii.items()}
+    return {name: np.array([*radii, *[np.nan] * (panel.width - len(radii))]) for name, radii in found.items()}

@@ -1,0 +1,259 @@
+"""Which examples a network memorises, and whom that helps: retraining on random subsets (Feldman and Zhang 2020)."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.arguments import numbers_checked
+from landscape.datasets import Split, digits
+from landscape.errors import LandscapeError
+from landscape.models import mlp
+from landscape.results.memorisation import (
+    INFLUENTIAL,
+    MEMORISED,
+    InfluentialPair,
+    Memorisation,
+    MemorisedExample,
+)
+from landscape.training.factories import as_split, check_factory
+from landscape.training.jobs import Row, finished_rows, run_jobs
+from landscape.training.recipes import Recipe, check_recipe, get_recipe
+from landscape.training.runs import ModelFactory, describe_model
+from landscape.training.training_data import LABELS, SUBSET, corrupt_labels
+from landscape.training.vectorised import stack, train_stacked
+
+NAME = "memorised-examples"
+
+
+@numbers_checked
+def memorised_examples(
+    factory: ModelFactory = mlp,
+    split: Split | Any = None,
+    *,
+    networks: int = 500,
+    ratio: float = 0.7,
+    recipe: Recipe | None = None,
+    epochs: int = 20,
+    label_noise: float = 0.0,
+    seed: int = 0,
+    together: int = 25,
+    shown: int = 24,
+    workers: int = 1,
+    save: str | os.PathLike[str] | None = None,
+) -> Memorisation:
+    r"""Estimate how much each training example is memorised, and which test examples it helps.
+
+    .. math:: \mathrm{mem}(i) = P[h(x_i) = y_i \mid i \in S] - P[h(x_i) = y_i \mid i \notin S], \qquad
+        \mathrm{infl}(i, j) = P[h(x'_j) = y'_j \mid i \in S] - P[h(x'_j) = y'_j \mid i \notin S]
+
+    over networks trained on random subsets S; many are trained at once (`train_stacked`). The mean of mem over the
+    examples is the generalisation gap of such networks, which the result checks.
+
+    Args:
+        factory: called with ``seed=``; importable by name if there are several workers.
+        split: data with labels; `None`: the embedded digits.
+        networks: T; the error of a score falls as 1/√T (`error_bound`: 0.10 for 500, 0.05 for 2,000).
+        ratio: share of the examples in a subset.
+        recipe: its optimiser, lr, momentum, batch_size and weight_decay are used; `None`: ``momentum``.
+        epochs: passes over the subset; there is no other stopping rule, so that all networks train equally.
+        label_noise: probability with which a training label is redrawn first.
+        seed: of subsets, label noise, initialisations and orders.
+        together: networks trained at once.
+        shown: how many of the most memorised examples and of the most influential pairs to keep pictures of.
+        workers: processes.
+        save: study file to keep the result in, as ``memorised-examples``; finished networks survive an interruption.
+
+    Returns:
+        A `Memorisation` with every prediction, from which scores and influences follow.
+
+    Raises:
+        LandscapeError: data without labels, a factory that does not fit them, values out of range, or a study begun with
+            other settings.
+        NumericalError: a loss became NaN or infinite.
+
+    Source: V. Feldman and C. Zhang, *What neural networks memorize and why*, 2020 (arXiv 2008.03703), sections 2 and 3;
+    their subsets of 0.7 N and thresholds, on small data.
+
+    >>> from functools import partial
+    >>> found = memorised_examples(partial(mlp, (64, 16, 10)), digits(train=60), networks=8, epochs=10, together=8)
+    >>> found.memorisation.shape, found.influence.shape
+    ((60,), (60, 1737))
+    """
+    split = digits() if split is None else as_split(split)
+    recipe = get_recipe("momentum") if recipe is None else recipe
+    check_recipe(recipe)
+    _check(split, recipe, networks=networks, ratio=ratio, epochs=epochs, together=together, shown=shown)
+    check_factory(factory, split.train[0][:2], classes=split.classes)
+    settings = {
+        "model": describe_model(factory),
+        "data": split.fingerprint,
+        "recipe": dataclasses.asdict(recipe),
+        "networks": networks,
+        "ratio": ratio,
+        "epochs": epochs,
+        "label_noise": label_noise,
+        "seed": seed,
+        "together": together,
+    }
+    X, truth = split.train
+    y = corrupt_labels(truth, label_noise, split.classes, seed=[seed, LABELS])
+    groups = np.array_split(np.arange(networks), -(-networks // together))
+    jobs = {
+        f"networks-{group[0]}-{group[-1]}": (
+            factory,
+            (X, y, split.test[0]),
+            recipe,
+            ratio,
+            epochs,
+            seed,
+            networks,
+            group,
+        )
+        for group in groups
+    }
+    with finished_rows(save, NAME, settings) as done:
+        run_jobs(_train_group, jobs, done, workers=workers, desc="subsets")
+        result = _result([done[key] for key in jobs], split, y, shown, settings)
+        return done.conclude(result)
+
+
+def _check(split: Split, recipe: Recipe, **values: Any) -> None:
+    count = len(split.train[1])
+    checks = {
+        "networks must be at least 2": values["networks"] >= 2,
+        f"ratio must leave examples in and out of {count}": 0 < round(values["ratio"] * count) < count,
+        "epochs must be at least 1": values["epochs"] >= 1,
+        "together must be at least 1": values["together"] >= 1,
+        "shown must not be negative": values["shown"] >= 0,
+        "recipes with poison, a subset or augmentation draw examples of their own; use one without": not (
+            recipe.poison or recipe.examples or recipe.shift
+        ),
+        "label_noise is an argument of its own; leave the recipe's at 0": recipe.label_noise == 0,
+    }
+    for message, holds in checks.items():
+        if not holds:
+            raise LandscapeError(f"memorised examples: {message}")
+
+
+def subsets(seed: int, group: np.ndarray, count: int, ratio: float) -> Tensor:
+    """Return the positions of the training examples of each network, (K, n).
+
+    Args:
+        seed: of the experiment.
+        group: numbers of the networks (K,), each with a draw of its own.
+        count: number of examples N.
+        ratio: share of them to take.
+    """
+    size = round(ratio * count)
+    drawn = [np.random.default_rng([seed, SUBSET, int(k)]).permutation(count)[:size] for k in group]
+    return torch.from_numpy(np.stack(drawn))
+
+
+def _train_group(
+    factory: ModelFactory,
+    data: tuple[Tensor, Tensor, Tensor],
+    recipe: Recipe,
+    ratio: float,
+    epochs: int,
+    seed: int,
+    networks: int,
+    group: np.ndarray,
+) -> Row:
+    """Train one group of networks and return what they predict."""
+    X, y, X_test = data
+    seeds = [seed * networks + int(k) for k in group]
+    chosen = subsets(seed, group, len(y), ratio)
+    trained = train_stacked(stack(factory, seeds), X, y, chosen, recipe, epochs=epochs, seeds=seeds)
+    included = torch.zeros(len(group), len(y), dtype=torch.uint8).scatter_(1, chosen, 1)
+    return {
+        "included": included.numpy(),
+        "predictions": _small(trained.predictions(X)),
+        "test_predictions": _small(trained.predictions(X_test)),
+    }
+
+
+def _small(classes: Tensor) -> np.ndarray:
+    return classes.numpy().astype(np.uint8 if int(classes.max()) < 256 else np.int32)
+
+
+def _result(parts: list[Row], split: Split, y: Tensor, shown: int, settings: Mapping[str, Any]) -> Memorisation:
+    stacks: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    blank = np.zeros((0, 2, *split.image_shape), dtype=np.float32)
+    found = Memorisation(
+        **stacks,
+        labels=_small(y),
+        true_labels=_small(split.train[1]),
+        test_labels=_small(split.test[1]),
+        memorised=(),
+        pairs=(),
+        pictures=blank[:, 0],
+        pair_pictures=blank,
+        pair_count=0,
+        ratio=settings["ratio"],
+        label_noise=settings["label_noise"],
+        epochs=settings["epochs"],
+        seed=settings["seed"],
+        settings=dict(settings),
+    )
+    memorised, (pairs, count) = _most_memorised(found, shown), _most_influential(found, shown)
+    train, test = _pictures(split, split.train[0]), _pictures(split, split.test[0])
+    return found.replace(
+        memorised=memorised,
+        pairs=pairs,
+        pair_count=count,
+        pictures=train[[row.index for row in memorised]],
+        pair_pictures=np.stack([train[[row.train for row in pairs]], test[[row.test for row in pairs]]], axis=1),
+    )
+
+
+def _most_memorised(found: Memorisation, shown: int) -> tuple[MemorisedExample, ...]:
+    scores, errors = found.memorisation, found.standard_error
+    order = np.argsort(-np.nan_to_num(scores, nan=-2.0), kind="stable")[:shown]
+    return tuple(
+        MemorisedExample(
+            index=int(i),
+            label=int(found.labels[i]),
+            elsewhere=_most_common(found.predictions[found.included[:, i] == 0, i]),
+            memorisation=float(scores[i]),
+            standard_error=float(errors[i]),
+            held_in=float(found.held_in[i]),
+            held_out=float(found.held_out[i]),
+            changed=bool(found.changed[i]),
+        )
+        for i in order
+    )
+
+
+def _most_common(classes: np.ndarray) -> int:
+    return int(np.bincount(classes).argmax()) if len(classes) else -1
+
+
+def _most_influential(found: Memorisation, shown: int) -> tuple[tuple[InfluentialPair, ...], int]:
+    """Return the first pairs above both thresholds, by influence, and how many there are."""
+    scores, influence = found.memorisation, found.influence
+    train, test = np.nonzero((scores[:, None] >= MEMORISED) & (influence >= INFLUENTIAL))
+    order = np.argsort(-influence[train, test], kind="stable")[:shown]
+    pairs = tuple(
+        InfluentialPair(
+            train=int(i),
+            test=int(j),
+            train_label=int(found.labels[i]),
+            test_label=int(found.test_labels[j]),
+            memorisation=float(scores[i]),
+            influence=float(influence[i, j]),
+        )
+        for i, j in zip(train[order], test[order], strict=True)
+    )
+    return pairs, len(train)
+
+
+def _pictures(split: Split, X: Tensor) -> np.ndarray:
+    """Return intensities (N, channels, height, width) of inputs as the split has them."""
+    return (X * split.std + split.mean).reshape(len(X), *split.image_shape).float().numpy()

@@ -1,0 +1,1 @@
+"""Recipes that train reference networks, and what runs many of them."""

@@ -1,0 +1,285 @@
+"""Independent runs of an experiment: in parallel, one thread each, with every finished one kept.
+
+An experiment is a function of one run and a table of the arguments of all of them. Finished rows are journalled beside
+the study, so that the same call after Ctrl-C or a kill computes only what is missing.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping, MutableMapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing import resource_tracker
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from landscape.arguments import check_numbers
+from landscape.bars import bar, progress, unshare_bars
+from landscape.errors import LandscapeError, point_at_users_line
+from landscape.function.provenance import environment
+from landscape.results import Result
+from landscape.store import open_study
+from landscape.store.journal import Journal
+from landscape.store.lock import locked
+
+Row = Mapping[str, Any]
+Key = TypeVar("Key", bound=Hashable)
+Done = TypeVar("Done")
+R = TypeVar("R", bound=Result)
+
+
+def run_jobs(
+    work: Callable[..., Row],
+    jobs: Mapping[str, tuple[Any, ...]],
+    done: MutableMapping[str, Row],
+    *,
+    workers: int = 1,
+    desc: str = "runs",
+) -> None:
+    """Run every job that is not done, keeping each row as soon as it is finished.
+
+    Args:
+        work: one job: a module-level function of the arguments of a job that returns its row: numbers, text, truth
+            values and NumPy arrays by name.
+        jobs: the arguments of each job by its key.
+        done: rows by key, as `finished_rows` gives them; the new ones are added.
+        workers: processes, one thread each; 1 runs in this process. A script that asks for more must do so under
+            ``if __name__ == "__main__":``.
+        desc: label of the progress bar.
+
+    Raises:
+        LandscapeError: fewer than one worker; or whatever a job raises, finished rows being kept.
+
+    >>> rows = {}
+    >>> run_jobs(lambda a, b: {"sum": a + b}, {"one": (1, 2), "two": (3, 4)}, rows)
+    >>> rows["two"]
+    {'sum': 7}
+    """
+    missing = {key: arguments for key, arguments in jobs.items() if key not in done}
+    with bar(total=len(jobs), desc=desc, unit="run") as shown:
+        shown.update(len(jobs) - len(missing))
+        for key, row in completed(work, missing, workers=workers):
+            done[key] = row
+            shown.update()
+
+
+def completed(
+    work: Callable[..., Done], jobs: Mapping[Key, tuple[Any, ...]], *, workers: int = 1
+) -> Iterator[tuple[Key, Done]]:
+    """Yield ``(key, work(*arguments))`` of every job as it is finished; numbers do not depend on `workers`.
+
+    Args:
+        work: a module-level function, for more than one worker.
+        jobs: arguments by key; picklable, for more than one worker.
+        workers: processes, one thread each; 1 runs in this process.
+
+    Raises:
+        LandscapeError: fewer than one worker.
+    """
+    check_numbers({"workers": "int"}, {"workers": workers})
+    if workers < 1:
+        raise LandscapeError(f"workers={workers}, expected at least 1")
+    return (_in_processes if workers > 1 and len(jobs) > 1 else _in_order)(work, jobs, workers)
+
+
+@contextmanager
+def finished_rows(
+    save: str | os.PathLike[str] | None, name: str, settings: Mapping[str, Any]
+) -> Iterator[FinishedRows]:
+    """Open the finished rows of an experiment: kept beside a study until the block ends well, in memory without one.
+
+    Conclude inside the block: its end removes the journal ``study.h5.runs/NAME.journal``; an exception, Ctrl-C or a kill
+    leaves it for the same call to go on from.
+
+    Args:
+        save: the study file that will hold the result, or None.
+        name: the result's name there.
+        settings: JSON values that decide every number of a row; rows and results of other settings are refused. They are
+            stored in the provenance of the result.
+
+    Raises:
+        LandscapeError: the journal or the study holds rows or a result of other settings, another process writes it, or
+            the disk is full.
+
+    >>> with finished_rows(None, "table", {"seeds": 8}) as done:
+    ...     run_jobs(max, {"a": (1, 2)}, done)
+    ...     done["a"]
+    2
+    """
+    if save is None:
+        yield FinishedRows(name, settings)
+        return
+    study = Path(save).expanduser().resolve()
+    path = study.with_name(study.name + ".runs") / (name.replace("/", "+") + ".journal")
+    if not study.parent.is_dir():
+        raise LandscapeError(f"there is no folder {study.parent.name!r} for {study.name}; make it first")
+    _refuse_others(study, name, settings)
+    path.parent.mkdir(exist_ok=True)
+    with ExitStack() as held:
+        held.enter_context(locked(path, wait=0.0))
+        journal = held.enter_context(Journal(path, settings))
+        yield FinishedRows(name, settings, study, journal)
+        journal.delete()
+    with suppress(OSError):  # other experiments still have their rows there
+        path.parent.rmdir()
+
+
+def _refuse_others(study: Path, name: str, settings: Mapping[str, Any]) -> None:
+    """Refuse a study that holds a result of this name made with other settings, which the new one would replace."""
+    if not study.exists() or name not in (opened := open_study(study)):
+        return
+    held, wanted = (_flat(origin) for origin in (opened[name].provenance, _origin(settings)))
+    changed = sorted(key for key, value in wanted.items() if held.get(key) != value)
+    if changed:
+        raise LandscapeError(
+            f"{study.name} already holds {name!r} made with another {', '.join(changed)}; choose another study file"
+        )
+
+
+def _flat(origin: Mapping[str, Any]) -> dict[str, Any]:
+    return {**origin.get("settings", {}), **{key: value for key, value in origin.items() if key != "settings"}}
+
+
+def _origin(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as the provenance keeps them: model and data by name, everything else together."""
+    plain: dict[str, Any] = json.loads(json.dumps(settings))
+    about: dict[str, Any] = {key: plain.pop(key) for key in ("model", "data") if key in plain}
+    return {**about, "settings": plain}
+
+
+class FinishedRows(dict[str, Row]):
+    """Rows by key, journalled as they are set, and what becomes of them in the end."""
+
+    def __init__(
+        self, name: str, settings: Mapping[str, Any], study: Path | None = None, journal: Journal | None = None
+    ):
+        super().__init__(map(_unpacked, journal.records) if journal is not None else ())
+        self._name, self._study, self._journal = name, study, journal
+        self._about = _origin(settings)
+        self._started = time.perf_counter()
+
+    def __setitem__(self, key: str, row: Row) -> None:
+        if self._journal is not None:
+            record = _packed(key, row)
+            self._journal.append(record)
+            key, row = _unpacked(record)
+        super().__setitem__(key, row)
+
+    def conclude(self, result: R) -> R:
+        """Return the result of the rows with its provenance and its seconds, stored in the study if there is one."""
+        seconds = time.perf_counter() - self._started
+        result = result.replace(provenance={**environment(), **self._about}, seconds=seconds)
+        if self._study is not None:
+            result.save(self._study, self._name, overwrite=True)
+        return result
+
+
+def _packed(key: str, row: Row) -> bytes:
+    buffer = io.BytesIO()
+    values = {name: np.asarray(value) for name, value in row.items()}
+    strange = [name for name, value in values.items() if value.dtype.hasobject]
+    if strange:
+        raise LandscapeError(f"row {key!r}: {', '.join(strange)} cannot be kept; use numbers, text and arrays of them")
+    np.savez(buffer, allow_pickle=False, **values)
+    return json.dumps(key).encode() + b"\n" + buffer.getvalue()
+
+
+def _unpacked(record: bytes) -> tuple[str, Row]:
+    key, _, stored = record.partition(b"\n")
+    with np.load(io.BytesIO(stored), allow_pickle=False) as values:
+        return json.loads(key), {name: _scalar(values[name]) for name in values.files}
+
+
+def _scalar(value: np.ndarray) -> Any:
+    return value.item() if value.ndim == 0 else value
+
+
+def _in_order(
+    work: Callable[..., Done], jobs: Mapping[Key, tuple[Any, ...]], workers: int
+) -> Iterator[tuple[Key, Done]]:
+    for key, arguments in jobs.items():
+        with _one_thread():
+            result = work(*arguments)
+        yield key, result
+
+
+def _in_processes(
+    work: Callable[..., Done], jobs: Mapping[Key, tuple[Any, ...]], workers: int
+) -> Iterator[tuple[Key, Done]]:
+    before = set(multiprocessing.active_children())
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_prepare)
+    try:
+        with _interrupts_held():
+            # Tensors are pickled by value here: PyTorch's own way through queues shares memory that dies with its worker.
+            futures = {pool.submit(_work, pickle.dumps((work, arguments))): key for key, arguments in jobs.items()}
+        for future in as_completed(futures):
+            yield futures[future], pickle.loads(future.result())
+    except BaseException:
+        for child in set(multiprocessing.active_children()) - before:
+            child.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Answer Ctrl-C at the end of the block; processes that start in it never see one, however early it comes."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # it starts with the first process otherwise, and lets interrupts through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _prepare() -> None:
+    """Make a worker leave Ctrl-C to its parent, end with it, and hold nothing that outlives it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    unshare_bars()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is gone, even killed: it would wait for another job for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _work(job: bytes) -> bytes:
+    work, arguments = pickle.loads(job)
+    with progress(False), _one_thread():
+        try:
+            return pickle.dumps(work(*arguments))
+        except Exception as error:
+            point_at_users_line(error)  # the parent's own traceback lacks it
+            raise
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Small networks are fastest on one thread, and the number of threads changes last digits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,80 @@
+"""Gradients at a theta that is not the network's own: blocks that run again during the backward pass find it too."""
+
+from math import isnan
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+import landscape as ls
+from landscape.function.gradients import gradient_noise_ratio
+
+X, Y = torch.randn(12, 4, generator=torch.Generator().manual_seed(0)).double(), torch.arange(12) % 3
+
+
+class Network(nn.Module):
+    def __init__(self, again):
+        super().__init__()
+        torch.manual_seed(1)
+        self.first, self.last, self.again = nn.Linear(4, 6).double(), nn.Linear(6, 3).double(), again
+
+    def forward(self, x):
+        hidden = checkpoint(self.block, x, use_reentrant=False) if self.again else self.block(x)
+        return self.last(hidden)
+
+    def block(self, x):
+        return self.first(x).tanh()
+
+
+NUMBERS = {
+    "worst case": lambda o: [row.value for row in ls.sharpness(o, ["adaptive-worst-linf", "adaptive-worst-l2"]).rows],
+    "one step": lambda o: [row.value for row in ls.sharpness(o, ["sam", "asam", "keskar"]).rows],
+    "critical samples": lambda o: [row.value for row in ls.sharpness(o, ["critical-sample-ratio"]).rows],
+    "covariance": lambda o: (ls.GradientCovariance(o) @ torch.ones_like(o.theta)).tolist(),
+    "curve": lambda o: ls.connect(o, o, o.at(-o.theta), steps=5, points=3).loss.tolist(),
+}
+
+
+@pytest.mark.parametrize("number", NUMBERS.values(), ids=NUMBERS)
+def test_checkpointed_blocks_give_the_numbers_of_plain_ones(number):
+    away = ls.Objective(Network(False), (X, Y), "cross_entropy").theta * 1.5 + 0.3
+    plain, again = (ls.Objective(Network(kind), (X, Y), "cross_entropy").at(away) for kind in (False, True))
+    assert number(again) == pytest.approx(number(plain), rel=1e-6)
+
+
+def test_networks_with_batch_statistics_have_no_gradients_of_single_examples_but_every_other_number():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6, track_running_stats=False), nn.Linear(6, 3)).double()
+    objective = ls.Objective(model, (X, Y), "cross_entropy")
+    with pytest.raises(ls.LandscapeError, match=r"single examples cannot be computed .*more than 1 value per channel"):
+        gradient_noise_ratio(objective)
+    assert isnan(ls.critical_point(objective).noise_ratio)
+    panel = ls.sharpness(objective, ["adaptive-average", "adaptive-worst-linf"], audit=True)
+    assert {row.status for row in panel.rows} == {"ok"}
+
+
+class Detached(nn.Linear):
+    def forward(self, x):
+        return super().forward(x).detach()
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda o: ls.sharpness(o, ["adaptive-worst-linf"]),
+        lambda o: ls.Hessian(o) @ o.theta,
+        lambda o: ls.critical_point(o),
+    ],
+)
+def test_a_network_that_detaches_its_outputs_is_named(work):
+    objective = ls.Objective(Detached(4, 3).double(), (X, Y), "cross_entropy")
+    with pytest.raises(ls.LandscapeError, match="the network detaches its outputs"):
+        work(objective)
+
+
+@pytest.mark.parametrize("work", [ls.critical_point, ls.random_directions])
+def test_a_checkpoint_is_told_how_to_become_an_objective(work):
+    checkpoint = ls.Checkpoint(Network(False), loss="cross_entropy", train=(X, Y))
+    with pytest.raises(ls.LandscapeError, match=r"checkpoint\.objective\(['\"]train['\"]\)"):
+        work(checkpoint)

@@ -1,0 +1,40 @@
+"""Files are complete or absent."""
+
+import h5py
+import pytest
+
+from landscape.errors import LandscapeError
+from landscape.results import Estimate
+from landscape.store.files import replacing, write_text
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
+    target = write_text(tmp_path / "a.txt", "old")
+
+    def fail():
+        with replacing(target) as fresh:
+            fresh.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(LandscapeError, match="is a folder"):
+        write_text(tmp_path, "text")
+
+
+def test_a_study_is_not_replaced_by_an_export(tmp_path):
+    study, other = tmp_path / "study.h5", tmp_path / "other.h5"
+    Estimate(value=1.0, standard_error=0.1, matvecs=1, method="exact", quantity="trace").save(study, "sgd-0/trace")
+    before = study.read_bytes()
+    with pytest.raises(LandscapeError, match=r"study\.h5 is a study, which this would replace"):
+        write_text(study, "x,y")
+    assert study.read_bytes() == before
+    with h5py.File(other, "w"):
+        pass
+    write_text(other, "x,y")
+    assert other.read_text() == "x,y"

@@ -1,0 +1,111 @@
+"""Architectures are measured as their scores and slices measure them, on common scales, and only where they met the target."""
+
+import sys
+from functools import partial
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from landscape import store
+from landscape.datasets import digits
+from landscape.errors import LandscapeError
+from landscape.experiments import as_checkpoint, get_recipe, train
+from landscape.function.objective import Objective
+from landscape.models import resnet
+from landscape.plots.architecture import architecture as draw
+from landscape.slices import plane, random_directions, smoothness
+from landscape.studies.architecture import VARIANTS, architecture
+
+TINY = partial(resnet, depth=8, width=2, in_channels=1)
+PAIR = {"batch": TINY, "none, no skips": partial(TINY, norm="none", skip=False)}
+RECIPE = get_recipe("momentum", lr=0.02, target=1.6, target_accuracy=0.4, max_epochs=30)
+QUICK = {"recipe": RECIPE, "epochs": (1, 2), "points": 3, "ratio_points": 2, "examples": 30}
+
+
+@pytest.fixture(scope="module")
+def split():
+    return digits(train=60, flatten=False)
+
+
+@pytest.fixture(scope="module")
+def found(split):
+    return architecture(PAIR, split, seeds=(5,), **QUICK)
+
+
+def test_every_default_variant_has_its_own_network():
+    sizes = {name: sum(p.numel() for p in factory().parameters()) for name, factory in VARIANTS.items()}
+    assert sizes["batch norm"] == sizes["batch norm, no skips"] > sizes["no norm"]
+    assert sizes["standardised weights"] > sizes["no norm"]
+
+
+def test_planes_are_those_of_the_trained_network(found, split):
+    run = train(RECIPE, split, TINY, seed=5)
+    objective = as_checkpoint(run, TINY).objective()
+    expected = plane(objective, random_directions(objective, n=2, seed=0), span=1.0, points=3).loss
+    np.testing.assert_allclose(found.loss["batch"], expected, rtol=1e-5)
+    assert found.rows[0].train_loss == run.train_loss
+    assert found.rows[0].steps == run.steps
+
+
+def test_smoothness_is_measured_in_training_mode_on_one_batch(found, split):
+    run = train(RECIPE, split, TINY, seed=5)
+    objective = Objective(run.network(TINY), (run.data.X[:30], run.data.y[:30]), "cross_entropy", mode="train")
+    expected = smoothness(objective, [run.init], eta=[0.01, 0.02, 0.04, 0.08]).beta[0]
+    assert found.beta["batch"][0] == pytest.approx(expected, rel=1e-4)
+    assert found.rows[0].beta_start == found.beta["batch"][0]
+    assert found.rows[0].beta_peak == np.nanmax(found.beta["batch"])
+
+
+def test_without_norm_the_curvature_says_so(found):
+    """The ratio of extreme eigenvalues has a value at every point of the map."""
+    assert all(np.isfinite(values).all() for values in found.eigen_ratio.values())
+    assert {values.shape for values in found.eigen_ratio.values()} == {(2, 2)}
+
+
+def test_a_missed_target_is_reported_and_not_compared(split):
+    hopeless = get_recipe("sgd", lr=1e-6, max_epochs=1)
+    missed = architecture({"batch": TINY}, split, seeds=(0,), **{**QUICK, "recipe": hopeless})
+    assert missed.of("batch") == ()
+    assert dict(missed.summary())["target not met, not compared"] == "batch (seed 0)"
+
+
+def test_figure_has_one_scale_a_row(found):
+    axes = draw(found, Figure()).subfigs[0].axes
+    assert [ax.get_title() for ax in axes[:2]] == ["batch", "none,\nno skips"]
+    limits = {tuple(image.get_clim()) for ax in axes[2:4] for image in ax.collections if image.get_array() is not None}
+    assert len(limits) == 1
+
+
+def test_a_study_keeps_it(found, split, tmp_path):
+    found.save(tmp_path / "study.h5", "architecture")
+    stored = store.open_study(tmp_path / "study.h5")["architecture"]
+    assert stored.rows == found.rows
+    np.testing.assert_array_equal(stored.loss["batch"], found.loss["batch"])
+
+
+def test_rows_without_the_planes_that_are_wanted_are_refused(split, tmp_path, monkeypatch):
+    """Planes are those of the first seed, which an interrupted call may have drawn of another."""
+    monkeypatch.setattr(sys.modules[architecture.__module__], "run_jobs", _stopped)
+    with pytest.raises(RuntimeError, match="stopped"):
+        architecture({"batch": TINY}, split, seeds=(0, 1), **QUICK, save=tmp_path / "s.h5")
+    with pytest.raises(LandscapeError, match="mapped: 0 there, 1 here"):
+        architecture({"batch": TINY}, split, seeds=(1, 0), **QUICK, save=tmp_path / "s.h5")
+
+
+def _stopped(*_, **__):
+    raise RuntimeError("stopped")
+
+
+def test_bad_input(split):
+    net = TINY()
+    with pytest.raises(LandscapeError, match="same network twice"):
+        architecture({"one": lambda seed: net}, split)
+    with pytest.raises(LandscapeError, match="factories by name"):
+        architecture(next(iter(PAIR.values())), split)
+    with pytest.raises(LandscapeError, match="at least one variant"):
+        architecture({}, split)
+    with pytest.raises(LandscapeError, match="positive epochs"):
+        architecture(PAIR, split, epochs=(0,))
+    with pytest.raises(LandscapeError, match="inputs of shape"):
+        architecture(PAIR, digits())

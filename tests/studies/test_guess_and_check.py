@@ -1,0 +1,150 @@
+"""Guesses must fit what they are said to fit, and volumes must be those of closed forms where there are any."""
+
+import sys
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from landscape import store
+from landscape.datasets import digits, kink
+from landscape.errors import LandscapeError
+from landscape.experiments import get_recipe
+from landscape.experiments import guess_and_check as public
+from landscape.models import mlp
+from landscape.models.common import seeded
+from landscape.studies.guess_and_check import drawn, guess_and_check, normalised
+from landscape.studies.large_batch import f1_mlp
+from landscape.training.vectorised import stack
+
+SMALL = partial(mlp, (2, 6, 2))
+QUICK = {"guesses": 30_000, "networks": 10, "epochs": 20, "together": 3000}
+
+
+def linear(seed=0):
+    """Two logits without biases: which side of a line through the origin."""
+    with seeded(seed):
+        return nn.Sequential(nn.Linear(2, 2, bias=False))
+
+
+@pytest.fixture(scope="module")
+def found():
+    return guess_and_check(SMALL, kink(train=4), **QUICK)
+
+
+def test_it_is_public():
+    assert public is guess_and_check
+
+
+def test_volume_of_a_half_space_of_weights_is_a_half():
+    """One example: by symmetry half of all weights give it its label. Two opposite ones fit together."""
+    X, y = torch.tensor([[0.3, 0.4], [-0.3, -0.4]]), torch.tensor([1, 0])
+    for count in (1, 2):
+        one = guess_and_check(linear, ((X[:count], y[:count]), (X, y)), **QUICK)
+        low, high = one.volume_interval
+        assert low < 0.5 < high
+        assert high - low < 0.02
+        assert one.accuracy.mean() == 1
+
+
+def test_wedge_of_weights_has_the_volume_of_its_angle():
+    """Two examples at a right angle, by the same symmetry: a quarter of all weights fits both."""
+    X, y = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([1, 1])
+    one = guess_and_check(linear, ((X, y), (torch.tensor([[1.0, 1.0], [1.0, -1.0]]), torch.tensor([1, 1]))), **QUICK)
+    assert one.volume_interval[0] < 0.25 < one.volume_interval[1]
+    assert one.accuracy.mean() == pytest.approx(0.75, abs=0.02)  # (1, 1) always, (1, −1) half of the time
+
+
+def test_weights_are_uniform_between_minus_and_plus_the_span():
+    networks = drawn(stack(linear, [0]), 20_000, 2.5, torch.Generator().manual_seed(0))
+    weights = networks.parameters["0.weight"].flatten().double()
+    assert weights.abs().max() <= 2.5
+    quantiles = weights.quantile(torch.tensor([0.1, 0.25, 0.5, 0.75, 0.9], dtype=torch.float64))
+    np.testing.assert_allclose(quantiles, [-2.0, -1.25, 0.0, 1.25, 2.0], atol=0.03)  # 8 standard errors
+
+
+def test_every_job_draws_guesses_of_its_own(monkeypatch):
+    monkeypatch.setattr(sys.modules[guess_and_check.__module__], "_JOB", 10_000)
+    both = guess_and_check(SMALL, kink(train=4), **QUICK | {"guesses": 20_000})
+    one = guess_and_check(SMALL, kink(train=4), **QUICK | {"guesses": 10_000})
+    np.testing.assert_array_equal(both.loss[: one.fits], one.loss)
+    assert one.fits < both.fits
+    assert not np.isin(both.loss[one.fits :], one.loss).any()
+
+
+def test_networks_are_taken_at_the_first_epoch_that_fits():
+    """Longer training adds those that fit later, and changes none of the others."""
+    short, long = (guess_and_check(SMALL, kink(train=4), **QUICK | {"epochs": epochs}) for epochs in (10, 40))
+    assert 0 < len(short.sgd_loss) <= len(long.sgd_loss)
+    assert np.isin(short.sgd_loss, long.sgd_loss).all()
+
+
+def test_shares_are_moments_of_the_accuracy(found):
+    changed = found.replace(accuracy=np.array([0.5, 1.0]))
+    assert changed.share_with(2) == pytest.approx((0.25 + 1) / 2)
+    assert changed.share_with(2, wrong=True) == pytest.approx(0.25 / 2)
+    assert changed.poisoned_ratio(2)[0] == pytest.approx(0.2)
+
+
+def test_fewer_weights_fit_wrong_labels_as_well(found):
+    ratio, error = found.poisoned_ratio(4)
+    assert 0 < ratio < 0.5 - 3 * error
+
+
+def test_normalised_logits_are_those_of_layers_of_norm_one():
+    """Without biases in the inner layers, dividing every layer by its norm divides the logits by the product."""
+    template = stack(partial(_unbiased), [0])
+    networks = drawn(template, 5, 1.0, torch.Generator().manual_seed(0))
+    by_layer = {
+        name: value / value.flatten(1).norm(dim=1).view(-1, 1, 1) for name, value in networks.parameters.items()
+    }
+    X, y = kink().train
+    expected = type(networks)(networks.module, by_layer, {}).losses(X, y)
+    torch.testing.assert_close(normalised(networks).losses(X, y), expected, rtol=1e-6, atol=0)
+
+
+def _unbiased(seed=0):
+    return nn.Sequential(nn.Linear(2, 6, bias=False), nn.ReLU(), nn.Linear(6, 2, bias=False))
+
+
+def test_matched_compares_at_the_same_loss(found):
+    loss = np.linspace(0.1, 1.1, 100)
+    trained = np.where(loss < 0.6, 1.0, 0.8)
+    made = found.replace(
+        sgd_loss=loss, sgd_accuracy=trained, loss=np.array([0.15, 0.2, 5.0]), accuracy=np.array([0.9, 0.7, 0.1])
+    )
+    mine, theirs, share = made.matched()
+    assert (mine, share) == (1.0, pytest.approx(0.2, abs=0.11))
+    assert 0.7 <= theirs <= 0.9
+
+
+def test_nothing_fits_is_said_and_bounded():
+    """Eight contradictory copies of one point cannot be fitted."""
+    X, y = torch.zeros(8, 2), torch.arange(8) % 2
+    none = guess_and_check(SMALL, ((X, y), (X, y)), **QUICK)
+    assert (none.fits, none.volume, len(none.sgd_accuracy)) == (0, 0.0, 0)
+    assert 0 < none.volume_interval[1] < 2e-4
+    assert "0 of 30000 guesses" in dict(none.summary())["volume that fits"]
+    assert none.table().count("—") == 12
+
+
+def test_a_study_keeps_it_and_chunks_do_not_matter(found, tmp_path):
+    again = guess_and_check(SMALL, kink(train=4), **QUICK, save=tmp_path / "study.h5")
+    stored = store.open_study(tmp_path / "study.h5")["guess-and-check"]
+    np.testing.assert_array_equal(stored.accuracy, again.accuracy)
+    np.testing.assert_array_equal(found.accuracy, again.accuracy)
+
+
+def test_bad_input():
+    with pytest.raises(LandscapeError, match="positive"):
+        guess_and_check(SMALL, guesses=0)
+    with pytest.raises(LandscapeError, match="positive"):
+        guess_and_check(SMALL, span=-1.0)
+    with pytest.raises(LandscapeError, match="inputs of shape"):
+        guess_and_check(SMALL, digits())
+    with pytest.raises(LandscapeError, match="norm layers"):
+        guess_and_check(partial(f1_mlp, 4, inputs=2, classes=2))
+    with pytest.raises(LandscapeError, match="shift=0"):
+        guess_and_check(SMALL, kink(train=4), recipe=get_recipe("sgd", shift=1), **QUICK)

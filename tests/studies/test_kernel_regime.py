@@ -1,0 +1,148 @@
+"""Laziness of linear and of wide networks, the columns against the scores themselves, and what a bad call is told."""
+
+import dataclasses
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from landscape import store
+from landscape.datasets import digits
+from landscape.errors import LandscapeError
+from landscape.experiments import as_checkpoint, get_recipe, train
+from landscape.models.common import seeded
+from landscape.scores import sharpness
+from landscape.studies.kernel_regime import RECIPE, ScaledLinear, kernel_regime, ntk_mlp
+
+EASY = dataclasses.replace(RECIPE, lr=2.0, target=1.0)
+QUICK = {"widths": (8, 128), "recipe": EASY, "examples": 60, "seeds": (0,)}
+
+
+@pytest.fixture(scope="module")
+def split():
+    return digits(train=60)
+
+
+@pytest.fixture(scope="module")
+def found(split):
+    return kernel_regime(split=split, **QUICK)
+
+
+class Features(nn.Module):
+    """A linear model of many features: exactly lazy, whatever happens to its weights."""
+
+    def __init__(self, width, seed):
+        super().__init__()
+        with seeded(seed):
+            self.register_buffer("features", torch.randn(64, width) / 8)
+            self.last = nn.Linear(width, 10, bias=False)
+
+    def forward(self, x):
+        return self.last(torch.tanh(x @ self.features)) / self.last.in_features**0.5
+
+
+def linear_model(width, *, seed=0):
+    return Features(width, seed)
+
+
+def test_outputs_and_kernel_keep_their_size_as_the_network_widens():
+    x = torch.randn(200, 64, generator=torch.Generator().manual_seed(0))
+    sizes = [float(ntk_mlp(width, seed=1)(x).detach().std()) for width in (256, 4096)]
+    assert sizes == pytest.approx([1.0, 1.0], rel=0.25)
+    layer = ScaledLinear(16, 3, gain=2.0)
+    torch.testing.assert_close(layer(x[:, :16]), 0.5 * x[:, :16] @ layer.weight.T)
+
+
+def test_the_wider_network_is_lazier(found):
+    for labels in ("true", "random"):
+        for column in ("relative_movement", "kernel_movement", "kernel_distance", "linearisation_error"):
+            narrow, wide = found.mean(labels, column)
+            assert wide < 0.6 * narrow, column
+        assert -0.8 < found.exponent(labels, "relative_movement") < -0.2
+    assert found.mean("true", "agreement")[1] > 0.85
+
+
+def test_random_labels_are_aligned_less_and_take_longer(found):
+    assert (found.mean("random", "alignment_before") < 0.8 * found.mean("true", "alignment_before")).all()
+    assert (found.mean("random", "epochs") > 1.3 * found.mean("true", "epochs")).all()
+
+
+def test_a_model_linear_in_its_weights_never_leaves_its_kernel(split):
+    lazy = kernel_regime(
+        linear_model,
+        split,
+        **{**QUICK, "widths": (128, 256), "labels": ["true"], "recipe": dataclasses.replace(EASY, lr=10.0)},
+    )
+    for run in lazy.runs:
+        assert run.reached
+        assert max(run.kernel_movement, run.kernel_distance, run.linearisation_error) < 1e-5
+        assert run.relative_movement > 0.01
+        assert run.agreement > 0.9  # the order of examples alone differs
+        assert run.alignment_before == pytest.approx(run.alignment_after, abs=1e-6)
+
+
+def test_columns_are_the_scores_of_the_checkpoint(found, split):
+    factory = partial(ntk_mlp, 8)
+    run = train(EASY, split, factory, seed=0)
+    checkpoint = as_checkpoint(run, factory)
+    options = {name: {"examples": 60} for name in ("ntk-movement", "ntk-alignment")}
+    panel = sharpness(
+        checkpoint.objective("train"), ["ntk-movement", "ntk-alignment", "relative-movement"], checkpoint=checkpoint,
+        options=options,
+    )  # fmt: skip
+    values = {row.name: row.value for row in panel.rows}
+    row = found.runs[0]
+    assert (row.labels, row.width, row.parameters) == ("true", 8, 8 * 74)
+    assert row.kernel_movement == values["ntk-movement"]
+    assert row.alignment_after == values["ntk-alignment"]
+    few = {"ntk-alignment": {"examples": 60}}
+    start = sharpness(checkpoint.objective("train").at(run.init), ["ntk-alignment"], options=few)
+    assert row.alignment_before == start["ntk-alignment"].value
+    assert row.alignment_before != pytest.approx(row.alignment_after, rel=0.05)
+    assert row.relative_movement == values["relative-movement"]
+    assert row.train_loss == run.train_loss
+
+
+def test_runs_that_miss_the_target_are_reported_and_not_compared(split):
+    hard = dataclasses.replace(EASY, target=1e-4, max_epochs=2)
+    missed = kernel_regime(split=split, **{**QUICK, "recipe": hard, "labels": ["true"]})
+    assert not any(run.reached for run in missed.runs)
+    assert np.isnan(missed.mean("true", "relative_movement")).all()
+    assert "0 of 1" in missed.table()
+    assert "not reached" in missed.table()
+    assert dict(missed.summary())["target not reached"].startswith("2 networks")
+
+
+def test_the_table_has_three_digits_of_small_distances_too(found):
+    lazy = found.replace(runs=tuple(dataclasses.replace(run, kernel_distance=2.92e-5) for run in found.runs))
+    assert lazy.table().count("2.92e-05") == 4
+
+
+def test_the_study_keeps_every_network_and_the_same_call_gives_the_same_numbers(tmp_path, split, found):
+    again = kernel_regime(split=split, **QUICK, labels=["true"], save=tmp_path / "study.h5")
+    stored = store.open_study(tmp_path / "study.h5")["kernel-regime"]
+    assert stored.runs == again.runs == found.runs[:2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"labels": ["wrong"]}, "labels wrong"),
+        ({"labels": []}, "missing"),
+        ({"widths": (8,)}, "ascending widths"),
+        ({"widths": (8, 8)}, "ascending widths"),
+        ({"seeds": ()}, "a seed"),
+        ({"recipe": get_recipe("sgd", weight_decay=1e-4)}, "plain SGD"),
+        ({"recipe": get_recipe("sgd", optimiser="adam")}, "plain SGD"),
+        ({"factory": lambda width, *, seed: NETWORK}, "same network twice"),
+        ({"split": (torch.zeros(3, 64), torch.zeros(3, 64))}, "labels"),
+    ],
+)
+def test_what_a_bad_call_is_told(split, arguments, message):
+    with pytest.raises(LandscapeError, match=message):
+        kernel_regime(**({"split": split} | QUICK | arguments))
+
+
+NETWORK = ntk_mlp(8)

@@ -1,0 +1,219 @@
+"""Randomised labels and inputs on a few digits: everything is fitted, noise takes longer and costs test error."""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from landscape.datasets import digits
+from landscape.errors import LandscapeError
+from landscape.experiments import as_checkpoint, get_recipe, train
+from landscape.models import mlp
+from landscape.scores import sharpness
+from landscape.store import open_study
+from landscape.studies.evaluations import Panel, evaluations, on_grid, shared_examples, steps_to
+from landscape.studies.memorisation_test import conclusion, memorisation_test
+from landscape.studies.randomisation import randomisation
+from landscape.training.training_data import heldout_set, randomised_inputs, training_set
+
+SMALL = partial(mlp, (64, 32, 10))
+QUICK = get_recipe("momentum", lr=0.1, target=0.05, max_epochs=500)
+LIGHT = Panel(own=("adaptive-average", "weight-norm"), label_free=("input-jacobian",), shared=("adaptive-average",))
+
+
+@pytest.fixture(scope="module")
+def split():
+    return digits(train=120)
+
+
+@pytest.fixture(scope="module")
+def found(split):
+    return randomisation(SMALL, split, noise=(0.4,), seeds=(0, 1), recipe=QUICK, panel=LIGHT)
+
+
+def test_everything_is_fitted_and_random_labels_cost_the_test_error(found):
+    assert (found.metrics["train/accuracy"] == 1).all()
+    error = found.metrics["test/error"].mean(axis=1)
+    assert error[found.place("true-labels")] < 0.2 < error[found.place("corrupted-0.4")]
+    assert error[found.place("random-labels")] == pytest.approx(0.9, abs=0.06)
+    assert error[found.place("gaussian")] == pytest.approx(0.9, abs=0.06)
+    assert error[found.place("shuffled-pixels")] < 0.25
+
+
+def test_noise_takes_longer_and_ends_sharper(found):
+    _, chosen = found.noise_grid
+    steps = found.lengths["steps to accuracy 1"][chosen].mean(axis=1)
+    assert (steps[1:] > 1.5 * steps[0]).all()
+    for name in ("own/adaptive-average", "own/weight-norm", "label-free/input-jacobian"):
+        mean = np.nanmean(found.values(name)[chosen], axis=1)
+        assert mean[-1] > mean[0]
+    assert np.isnan(found.values("corrupted/adaptive-average")[found.place("true-labels")]).all()
+
+
+def test_a_row_holds_what_the_scores_and_the_trainer_say(found, split):
+    run = train(get_recipe("momentum", lr=0.1, target=0.05, label_noise=1.0), split, SMALL, seed=1)
+    i = found.place("random-labels")
+    assert found.metrics["test/error"][i, 1] == 1 - run.test_accuracy
+    panel = sharpness(as_checkpoint(run).objective(), ["adaptive-average", "weight-norm"])
+    assert found.scores["own/weight-norm"][i, 1, 0] == panel["weight-norm"].value
+    assert found.scores["own/adaptive-average"][i, 1].tolist() == [row.value for row in panel.all("adaptive-average")]
+    assert found.errors["own/adaptive-average"][i, 1, 0] == panel.all("adaptive-average")[0].standard_error
+
+
+def test_table_summary_and_figure_say_the_same(found):
+    assert "random labels" in found.table()
+    assert found.table("markdown").startswith("|")
+    words = dict(found.summary())
+    assert words["fits"].startswith("training accuracy 100.00%")
+    assert "from least to most noise" in words["steps to accuracy 1"]
+    assert len(found.plot().axes) == 6
+    with pytest.raises(KeyError, match="no condition"):
+        found.place("nothing")
+    with pytest.raises(KeyError, match="no score"):
+        found.values("own/nothing")
+
+
+def test_a_study_keeps_it_and_a_second_call_with_other_settings_is_another_study(found, split, tmp_path, monkeypatch):
+    path = tmp_path / "study.h5"
+    small = {
+        "noise": (),
+        "seeds": (0,),
+        "recipe": QUICK,
+        "panel": Panel(own=("weight-norm",), label_free=(), shared=()),
+    }
+    done = []
+    real = evaluations
+
+    def stops(*arguments, **options):
+        done.append(1)
+        if len(done) > 3:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    monkeypatch.setattr("landscape.studies.evaluations.evaluations", stops)
+    with pytest.raises(KeyboardInterrupt):
+        randomisation(SMALL, split, save=path, **small)
+    with pytest.raises(LandscapeError, match="other settings"):
+        randomisation(SMALL, split, save=path, **{**small, "recipe": get_recipe("momentum", lr=0.2)})
+    monkeypatch.setattr("landscape.studies.evaluations.evaluations", real)
+    whole = randomisation(SMALL, split, save=path, **small)
+    again = open_study(path)["randomisation"]
+    assert again.conditions == whole.conditions
+    assert np.array_equal(again.scores["own/weight-norm"], whole.scores["own/weight-norm"])
+    assert len(done) == 4
+    assert not (tmp_path / "study.h5.runs").exists()
+
+
+def test_a_target_that_is_never_reached_is_reported_and_not_compared(split):
+    recipe = get_recipe("sgd", max_epochs=3)
+    small = Panel(own=("weight-norm",), label_free=(), shared=())
+    never = randomisation(SMALL, split, noise=(), seeds=(0,), recipe=recipe, panel=small)
+    assert (never.metrics["reached"] == 0).all()
+    assert np.isnan(never.scores["own/weight-norm"]).all()
+    assert "0 of 1" in never.table()
+    test = conclusion(never)
+    assert test.fits == 0
+    assert "fits random labels in 0 of 1 seeds" in test.says
+
+
+def test_memorisation_test_in_words(split, tmp_path):
+    path = tmp_path / "study.h5"
+    panel = Panel(own=("adaptive-average", "weight-norm"), label_free=(), shared=())
+    test = memorisation_test(SMALL, split, recipe=QUICK, seeds=range(6), panel=panel, save=path)
+    assert test.fits == 1
+    assert "fits random labels in all 6 seeds" in test.says
+    assert "are sharper" in test.says
+    slower = test.contrast("steps to accuracy 1")
+    assert 1 < slower.low <= slower.ratio <= slower.high
+    assert slower.p_value == pytest.approx(2 / 924)
+    assert slower.ratio == pytest.approx(slower.random / slower.true)
+    assert open_study(path)["memorisation-test"].contrasts == test.contrasts
+    assert "does not say" in dict(test.summary())
+    assert len(test.plot().get_yticks()) == len(test.contrasts)
+    with pytest.raises(KeyError, match="no contrast"):
+        test.contrast("nothing")
+
+
+def test_shuffled_pixels_are_one_permutation_and_random_pixels_one_an_image(split):
+    X, X_test = split.train[0], split.test[0]
+    shuffled, shuffled_test = randomised_inputs(split, "shuffled-pixels", seed=0)
+    order = torch.from_numpy(np.random.default_rng(0).permutation(64))
+    assert torch.equal(shuffled, X[:, order])
+    assert torch.equal(shuffled_test, X_test[:, order])
+    random, random_test = randomised_inputs(split, "random-pixels", seed=0)
+    assert torch.equal(random.sort(1).values, X.sort(1).values)
+    assert torch.equal(random_test.sort(1).values, X_test.sort(1).values)
+    assert not torch.equal(random[0], X[0][order])
+    assert not torch.equal(random[:2].argsort(1)[0], random[:2].argsort(1)[1])
+
+
+def test_channels_of_a_pixel_stay_together():
+    split = digits(train=50, flatten=False)
+    colour = torch.cat([split.train[0], 2 * split.train[0], 3 * split.train[0]], dim=1)
+    tripled = replace(split, train=(colour, split.train[1]), image_shape=(3, 8, 8))
+    for kind in ("shuffled-pixels", "random-pixels"):
+        X, _ = randomised_inputs(replace(tripled, test=tripled.train), kind, seed=1)
+        assert X.shape == colour.shape
+        assert torch.equal(X[:, 1], 2 * X[:, 0])
+        assert not torch.equal(X[:, 0], colour[:, 0])
+
+
+def test_gaussian_inputs_have_the_mean_and_the_variance_and_no_integers_take_their_place(split):
+    X, X_test = randomised_inputs(split, "gaussian", seed=0)
+    assert X.mean().item() == pytest.approx(split.train[0].mean().item(), abs=0.05)
+    assert X.std().item() == pytest.approx(split.train[0].std().item(), rel=0.03)
+    assert X_test.shape == split.test[0].shape
+    tokens = replace(split, train=(split.train[0].long(), split.train[1]))
+    with pytest.raises(LandscapeError, match="Gaussian inputs cannot take the place"):
+        randomised_inputs(tokens, "gaussian", seed=0)
+
+
+def test_labels_do_not_depend_on_what_is_done_to_the_inputs(split):
+    plain = training_set(get_recipe("random-labels"), split, seed=3)
+    shuffled = training_set(get_recipe("random-labels", inputs="shuffled-pixels"), split, seed=3)
+    assert torch.equal(plain.y, shuffled.y)
+    assert not torch.equal(plain.X, shuffled.X)
+    assert torch.equal(heldout_set(get_recipe("random-labels"), split, seed=3)[1], split.test[1])
+
+
+def test_shared_examples_carry_one_label_at_every_level(split):
+    levels = (0.0, 0.3, 0.7, 1.0)
+    shared = shared_examples(get_recipe("sgd"), split, levels, seed=2)
+    sets = [training_set(get_recipe("sgd", label_noise=p), split, seed=2) for p in levels]
+    assert len(shared.clean) > 3
+    assert all(torch.equal(one.y[shared.clean], split.train[1][shared.clean]) for one in sets)
+    assert len({tuple(one.y[shared.corrupted].tolist()) for one in sets[1:]}) == 1
+    assert (sets[1].y[shared.corrupted] != split.train[1][shared.corrupted]).all()
+    assert len(shared_examples(get_recipe("sgd"), split, (0.0,), seed=2).clean) == 120
+
+
+def test_time_to_fit_is_read_off_the_history(split):
+    history = train(get_recipe("momentum", lr=0.1, max_epochs=6, target=1e-9), split, SMALL).history
+    assert steps_to(history, loss=history.loss[3]) <= history.step[3]
+    assert np.isnan(steps_to(history, loss=1e-12))
+    grid = on_grid(history, np.array([0, 2, 5, 9]))
+    assert grid[0, :3].tolist() == history.loss[[0, 2, 5]].tolist()
+    assert np.isnan(grid[:, 3]).all()
+
+
+@pytest.mark.parametrize("off", [-1e-8, 1e-8])
+def test_a_run_that_ends_beside_its_target_has_reached_it(split, off):
+    run = train(get_recipe("momentum", lr=0.1, target=0.05), split, SMALL)
+    beside = replace(run.history, loss=np.append(run.history.loss[:-1], 0.05 * (1 + off)))
+    assert steps_to(beside, loss=0.05) == run.steps
+    assert steps_to(run.history, loss=0.05) == run.steps
+
+
+@pytest.mark.parametrize("noise", [(0.5, 0.2), (0.0, 0.5), (1.0,), (0.2, 0.2)])
+def test_noise_levels_must_ascend_between_the_ends(noise):
+    with pytest.raises(LandscapeError, match="ascending probabilities"):
+        randomisation(SMALL, noise=noise)
+
+
+def test_moved_images_cannot_be_shuffled():
+    with pytest.raises(LandscapeError, match="shift moves images"):
+        get_recipe("sgd", shift=1, inputs="gaussian")
+    with pytest.raises(LandscapeError, match="inputs must be one of"):
+        get_recipe("sgd", inputs="upside-down")

@@ -1,0 +1,300 @@
+"""Jobs in one process and in several: the same rows, kept when something stops them, and nobody left behind."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from contextlib import ExitStack, suppress
+
+import numpy as np
+import pytest
+import torch
+
+import landscape as ls
+from landscape.errors import LandscapeError
+from landscape.function.provenance import environment
+from landscape.results import Estimate
+from landscape.training.jobs import completed, finished_rows, run_jobs
+
+
+def squared(x):
+    return {"x": x, "square": x * x, "threads": torch.get_num_threads(), "curve": np.arange(x), "name": f"run {x}"}
+
+
+def test_numbers_and_order_of_keys_do_not_depend_on_workers():
+    jobs = {str(x): (x,) for x in range(4)}
+    alone, together = dict(completed(squared, jobs)), dict(completed(squared, jobs, workers=2))
+    assert alone.keys() == together.keys()
+    for key in jobs:
+        np.testing.assert_equal(alone[key], together[key])
+        assert alone[key]["threads"] == 1
+
+
+def test_threads_are_as_before():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        run_jobs(squared, {"a": (1,)}, {})
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_rows_survive_an_exception_bit_for_bit_and_are_not_run_again(tmp_path):
+    ran = []
+
+    def work(x):
+        ran.append(x)
+        if x == 2:
+            raise ValueError("stop")
+        return {"value": x / 3, "text": "é", "flag": True, "curve": np.array([np.nan, np.inf, x])}
+
+    jobs = {str(x): (x,) for x in range(4)}
+    with pytest.raises(ValueError, match="stop"), finished_rows(tmp_path / "s.h5", "table", {"a": 1}) as done:
+        run_jobs(work, jobs, done)
+    assert ran == [0, 1, 2]
+    with finished_rows(tmp_path / "s.h5", "table", {"a": 1}) as done:
+        assert done.keys() == {"0", "1"}
+        np.testing.assert_equal(
+            done["1"], {"value": 1 / 3, "text": "é", "flag": True, "curve": np.array([np.nan, np.inf, 1])}
+        )
+        run_jobs(lambda x: {"value": x}, jobs, done)
+        assert (done["3"]["value"], done["1"]["value"]) == (3, 1 / 3)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_result_is_stored_with_its_origin_and_its_seconds(tmp_path):
+    bare = Estimate(value=1.0, standard_error=0.0, matvecs=1, method="exact", quantity="trace")
+    settings = {"model": {"name": "mlp"}, "data": "abc", "epochs": 3}
+    with finished_rows(tmp_path / "s.h5", "sgd-0/trace", settings) as done:
+        result = done.conclude(bare)
+    assert dict(result.provenance) == {
+        **environment(),
+        "model": {"name": "mlp"},
+        "data": "abc",
+        "settings": {"epochs": 3},
+    }
+    assert result.seconds > 0
+    assert dict(ls.open_study(tmp_path / "s.h5")["sgd-0/trace"].provenance) == dict(result.provenance)
+    assert not (tmp_path / "s.h5.runs").exists()
+
+
+def test_a_finished_result_of_other_settings_is_not_replaced(tmp_path):
+    bare = Estimate(value=1.0, standard_error=0.0, matvecs=1, method="exact", quantity="trace")
+    settings = {"model": {"name": "mlp"}, "data": "abc", "epochs": 3, "noise": (0.0, 0.5)}
+    for _ in range(2):  # the same settings may be run again
+        with finished_rows(tmp_path / "s.h5", "sgd-0/trace", settings) as done:
+            done.conclude(bare)
+    stored = (tmp_path / "s.h5").read_bytes()
+    for change, named in (
+        ({"epochs": 4}, "epochs"),
+        ({"data": "abd"}, "data"),
+        ({"model": None, "seeds": 1}, "model, seeds"),
+    ):
+        with (
+            pytest.raises(
+                LandscapeError, match=rf"s\.h5 already holds 'sgd-0/trace' made with another {named}; choose another"
+            ),
+            finished_rows(tmp_path / "s.h5", "sgd-0/trace", {**settings, **change}),
+        ):
+            pass
+    assert (tmp_path / "s.h5").read_bytes() == stored
+    assert not (tmp_path / "s.h5.runs").exists()
+
+
+def test_rows_of_other_settings_are_refused_and_kept(tmp_path):
+    def interrupt(x):
+        if x == 2:
+            raise KeyboardInterrupt
+        return {"x": x}
+
+    with pytest.raises(KeyboardInterrupt), finished_rows(tmp_path / "s.h5", "t", {"seeds": 8}) as done:
+        run_jobs(interrupt, {"a": (1,), "b": (2,)}, done)
+    with (
+        pytest.raises(LandscapeError, match="seeds: 8 there, 9 here"),
+        finished_rows(tmp_path / "s.h5", "t", {"seeds": 9}),
+    ):
+        pass
+    with finished_rows(tmp_path / "s.h5", "t", {"seeds": 8}) as done:
+        assert done["a"] == {"x": 1}
+
+
+def test_two_cannot_write_one_table(tmp_path):
+    with (
+        finished_rows(tmp_path / "s.h5", "t", {}),
+        pytest.raises(LandscapeError, match="is being written by process"),
+        finished_rows(tmp_path / "s.h5", "t", {}),
+    ):
+        pass
+
+
+def fails_or_takes_a_minute(x):
+    if x == 0:
+        raise ValueError("stop")
+    time.sleep(60)
+    return {}
+
+
+def calls_torch_wrongly(x):
+    return {"sum": float((torch.ones(2) @ torch.ones(3)).sum())}
+
+
+def test_an_error_in_a_worker_names_the_users_line():
+    with pytest.raises(RuntimeError, match="inconsistent tensor size") as told:
+        run_jobs(calls_torch_wrongly, {"a": (0,), "b": (1,)}, {}, workers=2)
+    note = told.value.__notes__[-1]
+    assert note.startswith("in test_jobs.py, line ")
+    assert note.endswith('in calls_torch_wrongly: return {"sum": float((torch.ones(2) @ torch.ones(3)).sum())}')
+
+
+def test_an_error_stops_the_other_workers():
+    started = time.perf_counter()
+    with pytest.raises(ValueError, match="stop"):
+        run_jobs(fails_or_takes_a_minute, {"a": (0,), "b": (1,), "c": (1,)}, {}, workers=2)
+    assert time.perf_counter() - started < 50
+    assert not multiprocessing.active_children()
+
+
+def test_what_cannot_be_kept_is_refused(tmp_path):
+    with pytest.raises(LandscapeError, match="thing"), finished_rows(tmp_path / "s.h5", "t", {}) as done:
+        done["a"] = {"thing": object()}
+
+
+def test_a_missing_folder_is_said_first(tmp_path):
+    with pytest.raises(LandscapeError, match="no folder"), finished_rows(tmp_path / "no" / "s.h5", "t", {}):
+        pass
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path):
+    script = tmp_path / "run.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import os, signal, sys
+            from landscape.training.jobs import finished_rows, run_jobs
+            def work(x):
+                if x == 3 and sys.argv[1] == "die":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return {"x": x}
+            with finished_rows("s.h5", "t", {}) as done:
+                print(sorted(done))
+                run_jobs(work, {str(x): (x,) for x in range(5)}, done)
+                print(sorted(done))
+            """
+        )
+    )
+    killed = subprocess.run([sys.executable, script, "die"], cwd=tmp_path, env=os.environ, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    resumed = subprocess.run(
+        [sys.executable, script, "live"], cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=True
+    )
+    assert resumed.stdout.splitlines() == ["['0', '1', '2']", "['0', '1', '2', '3', '4']"]
+
+
+SCRIPT = """
+import os, pathlib, signal, sys, time
+from landscape.bars import bar
+from landscape.training.jobs import finished_rows, run_jobs
+
+if __name__ == "__mp_main__":
+    pathlib.Path(f"worker-{os.getpid()}").touch()
+    time.sleep(float(sys.argv[1]))
+
+def work(x):
+    for _ in bar(range(1)):
+        pathlib.Path(f"job-{x}").touch()
+        time.sleep(60 if x else 0)
+    return {"x": x}
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what a shell runs in the background
+    with finished_rows("s.h5", "t", {}) as done:
+        run_jobs(work, {str(x): (x,) for x in range(4)}, done, workers=2)
+"""
+
+
+@pytest.fixture
+def running(tmp_path):
+    """Start the script in a group of processes of its own; call with how long workers take to start."""
+    (tmp_path / "run.py").write_text(SCRIPT)
+    with ExitStack() as ended:
+
+        def start(seconds):
+            command = [sys.executable, "run.py", str(seconds)]
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+            process = subprocess.Popen(command, cwd=tmp_path, env=os.environ, start_new_session=True, **pipes)
+            ended.callback(process.communicate)
+            ended.callback(_kill, process.pid)
+            return process
+
+        yield start
+
+
+def _kill(group):
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def _wait_for(condition, seconds=60):
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
+def _alive(worker):
+    with suppress(ProcessLookupError):
+        os.kill(worker, 0)
+        return True
+    return False
+
+
+def _workers(folder):
+    return [int(path.name.partition("-")[2]) for path in folder.glob("worker-*")]
+
+
+def _journalled(folder):
+    return b"".join(path.read_bytes() for path in folder.glob("s.h5.runs/*.journal"))
+
+
+def _interrupted(process, folder):
+    """Press Ctrl-C, as a terminal does for the whole group; return the standard error when all have ended."""
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGINT
+    assert not any(map(_alive, _workers(folder)))
+    return errors
+
+
+def test_ctrl_c_ends_the_workers_cleanly_and_the_next_call_goes_on(running, tmp_path):
+    process = running(0)
+    _wait_for(lambda: len(list(tmp_path.glob("job-[123]"))) == 2 and b'"0"\n' in _journalled(tmp_path))
+    errors = _interrupted(process, tmp_path)
+    assert errors.count("Traceback") == 1
+    assert "leaked" not in errors
+    with finished_rows(tmp_path / "s.h5", "t", {}) as done:
+        assert dict(done) == {"0": {"x": 0}}
+        run_jobs(lambda x: {"x": x}, {str(x): (x,) for x in range(4)}, done)
+        assert len(done) == 4
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_workers_start_is_answered_by_the_parent_alone(running, tmp_path):
+    process = running(60)
+    _wait_for(lambda: len(_workers(tmp_path)) == 2)
+    for worker in _workers(tmp_path):
+        os.kill(worker, signal.SIGINT)
+    time.sleep(0.5)
+    assert all(map(_alive, _workers(tmp_path)))
+    assert _interrupted(process, tmp_path).count("Traceback") == 1
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_parent_that_is_killed(running, tmp_path):
+    process = running(0)
+    _wait_for(lambda: len(list(tmp_path.glob("job-[123]"))) == 2)
+    process.kill()
+    _wait_for(lambda: not any(map(_alive, _workers(tmp_path))), seconds=10)
