@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 
-from landscape.errors import LandscapeError, point_at_users_line
+from landscape.errors import LandscapeError, name_users_line
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,7 +49,7 @@ def numbers_checked(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return function(*args, **kwargs)
         except Exception as error:
-            point_at_users_line(error)
+            name_users_line(error)
             raise
 
     return checked

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from landscape.bars import progress
@@ -25,26 +24,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with progress(not parsed.quiet and sys.stderr.isatty()):
             printed = parsed.run(parsed)
     except LandscapeError as error:
-        print(f"landscape {parsed.command}: {_in_flags(str(error), parsed.flags)}", file=sys.stderr)
+        print(f"landscape {parsed.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
         kept = "; ".join(getattr(interrupt, "__notes__", ["finished work is kept"]))
-        print(f"landscape {parsed.command}: interrupted; {_in_flags(kept, parsed.flags)}", file=sys.stderr)
+        print(f"landscape {parsed.command}: interrupted; {kept}", file=sys.stderr)
         return 130
     try:
         print(json.dumps(_finite(printed.record), allow_nan=False) if parsed.json else printed.text, flush=True)
     except BrokenPipeError:  # the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
-
-
-def _in_flags(message: str, flags: Mapping[str, str]) -> str:
-    """Name the command's flags where the library names its arguments: ``--overwrite`` for ``overwrite=True``."""
-
-    def flag(found: re.Match[str]) -> str:
-        return f"{flags[found[1]]}{'' if found[2] else ' '}" if found[1] in flags else found[0]
-
-    return re.sub(r"\b([a-z]\w*)=(True\b)?", flag, message)
 
 
 def _finite(record: Any) -> Any:

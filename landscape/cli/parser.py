@@ -7,7 +7,6 @@ from typing import NoReturn
 
 from landscape._version import __version__
 from landscape.cli import commands
-from landscape.cli.completion import commands_of
 from landscape.cli.examples import EXAMPLES
 from landscape.cli.targets import add_target
 
@@ -177,10 +176,6 @@ def build() -> argparse.ArgumentParser:
     completion.add_argument("shell", choices=["bash", "zsh"], help="which shell reads it")
     completion.set_defaults(parser=parser)
 
-    for made in commands_of(parser).values():
-        made.set_defaults(
-            flags={action.dest: action.option_strings[-1] for action in made._actions if action.option_strings}
-        )
     return parser
 
 

@@ -27,7 +27,7 @@ import torch
 
 from landscape.arguments import check_numbers
 from landscape.bars import bar, progress, unshare_bars
-from landscape.errors import LandscapeError, point_at_users_line
+from landscape.errors import LandscapeError, name_users_line
 from landscape.function.provenance import environment
 from landscape.results import Result
 from landscape.store import open_study
@@ -270,7 +270,7 @@ def _work(job: bytes) -> bytes:
         try:
             return pickle.dumps(work(*arguments))
         except Exception as error:
-            point_at_users_line(error)  # the parent's own traceback lacks it
+            name_users_line(error)  # the parent's own traceback lacks it
             raise
 
 
