@@ -62,7 +62,7 @@ def test_gaps_and_bounds_in_closed_form():
     matrix = torch.diag(torch.tensor([10.0, 9.0, 6.0, 6.0] + [0.0] * 96, dtype=torch.float64))
     pairs = top_eigenpairs(matrix, 4, tol=1e-10)
     assert pairs.gaps[:2] == pytest.approx([1, 1])
-    assert np.isnan(pairs.gaps[2:]).all() or pairs.gaps[2:].max() < 1e-10
+    assert np.nan_to_num(pairs.gaps[2:]).max() < 1e-10  # the double value has no gap, the last may have no neighbour
     made = pairs.replace(residuals=np.array([0.1, 2.0, 0.1, 0.1]), gaps=np.array([0.5, 1.0, np.nan, 1.0]))
     np.testing.assert_allclose(made.gap_bounds, [0.02, np.nan, np.nan, 0.01])
 
