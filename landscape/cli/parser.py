@@ -60,14 +60,14 @@ def build() -> argparse.ArgumentParser:
 
     demo = command("demo", commands.demo, "train SGD, momentum and random labels; measure, compare, draw")
     demo.add_argument("--out", default="study", help="folder to write (default: study)")
-    demo.add_argument("--seeds", type=_positive, default=8, help="networks a recipe (default: 8)")
+    demo.add_argument("--seeds", type=_positive, default=8, help="networks per recipe (default: 8)")
     demo.add_argument("--quick", action="store_true", help="small network, 2 seeds: under a minute")
     demo.add_argument("--workers", type=_positive, default=2, help="training processes (default: 2)")
 
     train = command("train", commands.train, "train reference networks on the digits")
     train.add_argument("recipe", nargs="+", help="sgd, momentum, momentum-matched, large-batch, random-labels, …")
     train.add_argument("--out", required=True, help="folder for checkpoints and manifests")
-    train.add_argument("--seeds", type=_positive, default=1, help="runs a recipe (default: 1)")
+    train.add_argument("--seeds", type=_positive, default=1, help="runs per recipe (default: 1)")
     train.add_argument("--first-seed", type=_seed, default=0, help="seed of the first run (default: 0)")
     train.add_argument("--split-seed", type=_seed, default=0, help="seed of the split into training and test examples")
     train.add_argument("--workers", type=_positive, default=1, help="training processes (default: 1)")
@@ -82,7 +82,7 @@ def build() -> argparse.ArgumentParser:
     train.add_argument("--epochs", type=_positive, help="where to give up")
     train.add_argument("--lr", type=float, help="learning rate")
     train.add_argument("--momentum", type=float, help="0 to below 1")
-    train.add_argument("--batch-size", type=_positive, help="examples a step")
+    train.add_argument("--batch-size", type=_positive, help="examples per step")
     train.add_argument("--weight-decay", type=float, help="L2 penalty in every step")
     train.add_argument("--augment", type=int, metavar="PIXELS", help="shift images at random by up to this much")
     train.add_argument("--label-noise", type=float, metavar="P", help="redraw each training label with probability P")
@@ -107,7 +107,7 @@ def build() -> argparse.ArgumentParser:
     slices = command("slice", commands.slice_, "loss along random filter-normalised directions")
     add_target(slices)
     slices.add_argument("--dims", type=int, choices=[1, 2], default=2, help="a line or a plane (default: 2)")
-    slices.add_argument("--points", type=_positive, default=51, help="grid points an axis (default: 51)")
+    slices.add_argument("--points", type=_positive, default=51, help="grid points per axis (default: 51)")
     slices.add_argument("--span", type=float, default=1.0, help="from -span to span (default: 1)")
     slices.add_argument(
         "--normalize",

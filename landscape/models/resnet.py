@@ -34,7 +34,7 @@ def resnet(
         width: feature maps of the first stage.
         skip: add the shortcuts; False gives the "noshort" networks of Li et al. 2018.
         norm: ``batch``, ``group`` (groups of 8 maps, or one group if `width` is not a multiple of 8) or ``none``.
-        standardise: the filters of every convolution are standardised before they are used and multiplied by a gain a filter
+        standardise: the filters of every convolution are standardised before they are used and multiplied by one gain per filter
             (`StandardisedConv2d`); with ``norm="none"`` that makes a norm-free network.
         classes: number of classes C.
         in_channels: channels of an image.
