@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from landscape._version import __version__
+from landscape.lazy import HOME, MODULES
 
 if TYPE_CHECKING:
     from landscape.bars import progress as progress
@@ -22,52 +23,7 @@ if TYPE_CHECKING:
     from landscape.results import Plane as Plane
     from landscape.results import SpectralDensity as SpectralDensity
 
-_HOME = {
-    "errors": ["LandscapeError", "NotDefinedError", "NumericalError"],
-    "bars": ["progress"],
-    "results": ["Directions", "Eigenpairs", "Estimate", "Line", "Plane", "SpectralDensity"],
-    "function.losses": ["BatchLoss"],
-    "function.objective": ["Objective"],
-    "function.checkpoint": ["Checkpoint"],
-    "operators": ["EmpiricalFisher", "Fisher", "GaussNewton", "GradientCovariance", "Hessian", "scaled"],
-    "spectra": ["by_layer", "diagonal", "frobenius_norm", "spectral_density", "top_eigenpairs", "trace"],
-    "slices": [
-        "align",
-        "barriers",
-        "connect",
-        "direction_between",
-        "eigen_directions",
-        "interpolate",
-        "line",
-        "plane",
-        "plane_through",
-        "random_directions",
-        "read_slice",
-        "scale_curvature",
-        "topology",
-        "trajectory_plane",
-        "volume",
-    ],
-    "scores": ["audit", "critical_point", "sharpness"],
-    "comparison": ["compare", "placebo"],
-    "store": ["open_study"],
-}
-_WHERE = {name: module for module, names in _HOME.items() for name in names}
-_MODULES = [
-    "datasets",
-    "experiments",
-    "export",
-    "importers",
-    "models",
-    "operators",
-    "plots",
-    "report",
-    "scores",
-    "slices",
-    "spectra",
-    "store",
-    "transforms",
-]
+_WHERE = {name: module for module, names in HOME.items() for name in names}
 
 __all__ = ["__version__", *_WHERE]
 
@@ -75,7 +31,7 @@ __all__ = ["__version__", *_WHERE]
 def __getattr__(name: str) -> Any:
     if name in _WHERE:
         value = getattr(import_module(f"landscape.{_WHERE[name]}"), name)
-    elif name in _MODULES:
+    elif name in MODULES:
         value = import_module(f"landscape.{name}")
     else:
         raise AttributeError(f"module 'landscape' has no attribute {name!r}")
@@ -84,4 +40,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, *_MODULES])
+    return sorted([*__all__, *MODULES])

@@ -24,6 +24,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 
 from landscape.errors import LandscapeError
+from landscape.lazy import verb
 from landscape.results.html import card, lines_of
 from landscape.results.numbers import duration
 from landscape.results.tables import format_table, hanging
@@ -95,15 +96,11 @@ class Result:
         Raises:
             LandscapeError: the name is taken by something different, or the file cannot be written.
         """
-        from landscape.store import save
-
-        save(self, path, name, overwrite=overwrite)
+        verb("save")(self, path, name, overwrite=overwrite)
 
     def plot(self, ax: Any = None, **options: Any) -> Any:
         """Draw this result with matplotlib and return the axes (see `landscape.plots`)."""
-        from landscape.plots import plot
-
-        return plot(self, ax=ax, **options)
+        return verb("plot")(self, ax=ax, **options)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain lists, numbers and strings, ready for JSON (NaN and inf are kept as floats)."""
@@ -132,9 +129,7 @@ class Result:
             raise LandscapeError(
                 "to_pandas needs pandas, which is not installed; pip install pandas, or use landscape.export.frame"
             ) from None
-        from landscape.export import frame
-
-        return DataFrame(frame(self))
+        return DataFrame(verb("frame")(self))
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed."""
@@ -163,9 +158,8 @@ class Result:
     def _picture(self) -> bytes | None:
         """Draw the result small; without a figure, or when drawing fails, the numbers stand alone."""
         try:
-            from landscape.plots.thumbnails import thumbnail
-
-            return thumbnail(self)
+            picture: bytes | None = verb("thumbnail")(self)
+            return picture
         except Exception:  # a repr that raises would hide the result
             return None
 

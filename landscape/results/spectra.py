@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from landscape.lazy import verb
 from landscape.results.base import Result, array, describe, rows
 from landscape.results.numbers import Measured, duration, number_text
 from landscape.results.tables import cell, format_table
@@ -136,11 +137,8 @@ class Estimate(Result):
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Return the two-sided confidence interval at `level`, from Student's t with this estimate's degrees."""
-        from scipy.stats import norm, t
-
-        tail = (1 + level) / 2
-        quantile = norm.ppf(tail) if np.isinf(self.degrees) else t.ppf(tail, self.degrees)
-        return self.value - quantile * self.standard_error, self.value + quantile * self.standard_error
+        ends: tuple[float, float] = verb("interval")(self.value, self.standard_error, self.degrees, level)
+        return ends
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield the value with its standard error, then the cost."""
@@ -260,7 +258,8 @@ class SpectralDensity(Result):
         if self.negative_density is not None:
             sides.append((-1, self.negative_density, self._listed(self.negative_standard_error)))
         for sign, density, error in sides:
-            body += [("peak", cell(sign * self.grid[i]), cell(density[i], error[i])) for i in _peaks(density, error)]
+            found = verb("peaks")(density, error)
+            body += [("peak", cell(sign * self.grid[i]), cell(density[i], error[i])) for i in found]
         unit = "density per decade" if self.axis == "log" else "density"
         return format_table(("what", "eigenvalue", unit), body, style)
 
@@ -374,13 +373,3 @@ class Layers(Result):
 def _percent(share: float, error: float) -> str:
     """Write a share with its error in per cent; without one where it is exact."""
     return f"{share:.1%}" if not error > 0 else f"{share:.1%} ± {error:.1%}"
-
-
-def _peaks(density: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """Return the indices of the maxima whose prominence exceeds twice their standard error, ends of the axis included."""
-    from scipy.signal import find_peaks
-
-    found, about = find_peaks(np.concatenate([[0.0], density, [0.0]]), prominence=0.0)
-    found -= 1
-    noise = np.nan_to_num(error[found]) if error.size else np.zeros(found.size)
-    return found[about["prominences"] > np.maximum(2 * noise, 1e-3 * density.max(initial=0.0))]

@@ -14,7 +14,7 @@ SciPy computes every statistic it has; nothing here draws from the global random
 from landscape.statistics.equivalence import Equivalence, equivalence_test
 from landscape.statistics.increment import Increment, increment
 from landscape.statistics.independence import ConditionalIndependence, conditional_independence
-from landscape.statistics.intervals import Interval, bootstrap_interval, superiority
+from landscape.statistics.intervals import Interval, bootstrap_interval, student_interval, superiority
 from landscape.statistics.kendall import (
     GranulatedKendall,
     Kendall,
@@ -61,6 +61,7 @@ __all__ = [
     "selection_regret",
     "sign_flip_test",
     "smallest_significant_tau",
+    "student_interval",
     "superiority",
     "trend_p_values",
     "trend_test",

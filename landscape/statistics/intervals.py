@@ -83,6 +83,24 @@ def bootstrap_interval(
     return Interval(value, float(ends.low), float(ends.high), float(result.standard_error), confidence)
 
 
+def student_interval(value: float, standard_error: float, degrees: float, level: float = 0.95) -> tuple[float, float]:
+    r"""Return the two-sided confidence interval of a mean: value ± $t_{(1+\text{level})/2}$ · standard error.
+
+    Args:
+        value: the mean.
+        standard_error: its standard error.
+        degrees: degrees of freedom of the standard error; infinite takes the normal distribution.
+        level: coverage.
+
+    >>> low, high = student_interval(0.0, 1.0, float("inf"))
+    >>> round(float(high), 2), bool(high == -low)
+    (1.96, True)
+    """
+    tail = (1 + level) / 2
+    quantile = stats.norm.ppf(tail) if np.isinf(degrees) else stats.t.ppf(tail, degrees)
+    return value - quantile * standard_error, value + quantile * standard_error
+
+
 def superiority(a: ArrayLike, b: ArrayLike) -> float:
     r"""Return the chance that a seed of `b` scores above a seed of `a`, ties counted half: $U / (n_a n_b)$.
 

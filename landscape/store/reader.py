@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 
 from landscape.errors import LandscapeError
+from landscape.lazy import verb
 from landscape.results import Result
 from landscape.store.decode import change_in, read_attributes, read_result, stored_results
 from landscape.store.rows import journal_of, journalled, read_rows
@@ -145,9 +146,7 @@ class Study(Mapping[str, Result]):
 
     def card(self) -> Any:
         """Return the flatness card of this study (see `landscape.report.card`)."""
-        from landscape.report import card
-
-        return card(self)
+        return verb("card")(self)
 
     def __repr__(self) -> str:
         from landscape.store.check import tree
