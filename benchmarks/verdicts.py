@@ -46,7 +46,7 @@ from landscape.scores.evaluation import draws
 from landscape.scores.head import gauge_fixed
 from landscape.scores.margin import class_margins
 from landscape.scores.normalized import logit_normalized
-from landscape.scores.registry import REGISTRY, select
+from landscape.scores.register import REGISTRY, select
 from landscape.transforms import layer_scale
 from landscape.transforms.logits import normalize_logits
 

@@ -21,7 +21,7 @@ from landscape.experiments import as_checkpoint, get_recipe, train
 from landscape.results.tables import format_table
 from landscape.scores import REGISTRY, describe
 from landscape.scores.network import in_double
-from landscape.scores.registry import TRANSFORMATIONS
+from landscape.scores.register import TRANSFORMATIONS
 
 TABLES = Path(__file__).parent / "tables"
 TOLERANCE = 1e-6

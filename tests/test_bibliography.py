@@ -23,7 +23,7 @@ def test_every_entry_of_the_file_is_read_with_what_a_reference_needs():
 
 
 def test_every_paper_that_a_score_names_is_there():
-    from landscape.scores.registry import REGISTRY
+    from landscape.scores.register import REGISTRY
 
     for slug, score in REGISTRY.items():
         named = set(re.findall(r"arXiv (\d{4}\.\d{5})", score.source))

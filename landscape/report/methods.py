@@ -61,7 +61,7 @@ def papers_of(slug: str) -> tuple[str, ...]:
     >>> papers_of("keskar"), papers_of("my-own")
     (('keskar2017large',), ())
     """
-    from landscape.scores.registry import REGISTRY
+    from landscape.scores.register import REGISTRY
 
     known = REGISTRY.get(slug)
     named = bibliography.cited_in(known.source) if known is not None else ()
@@ -192,7 +192,7 @@ def _audits(content: Content) -> Iterator[str]:
     names = dict.fromkeys(name for audit in audits for name in audit.transformations)
     names |= dict.fromkeys(row.transformation for one in content.comparisons.values() for row in one.audited)
     if names:
-        from landscape.scores.registry import TRANSFORMATIONS
+        from landscape.scores.register import TRANSFORMATIONS
 
         told = [f"{TRANSFORMATIONS.get(name, name)} ({name}){_for(name)}" for name in names]
         yield f"Scores were measured again, in float64, after transformations of the network itself: {listed(told)}."

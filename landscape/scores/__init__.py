@@ -28,7 +28,7 @@ from landscape.scores.noise_tolerance import inverse_sigma, inverse_sigma_mag
 from landscape.scores.pac_bayes import pac_bayes
 from landscape.scores.panel import sharpness
 from landscape.scores.radius import basin, kl_radius
-from landscape.scores.registry import REGISTRY, Definition, Measurement, describe, score, select
+from landscape.scores.register import REGISTRY, Definition, Measurement, describe, score, select
 from landscape.scores.relative_flatness import relative_flatness
 from landscape.scores.sam import asam, m_sharpness, sam
 from landscape.scores.slice_curvature import curvature_at_scale

@@ -13,7 +13,7 @@ from landscape.function.objective import Objective
 from landscape.scores.evaluation import Meter, Noise, Share, draws, loss_share, values_at
 from landscape.scores.head import gauge_fixed
 from landscape.scores.normalized import logit_normalized
-from landscape.scores.registry import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, score
 
 RADII = (0.1, 0.2, 0.4, 0.8)
 

@@ -14,7 +14,7 @@ from landscape.scores.ascent import SUBSET, in_ball, increase_from, mean_worst_r
 from landscape.scores.evaluation import Meter, draws
 from landscape.scores.head import gauge_fixed
 from landscape.scores.normalized import logit_normalized
-from landscape.scores.registry import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, score
 
 RADII = (0.25, 0.5, 1.0, 2.0)
 

@@ -18,7 +18,7 @@ from landscape.results.audit import Audit, AuditRow
 from landscape.results.scores import Score, Scores
 from landscape.scores.network import in_double, network
 from landscape.scores.panel import sharpness
-from landscape.scores.registry import REGISTRY, TRANSFORMATIONS, select
+from landscape.scores.register import REGISTRY, TRANSFORMATIONS, select
 from landscape.scores.reindexed import reindexed
 from landscape.scores.requirements import check_objective
 from landscape.transforms import Transformed

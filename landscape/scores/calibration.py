@@ -7,7 +7,7 @@ from torch import Tensor
 
 from landscape.function.objective import Objective
 from landscape.scores.evaluation import FORWARD
-from landscape.scores.registry import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, score
 
 _ALL = "T1 T2 T3 T4 T5 T6"
 

@@ -13,7 +13,7 @@ from landscape.bars import bar
 from landscape.function.objective import Objective
 from landscape.scores.distance import initial_weights
 from landscape.scores.evaluation import Meter, error_share, values_at
-from landscape.scores.registry import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, score
 
 RISE = 0.01
 MOST_BITS = 16

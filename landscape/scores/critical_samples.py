@@ -16,7 +16,7 @@ from landscape.function.gradients import value_and_gradient
 from landscape.function.objective import Objective
 from landscape.scores.evaluation import Meter
 from landscape.scores.margin import class_margins
-from landscape.scores.registry import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, score
 
 RADIUS = 0.3
 ITERATIONS = 20

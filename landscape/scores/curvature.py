@@ -10,7 +10,7 @@ from landscape.scores.evaluation import PRODUCT
 from landscape.scores.exact import spectrum
 from landscape.scores.kinks import kink_note
 from landscape.scores.network import with_enough_precision
-from landscape.scores.registry import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, score
 from landscape.spectra import top_eigenpairs, trace_and_frobenius
 
 PRODUCTS = 40

@@ -9,7 +9,7 @@ from landscape.function.objective import Objective
 from landscape.operators import Hessian
 from landscape.scores.evaluation import PRODUCT
 from landscape.scores.kinks import kink_note
-from landscape.scores.registry import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, score
 from landscape.scores.slice_curvature import filter_directions
 
 

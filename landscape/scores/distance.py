@@ -9,7 +9,7 @@ import torch
 from landscape.errors import NotDefinedError
 from landscape.function.checkpoint import Checkpoint
 from landscape.function.objective import Objective
-from landscape.scores.registry import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, score
 
 
 def initial_weights(objective: Objective, checkpoint: Any, slug: str) -> Objective:

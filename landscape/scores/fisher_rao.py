@@ -14,7 +14,7 @@ from landscape.scores.evaluation import PRODUCT
 from landscape.scores.exact import spectrum
 from landscape.scores.fisher_diagonal import fisher_diagonal
 from landscape.scores.network import in_double
-from landscape.scores.registry import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, score
 from landscape.spectra import top_eigenpairs
 
 

@@ -8,7 +8,7 @@ import torch
 
 from landscape.function.objective import Objective
 from landscape.scores.evaluation import Meter, error_share, values_at
-from landscape.scores.registry import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, score
 
 
 @score(

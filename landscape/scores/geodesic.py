@@ -19,7 +19,7 @@ from landscape.scores.evaluation import Meter, draws
 from landscape.scores.head import gauge_fixed
 from landscape.scores.network import network
 from landscape.scores.normalized import logit_normalized
-from landscape.scores.registry import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, score
 from landscape.transforms.factors import find_products
 
 RADII = (0.25, 0.5, 1.0, 2.0)

@@ -6,7 +6,7 @@ import numpy as np
 
 from landscape.function.objective import Objective
 from landscape.scores.example_gradients import Moments, gradient_moments
-from landscape.scores.registry import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, score
 
 
 def layer_snr(objective: Objective, moments: Moments | None = None) -> dict[str, float]:

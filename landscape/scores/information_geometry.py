@@ -7,7 +7,7 @@ import torch
 from landscape.function.objective import Objective
 from landscape.operators import Fisher
 from landscape.scores.evaluation import PRODUCT
-from landscape.scores.registry import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, score
 
 ITERATIONS = 50
 

@@ -12,7 +12,7 @@ from torch.func import jacrev, vmap
 from landscape.errors import NotDefinedError
 from landscape.function.batches import Batch
 from landscape.function.objective import Objective
-from landscape.scores.registry import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, score
 from landscape.scores.requirements import class_count
 from landscape.transforms.logits import normalize_logits
 

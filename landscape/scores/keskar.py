@@ -12,7 +12,7 @@ from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
 from landscape.scores.evaluation import Meter, draws
-from landscape.scores.registry import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, score
 
 RADIUS = 1e-3
 ITERATIONS = 10

@@ -10,7 +10,7 @@ from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
 from landscape.scores.evaluation import FORWARD
-from landscape.scores.registry import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, score
 
 
 @score(

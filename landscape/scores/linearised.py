@@ -15,7 +15,7 @@ from landscape.function.batches import Batch, pick
 from landscape.function.checkpoint import Checkpoint
 from landscape.function.objective import Objective
 from landscape.scores.distance import initial_weights
-from landscape.scores.registry import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, score
 
 _SLUG = "linearised-agreement"
 

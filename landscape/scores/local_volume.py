@@ -14,7 +14,7 @@ from landscape.function.objective import Objective
 from landscape.operators import GaussNewton
 from landscape.scores.evaluation import PRODUCT, Meter, draws
 from landscape.scores.radius import ball_log_volume, crossing_radii, kl_heights
-from landscape.scores.registry import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, score
 from landscape.spectra import diagonal
 
 LEVEL = 1e-2

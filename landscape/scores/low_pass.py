@@ -15,7 +15,7 @@ from landscape.scores.adaptive_average import average_increase
 from landscape.scores.evaluation import PRODUCT, Meter, draws, error_share, loss_share, values_at
 from landscape.scores.exact import spectrum
 from landscape.scores.head import gauge_fixed
-from landscape.scores.registry import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, score
 from landscape.spectra import spectral_density
 from landscape.spectra.functionals import spectral_sum
 

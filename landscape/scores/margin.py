@@ -7,7 +7,7 @@ from torch import Tensor
 
 from landscape.function.objective import Objective
 from landscape.scores.evaluation import FORWARD
-from landscape.scores.registry import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, score
 from landscape.transforms.logits import normalize_logits
 
 PERCENTILE = 0.1

@@ -13,7 +13,7 @@ from landscape.errors import NotDefinedError
 from landscape.function.objective import Objective
 from landscape.scores.evaluation import Meter, draws, error_share, values_at
 from landscape.scores.head import gauge_fixed
-from landscape.scores.registry import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, score
 
 RISE = 0.1
 OCTAVES = 12

@@ -11,7 +11,7 @@ from landscape.errors import NotDefinedError
 from landscape.function.objective import Objective
 from landscape.scores.distance import initial_weights
 from landscape.scores.noise_tolerance import inverse_sigma, inverse_sigma_mag
-from landscape.scores.registry import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, score
 
 EPSILON = 1e-3
 _SOURCE = "Jiang et al. 2020, arXiv 1912.02178; Dziugaite et al. 2020, arXiv 2010.11924"

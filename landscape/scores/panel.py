@@ -14,7 +14,7 @@ from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
 from landscape.results.scores import Score, Scores
 from landscape.scores.keeping import journal_of, keeping, settings_of, stored
-from landscape.scores.registry import REGISTRY, Definition, options_of, select
+from landscape.scores.register import REGISTRY, Definition, options_of, select
 from landscape.scores.requirements import check_objective
 
 

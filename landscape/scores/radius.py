@@ -14,7 +14,7 @@ from landscape.errors import NotDefinedError
 from landscape.function.objective import Objective
 from landscape.scores.evaluation import Meter, draws, loss_share, values_at
 from landscape.scores.head import gauge_fixed
-from landscape.scores.registry import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, score
 from landscape.scores.slice_curvature import filter_directions
 
 KL_LEVEL = 1e-2

@@ -12,7 +12,7 @@ from landscape.function.objective import Objective
 from landscape.operators import Hessian
 from landscape.scores.evaluation import FORWARD
 from landscape.scores.head import Hook, find_head, head_features, observed
-from landscape.scores.registry import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, score
 
 _SOURCE = "Petzka et al. 2021, arXiv 2001.00939, definition 3"
 

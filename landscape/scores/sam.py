@@ -11,7 +11,7 @@ from landscape.function.objective import Objective
 from landscape.scores.ascent import SUBSET, increase_from, unit
 from landscape.scores.evaluation import FORWARD, Meter
 from landscape.scores.head import gauge_fixed
-from landscape.scores.registry import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, score
 
 Step = Callable[[Tensor], Tensor]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.objective import Objective
 from landscape.scores.evaluation import Meter, loss_share, values_at
-from landscape.scores.registry import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, score
 from landscape.slices import random_directions
 
 SCALES = (1e-3, 1e-2, 1e-1)

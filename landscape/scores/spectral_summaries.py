@@ -9,7 +9,7 @@ from landscape.function.objective import Objective
 from landscape.operators import GaussNewton, Hessian
 from landscape.scores.evaluation import PRODUCT
 from landscape.scores.exact import spectrum
-from landscape.scores.registry import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, score
 from landscape.spectra import spectral_density
 from landscape.spectra.functionals import effective_dimension, renyi_entropy
 

@@ -13,7 +13,7 @@ from landscape.scores.evaluation import Meter, draws, loss_share, values_at
 from landscape.scores.head import gauge_fixed
 from landscape.scores.normalized import logit_normalized
 from landscape.scores.radius import crossing_radii, kl_heights
-from landscape.scores.registry import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, score
 from landscape.scores.slice_curvature import filter_directions
 
 

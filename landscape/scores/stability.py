@@ -13,7 +13,7 @@ from landscape.function.objective import Objective
 from landscape.operators import Hessian
 from landscape.scores.curvature import extreme_eigenvalues
 from landscape.scores.evaluation import PRODUCT
-from landscape.scores.registry import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, score
 
 RULES = ("sgd", "heavy ball", "nesterov", "adam")
 

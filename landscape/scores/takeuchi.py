@@ -10,7 +10,7 @@ from landscape.operators import Fisher, GradientCovariance
 from landscape.scores.evaluation import PRODUCT
 from landscape.scores.example_gradients import gradient_moments
 from landscape.scores.fisher_diagonal import fisher_diagonal, score_rows
-from landscape.scores.registry import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, score
 from landscape.spectra import trace
 
 ROUNDING = 0.05

@@ -12,7 +12,7 @@ from landscape.function.batches import Batch
 from landscape.function.objective import Objective
 from landscape.scores.distance import initial_weights
 from landscape.scores.example_gradients import gradient_rows
-from landscape.scores.registry import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, score
 from landscape.scores.requirements import class_count
 
 EXAMPLES = 100

@@ -11,7 +11,7 @@ from landscape.scores.apgd import maximize
 from landscape.scores.ascent import increase_from
 from landscape.scores.evaluation import Meter, error_share, values_at
 from landscape.scores.noise_tolerance import RISE, find_level
-from landscape.scores.registry import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, score
 
 
 def worst_point(objective: Objective, half: Tensor, *, iterations: int, meter: Meter) -> Tensor:

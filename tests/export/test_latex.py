@@ -55,7 +55,7 @@ def test_every_character_of_our_own_tables_is_ascii_in_latex(comparison):
 
 
 def test_every_text_of_the_registry_can_be_set():
-    from landscape.scores.registry import REGISTRY
+    from landscape.scores.register import REGISTRY
 
     for score in REGISTRY.values():
         for text in (score.slug, score.title, score.formula, score.source, score.remark, score.unit):

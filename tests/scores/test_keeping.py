@@ -9,7 +9,7 @@ import torch
 import landscape as ls
 from landscape.errors import LandscapeError
 from landscape.scores import keeping
-from landscape.scores.registry import REGISTRY
+from landscape.scores.register import REGISTRY
 
 ASKED = ["trace", "margin", "weight-norm", "gradient-norm"]
 

@@ -7,7 +7,7 @@ import torch
 import landscape as ls
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.results import Scores
-from landscape.scores.registry import REGISTRY, Definition, score
+from landscape.scores.register import REGISTRY, Definition, score
 
 PRIMARY = {"adaptive-worst-linf", "adaptive-average", "inverse-sigma-mag"}
 

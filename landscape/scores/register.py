@@ -218,6 +218,15 @@ def ordered() -> list[Definition]:
     return sorted(REGISTRY.values(), key=lambda d: (not d.primary, FAMILIES.index(d.family)))
 
 
+def primary() -> tuple[str, ...]:
+    """Return the slugs of the scores that a verdict is decided on, in the order of tables.
+
+    >>> primary()
+    ('adaptive-worst-linf', 'adaptive-average', 'inverse-sigma-mag')
+    """
+    return tuple(definition.slug for definition in ordered() if definition.primary)
+
+
 def select(scores: str | Sequence[str] | None) -> list[Definition]:
     """Return the definitions asked for: `None` for the primary panel, ``"all"``, a family, a slug, or several of these.
 
