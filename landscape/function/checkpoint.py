@@ -92,8 +92,8 @@ class Checkpoint:
             raise NotDefinedError(f"this checkpoint was given no {on} data; pass {on}=(X, y)")
         if (on, recalibrated) not in self._objectives:
             train = self._objectives.get(("train", False)) or Objective(
-                self.model, self._data["train"], self.loss, **self.options
-            ).at(self.weights)
+                self.model, self._data["train"], self.loss, weights=self.weights, **self.options
+            )
             self._objectives["train", False] = train
             if recalibrated:
                 self._objectives["train", True] = train.recalibrated()

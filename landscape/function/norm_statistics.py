@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from landscape.function.batches import DEFAULT_BATCH
+from landscape.function.data import DEFAULT_BATCH, Data
 from landscape.function.forward import forward
-
-if TYPE_CHECKING:
-    from landscape.function.objective import Objective
-
+from landscape.function.function import Function
 
 _STATISTICS = {"running_mean": 0, "running_var": 1, "num_batches_tracked": 0}
 """What a norm layer of PyTorch starts with."""
 
 
-def reestimated(objective: Objective, source: Objective) -> dict[str, Tensor]:
-    """Return the fixed tensors of an objective with the statistics of its norm layers averaged over another's data.
+def reestimated(function: Function, theta: Tensor, data: Data) -> dict[str, Tensor]:
+    """Return the fixed tensors of a function with the statistics of its norm layers at theta averaged over data.
 
     Every layer's mean and variance become the average over batches of 1,024 examples, as in
     `torch.optim.swa_utils.update_bn`. The layers' own momentum and mode are put back. Layers that keep statistics in
     another way than PyTorch's norm layers do keep theirs.
     """
-    fixed = {name: tensor.clone() for name, tensor in objective.fixed.items()}
+    fixed = {name: tensor.clone() for name, tensor in function.fixed.items()}
     named: dict[str, Any] = {
         name: module
-        for name, module in objective.model.named_modules()
+        for name, module in function.model.named_modules()
         if all(getattr(module, key, None) is not None for key in _STATISTICS) and hasattr(module, "momentum")
     }
     if not named:
@@ -39,14 +36,14 @@ def reestimated(objective: Objective, source: Objective) -> dict[str, Tensor]:
         for key, value in _STATISTICS.items():
             fixed[prefix + key].fill_(value)
     momenta = {name: layer.momentum for name, layer in named.items()}
-    tensors = {**fixed, **objective.space.unflatten(objective.theta)}
-    with objective.guard(), torch.no_grad():
+    tensors = {**fixed, **function.space.unflatten(theta)}
+    with function.guard(), torch.no_grad():
         try:
             for layer in named.values():
                 layer.momentum = None  # cumulative average
                 layer.train()
-            for batch in source.rebatch(DEFAULT_BATCH).batches:
-                objective._bound.call(tensors, partial(forward, inputs=batch.inputs))
+            for batch in data.regrouped(None, DEFAULT_BATCH):
+                function.call_with(tensors, partial(forward, inputs=batch.inputs))
         finally:
             for name, layer in named.items():
                 layer.momentum = momenta[name]

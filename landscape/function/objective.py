@@ -1,35 +1,32 @@
-"""The objective L(theta): a network, a loss and a data set as one exactly weighted function of one flat vector."""
+"""The objective L(theta): a function and its data, exactly weighted, centred at one parameter vector."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from landscape.arguments import device_named, numbers_checked
+from landscape.arguments import numbers_checked
 from landscape.errors import LandscapeError, NotDefinedError
-from landscape.function import batches as _batches
 from landscape.function import metrics as _metrics
-from landscape.function.batches import Batch, Batches, pick
-from landscape.function.forward import Bound, forward, logits, unwrapped
-from landscape.function.guard import guard, second_order
-from landscape.function.losses import BatchLoss, Loss, resolve
+from landscape.function.batches import Batch, pick
+from landscape.function.data import Data, read
+from landscape.function.function import Function
+from landscape.function.losses import BatchLoss
 from landscape.function.metrics import Metric
 from landscape.function.norm_statistics import reestimated
 from landscape.function.parameters import ParameterSpace, Selection, require_fit
-from landscape.function.provenance import provenance
-from landscape.function.weighting import weighted
+from landscape.function.provenance import identity
+from landscape.function.weighting import check, weighted
 
 Weights = Tensor | Mapping[str, Tensor]
 
 
-class Objective:
+class Objective(Function):
     r"""The loss of a network on a data set as a function of its flat parameter vector.
 
     .. math:: L(\theta) = \frac{\sum_b c_b\,\ell_b(\theta)}{\sum_b c_b}
@@ -54,6 +51,7 @@ class Objective:
         mode: ``eval`` or ``train`` (batch statistics and dropout active: not a deterministic function).
         metrics: further quantities ``{"name": f(output, target) -> scalar mean or (n,)}``, averaged over examples.
         resident: keep all data on the device; `None` decides by the memory that is free.
+        weights: a state dict to be centred at; `None`: the model's own weights.
 
     Raises:
         LandscapeError: empty data, labels out of range, NaN weights, unknown parameter pattern, a loss that is not a
@@ -84,70 +82,27 @@ class Objective:
         mode: str = "eval",
         metrics: Mapping[str, Metric] | None = None,
         resident: bool | None = None,
+        weights: Mapping[str, Tensor] | None = None,
     ):
-        if not isinstance(model, nn.Module):
-            raise LandscapeError(f"the model is {type(model).__name__}, expected a torch.nn.Module")
-        if mode not in ("eval", "train"):
-            raise LandscapeError(f"mode is {mode!r}, expected 'eval' or 'train'")
-        self.model = unwrapped(model)
-        self.mode, self.metrics, self._count = mode, _metrics.checked(metrics), count
-        self.space = ParameterSpace.select(self.model, parameters, dtype)
-        own = {name: tensor.detach() for name, tensor in self.model.named_parameters()}
-        self.device = own[self.space.names[0]].device if device is None else device_named(device)
-        self._requested_dtype, self._data_dtype = dtype, dtype or self.space.dtype
-        self._loss = loss
-        self._criterion: Loss | None = None if isinstance(loss, BatchLoss) else resolve(loss, count)
-        self._bind({**own, **dict(self.model.named_buffers())})
+        super().__init__(
+            model, loss, count=count, parameters=parameters, device=device, dtype=dtype, mode=mode, metrics=metrics
+        )
+        own = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+        if weights is not None:
+            require_fit(self.model, weights)
+            own |= {name: weights[name] for name in own if name in weights}
+        self._theta = self._take_tensors(own)
         with torch.random.fork_rng(devices=[]):  # loaders draw a seed from the global generator
-            read = _batches.read(data, batch_size, self.device, self._data_dtype, resident)
-        self.batches = weighted(self, read)
+            data = read(data, batch_size, self.device, self.data_dtype, resident)
+        self._take_data(data, tried=False)
 
-    # --- construction -------------------------------------------------------------------------------------------------
-
-    def _bind(self, tensors: Mapping[str, Tensor]) -> None:
-        """Copy parameters and buffers; theta is one flat vector, the rest is fixed."""
-        fixed = {}
-        for name, tensor in tensors.items():
-            copy = tensor.detach().clone().to(self.device)
-            if self._requested_dtype is not None and copy.is_floating_point():
-                copy = copy.to(self._requested_dtype)
-            fixed[name] = copy
-        self._theta = self.space.flatten(fixed)
-        self._fixed = {name: tensor for name, tensor in fixed.items() if name not in set(self.space.names)}
-        self._bound = Bound(self.model)
-        if not torch.isfinite(self._theta).all():
-            bad = [name for name, where in self.space.slices.items() if not torch.isfinite(self._theta[where]).all()]
-            raise LandscapeError(
-                f"the weights of {', '.join(bad[:3])} are NaN or infinite; load a checkpoint that is sound"
-            )
-
-    @property
-    def reduction(self) -> str:
-        """How the loss combines its terms: ``mean`` or ``sum``."""
-        return self._loss.reduction if isinstance(self._loss, BatchLoss) else self.known.reduction
-
-    @property
-    def known(self) -> Loss:
-        """The criterion with what is known of it.
-
-        Raises:
-            NotDefinedError: the loss is a `BatchLoss`, which is not a function of outputs and targets.
-        """
-        if self._criterion is None:
-            raise NotDefinedError(
-                "a BatchLoss is not a function of outputs and targets; use a criterion(output, target)"
-            )
-        return self._criterion
-
-    @property
-    def has_criterion(self) -> bool:
-        """Whether the loss is a function of outputs and targets, which a `BatchLoss` is not."""
-        return self._criterion is not None
-
-    @property
-    def fixed(self) -> Mapping[str, Tensor]:
-        """What the network holds besides theta, by name: buffers and parameters that are not selected. Not to be changed."""
-        return MappingProxyType(self._fixed)
+    def _take_data(self, data: Data, *, tried: bool) -> None:
+        """Give every batch its share in L; data of which no part was tried yet is tried first."""
+        self.__dict__.pop("graded", None)
+        with self.guard(), torch.no_grad():
+            if not tried:
+                check(self, self._theta, data)
+            self.batches = weighted(self, self._theta, data)
 
     # --- the function -------------------------------------------------------------------------------------------------
 
@@ -157,91 +112,13 @@ class Objective:
         return self._theta.clone()
 
     @property
-    def size(self) -> int:
-        """P, the number of parameters."""
-        return self.space.size
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the parameters that make up theta, in order."""
-        return self.space.names
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The floating-point type of theta."""
-        return self.space.dtype
-
-    @property
     def n(self) -> int:
         """Number of examples."""
-        return sum(batch.size for batch in self.batches.stored)
-
-    @property
-    def task(self) -> str:
-        """What the targets are: ``classes``, ``binary`` or ``other``."""
-        return self._criterion.task if self._criterion is not None else "other"
-
-    @property
-    def likelihood(self) -> str | None:
-        """The likelihood the loss is the negative logarithm of: ``categorical``, ``bernoulli``, ``gaussian`` or `None`."""
-        return self._criterion.likelihood if self._criterion is not None else None
-
-    @contextmanager
-    def guard(self, *, second: bool = False, tf32: bool = False) -> Iterator[None]:
-        """Evaluation mode, isolated random state; with ``second=True`` also kernels that have a second derivative."""
-        with ExitStack() as stack:
-            stack.enter_context(guard(self.model, mode=self.mode, device=self.device))
-            if second:
-                stack.enter_context(second_order(self.model, self.device, tf32=tf32))
-            yield
-
-    def call(self, theta: Tensor, compute: Callable[[nn.Module], Any]) -> Any:
-        """Return ``compute(model)`` with the parameters theta (P,); differentiable in theta. Use inside `guard`."""
-        fixed = self._fixed
-        if self.mode == "train":  # norm layers write their statistics: onto copies
-            fixed = {name: tensor.clone() for name, tensor in fixed.items()}
-        return self._bound.call({**fixed, **self.space.unflatten(theta)}, compute)
-
-    def batch_outputs(self, theta: Tensor, batch: Batch) -> Tensor:
-        """Return the network's outputs on a batch: a tensor, the first item of a tuple, or ``.logits`` of a structure.
-
-        Raises:
-            NotDefinedError: the loss is a `BatchLoss` without ``outputs``.
-        """
-        if isinstance(self._loss, BatchLoss):
-            if self._loss.outputs is None:
-                raise NotDefinedError("this loss does not say what the outputs are; pass ls.BatchLoss(fn, outputs=…)")
-            reader = self._loss.outputs
-            return self.call(theta, lambda model: reader(model, batch.raw))
-        return self.call(theta, lambda model: logits(forward(model, batch.inputs)))
-
-    def criterion(self, output: Tensor, batch: Batch) -> Tensor:
-        """Return a batch's share of L as a function of its outputs; the shares add up to L.
-
-        Raises:
-            NotDefinedError: the loss is a `BatchLoss`, which is not a function of outputs.
-        """
-        known = self.known
-        assert batch.target is not None
-        return known.fn(output, batch.target) * batch.scale
-
-    def batch_value(self, theta: Tensor, batch: Batch) -> Tensor:
-        """Return the loss of a batch as the user's function gives it, without its share. Use inside `guard`."""
-        if isinstance(self._loss, BatchLoss):
-            loss = self._loss.fn
-            return self.call(theta, lambda model: loss(model, batch.raw))
-        assert batch.target is not None
-        return self.known.fn(self.batch_outputs(theta, batch), batch.target)
-
-    def batch_loss(self, theta: Tensor, batch: Batch) -> Tensor:
-        """Return a batch's share of L (a scalar, differentiable in theta); the shares add up to L. Use inside `guard`."""
-        if batch.scale == 0:
-            return theta.sum() * 0.0
-        return self.batch_value(theta, batch).reshape(()) * batch.scale
+        return self.batches.n
 
     def batch_metrics(self, theta: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Return a batch's shares of the loss, the accuracy and the user's metrics, in float64 on the device, unsynchronised."""
-        if isinstance(self._loss, BatchLoss):
+        if isinstance(self.given_loss, BatchLoss):
             return {"loss": self.batch_loss(theta, batch).double()}
         return self.metrics_of(self.batch_outputs(theta, batch), batch)
 
@@ -260,10 +137,6 @@ class Objective:
             value = metric(output, batch.target)
             out[name] = value.double().mean() * (batch.size / self.n)
         return out
-
-    def hits(self, output: Tensor, target: Tensor) -> Tensor | None:
-        """Return which targets are predicted rightly, as their shape; `None` where the task is no classification."""
-        return None if self._criterion is None else _metrics.hits(self._criterion, output, target)
 
     @cached_property
     def graded(self) -> int:
@@ -360,8 +233,8 @@ class Objective:
             fresh._theta = self._vector(weights).detach().clone()
             return fresh
         require_fit(self.model, weights)
-        fresh._bind({**self._fixed, **self.space.unflatten(self._theta), **weights})
-        fresh._fixed = {name: tensor for name, tensor in fresh._fixed.items() if name in self._fixed}
+        here = {**self._fixed, **self.space.unflatten(self._theta)}
+        fresh._theta = fresh._take_tensors({name: weights.get(name, tensor) for name, tensor in here.items()})
         return fresh
 
     def with_fixed(self, fixed: Mapping[str, Tensor]) -> Objective:
@@ -379,30 +252,29 @@ class Objective:
     def with_loss(self, loss: Any, *, count: Callable[[Any, Tensor], float] | None = None) -> Objective:
         """Return an objective with another loss on the same network, data and theta."""
         fresh = copy.copy(self)
-        fresh._loss, fresh._count = loss, count
-        fresh._criterion = None if isinstance(loss, BatchLoss) else resolve(loss, count)
-        return fresh._on(self.batches)
+        fresh._take_loss(loss, count)
+        fresh._take_data(self.batches, tried=False)
+        return fresh
 
     def subset(self, indices: Sequence[int] | Tensor) -> Objective:
         """Return the objective on some of the examples, in the order given."""
         chosen = indices.tolist() if isinstance(indices, Tensor) else list(indices)
-        return self._on(self.batches.regrouped(chosen, max(batch.size for batch in self.batches.stored)))
+        return self._on(self.batches.regrouped(chosen, self.batches.largest), tried=True)
 
     @numbers_checked
     def rebatch(self, size: int) -> Objective:
         """Return the same function with batches of another size."""
         if size < 1:
             raise LandscapeError(f"a batch size of {size}, expected at least 1")
-        return self._on(self.batches.regrouped(None, size))
+        return self._on(self.batches.regrouped(None, size), tried=True)
 
     def on(self, data: Any, *, batch_size: int | None = None) -> Objective:
         """Return the objective of the same network, loss and theta on other data."""
-        return self._on(_batches.read(data, batch_size, self.device, self._data_dtype, None))
+        return self._on(read(data, batch_size, self.device, self.data_dtype, None), tried=False)
 
-    def _on(self, data: Batches) -> Objective:
+    def _on(self, data: Data, *, tried: bool) -> Objective:
         fresh = copy.copy(self)
-        fresh.__dict__.pop("graded", None)
-        fresh.batches = weighted(fresh, data)
+        fresh._take_data(data, tried=tried)
         return fresh
 
     def recalibrated(self, train: Objective | None = None) -> Objective:
@@ -413,21 +285,20 @@ class Objective:
         statistics come back unchanged.
         """
         fresh = copy.copy(self)
-        fresh._fixed = reestimated(self, train or self)
+        fresh._fixed = reestimated(self, self._theta, (train or self).batches)
         return fresh
 
     # --- identity -----------------------------------------------------------------------------------------------------
 
-    @property
-    def loss_name(self) -> str:
-        """The loss in words, as stored with results."""
-        if self._criterion is not None:
-            return self._criterion.description
-        return f"BatchLoss({getattr(self._loss.fn, '__qualname__', type(self._loss.fn).__name__)})"
-
     def provenance(self) -> dict[str, Any]:
         """Return what identifies function and machine: versions, device, dtype, fingerprints of weights and data."""
-        return provenance(self)
+        return {
+            **identity(self, self._theta),
+            "data_sha256": self.batches.fingerprint(),
+            "examples": self.n,
+            "loss": self.loss_name,
+            "mode": self.mode,
+        }
 
     def __repr__(self) -> str:
         return (
@@ -443,3 +314,15 @@ class Objective:
         if theta.shape != (self.size,):
             raise LandscapeError(f"theta has shape {tuple(theta.shape)}, expected ({self.size},)")
         return theta.to(self.device, self.dtype)
+
+
+def require_objective(given: Any, name: str) -> Objective:
+    """Return what was given when it is an objective, from which a thing of that name is to be made.
+
+    Raises:
+        LandscapeError: It is something else; the message says how to come by an objective.
+    """
+    if isinstance(given, Objective):
+        return given
+    remedy = "checkpoint.objective('train')" if hasattr(given, "objective") else "ls.Objective(model, data, loss)"
+    raise LandscapeError(f"the {name} is that of an Objective, not of {type(given).__name__}; pass {remedy}")

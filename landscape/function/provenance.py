@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import platform
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from landscape._version import __version__
+from landscape.function.function import Function
 from landscape.hashing import fingerprint
-
-if TYPE_CHECKING:
-    from landscape.function.objective import Objective
 
 
 def environment() -> dict[str, str]:
@@ -29,19 +28,15 @@ def environment() -> dict[str, str]:
     }
 
 
-def provenance(objective: Objective) -> dict[str, Any]:
-    """Return versions, device and dtype, fingerprints of weights and data, and the loss in words."""
-    names, device = objective.names, objective.device
+def identity(function: Function, theta: Tensor) -> dict[str, Any]:
+    """Return versions, device and dtype, and what identifies a network at theta (P,): its kind and its weights."""
+    names, device = function.names, function.device
     return {
         **environment(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "dtype": str(objective.dtype).removeprefix("torch."),
-        "model": type(objective.model).__qualname__,
-        "parameters": objective.size,
-        "selection": "all" if len(names) == sum(1 for _ in objective.model.parameters()) else list(names),
-        "weights_sha256": fingerprint(objective.theta, *objective.fixed.values()),
-        "data_sha256": objective.batches.fingerprint(),
-        "examples": objective.n,
-        "loss": objective.loss_name,
-        "mode": objective.mode,
+        "dtype": str(function.dtype).removeprefix("torch."),
+        "model": type(function.model).__qualname__,
+        "parameters": function.size,
+        "selection": "all" if len(names) == sum(1 for _ in function.model.parameters()) else list(names),
+        "weights_sha256": fingerprint(theta, *function.fixed.values()),
     }

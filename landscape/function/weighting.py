@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from landscape.errors import LandscapeError, NumericalError
-from landscape.function.batches import Batch, Batches, leaves, pick, versions
+from landscape.function.batches import Batch, leaves, pick, versions
+from landscape.function.data import Data
 from landscape.function.forward import forward, logits
+from landscape.function.function import Function
 from landscape.function.losses import BatchLoss
-
-if TYPE_CHECKING:
-    from landscape.function.objective import Objective
 
 _DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
@@ -23,30 +21,36 @@ CHECKED = 64
 """Examples of a batch on which the loss is tried out, at most."""
 
 
-def weighted(objective: Objective, data: Batches) -> Batches:
+def weighted(function: Function, theta: Tensor, data: Data) -> Data:
     """Return the batches with their shares: the divisor of each batch's mean over the sum of all, or 1 for a sum.
 
     Raises:
-        LandscapeError: a batch has no target, a label is out of range, the loss is not a scalar, the rule for its divisor
-            does not hold, nothing counts, or the data is changed in place.
-        NumericalError: the loss of the same examples differs from one evaluation to the next.
+        LandscapeError: nothing counts.
     """
-    with objective.guard(), torch.no_grad():
-        few = _few(data)
-        with _pointing_at(objective, few):
-            outputs = _check_loss(objective, few)
-        if objective.task == "classes":
-            assert outputs is not None
-            classes = outputs.shape[1]
-            for batch in data.stored:
-                check_labels(batch, classes, objective.known.ignore_index)
-        if objective.reduction == "sum":
-            return data.with_scales([1.0] * len(data))
-        counts = [_divisor(objective, batch) for batch in data]
+    if function.reduction == "sum":
+        return data.with_scales([1.0] * len(data))
+    counts = [function.batch_count(theta, batch) for batch in data]
     total = sum(counts)
     if not total > 0:
         raise LandscapeError("no target counts towards the loss; are all of them ignored, or all class weights zero?")
     return data.with_scales([count / total for count in counts])
+
+
+def check(function: Function, theta: Tensor, data: Data) -> None:
+    """Try the loss on a few examples, and look at all labels. Use inside the function's guard.
+
+    Raises:
+        LandscapeError: a batch has no target, a label is out of range, the loss is not a scalar, the rule for its divisor
+            does not hold, or the data is changed in place.
+        NumericalError: the loss of the same examples differs from one evaluation to the next.
+    """
+    few = _few(data)
+    with _pointing_at(function, theta, few):
+        outputs = _check_loss(function, theta, few)
+    if function.task == "classes":
+        assert outputs is not None
+        for batch in data.stored:
+            check_labels(batch, outputs.shape[1], function.known.ignore_index)
 
 
 def check_labels(batch: Batch, classes: int, ignore: int) -> None:
@@ -62,18 +66,7 @@ def check_labels(batch: Batch, classes: int, ignore: int) -> None:
         )
 
 
-def _divisor(objective: Objective, batch: Batch) -> float:
-    """Return what the mean loss of a batch divides by."""
-    if isinstance(objective._loss, BatchLoss):
-        return float(objective._loss.count(batch.raw)) if objective._loss.count else float(batch.size)
-    if objective.known.count is None:
-        return float(batch.size)
-    assert batch.target is not None
-    output = objective.batch_outputs(objective._theta, batch) if objective._count is not None else None
-    return float(objective.known.count(output, batch.target))
-
-
-def _few(data: Batches) -> Batch:
+def _few(data: Data) -> Batch:
     """Return some examples to try the loss on: from the first batch that has several, or else the first two joined."""
     first = next((i for i, batch in enumerate(data.stored) if batch.size > 1), None)
     if first is not None:
@@ -85,7 +78,7 @@ def _few(data: Batches) -> Batch:
 
 
 @contextmanager
-def _pointing_at(objective: Objective, batch: Batch) -> Iterator[None]:
+def _pointing_at(function: Function, theta: Tensor, batch: Batch) -> Iterator[None]:
     """Add to whatever the user's network or loss raises what it was called with."""
     try:
         yield
@@ -95,9 +88,9 @@ def _pointing_at(objective: Objective, batch: Batch) -> Iterator[None]:
         shapes = ", ".join(f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in leaves(batch.raw))
         error.add_note(f"raised in the network or the loss, called with {batch.size} examples of the data: {shapes}")
         output = None
-        if objective.has_criterion:
+        if function.has_criterion:
             with suppress(Exception):
-                output = objective.call(objective.theta, lambda model: forward(model, batch.inputs))
+                output = function.call(theta, lambda model: forward(model, batch.inputs))
         if output is not None and not isinstance(output, Tensor):
             error.add_note(
                 f"the network returned {type(output).__name__}, of which a loss is given one tensor, "
@@ -106,42 +99,42 @@ def _pointing_at(objective: Objective, batch: Batch) -> Iterator[None]:
         raise
 
 
-def _check_loss(objective: Objective, few: Batch) -> Tensor | None:
+def _check_loss(function: Function, theta: Tensor, few: Batch) -> Tensor | None:
     """Try the loss on a few examples: it must be a scalar, one number, and a mean over what is counted.
 
     Returns:
         The outputs; `None` for a `BatchLoss`.
     """
-    own_loss, outputs = isinstance(objective._loss, BatchLoss), None
+    own_loss, outputs = isinstance(function.given_loss, BatchLoss), None
     if not own_loss:
         if few.target is None:
             raise LandscapeError(
                 "the first batch has no target; expected (inputs, target), a mapping with 'labels', or a loss ls.BatchLoss(fn)"
             )
-        outputs = objective.batch_outputs(objective._theta, few)
-        if objective.task == "classes":
+        outputs = function.batch_outputs(theta, few)
+        if function.task == "classes":
             _check_classes(outputs, few.target)
-            check_labels(few, outputs.shape[1], objective.known.ignore_index)
-        if objective.known.elementwise:
+            check_labels(few, outputs.shape[1], function.known.ignore_index)
+        if function.known.elementwise:
             _check_shapes(outputs, few.target)
-    value = objective.batch_value(objective._theta, few)
+    value = function.batch_value(theta, few)
     if not isinstance(value, Tensor) or value.numel() != 1:
         found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise LandscapeError(
             f"the loss of a batch is {found}, expected a scalar tensor; return the mean (or the sum) of its terms"
         )
-    if objective.mode == "eval":
-        _check_repeats(objective, few, value)
-        rule_is_known = not own_loss and objective.known.count is not None and objective._count is None
+    if function.mode == "eval":
+        _check_repeats(function, theta, few, value)
+        rule_is_known = not own_loss and function.known.count is not None and function.count is None
         if not rule_is_known and few.size > 1:
-            _check_parts(objective, few, value)
+            _check_parts(function, theta, few, value)
     return outputs
 
 
-def _check_repeats(objective: Objective, few: Batch, value: Tensor) -> None:
+def _check_repeats(function: Function, theta: Tensor, few: Batch, value: Tensor) -> None:
     """Evaluate the loss again, with the random state where the first evaluation left it."""
     before = versions(few)
-    again = objective.batch_value(objective._theta, few)
+    again = function.batch_value(theta, few)
     if versions(few) != before:
         raise LandscapeError(
             "the network or the loss changes its data in place, so the next evaluation would see other data; change a copy "
@@ -149,18 +142,18 @@ def _check_repeats(objective: Objective, few: Batch, value: Tensor) -> None:
         )
     difference = float((again - value).abs())
     # scatter operations on CUDA add in any order
-    if difference > 1e3 * torch.finfo(objective.dtype).eps * max(1.0, float(value.abs())):
+    if difference > 1e3 * torch.finfo(function.dtype).eps * max(1.0, float(value.abs())):
         raise NumericalError(
-            f"the loss of the same {few.size} examples is {float(value):.6g} and then {float(again):.6g}: {culprit(objective)}"
+            f"the loss of the same {few.size} examples is {float(value):.6g} and then {float(again):.6g}: {culprit(function)}"
         )
 
 
-def culprit(objective: Objective) -> str:
+def culprit(function: Function) -> str:
     """Name the usual cause of a function that is not deterministic, and the remedy."""
-    names = [name or type(m).__name__ for name, m in objective.model.named_modules() if isinstance(m, _DROPOUT)]
-    if objective.mode == "train" and names:
+    names = [name or type(m).__name__ for name, m in function.model.named_modules() if isinstance(m, _DROPOUT)]
+    if function.mode == "train" and names:
         return f"dropout is active ({', '.join(names[:3])}); use mode='eval'"
-    if objective.mode == "train":
+    if function.mode == "train":
         return "the network is in train mode, where layers may draw random numbers; use mode='eval'"
     return (
         "the forward pass or the loss draws random numbers (random augmentation, functional dropout without "
@@ -191,34 +184,34 @@ def _check_shapes(output: Tensor, target: Tensor | None) -> None:
         )
 
 
-def _check_parts(objective: Objective, batch: Batch, value: Tensor) -> None:
+def _check_parts(function: Function, theta: Tensor, batch: Batch, value: Tensor) -> None:
     """Raise unless the loss of a batch is that of its parts, under the rule for the divisor that was assumed or given."""
-    expected = _of_parts(objective, batch)
-    if torch.isfinite(expected) and not _close(objective, value, expected):
+    expected = _of_parts(function, theta, batch)
+    if torch.isfinite(expected) and not _close(function, value, expected):
         raise LandscapeError(
             f"the loss of {batch.size} examples is {float(value):.6g} but its parts give {float(expected):.6g}: it is not a "
-            f"{objective.reduction} over what is counted; pass count= (the divisor of its mean), or reduction='sum'"
+            f"{function.reduction} over what is counted; pass count= (the divisor of its mean), or reduction='sum'"
         )
 
 
-def separable(objective: Objective, batch: Batch) -> bool:
-    """Return whether the loss of a batch is that of its parts. Use inside the objective's guard."""
+def separable(function: Function, theta: Tensor, batch: Batch) -> bool:
+    """Return whether the loss of a batch is that of its parts. Use inside the function's guard."""
     with torch.no_grad():
-        return _close(objective, objective.batch_value(objective._theta, batch), _of_parts(objective, batch))
+        return _close(function, function.batch_value(theta, batch), _of_parts(function, theta, batch))
 
 
-def _close(objective: Objective, value: Tensor, expected: Tensor) -> bool:
+def _close(function: Function, value: Tensor, expected: Tensor) -> bool:
     # float32 reaches about 1e-6, bfloat16 about 1e-2; a wrong divisor is off by tens of percent
-    slack = 10 * torch.finfo(objective.dtype).eps ** 0.8
+    slack = 10 * torch.finfo(function.dtype).eps ** 0.8
     return bool(abs(expected - value) <= slack * max(1.0, float(abs(value))))
 
 
-def _of_parts(objective: Objective, batch: Batch) -> Tensor:
+def _of_parts(function: Function, theta: Tensor, batch: Batch) -> Tensor:
     """Return the loss of a batch put together from a third of it and the rest."""
     third = torch.arange(batch.size) % 3 == 0
     parts = [pick(batch, torch.nonzero(keep).flatten()) for keep in (third, ~third)]
-    values = torch.stack([objective.batch_value(objective._theta, p).double().reshape(()) for p in parts])
-    if objective.reduction == "sum":
+    values = torch.stack([function.batch_value(theta, p).double().reshape(()) for p in parts])
+    if function.reduction == "sum":
         return values.sum()
-    counts = torch.tensor([_divisor(objective, p) for p in parts], dtype=torch.float64, device=values.device)
+    counts = torch.tensor([function.batch_count(theta, p) for p in parts], dtype=torch.float64, device=values.device)
     return (values * counts).sum() / counts.sum()

@@ -1,7 +1,6 @@
 """Curvature matrices by exact products with vectors."""
 
-from landscape.operators.algebra import scaled
-from landscape.operators.base import Operator
+from landscape.operators.base import Operator, scaled
 from landscape.operators.empirical_fisher import EmpiricalFisher
 from landscape.operators.finite_difference import FiniteDifferenceHessian
 from landscape.operators.fisher import Fisher
@@ -9,7 +8,6 @@ from landscape.operators.gauss_newton import GaussNewton
 from landscape.operators.gradient_covariance import GradientCovariance
 from landscape.operators.hessian import Hessian
 from landscape.operators.programs import Plan
-from landscape.operators.rayleigh import RayleighQuotients, rayleigh_quotients
 
 __all__ = [
     "EmpiricalFisher",
@@ -20,7 +18,5 @@ __all__ = [
     "Hessian",
     "Operator",
     "Plan",
-    "RayleighQuotients",
-    "rayleigh_quotients",
     "scaled",
 ]

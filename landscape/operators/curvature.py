@@ -8,16 +8,15 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from landscape.function.objective import Objective
+from landscape.errors import NumericalError
+from landscape.function.objective import Objective, require_objective
 from landscape.function.parameters import match
-from landscape.operators.algebra import Block
-from landscape.operators.base import Operator
+from landscape.function.weighting import culprit
+from landscape.operators.base import Block, Operator
 from landscape.operators.block_diagonal import BlockDiagonal
-from landscape.operators.determinism import check_matrix
 from landscape.operators.programs import BatchSum, Plan
 from landscape.operators.programs.choose import Choice, Keep, Settings
 from landscape.operators.programs.rule import Rule
-from landscape.operators.setting import require_objective
 
 
 class Curvature(Operator):
@@ -60,7 +59,7 @@ class Curvature(Operator):
         tf32: bool = False,
     ):
         self.objective = require_objective(objective, self.name)
-        self.size, self.dtype, self.device = objective.size, objective.dtype, objective._theta.device
+        self.size, self.dtype, self.device = objective.size, objective.dtype, objective.theta.device
         settings = Settings(
             program=program,
             memory=memory,
@@ -123,7 +122,34 @@ class Curvature(Operator):
     def check(self) -> None:
         """Check that the operator is one symmetric matrix, by three products.
 
+        One vector is multiplied twice, with nothing kept between and the random state moved; then ⟨u, Av⟩ = ⟨v, Au⟩ is tried.
+
         Raises:
-            NumericalError: Two products of one vector differ, or ⟨u, Av⟩ ≠ ⟨v, Au⟩; the message names the likely culprit.
+            NumericalError: The products differ, or are not those of a symmetric matrix; the message names the likely culprit.
         """
-        check_matrix(self)
+        generator = torch.Generator().manual_seed(0)
+        v, u = torch.randn(2, self.size, generator=generator, dtype=torch.float64).to(self.device, self.dtype)
+        first, second = (self._fresh_product(v, seed) for seed in (1, 2))
+        difference = float((first - second).norm() / first.norm().clamp_min(1e-300))
+        slack = 1e3 * torch.finfo(self.dtype).eps  # scatter operations on CUDA add in any order
+        if difference > slack:
+            raise NumericalError(
+                f"the {self.name} gave two products of one vector that differ by {difference:.1e}: {culprit(self.objective)}"
+            )
+        Au = self._fresh_product(u, 2)
+        left, right = float(u.double() @ first), float(v.double() @ Au)
+        scale = float(u.double().norm() * first.norm() + v.double().norm() * Au.norm())
+        if abs(left - right) > slack * scale:
+            raise NumericalError(
+                f"the {self.name} is not symmetric (⟨u, Av⟩ = {left:.6g}, ⟨v, Au⟩ = {right:.6g}): an operation has a wrong "
+                "second derivative, usually a custom autograd function whose backward is not made of differentiable operations"
+            )
+
+    def _fresh_product(self, v: Tensor, seed: int) -> Tensor:
+        """Multiply with nothing kept from before, nor for later."""
+        self.release()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            product: Tensor = (self @ v).double()
+        self.release()
+        return product

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from landscape.function.batches import pick
+from landscape.function.batches import Batch, pick
 from landscape.function.losses import BatchLoss
 from landscape.operators.curvature import Curvature
 from landscape.operators.jacobian import JacobianRule, Middle
 from landscape.operators.output_model import class_weights
-
-if TYPE_CHECKING:
-    from landscape.function.batches import Batch
 
 
 class EmpiricalFisherRule(JacobianRule):
@@ -24,10 +20,10 @@ class EmpiricalFisherRule(JacobianRule):
 
     def dress(self, batch: Batch, before: Sequence[Batch]) -> Batch:
         """Put the weights (n,) beside the batch where only the user's own count knows them."""
-        loss = self.objective._loss
+        loss = self.objective.given_loss
         if isinstance(loss, BatchLoss):
             counts = [loss.count(self._one(batch, i).raw) if loss.count else 1.0 for i in range(batch.size)]
-        elif self.objective._count is not None:
+        elif self.objective.count is not None:
             counts = [self._counted(self._one(batch, i)) for i in range(batch.size)]
         else:
             return replace(batch, raw=None)
@@ -49,7 +45,7 @@ class EmpiricalFisherRule(JacobianRule):
 
     def values(self, theta: Tensor, batch: Batch) -> Tensor:
         """Return √ω_i ℓ_i, (n,), with the weights of L = Σ_i ω_i ℓ_i."""
-        if isinstance(self.objective._loss, BatchLoss):
+        if isinstance(self.objective.given_loss, BatchLoss):
             raw, weights = batch.raw
             bare = replace(batch, raw=raw)
             values = [self.objective.batch_value(theta, self._one(bare, i)).reshape(()) for i in range(batch.size)]

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from landscape.errors import LandscapeError
-from landscape.function.objective import Objective
+from landscape.function.objective import Objective, require_objective
 from landscape.operators.base import Operator
-from landscape.operators.setting import require_objective
 
 
 class FiniteDifferenceHessian(Operator):

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from landscape.errors import LandscapeError
+from landscape.function.batches import Batch
 from landscape.function.objective import Objective
 from landscape.operators.curvature import Curvature
 from landscape.operators.jacobian import JacobianRule, Middle
 from landscape.operators.output_model import class_weights, family_of, loss_curvature
-
-if TYPE_CHECKING:
-    from landscape.function.batches import Batch
 
 
 class FisherRule(JacobianRule):

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
+from landscape.function.batches import Batch
 from landscape.function.objective import Objective
 from landscape.operators.curvature import Curvature
 from landscape.operators.jacobian import JacobianRule, Middle
 from landscape.operators.output_model import loss_curvature
-
-if TYPE_CHECKING:
-    from landscape.function.batches import Batch
 
 
 class GaussNewtonRule(JacobianRule):

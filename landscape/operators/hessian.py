@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 from torch.func import grad, jvp
 
+from landscape.function.batches import Batch
 from landscape.operators.curvature import Curvature
 from landscape.operators.failures import require_finite, require_second_derivative
 from landscape.operators.programs.rule import Multiply, Rule
-
-if TYPE_CHECKING:
-    from landscape.function.batches import Batch
 
 
 class HessianRule(Rule):

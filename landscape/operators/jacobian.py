@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.func import jvp, vjp
 
+from landscape.function.batches import Batch
 from landscape.operators.failures import require_finite, require_second_derivative
 from landscape.operators.programs.rule import Multiply, Rule
-
-if TYPE_CHECKING:
-    from landscape.function.batches import Batch
 
 Middle = Callable[[Tensor], Tensor]
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.func import grad, vjp
 
 from landscape.errors import NotDefinedError
-
-if TYPE_CHECKING:
-    from landscape.function.batches import Batch
-    from landscape.function.objective import Objective
+from landscape.function.batches import Batch
+from landscape.function.objective import Objective
 
 Family = Literal["categorical", "bernoulli", "gaussian"]
 

@@ -36,8 +36,8 @@ def in_double(objective: Objective, model: nn.Module | None = None) -> Objective
     return Objective(
         network(objective) if model is None else model,
         [batch.raw for batch in objective.batches],
-        objective._loss,
-        count=objective._count,
+        objective.given_loss,
+        count=objective.count,
         parameters=lambda name, tensor: name in chosen,
         dtype=torch.float64,
         mode=objective.mode,

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from landscape.arguments import numbers_checked, seeded_generator
 from landscape.errors import LandscapeError
-from landscape.function.objective import Objective
-from landscape.operators.setting import require_objective
+from landscape.function.objective import Objective, require_objective
 from landscape.results import Directions, Eigenpairs
 from landscape.slices.filters import Attention, layouts
 from landscape.slices.normalisation import Normalize, Vectors, check_rules, normalised, zero_filters

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from torch import Tensor, fx
 
 from landscape.function.batches import Batch
-from landscape.function.forward import Bound, forward, logits
+from landscape.function.forward import forward, logits
 from landscape.function.objective import Objective
 from landscape.graphs import flatten, fuse_convolutions, trace
 from landscape.slices.affine import Dependence, ancestors, dependence, elements, flops
@@ -78,12 +78,10 @@ def cut(objective: Objective, batch: Batch, moving: Sequence[str], *, fused: boo
     leaves, rebuild = flatten(batch.inputs)
     names = [*objective.names, *objective.fixed]
 
-    bound = Bound(objective.model)
-
     def outputs(*tensors: Tensor) -> Tensor:
         weights = dict(zip(names, tensors[: len(names)], strict=True))
         inputs = rebuild(tensors[len(names) :])
-        return bound.call(weights, lambda m: logits(forward(m, inputs)))
+        return objective.call_with(weights, lambda m: logits(forward(m, inputs)))
 
     given = [*objective.space.unflatten(objective.theta).values(), *objective.fixed.values(), *leaves]
     module = trace(outputs, given)

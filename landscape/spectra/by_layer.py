@@ -14,7 +14,7 @@ from torch import Tensor
 from landscape.arguments import numbers_checked
 from landscape.bars import bar
 from landscape.errors import LandscapeError
-from landscape.operators.algebra import Block
+from landscape.operators.base import Block
 from landscape.operators.base import Operator as Base
 from landscape.operators.block_diagonal import BlockDiagonal
 from landscape.results import LayerRow, Layers

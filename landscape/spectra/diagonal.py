@@ -14,7 +14,6 @@ from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.results import Diagonal
 from landscape.spectra.basis import Basis
-from landscape.spectra.exact import exact_diagonal
 from landscape.spectra.hutchpp import range_basis
 from landscape.spectra.orthonormal import host
 from landscape.spectra.probes import Probes
@@ -57,7 +56,7 @@ def diagonal(op: Operator, matvecs: int = 100, method: DiagonalMethod = "hutchin
     check_budget(matvecs, None, 4 if method == "xdiag" else 2, method)
     products = Products(op)
     if matvecs >= products.size:
-        values, errors, kind = exact_diagonal(products)[0], np.zeros(products.size), "exact"
+        values, errors, kind = products.diagonal()[0], np.zeros(products.size), "exact"
     elif method == "hutchinson":
         values, errors, kind = *_hutchinson(products, matvecs, seed), "standard"
     else:

@@ -8,7 +8,6 @@ import numpy as np
 
 from landscape.arguments import numbers_checked
 from landscape.results import Estimate
-from landscape.spectra.exact import exact_diagonal
 from landscape.spectra.hutchinson import hutchinson_samples
 from landscape.spectra.protocol import Operator, Products
 from landscape.spectra.sampling import check_budget, shortfall, standard_error
@@ -66,7 +65,7 @@ def trace_and_frobenius(
     check_budget(matvecs, tol, 1, "hutchinson")
     products = Products(op)
     if matvecs >= products.size:
-        entries, squares = exact_diagonal(products)
+        entries, squares = products.diagonal()
         return (
             exact_estimate("trace", float(entries.sum()), products, seed, started),
             exact_estimate("frobenius-norm", squares**0.5, products, seed, started),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from landscape.errors import LandscapeError, NumericalError
+from landscape.spectra.orthonormal import host
 
 
 @runtime_checkable
@@ -100,6 +101,24 @@ class Products:
             )
         self.count += len(vectors)
         return product.detach().to(self.dtype).contiguous()
+
+    def diagonal(self) -> tuple[np.ndarray, float]:
+        """Return the diagonal (P,) and ‖A‖²_F from the products of all unit vectors.
+
+        >>> Products(torch.tensor([[1.0, 2.0], [2.0, 3.0]])).diagonal()
+        (array([1., 3.]), 18.0)
+        """
+        block = max(16, self.block_size)
+        entries, squares = [], 0.0
+        for start in range(0, self.size, block):
+            index = torch.arange(start, min(start + block, self.size), device=self.device)
+            units = torch.zeros(len(index), self.size, dtype=self.dtype, device=self.device)
+            units[torch.arange(len(index)), index] = 1
+            columns = self.rows(units).double()
+            entries.append(host(columns[torch.arange(len(index)), index]))
+            squares += float((columns * columns).sum())
+            self.require_finite(squares)
+        return np.concatenate(entries), squares
 
     def require_finite(self, numbers: np.ndarray | float) -> None:
         """Raise unless every number that came out of a product is finite."""

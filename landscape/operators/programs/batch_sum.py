@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -10,13 +11,12 @@ import torch
 from torch import Tensor
 
 from landscape.errors import LandscapeError
-from landscape.operators.failures import out_of_memory
+from landscape.operators.failures import explained, out_of_memory
 from landscape.operators.programs.choose import Prepared, Settings, prepare
 from landscape.operators.programs.plan import Plan
 from landscape.operators.programs.recompute import Recompute
 from landscape.operators.programs.rule import Rule
 from landscape.operators.rewrites import Rewrites
-from landscape.operators.setting import setting
 
 
 class BatchSum:
@@ -43,8 +43,11 @@ class BatchSum:
         """Give back the memory of all kept states; the next product builds them again."""
         self._states.clear()
 
-    def _setting(self) -> AbstractContextManager[None]:
-        return setting(self.objective, self.name, tf32=self.settings.tf32)
+    @contextmanager
+    def _setting(self) -> Iterator[None]:
+        """Guard the objective, choose kernels with derivatives, and explain what has none."""
+        with explained(self.name), self.objective.guard(second=True, tf32=self.settings.tf32):
+            yield
 
     def _ready(self) -> Prepared:
         if self._prepared is None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from landscape.errors import LandscapeError
-from landscape.function.batches import Batch, Batches
+from landscape.function.batches import Batch
+from landscape.function.data import Data
+from landscape.function.objective import Objective
 from landscape.graphs import TraceError
 from landscape.operators.programs.coalesce import coalesced
 from landscape.operators.programs.compiled import Compiled
@@ -20,9 +22,6 @@ from landscape.operators.programs.recompute import Recompute
 from landscape.operators.programs.rule import Rule
 from landscape.operators.programs.split import Split
 from landscape.operators.programs.tune import fastest
-
-if TYPE_CHECKING:
-    from landscape.function.objective import Objective
 
 Keep = Literal["auto", "fewest", "all"]
 
@@ -65,7 +64,7 @@ class Prepared:
 
     plan: Plan
     program: Program
-    batches: Batches
+    batches: Data
 
 
 def prepare(rule: Rule, settings: Settings) -> Prepared:
@@ -103,7 +102,7 @@ def prepare(rule: Rule, settings: Settings) -> Prepared:
     return Prepared(plan, program, batches)
 
 
-def _make(choice: Choice, rule: Rule, settings: Settings, batches: Batches, first: Batch) -> Program:
+def _make(choice: Choice, rule: Rule, settings: Settings, batches: Data, first: Batch) -> Program:
     """Make a program; one that is traced is traced here, so that a failure shows."""
     theta = rule.objective.theta
     if choice == "recompute":
@@ -117,7 +116,7 @@ def _make(choice: Choice, rule: Rule, settings: Settings, batches: Batches, firs
     return split
 
 
-def _candidates(rule: Rule, settings: Settings, batches: Batches, first: Batch) -> list[Program]:
+def _candidates(rule: Rule, settings: Settings, batches: Data, first: Batch) -> list[Program]:
     """Every program that keeps states and works here; the compiled one where compiling was asked for."""
     programs: list[Program] = [Kept(rule, rule.objective.theta)]
     for wanted in (False, True) if settings.compile else (False,):
@@ -146,7 +145,7 @@ def _cheaper(objective: Objective, costs: Costs, settings: Settings, available: 
 def _plan(
     program: Program,
     reason: str,
-    batches: Batches,
+    batches: Data,
     available: int,
     costs: Costs,
     example_bytes: float,

@@ -1,26 +1,22 @@
-"""Batches of another size for the same function: small ones joined, ones that do not fit into memory cut."""
+"""Data of another size for the same function: small ones joined, ones that do not fit into memory cut."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from landscape.errors import LandscapeError
-from landscape.function.batches import Batches
+from landscape.function.data import Data
+from landscape.function.objective import Objective
 from landscape.function.weighting import separable
 from landscape.operators.programs.costs import Costs
-
-if TYPE_CHECKING:
-    from landscape.function.objective import Objective
 
 # a graph of this size still has its values in cache on a CPU, and keeps a GPU busy
 _TARGET_BYTES = {"cpu": 32 * 2**20, "cuda": 2 * 2**30}
 _FEW = 4
 
 
-def coalesced(objective: Objective, costs: Costs, budget: int) -> Batches:
+def coalesced(objective: Objective, costs: Costs, budget: int) -> Data:
     """Return the data in batches whose graphs are as large as is useful and fit into the budget.
 
-    Five batches of 256 as one: 1.6 gradients a product instead of 2.1 on an MLP (measured, CPU). Batches stay as they are when
+    Five batches of 256 as one: 1.6 gradients a product instead of 2.1 on an MLP (measured, CPU). Data stay as they are when
     they cannot be joined, when the loss of a batch depends on what else is in it, and in train mode.
     """
     batches = objective.batches
@@ -47,4 +43,4 @@ def _separable(objective: Objective) -> bool:
     sizes = [batch.size for batch in objective.batches.stored]
     second = sizes[0] if len(sizes) > 1 else sizes[0] // 2
     indices = [*range(min(_FEW, second)), *range(second, min(second + _FEW, sum(sizes)))]
-    return separable(objective, objective.batches.regrouped(indices, len(indices))[0])
+    return separable(objective, objective.theta, objective.batches.regrouped(indices, len(indices))[0])

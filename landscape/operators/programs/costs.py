@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from landscape.function.batches import Batch, pick
-
-if TYPE_CHECKING:
-    from landscape.function.objective import Objective
+from landscape.function.objective import Objective
 
 FEW = 4
 # fixed rates, not measured ones: a choice must not change from run to run

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
+from landscape.function.batches import Batch
 from landscape.operators.programs.rule import Rule
-
-if TYPE_CHECKING:
-    from landscape.function.batches import Batch
 
 
 class Program(ABC):

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
+from landscape.function.batches import Batch
 from landscape.operators.failures import out_of_memory
 from landscape.operators.programs.program import Program
 from landscape.operators.rewrites import Rewrites
-
-if TYPE_CHECKING:
-    from landscape.function.batches import Batch
 
 
 class Recompute(Program):

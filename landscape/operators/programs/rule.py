@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from landscape.function.batches import Batch
-    from landscape.function.objective import Objective
+from landscape.function.batches import Batch
+from landscape.function.objective import Objective
 
 Multiply = Callable[[Tensor], Tensor]
 

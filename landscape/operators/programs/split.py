@@ -5,19 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from landscape.function.batches import Batch, pick
+from landscape.function.data import Data
 from landscape.graphs import Split as Traced
 from landscape.graphs import TraceError, flatten, signature, split
 from landscape.operators.programs.program import Program
 from landscape.operators.programs.rule import Rule
-
-if TYPE_CHECKING:
-    from landscape.function.batches import Batches
 
 Second = Callable[[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]], Tensor]
 
@@ -54,7 +52,7 @@ class Split(Program):
         theta: Tensor,
         *,
         room: float = 0,
-        batches: Batches | None = None,
+        batches: Data | None = None,
     ):
         super().__init__(rule, theta)
         self.room, self.batches = room, batches
@@ -137,7 +135,7 @@ def _parts(batch: Batch) -> tuple[Any, Any, Any]:
     return batch.inputs, batch.target, batch.raw
 
 
-def another(rule: Rule, batch: Batch, batches: Batches | None) -> Batch:
+def another(rule: Rule, batch: Batch, batches: Data | None) -> Batch:
     """Return a batch of the same kind with other data: from the data's end, or the same examples in another order."""
     kind = signature(_parts(batch))
     count = len(batches) if batches is not None else 0

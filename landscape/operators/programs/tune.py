@@ -5,14 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from statistics import median
-from typing import TYPE_CHECKING
 
 import torch
 
+from landscape.function.batches import Batch
 from landscape.operators.programs.program import Program
-
-if TYPE_CHECKING:
-    from landscape.function.batches import Batch
 
 ROUNDS = 5
 

@@ -1,0 +1,226 @@
+"""A network and its loss as a function of one flat parameter vector and a batch; which data, it does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from landscape.arguments import device_named
+from landscape.errors import LandscapeError, NotDefinedError
+from landscape.function.batches import Batch
+from landscape.function.forward import Bound, forward, logits, unwrapped
+from landscape.function.guard import guard, second_order
+from landscape.function.losses import BatchLoss, Loss, resolve
+from landscape.function.metrics import Metric, checked, hits
+from landscape.function.parameters import ParameterSpace, Selection
+
+
+class Function:
+    r"""(θ, batch) ↦ loss, outputs: network, loss and parameter space, without data.
+
+    Args:
+        model: the network.
+        loss: a function or module ``criterion(output, target)``, a name in `torch.nn.functional`, or a `BatchLoss`.
+        count: ``count(output, target) -> float``, the divisor of a mean loss in a batch.
+        parameters: which parameters make up theta, see `ParameterSpace.select`.
+        device: where to compute; `None`: where the model is.
+        dtype: floating-point type to compute in; `None`: the model's own.
+        mode: ``eval`` or ``train``.
+        metrics: further quantities of outputs and targets.
+
+    Attributes:
+        model: the user's network, without wrappers.
+        space: the layout of theta.
+        given_loss: the loss as it was given.
+        count: the divisor of its mean as it was given.
+        metrics: the user's metrics by name.
+        data_dtype: what floating-point tensors of the data are cast to.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Any,
+        *,
+        count: Callable[[Any, Tensor], float] | None = None,
+        parameters: Selection = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        mode: str = "eval",
+        metrics: Mapping[str, Metric] | None = None,
+    ):
+        if not isinstance(model, nn.Module):
+            raise LandscapeError(f"the model is {type(model).__name__}, expected a torch.nn.Module")
+        if mode not in ("eval", "train"):
+            raise LandscapeError(f"mode is {mode!r}, expected 'eval' or 'train'")
+        self.model = unwrapped(model)
+        self.mode, self.metrics = mode, checked(metrics)
+        self.space = ParameterSpace.select(self.model, parameters, dtype)
+        own = dict(self.model.named_parameters())
+        self.device = own[self.space.names[0]].device if device is None else device_named(device)
+        self._requested_dtype, self.data_dtype = dtype, dtype or self.space.dtype
+        self._bound = Bound(self.model)
+        self._fixed: dict[str, Tensor] = {}
+        self._take_loss(loss, count)
+
+    def _take_loss(self, loss: Any, count: Callable[[Any, Tensor], float] | None) -> None:
+        self.given_loss, self.count = loss, count
+        self._criterion: Loss | None = None if isinstance(loss, BatchLoss) else resolve(loss, count)
+
+    def _take_tensors(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Copy parameters and buffers by name; return theta, and hold the rest fixed."""
+        copies = {}
+        for name, tensor in tensors.items():
+            copy = tensor.detach().clone().to(self.device)
+            if self._requested_dtype is not None and copy.is_floating_point():
+                copy = copy.to(self._requested_dtype)
+            copies[name] = copy
+        theta = self.space.flatten(copies)
+        self._fixed = {name: tensor for name, tensor in copies.items() if name not in self.space.slices}
+        if not torch.isfinite(theta).all():
+            bad = [name for name, where in self.space.slices.items() if not torch.isfinite(theta[where]).all()]
+            raise LandscapeError(
+                f"the weights of {', '.join(bad[:3])} are NaN or infinite; load a checkpoint that is sound"
+            )
+        return theta
+
+    # --- what it is ---------------------------------------------------------------------------------------------------
+
+    @property
+    def known(self) -> Loss:
+        """The criterion with what is known of it.
+
+        Raises:
+            NotDefinedError: the loss is a `BatchLoss`, which is not a function of outputs and targets.
+        """
+        if self._criterion is None:
+            raise NotDefinedError(
+                "a BatchLoss is not a function of outputs and targets; use a criterion(output, target)"
+            )
+        return self._criterion
+
+    @property
+    def has_criterion(self) -> bool:
+        """Whether the loss is a function of outputs and targets, which a `BatchLoss` is not."""
+        return self._criterion is not None
+
+    @property
+    def reduction(self) -> str:
+        """How the loss combines its terms: ``mean`` or ``sum``."""
+        return self.given_loss.reduction if self._criterion is None else self._criterion.reduction
+
+    @property
+    def task(self) -> str:
+        """What the targets are: ``classes``, ``binary`` or ``other``."""
+        return self._criterion.task if self._criterion is not None else "other"
+
+    @property
+    def likelihood(self) -> str | None:
+        """The likelihood the loss is the negative logarithm of: ``categorical``, ``bernoulli``, ``gaussian`` or `None`."""
+        return self._criterion.likelihood if self._criterion is not None else None
+
+    @property
+    def loss_name(self) -> str:
+        """The loss in words, as stored with results."""
+        if self._criterion is not None:
+            return self._criterion.description
+        return f"BatchLoss({getattr(self.given_loss.fn, '__qualname__', type(self.given_loss.fn).__name__)})"
+
+    @property
+    def size(self) -> int:
+        """P, the number of parameters."""
+        return self.space.size
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the parameters that make up theta, in order."""
+        return self.space.names
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating-point type of theta."""
+        return self.space.dtype
+
+    @property
+    def fixed(self) -> Mapping[str, Tensor]:
+        """What the network holds besides theta, by name: buffers and parameters that are not selected. Not to be changed."""
+        return MappingProxyType(self._fixed)
+
+    # --- its values ---------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def guard(self, *, second: bool = False, tf32: bool = False) -> Iterator[None]:
+        """Evaluation mode, isolated random state; with ``second=True`` also kernels that have a second derivative."""
+        with ExitStack() as stack:
+            stack.enter_context(guard(self.model, mode=self.mode, device=self.device))
+            if second:
+                stack.enter_context(second_order(self.model, self.device, tf32=tf32))
+            yield
+
+    def call(self, theta: Tensor, compute: Callable[[nn.Module], Any]) -> Any:
+        """Return ``compute(model)`` with the parameters theta (P,); differentiable in theta. Use inside `guard`."""
+        fixed = self._fixed
+        if self.mode == "train":  # norm layers write their statistics: onto copies
+            fixed = {name: tensor.clone() for name, tensor in fixed.items()}
+        return self.call_with({**fixed, **self.space.unflatten(theta)}, compute)
+
+    def call_with(self, tensors: Mapping[str, Tensor], compute: Callable[[nn.Module], Any]) -> Any:
+        """Return ``compute(model)`` with parameters and buffers given by name. Use inside `guard`."""
+        return self._bound.call(tensors, compute)
+
+    def batch_outputs(self, theta: Tensor, batch: Batch) -> Tensor:
+        """Return the network's outputs on a batch: a tensor, the first item of a tuple, or ``.logits`` of a structure.
+
+        Raises:
+            NotDefinedError: the loss is a `BatchLoss` without ``outputs``.
+        """
+        if isinstance(self.given_loss, BatchLoss):
+            if self.given_loss.outputs is None:
+                raise NotDefinedError("this loss does not say what the outputs are; pass ls.BatchLoss(fn, outputs=…)")
+            reader = self.given_loss.outputs
+            return self.call(theta, lambda model: reader(model, batch.raw))
+        return self.call(theta, lambda model: logits(forward(model, batch.inputs)))
+
+    def criterion(self, output: Tensor, batch: Batch) -> Tensor:
+        """Return a batch's share of L as a function of its outputs; the shares add up to L.
+
+        Raises:
+            NotDefinedError: the loss is a `BatchLoss`, which is not a function of outputs.
+        """
+        known = self.known
+        assert batch.target is not None
+        return known.fn(output, batch.target) * batch.scale
+
+    def batch_value(self, theta: Tensor, batch: Batch) -> Tensor:
+        """Return the loss of a batch as the user's function gives it, without its share. Use inside `guard`."""
+        if isinstance(self.given_loss, BatchLoss):
+            loss = self.given_loss.fn
+            return self.call(theta, lambda model: loss(model, batch.raw))
+        assert batch.target is not None
+        return self.known.fn(self.batch_outputs(theta, batch), batch.target)
+
+    def batch_loss(self, theta: Tensor, batch: Batch) -> Tensor:
+        """Return a batch's share of L (a scalar, differentiable in theta); the shares add up to L. Use inside `guard`."""
+        if batch.scale == 0:
+            return theta.sum() * 0.0
+        return self.batch_value(theta, batch).reshape(()) * batch.scale
+
+    def batch_count(self, theta: Tensor, batch: Batch) -> float:
+        """Return c, what the mean loss of a batch divides by. Use inside `guard`."""
+        if isinstance(self.given_loss, BatchLoss):
+            return float(self.given_loss.count(batch.raw)) if self.given_loss.count else float(batch.size)
+        if self.known.count is None:
+            return float(batch.size)
+        assert batch.target is not None
+        # only a rule of the user's own looks at the outputs
+        output = self.batch_outputs(theta, batch) if self.count is not None else None
+        return float(self.known.count(output, batch.target))
+
+    def hits(self, output: Tensor, target: Tensor) -> Tensor | None:
+        """Return which targets are predicted rightly, as their shape; `None` where the task is no classification."""
+        return None if self._criterion is None else hits(self._criterion, output, target)
