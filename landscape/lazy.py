@@ -37,7 +37,7 @@ HOME = {
     ],
     "scores": ["audit", "critical_point", "sharpness"],
     "comparison": ["compare", "placebo"],
-    "store": ["open_study"],
+    "store": ["Run", "open_study"],
 }
 """The module of each name that the package itself hands out."""
 

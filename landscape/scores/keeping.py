@@ -80,7 +80,7 @@ def keeping(save: Any, settings: Mapping[str, Any]) -> Iterator[Finished]:
             interrupt.add_note("nothing is kept; pass save=('study.h5', name) to a panel that is to be resumed")
             raise
         return
-    from landscape.store.lock import locked  # loads h5py, which panels that are not saved do without
+    from landscape.store.files import locked  # loads h5py, which panels that are not saved do without
 
     path = journal_of(*place)
     with locked(path, wait=0.0), Journal(path, settings) as journal:

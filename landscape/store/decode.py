@@ -96,10 +96,16 @@ def _read_fields(group: h5py.Group, cls: type[Result]) -> dict[str, Any]:
     return values
 
 
-def read_attributes(group: h5py.Group) -> dict[str, Any]:
-    """Return the attributes of a group as Python values, with those that are datasets because they are long."""
+def read_attributes(group: h5py.Group, *wanted: str) -> dict[str, Any]:
+    """Return the attributes of a group as Python values, with those that are datasets because they are long.
+
+    Args:
+        group: of a result, a checkpoint or the file.
+        wanted: their names; by default all that are not about the storing itself.
+    """
     as_json, long = (set(str(read_attribute(group, name) or "").split("\n")) - {""} for name in ("json", "long"))
-    names = [name for name in group.attrs if name not in RESERVED]
+    names = [name for name in group.attrs if (name in wanted if wanted else name not in RESERVED)]
+    long = {name for name in long if (name in wanted if wanted else name not in RESERVED)}
     values = {name: read_attribute(group, name, is_json=name in as_json) for name in names}
     for name in long:
         text = read_dataset(member(group, f"{name}.text")).tobytes().decode()

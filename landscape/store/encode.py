@@ -17,7 +17,9 @@ from landscape.store.columns import Column, to_columns
 from landscape.store.text import dumps, storable, to_attribute
 
 SCHEMA_VERSION = 1
-RESERVED = {"kind", "schema_version", "json", "long", "content_sha256", "origin_sha256", "settings_sha256"}
+RESERVED = {
+    "kind", "schema_version", "json", "long", "content_sha256", "origin_sha256", "identity", "settings_sha256",
+}  # fmt: skip
 _CHUNKED = 16_384  # bytes from which an array is stored in compressed, checksummed chunks
 _CHUNK = 131_072  # elements in a chunk
 _TEXT = 60_000  # bytes of text that fit into an attribute for every reader

@@ -1,15 +1,20 @@
-"""Files that are complete or absent: written beside their place, then renamed over it."""
+"""Files that are complete or absent, and written by one process at a time."""
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from landscape.errors import LandscapeError
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+"""What a file system without `flock` answers: NFS without its lock daemon, Lustre mounted without ``-o flock``."""
 
 
 @contextmanager
@@ -40,7 +45,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield fresh
-        os.replace(fresh, target)
+        put_in_place(fresh, target)
     except OSError as error:
         reason = error.strerror or str(error).splitlines()[0]
         raise LandscapeError(f"cannot write {target.name}: {reason}; choose a folder that can be written") from error
@@ -49,18 +54,23 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             fresh.unlink()
 
 
-def _is_study(path: Path) -> bool:
-    """Whether a file holds results of many computations, which nothing but `landscape.store` may write."""
-    try:
-        with open(path, "rb") as file:
-            if file.read(len(_HDF5)) != _HDF5:
-                return False
-        import h5py  # the others that come here write no HDF5
+def put_in_place(fresh: Path, target: Path) -> None:
+    """Rename a finished file over another and return when both its bytes and its name are on the disk."""
+    with open(fresh, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(fresh, target)
+    sync_folder(target.parent)
 
-        with h5py.File(path, "r") as study:
-            return str(study.attrs.get("format")) == "landscape-study"
-    except OSError:
-        return False
+
+def sync_folder(folder: Path) -> None:
+    """Make a new, renamed or removed file's name durable; a system that cannot open folders does so by itself."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
@@ -76,3 +86,66 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
     with replacing(path) as fresh:
         fresh.write_text(text, encoding="utf-8", newline="\n")
     return Path(path).expanduser()
+
+
+@contextmanager
+def locked(path: Path, *, wait: float = 10.0) -> Iterator[None]:
+    """Hold the only right to write ``path`` within a `with` block, through a file ``path.lock`` beside it.
+
+    Args:
+        path: the file to be written.
+        wait: seconds to wait for another writer.
+
+    Raises:
+        LandscapeError: another process still writes after that time, or the folder cannot be written.
+    """
+    lock = _acquired(path, wait)
+    try:
+        yield
+    finally:
+        # Removed while it is still held: who waits for it sees that it lost its name, and makes a new one. Windows
+        # cannot remove an open file; an unlocked one left behind does no harm.
+        with suppress(OSError):
+            os.unlink(lock.lock_file)
+        lock.release()
+
+
+def _acquired(path: Path, wait: float) -> BaseFileLock:
+    """Lock by the operating system, which releases at the holder's death; without that, by a file that names its holder."""
+    try:  # for an answer to the point: the library waits for a place that cannot be written as if it were taken
+        os.close(os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o666))
+    except OSError as error:
+        raise LandscapeError(
+            f"cannot write beside {path.name}: {error.strerror}; choose a folder that exists and can be written"
+        ) from error
+    native = FileLock(path.with_name(path.name + ".lock"), timeout=wait, poll_interval=0.02, fallback_to_soft=False)
+    try:
+        try:
+            native.acquire()
+            return native
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+        with suppress(OSError):
+            os.unlink(native.lock_file)
+        soft = SoftFileLock(path.with_name(path.name + ".softlock"), timeout=wait, poll_interval=0.02)
+        soft.acquire()
+        return soft
+    except Timeout:
+        raise LandscapeError(
+            f"{path.name} is being written by another process; wait for it to finish, or write to another file"
+        ) from None
+
+
+def _is_study(path: Path) -> bool:
+    """Whether a file holds results of many computations, which nothing but `landscape.store` may write."""
+    try:
+        with open(path, "rb") as file:
+            if file.read(len(_HDF5)) != _HDF5:
+                return False
+        import h5py  # the others that come here write no HDF5
+
+        with h5py.File(path, "r") as study:
+            return str(study.attrs.get("format")) == "landscape-study"
+    except OSError:
+        return False

@@ -25,9 +25,9 @@ from landscape.errors import LandscapeError
 from landscape.results import Result, role_of
 from landscape.store.decode import read_result, stored_results
 from landscape.store.encode import write_result
+from landscape.store.files import locked
 from landscape.store.heaps import heap_problem
 from landscape.store.journal import Journal, fingerprint, read_journal
-from landscape.store.lock import locked
 from landscape.store.names import path_of
 from landscape.store.safe import explained, opened, read_attribute
 from landscape.store.writer import check_format, check_seal_of, save

@@ -2,21 +2,22 @@
 
 JSON has one kind of list and only text keys. So that Python values come back as they were, an array directly in an
 attribute or within a tuple stands for a tuple, and one within a mapping or list for a list; the other cases, keys that
-are not text and NumPy arrays are objects with one key: ``__tuple__``, ``__list__``, ``__items__``, ``__array__``.
+are not text and NumPy arrays are objects with one key: ``__tuple__``, ``__list__``, ``__items__``, ``__array__``;
+``__blob__`` is the place of an array that is kept beside the text.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from landscape.errors import LandscapeError
 
-_TAGS = {"__tuple__", "__list__", "__items__", "__array__"}
+_TAGS = {"__tuple__", "__list__", "__items__", "__array__", "__blob__"}
 
 
 def to_attribute(value: Any) -> tuple[Any, bool]:
@@ -63,60 +64,71 @@ def storable(text: str) -> bool:
     return "\0" not in text
 
 
-def dumps(value: Any) -> str:
-    """Return JSON text from which `loads` restores the value; NaN and infinities are written as JavaScript does."""
-    tagged = _tag(value, tuple)
+def dumps(value: Any, blobs: list[np.ndarray] | None = None) -> str:
+    """Return JSON text from which `loads` restores the value; NaN and infinities are written as JavaScript does.
+
+    Args:
+        value: numbers, text, `None`, tuples, lists, mappings and arrays of them.
+        blobs: where arrays go, so that the text holds only their places; without it they are lists of numbers.
+    """
+    tagged = _tag(value, tuple, blobs)
     text = json.dumps(tagged, ensure_ascii=False)
     return text if storable(text) else json.dumps(tagged)
 
 
-def loads(text: str | bytes) -> Any:
+def loads(text: str | bytes, blobs: Sequence[np.ndarray] = ()) -> Any:
     """Invert `dumps`.
 
     Raises:
         LandscapeError: the text is no such JSON.
     """
     try:
-        return _untag(json.loads(text), tuple)
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        return _untag(json.loads(text), tuple, blobs)
+    except (ValueError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise LandscapeError(f"damaged JSON text: {error}") from error
 
 
-def _tag(value: Any, sequence: type) -> Any:
+def _tag(value: Any, sequence: type, blobs: list[np.ndarray] | None) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, str | bool | int | float):
         return value
+    if isinstance(value, np.ndarray) and blobs is not None and value.dtype.kind in "biufU":
+        blobs.append(value)
+        return {"__blob__": len(blobs) - 1}
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
         return {"__array__": value.tolist(), "dtype": value.dtype.str, "shape": list(value.shape)}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if dataclasses.is_dataclass(value) and not isinstance(value, type) and blobs is None:
         value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         if all(isinstance(key, str) for key in value) and not _TAGS & value.keys():
-            return {key: _tag(item, list) for key, item in value.items()}
-        return {"__items__": [[_tag(key, tuple), _tag(item, list)] for key, item in value.items()]}
+            return {key: _tag(item, list, blobs) for key, item in value.items()}
+        items = [[_tag(key, tuple, blobs), _tag(item, list, blobs)] for key, item in value.items()]
+        return {"__items__": items}
     if isinstance(value, tuple | list):
         kind: type = tuple if isinstance(value, tuple) else list
-        items = [_tag(item, kind) for item in value]
+        items = [_tag(item, kind, blobs) for item in value]
         return items if kind is sequence else {f"__{kind.__name__}__": items}
     raise LandscapeError(
-        f"a {type(value).__name__} cannot be stored as an attribute; expected numbers, text, None, tuples, lists or mappings"
+        f"a {type(value).__name__} cannot be stored; expected numbers, text, None, tuples, lists, mappings or NumPy arrays"
     )
 
 
-def _untag(value: Any, sequence: type) -> Any:
+def _untag(value: Any, sequence: type, blobs: Sequence[np.ndarray]) -> Any:
     if isinstance(value, list):
-        return sequence(_untag(item, sequence) for item in value)
+        return sequence(_untag(item, sequence, blobs) for item in value)
     if not isinstance(value, dict):
         return value
+    if "__blob__" in value:
+        return blobs[value["__blob__"]]
     if "__array__" in value:
         dtype = np.dtype(value["dtype"])
         if dtype.kind not in "biuf":
             raise ValueError(f"arrays of {dtype} are not allowed")
         return np.array(value["__array__"], dtype=dtype).reshape(value["shape"])
     if "__items__" in value:
-        return {_untag(key, tuple): _untag(item, list) for key, item in value["__items__"]}
+        return {_untag(key, tuple, blobs): _untag(item, list, blobs) for key, item in value["__items__"]}
     for kind in (tuple, list):
         if (tag := f"__{kind.__name__}__") in value:
-            return kind(_untag(item, kind) for item in value[tag])
-    return {key: _untag(item, list) for key, item in value.items()}
+            return kind(_untag(item, kind, blobs) for item in value[tag])
+    return {key: _untag(item, list, blobs) for key, item in value.items()}

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import sys
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import h5py
 
 from landscape.errors import LandscapeError
 from landscape.results import Result
-from landscape.store.decode import read_attributes, stored_results
+from landscape.store.decode import change_in, read_attributes, read_result, stored_results
 from landscape.store.disk import WorkingFile
 from landscape.store.encode import SCHEMA_VERSION, content_sha256, write_attributes, write_result
+from landscape.store.files import locked
 from landscape.store.heaps import check_heaps
+from landscape.store.identity import canonical, difference
 from landscape.store.journal import sync_folder
-from landscape.store.lock import check_not_edited, locked
 from landscape.store.names import check_slug, path_of
 from landscape.store.origin import FORMAT, root_attributes
 from landscape.store.repack import repack
@@ -28,6 +33,7 @@ from landscape.store.seal import check_seal, seal, unseal
 from landscape.store.text import dumps
 
 _NEW = "being-written"
+_OPEN: ContextVar[Mapping[Path, Writer]] = ContextVar("open batches", default=MappingProxyType({}))
 
 
 def save(
@@ -91,12 +97,21 @@ def batch(path: str | os.PathLike[str], *, wait: float = 10.0) -> Iterator[Write
     ...         writer.save(estimate, f"sgd-{i}/trace")
     """
     target = Path(path).expanduser().resolve()  # a link stays a link: the file it points to is replaced
+    if (outer := _OPEN.get().get(target)) is not None:
+        outer.depth += 1
+        try:
+            yield outer
+        finally:
+            outer.depth -= 1
+        return
     with locked(target, wait=wait):
         writer = Writer(target)
+        within = _OPEN.set({**_OPEN.get(), target: writer})
         try:
             yield writer
             writer.commit()
         finally:
+            _OPEN.reset(within)
             writer.discard()
 
 
@@ -109,11 +124,37 @@ class Writer:
         self._disk: WorkingFile | None = None
         self._file: h5py.File | None = None
         self._deleted = False
+        self._afterwards: list[Callable[[], None]] = []
+        self.depth = 0
         if target.exists():
             check_seal_of(target)
 
-    def save(self, result: Result, name: str, *, overwrite: bool = False, settings_sha256: str = "") -> None:
-        """Add a result, as `landscape.store.save` does."""
+    @property
+    def shared(self) -> bool:
+        """Whether this is a batch within another of the same study, which stores what both gather."""
+        return self.depth > 0
+
+    def afterwards(self, act: Callable[[], None]) -> None:
+        """Call a function when the batch is stored."""
+        self._afterwards.append(act)
+
+    def save(
+        self,
+        result: Result,
+        name: str,
+        *,
+        overwrite: bool = False,
+        identity: Mapping[str, Any] | None = None,
+        settings_sha256: str = "",
+    ) -> None:
+        """Add a result, as `landscape.store.save` does.
+
+        Args:
+            result: any result of this package.
+            name: see `landscape.store.save`.
+            overwrite: replace a different result of that name.
+            identity: what makes its computation the same when it is called again, see `landscape.store.Run`.
+        """
         if not isinstance(result, Result):
             raise LandscapeError(f"a study file stores results of this package, not a {type(result).__name__}")
         path = path_of(type(result), name)
@@ -126,13 +167,14 @@ class Writer:
                 "choose another name, or replace it with overwrite=True"
             )
         if taken and not different:
-            (_, _, settings, provenance), *_ = taken
-            if settings == settings_sha256 and (not overwrite or provenance == dumps(result.provenance)):
+            (_, _, settings, provenance, known), *_ = taken
+            same = settings == settings_sha256 and known == (None if identity is None else canonical(identity))
+            if same and (not overwrite or provenance == dumps(result.provenance)):
                 return
         with self._explained():
             file = self._working(result.provenance)
             try:
-                self._write(file.create_group(_NEW), result, settings_sha256)
+                self._write(file.create_group(_NEW), result, identity, settings_sha256)
             except BaseException:
                 del file[_NEW]  # a batch may go on after an error, without half a result
                 raise
@@ -142,8 +184,12 @@ class Writer:
             parent, _, last = path.rpartition("/")
             file.move(_NEW, f"{_require(file, parent).name}/{last}")
 
-    def _write(self, group: h5py.Group, result: Result, settings_sha256: str) -> None:
+    def _write(
+        self, group: h5py.Group, result: Result, identity: Mapping[str, Any] | None, settings_sha256: str
+    ) -> None:
         write_result(group, result)
+        if identity is not None:
+            write_attributes(group, {"identity": identity})
         if settings_sha256:
             group.attrs["settings_sha256"] = settings_sha256
         if self._disk is not None:
@@ -156,8 +202,12 @@ class Writer:
 
     def commit(self) -> None:
         """Put the working copy in the place of the file, when anything changed."""
-        if self._file is None:
-            return
+        if self._file is not None:
+            self._replace()
+        for act in self._afterwards:
+            act()
+
+    def _replace(self) -> None:
         with self._explained():
             self._close()
             if self._deleted:
@@ -188,8 +238,8 @@ class Writer:
             disk.close()
             disk.check()
 
-    def _taken(self, name: str) -> list[tuple[str, str, str, str]]:
-        """Return (group, content, settings, provenance) of the results stored under a name."""
+    def _taken(self, name: str) -> list[tuple[str, str, str, str, str | None]]:
+        """Return (group, content, settings, provenance, identity) of the results stored under a name."""
         if self._file is not None:
             return _named(self._file, name)
         if not self._target.exists():
@@ -224,6 +274,27 @@ class Writer:
         except (OSError, RuntimeError, KeyError) as error:
             reason = getattr(error, "strerror", None) or first_line(error)
             raise LandscapeError(f"cannot write {self._target.name}: {reason}; it is as it was before") from error
+
+
+def check_not_edited(path: Path) -> None:
+    """Raise when another program, such as h5py, has a file open for writing, as far as the system tells.
+
+    Raises:
+        LandscapeError: it has; what it writes may be half done, and would be lost in a copy.
+    """
+    if sys.platform == "win32":
+        return  # there the file cannot even be opened
+    import fcntl
+
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise LandscapeError(f"{path.name} is open for writing in another program; close it there first") from None
+    except OSError:
+        pass  # a file system without locks
+    finally:
+        os.close(fd)
 
 
 def check_seal_of(path: Path) -> bool:
@@ -264,13 +335,50 @@ def check_format(file: h5py.File, path: Path) -> None:
         )
 
 
-def _named(file: h5py.File, name: str) -> list[tuple[str, str, str, str]]:
+def _named(file: h5py.File, name: str) -> list[tuple[str, str, str, str, str | None]]:
     found = []
     for stored, _, group in stored_results(file):
         if stored == name:
             content, settings = (str(read_attribute(group, key) or "") for key in ("content_sha256", "settings_sha256"))
-            found.append((group.name, content, settings, dumps(read_attributes(group).get("provenance"))))
+            known = read_attributes(group, "identity").get("identity")
+            identity = canonical(known) if isinstance(known, Mapping) else None
+            found.append((group.name, content, settings, dumps(read_attributes(group).get("provenance")), identity))
     return found
+
+
+def stored_as(path: Path, name: str, identity: Mapping[str, Any]) -> Any:
+    """Return the result of a computation that a study holds already, or `None` where the name is free.
+
+    Raises:
+        LandscapeError: the name holds something else, the result was edited elsewhere, or the file cannot be read.
+    """
+    if not path.exists():
+        return None
+    check_seal_of(path)
+    with opened(path) as file:
+        check_format(file, path)
+        for stored, _, group in stored_results(file):
+            if stored == name:
+                known = read_attributes(group, "identity").get("identity")
+                if not isinstance(known, Mapping) or (changed := difference(known, json.loads(canonical(identity)))):
+                    how = f"of another computation ({changed})" if isinstance(known, Mapping) else "from elsewhere"
+                    raise LandscapeError(
+                        f"{name!r} in {path.name} already holds a result {how}; "
+                        "choose another name, or replace it with overwrite=True"
+                    )
+                result = read_result(group)
+                if part := change_in(group, result):
+                    raise LandscapeError(edited(group, part, path))
+                return result
+    return None
+
+
+def edited(group: h5py.Group, part: str, path: Path) -> str:
+    """Say that a result is not what was saved."""
+    return (
+        f"the {part} of {group.name!r} is not what was saved: {path.name} was edited or damaged elsewhere; "
+        "restore it from a copy, or read what it says now with open_study(..., verify=False)"
+    )
 
 
 def _require(file: h5py.File, path: str) -> h5py.Group:

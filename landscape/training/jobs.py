@@ -31,8 +31,8 @@ from landscape.errors import LandscapeError, name_users_line
 from landscape.function.provenance import environment
 from landscape.results import Result
 from landscape.store import open_study
+from landscape.store.files import locked
 from landscape.store.journal import Journal
-from landscape.store.lock import locked
 
 Row = Mapping[str, Any]
 Key = TypeVar("Key", bound=Hashable)

@@ -106,7 +106,7 @@ def test_other_settings_are_refused_and_named(path):
 def test_two_runs_of_one_result_do_not_mix(path):
     with store.open_rows(path, "sgd-0/plane", blank(), {"seed": 0}) as rows:
         rows.append(0, row(0))
-        with pytest.raises(LandscapeError, match="is being written by process"):
+        with pytest.raises(LandscapeError, match="is being written by another process"):
             compute(path)
         other = store.open_rows(path, "sgd-1/plane", blank(), {"seed": 0})
         other.append(0, row(0))

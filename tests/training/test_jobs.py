@@ -125,7 +125,7 @@ def test_rows_of_other_settings_are_refused_and_kept(tmp_path):
 def test_two_cannot_write_one_table(tmp_path):
     with (
         finished_rows(tmp_path / "s.h5", "t", {}),
-        pytest.raises(LandscapeError, match="is being written by process"),
+        pytest.raises(LandscapeError, match="is being written by another process"),
         finished_rows(tmp_path / "s.h5", "t", {}),
     ):
         pass
