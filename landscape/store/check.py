@@ -17,7 +17,7 @@ from landscape.results.tables import hanging
 from landscape.store.decode import change_in, read_attributes, read_result, stored_results
 from landscape.store.reader import Study, open_study
 from landscape.store.rows import journalled, read_rows
-from landscape.store.safe import dataset_problem, link_problem, opened, walk
+from landscape.store.safe import dataset_problem, link_problem, opened, read_attribute, walk
 from landscape.store.writer import check_format, check_seal_of
 
 
@@ -32,7 +32,7 @@ def info(path: str | os.PathLike[str]) -> str:
     >>> path = Path(tempfile.mkdtemp()) / "study.h5"
     >>> Estimate(value=2.0, standard_error=0.1, matvecs=3, method="xtrace", quantity="trace").save(path, "sgd-0/trace")
     >>> print(info(path))
-    study.h5: 1 result, schema 1
+    study.h5: 1 result, schema 2
     ...
     sgd-0
       trace  estimate
@@ -45,11 +45,11 @@ def tree(study: Study) -> str:
     if not study.path.exists():
         return "\n".join([f"{study.path.name}: nothing finished yet", *_unfinished(study)])
     with study.open() as file:
-        about = read_attributes(file)
+        about, version = read_attributes(file), read_attribute(file, "schema_version")
         found = [(name, kind, _shapes(group)) for name, kind, group in stored_results(file)]
     described = study.checkpoints
     lines = [
-        f"{study.path.name}: {len(found)} result{'' if len(found) == 1 else 's'}, schema {about.get('schema_version', 1)}",
+        f"{study.path.name}: {len(found)} result{'' if len(found) == 1 else 's'}, schema {version}",
         shorten(f"created {about.get('created')} by {about.get('command')}", 120, placeholder=" …"),
         f"landscape {about.get('landscape_version')}, torch {about.get('torch_version')}",
     ]

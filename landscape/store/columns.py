@@ -62,7 +62,7 @@ def from_columns(columns: dict[str, Column], cls: type, count: int) -> tuple[Any
             continue
         if column.values.shape != (count,):
             raise LandscapeError(f"the column {field.name!r} has shape {column.values.shape}, expected ({count},)")
-        lists[field.name] = _values(column)
+        lists[field.name] = values_of(column)
     return tuple(cls(**{name: values[i] for name, values in lists.items()}) for i in range(count))
 
 
@@ -85,7 +85,8 @@ def _column(values: list[Any], hint: Any) -> Column:
     return Column(np.array([dumps(value) for value in values], dtype=object), (), "json")
 
 
-def _values(column: Column) -> list[Any]:
+def values_of(column: Column) -> list[Any]:
+    """Return the values of a column, one per row."""
     if column.encoding == "json":
         return [loads(text) for text in column.values]
     values = column.values.astype(bool).tolist() if column.encoding == "bool" else column.values.tolist()

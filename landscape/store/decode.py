@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -12,14 +12,12 @@ import numpy as np
 
 from landscape.errors import LandscapeError
 from landscape.results import KINDS, Result, role_of
-from landscape.store.columns import Column, from_columns
+from landscape.store.columns import Column, from_columns, values_of
 from landscape.store.encode import RESERVED, SCHEMA_VERSION, content_sha256, home, origin_sha256
+from landscape.store.migrations import Old, migration_of
 from landscape.store.names import name_of
 from landscape.store.safe import member, read_attribute, read_dataset, walk
 from landscape.store.text import loads
-
-MIGRATIONS: dict[int, Callable[[str, dict[str, Any]], dict[str, Any]]] = {}
-"""By schema version: what turns (kind, fields) of that version into those of the next."""
 
 
 def read_result(group: h5py.Group, expected: type[Result] = Result) -> Result:
@@ -29,16 +27,13 @@ def read_result(group: h5py.Group, expected: type[Result] = Result) -> Result:
         LandscapeError: its kind is unknown, its schema newer, or a part is missing or unsafe to read.
     """
     kind, version = read_attribute(group, "kind"), read_attribute(group, "schema_version")
+    check_version(version, repr(group.name))
+    if migration := migration_of(kind, version):
+        return migration.read(_old(group, str(kind)))
     cls = KINDS.get(kind) if isinstance(kind, str) else None
     if cls is None or not issubclass(cls, expected):
         raise LandscapeError(f"{group.name!r} holds a {kind!r}, expected one of: {', '.join(sorted(KINDS))}")
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
-        raise LandscapeError(
-            f"{group.name!r} has schema version {version!r}; this package reads up to {SCHEMA_VERSION}: update it"
-        )
     values = _read_fields(group, cls)
-    for step in range(version, SCHEMA_VERSION):
-        values = MIGRATIONS[step](cls.kind, values)
     missing = [f.name for f in dataclasses.fields(cls) if _required(f) and f.name not in values]
     if missing:
         raise LandscapeError(
@@ -47,12 +42,26 @@ def read_result(group: h5py.Group, expected: type[Result] = Result) -> Result:
     return cls(**values)
 
 
+def check_version(version: Any, name: str) -> None:
+    """Raise when a file or a result was not written by a schema that this package knows.
+
+    Raises:
+        LandscapeError: it was written by a newer version of the package, or by none.
+    """
+    if not isinstance(version, int) or version < 1:
+        raise LandscapeError(f"{name} has no schema version: it was not written by this package; make a new study")
+    if version > SCHEMA_VERSION:
+        raise LandscapeError(
+            f"{name} has schema version {version}; this package reads up to {SCHEMA_VERSION}: update it"
+        )
+
+
 def change_in(group: h5py.Group, result: Result) -> str | None:
     """Say which part of a result is not as it was saved, by the fingerprints beside it, or `None`.
 
-    A result of an earlier schema has changed on its way here, so its fingerprints say nothing.
+    One that was migrated has changed on its way here, so its fingerprints say nothing.
     """
-    if read_attribute(group, "schema_version") != SCHEMA_VERSION:
+    if migration_of(read_attribute(group, "kind"), read_attribute(group, "schema_version")):
         return None
     for part, fingerprint in (("content", content_sha256), ("provenance", origin_sha256)):
         if read_attribute(group, f"{fingerprint.__name__}") != fingerprint(result):
@@ -67,7 +76,35 @@ def stored_results(file: h5py.File) -> Iterator[tuple[str, str, h5py.Group]]:
         kind = read_attribute(group, "kind")
         if isinstance(kind, str) and found.isdisjoint(map(str, PurePosixPath(path).parents)):
             found.add(path)
+            migration = migration_of(kind, read_attribute(group, "schema_version"))
+            kind = kind if migration is None else migration.kind
             yield name_of(kind, path), kind, group
+
+
+def _old(group: h5py.Group, kind: str) -> Old:
+    """Read a group of an earlier schema by what its parts say of themselves: only arrays of fields have units."""
+    arrays: dict[str, np.ndarray] = {}
+    columns: dict[str, list[Any]] = {}
+    results: dict[str, Result] = {}
+    for path in _paths(group):
+        part = member(group, path)
+        if isinstance(part, h5py.Group):
+            results[path] = read_result(part)
+        elif part is not None and "units" in part.attrs:
+            arrays[path] = _array(part)
+        elif part is not None and not path.endswith(".text"):
+            columns[path] = values_of(_column(part))
+    return Old(kind, read_attributes(group), arrays, columns, results)
+
+
+def _paths(group: h5py.Group, prefix: str = "") -> Iterator[str]:
+    """Yield the paths of the datasets and of the nested results of a group."""
+    for name in group:
+        part = member(group, name)
+        if isinstance(part, h5py.Group) and read_attribute(part, "kind") is None:
+            yield from _paths(part, f"{prefix}{name}/")
+        else:
+            yield prefix + name
 
 
 def _read_fields(group: h5py.Group, cls: type[Result]) -> dict[str, Any]:
@@ -123,9 +160,9 @@ def _group(part: Any) -> h5py.Group:
     return part
 
 
-def _array(dataset: Any, dims: tuple[str, ...]) -> np.ndarray:
+def _array(dataset: Any, dims: tuple[str, ...] | None = None) -> np.ndarray:
     values = read_dataset(dataset)
-    if values.ndim != len(dims):
+    if dims is not None and values.ndim != len(dims):
         raise LandscapeError(f"{dataset.name!r} has {values.ndim} dimensions, expected {len(dims)}: {dims}")
     if values.dtype != object:
         return values
@@ -139,9 +176,12 @@ def _columns(group: h5py.Group, prefix: str, cls: type) -> dict[str, Column]:
     columns = {}
     for field in dataclasses.fields(cls):
         dataset = member(group, prefix + field.name)
-        if dataset is None:
-            continue
-        missing = read_attribute(dataset, "missing", is_json=True) or ()
-        encoding = read_attribute(dataset, "encoding") or "plain"
-        columns[field.name] = Column(read_dataset(dataset), missing, encoding)
+        if dataset is not None:
+            columns[field.name] = _column(dataset)
     return columns
+
+
+def _column(dataset: h5py.Dataset | h5py.Group) -> Column:
+    missing = read_attribute(dataset, "missing", is_json=True) or ()
+    encoding = read_attribute(dataset, "encoding") or "plain"
+    return Column(read_dataset(dataset), missing, encoding)

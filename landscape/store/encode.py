@@ -16,7 +16,8 @@ from landscape.results import Result, role_of
 from landscape.store.columns import Column, to_columns
 from landscape.store.text import dumps, storable, to_attribute
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""1: up to November 2026. 2: the identity of a computation beside its result; kinds as `landscape.store.migrations` says."""
 RESERVED = {
     "kind", "schema_version", "json", "long", "content_sha256", "origin_sha256", "identity", "settings_sha256",
 }  # fmt: skip

@@ -18,9 +18,9 @@ import h5py
 
 from landscape.errors import LandscapeError
 from landscape.results import Result
-from landscape.store.decode import change_in, read_attributes, read_result, stored_results
+from landscape.store.decode import change_in, check_version, read_attributes, read_result, stored_results
 from landscape.store.disk import WorkingFile
-from landscape.store.encode import SCHEMA_VERSION, content_sha256, write_attributes, write_result
+from landscape.store.encode import content_sha256, write_attributes, write_result
 from landscape.store.files import locked
 from landscape.store.heaps import check_heaps
 from landscape.store.identity import canonical, difference
@@ -326,13 +326,7 @@ def check_format(file: h5py.File, path: Path) -> None:
     """
     if read_attribute(file, "format") != FORMAT:
         raise LandscapeError(f"{path.name} is an HDF5 file but no study (its root lacks format={FORMAT!r})")
-    version = read_attribute(file, "schema_version")
-    if not isinstance(version, int):
-        raise LandscapeError(f"{path.name} has no schema version: it was not written by this package; make a new study")
-    if version > SCHEMA_VERSION:
-        raise LandscapeError(
-            f"{path.name} has schema version {version!r}; this package reads up to {SCHEMA_VERSION}: update it"
-        )
+    check_version(read_attribute(file, "schema_version"), path.name)
 
 
 def _named(file: h5py.File, name: str) -> list[tuple[str, str, str, str, str | None]]:

@@ -80,7 +80,7 @@ def test_the_tree(filled):
     text = repr(ls.open_study(filled))
     assert text == store.info(filled)
     lines = [" ".join(line.split()) for line in text.splitlines()]
-    assert lines[0] == "study.h5: 4 results, schema 1"
+    assert lines[0] == "study.h5: 4 results, schema 2"
     assert "sgd-0 long_name plain SGD, lr 0.1" in lines
     assert any(line.startswith("plane plane computed (7, 11)") for line in lines)
     assert "train/loss (7, 11)" in " ".join(lines)

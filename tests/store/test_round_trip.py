@@ -221,7 +221,7 @@ def test_documented_names_for_h5py(path):
     plane().save(path, "sgd-0/plane")
     with h5py.File(path) as file:
         assert file.attrs["format"] == "landscape-study"
-        assert file.attrs["schema_version"] == 1
+        assert file.attrs["schema_version"] == 2
         group = file["checkpoints/sgd-0/slices/plane"]
         assert group.attrs["kind"] == "plane"
         loss = group["train/loss"]

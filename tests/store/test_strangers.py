@@ -127,12 +127,6 @@ def estimate_attributes(path):
         return set(file[ENTRY].attrs)
 
 
-def test_later_schemas_are_refused(stored):
-    edited(stored, lambda file: file.attrs.__setitem__("schema_version", 99))
-    with pytest.raises(LandscapeError, match="schema version 99; this package reads up to 1: update it"):
-        ls.open_study(stored)
-
-
 def test_unknown_kinds_are_listed_but_not_read(stored):
     edited(stored, lambda file: file[ENTRY].attrs.__setitem__("kind", "hologram"))
     opened = ls.open_study(stored)
@@ -140,22 +134,6 @@ def test_unknown_kinds_are_listed_but_not_read(stored):
     with pytest.raises(LandscapeError, match="holds a 'hologram'"):
         opened[ENTRY]
     assert len(store.validate(stored)) == 1
-
-
-def test_earlier_schemas_are_brought_up(stored, monkeypatch):
-    def renamed(file):
-        file[ENTRY].attrs["estimate"] = file[ENTRY].attrs.pop("value")
-        file[ENTRY].attrs["schema_version"] = 0
-
-    def rename(kind, fields):
-        with pytest.raises(KeyError):
-            fields["value"]
-        return {**fields, "value": 5.0}
-
-    from landscape.store import decode
-
-    monkeypatch.setitem(decode.MIGRATIONS, 0, rename)
-    assert ls.open_study(edited(stored, renamed))["sgd-0/trace"].value == 5.0
 
 
 def external_link(file):
