@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from landscape.errors import LandscapeError, NotDefinedError
@@ -115,7 +114,7 @@ class Checkpoint:
         if self.init is None:
             raise NotDefinedError("the initial weights are not known; pass init= (a file or a state dict)")
         objective = self.objective()
-        return float(torch.linalg.vector_norm((objective.theta - objective.at(self.init).theta).double()))
+        return float(objective.world.norm((objective.theta - objective.at(self.init).theta).double()))
 
     def __repr__(self) -> str:
         how = ", ".join(

@@ -81,10 +81,9 @@ def gradient_noise_ratio(objective: Objective) -> float:
     n examples, so a ratio of at most about one means that the data cannot tell the point from a stationary one.
     Invariant to nothing; it says whether curvature at this point is curvature of a minimum.
     """
-    norms = example_gradient_norms(objective)
-    g = float(torch.linalg.vector_norm(objective.gradient().double()))
-    n = len(norms)
-    trace = max(float(norms.square().mean()) - g**2, 0.0)
+    norms, world, n = example_gradient_norms(objective), objective.world, objective.n
+    g = float(world.norm(objective.gradient().double()))
+    trace = max(float(world.sum(norms.square().sum())) / n - g**2, 0.0)
     return g / (trace / n) ** 0.5 if trace > 0 else (0.0 if g == 0 else float("inf"))
 
 

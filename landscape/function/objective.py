@@ -22,6 +22,7 @@ from landscape.function.norm_statistics import reestimated
 from landscape.function.parameters import ParameterSpace, Selection, require_fit
 from landscape.function.provenance import identity
 from landscape.function.weighting import check, weighted
+from landscape.function.world import ALONE, World
 
 Weights = Tensor | Mapping[str, Tensor]
 
@@ -67,6 +68,9 @@ class Objective(Function):
     tensor([-9.3333], dtype=torch.float64)
     """
 
+    world: World = ALONE
+    """How sums over batches and inner products over theta are taken."""
+
     @numbers_checked
     def __init__(
         self,
@@ -102,7 +106,7 @@ class Objective(Function):
         with self.guard(), torch.no_grad():
             if not tried:
                 check(self, self._theta, data)
-            self.batches = weighted(self, self._theta, data)
+            self.batches = weighted(self, self._theta, data, self.world)
 
     # --- the function -------------------------------------------------------------------------------------------------
 
@@ -114,7 +118,7 @@ class Objective(Function):
     @property
     def n(self) -> int:
         """Number of examples."""
-        return self.batches.n
+        return self.world.sum(self.batches.n)
 
     def batch_metrics(self, theta: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Return a batch's shares of the loss, the accuracy and the user's metrics, in float64 on the device, unsynchronised."""
@@ -142,7 +146,7 @@ class Objective(Function):
     def graded(self) -> int:
         """Number of targets that accuracy is the share of: all but those with the loss's ``ignore_index``."""
         targets = [batch.target for batch in self.batches.stored]
-        return sum(_metrics.graded(self.known, target) for target in targets if target is not None)
+        return self.world.sum(sum(_metrics.graded(self.known, target) for target in targets if target is not None))
 
     def evaluate(self, theta: Weights | None = None) -> dict[str, float]:
         """Return the loss, the accuracy (classification only) and the user's metrics at theta."""
@@ -152,13 +156,14 @@ class Objective(Function):
             for batch in self.batches:
                 for name, value in self.batch_metrics(at, batch).items():
                     total[name] = total[name] + value if name in total else value
-        return {name: float(value) for name, value in total.items()}
+        return {name: float(self.world.sum(value)) for name, value in total.items()}
 
     def loss(self, theta: Weights | None = None) -> float:
         """Return L(theta), summed over batches in float64."""
         at = self._vector(theta)
         with self.guard(), torch.no_grad():
-            return float(sum(self.batch_loss(at, batch).double() for batch in self.batches))
+            zero = torch.zeros((), dtype=torch.float64, device=self.device)
+            return float(self.world.sum(sum((self.batch_loss(at, batch).double() for batch in self.batches), zero)))
 
     def gradient(self, theta: Weights | None = None) -> Tensor:
         """Return ∇L(theta), (P,), summed over batches in float64 and rounded once to the objective's dtype."""
@@ -181,7 +186,7 @@ class Objective(Function):
         with self.guard(), torch.enable_grad():
             # a checkpointed block runs its forward pass again during the backward one, and must find theta there
             value = self.call(at, accumulate)
-        return value, total.to(self.dtype)
+        return self.world.sum(value), self.world.sum(total).to(self.dtype)
 
     def outputs(self, theta: Weights | None = None) -> Tensor:
         """Return the outputs on all examples, (N, …)."""

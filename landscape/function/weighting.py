@@ -14,6 +14,7 @@ from landscape.function.data import Data
 from landscape.function.forward import forward, logits
 from landscape.function.function import Function
 from landscape.function.losses import BatchLoss
+from landscape.function.world import World
 
 _DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
@@ -21,7 +22,7 @@ CHECKED = 64
 """Examples of a batch on which the loss is tried out, at most."""
 
 
-def weighted(function: Function, theta: Tensor, data: Data) -> Data:
+def weighted(function: Function, theta: Tensor, data: Data, world: World) -> Data:
     """Return the batches with their shares: the divisor of each batch's mean over the sum of all, or 1 for a sum.
 
     Raises:
@@ -30,7 +31,7 @@ def weighted(function: Function, theta: Tensor, data: Data) -> Data:
     if function.reduction == "sum":
         return data.with_scales([1.0] * len(data))
     counts = [function.batch_count(theta, batch) for batch in data]
-    total = sum(counts)
+    total = world.sum(sum(counts))
     if not total > 0:
         raise LandscapeError("no target counts towards the loss; are all of them ignored, or all class weights zero?")
     return data.with_scales([count / total for count in counts])

@@ -12,6 +12,7 @@ from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
 from landscape.errors import LandscapeError
+from landscape.function.world import ALONE, World
 from landscape.operators.vectors import HALF, received
 
 DENSE_LIMIT = 20_000
@@ -28,6 +29,7 @@ class Operator(ABC):
         dtype: Floating-point type of the vectors.
         device: Where they live.
         name: What it is, in words.
+        world: How inner products of its vectors are taken.
         positive_semidefinite: Whether it is known to have no negative eigenvalue.
     """
 
@@ -35,6 +37,7 @@ class Operator(ABC):
     dtype: torch.dtype
     device: torch.device
     name: str = "operator"
+    world: World = ALONE
     positive_semidefinite: bool = False
     __array_ufunc__ = None  # numpy hands ``array * op`` to this class instead of looping over elements
 
@@ -130,7 +133,7 @@ class Sum(Operator):
         for _, op in self.terms[1:]:
             if (op.size, op.dtype, op.device) != (first.size, first.dtype, first.device):
                 raise LandscapeError(f"a sum of {first!r} and {op!r}; expected equal size, dtype and device")
-        self.size, self.dtype, self.device = first.size, first.dtype, first.device
+        self.size, self.dtype, self.device, self.world = first.size, first.dtype, first.device, first.world
         self.name = " + ".join(op.name if c == 1 else f"{c:g}·{op.name}" for c, op in self.terms).replace("+ -", "− ")
         self.positive_semidefinite = all(c >= 0 and op.positive_semidefinite for c, op in self.terms)
 
@@ -163,7 +166,7 @@ class Scaled(Operator):
     """
 
     def __init__(self, op: Operator, d: Any):
-        self.op, self.size, self.dtype, self.device = op, op.size, op.dtype, op.device
+        self.op, self.size, self.dtype, self.device, self.world = op, op.size, op.dtype, op.device, op.world
         self.d = torch.as_tensor(d).detach().to(op.device, torch.float64)
         if self.d.shape != (op.size,):
             raise LandscapeError(f"the scaling has shape {tuple(self.d.shape)}, expected ({op.size},)")
@@ -192,7 +195,7 @@ class Block(Operator):
 
     def __init__(self, op: Operator, index: Tensor, name: str):
         self.op, self.index, self.name = op, index.to(op.device), name
-        self.size, self.dtype, self.device = len(index), op.dtype, op.device
+        self.size, self.dtype, self.device, self.world = len(index), op.dtype, op.device, op.world
         self.positive_semidefinite = op.positive_semidefinite
 
     def multiply(self, V: Tensor) -> Tensor:

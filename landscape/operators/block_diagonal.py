@@ -26,7 +26,7 @@ class BlockDiagonal(Operator):
 
     def __init__(self, op: Operator, blocks: Mapping[str, Sequence[slice]]):
         self.op, self.blocks = op, dict(blocks)
-        self.size, self.dtype, self.device = op.size, op.dtype, op.device
+        self.size, self.dtype, self.device, self.world = op.size, op.dtype, op.device, op.world
         self.name = f"block diagonal of the {op.name}"
         self.positive_semidefinite = op.positive_semidefinite
 

@@ -60,6 +60,7 @@ class Curvature(Operator):
     ):
         self.objective = require_objective(objective, self.name)
         self.size, self.dtype, self.device = objective.size, objective.dtype, objective.theta.device
+        self.world = objective.world
         settings = Settings(
             program=program,
             memory=memory,
@@ -128,17 +129,19 @@ class Curvature(Operator):
             NumericalError: The products differ, or are not those of a symmetric matrix; the message names the likely culprit.
         """
         generator = torch.Generator().manual_seed(0)
-        v, u = torch.randn(2, self.size, generator=generator, dtype=torch.float64).to(self.device, self.dtype)
+        drawn = torch.randn(2, self.size, generator=generator, dtype=torch.float64).to(self.device, self.dtype)
+        v, u = self.world.part(drawn)
         first, second = (self._fresh_product(v, seed) for seed in (1, 2))
-        difference = float((first - second).norm() / first.norm().clamp_min(1e-300))
+        norm, dot = self.world.norm, self.world.dot
+        difference = float(norm(first - second) / norm(first).clamp_min(1e-300))
         slack = 1e3 * torch.finfo(self.dtype).eps  # scatter operations on CUDA add in any order
         if difference > slack:
             raise NumericalError(
                 f"the {self.name} gave two products of one vector that differ by {difference:.1e}: {culprit(self.objective)}"
             )
         Au = self._fresh_product(u, 2)
-        left, right = float(u.double() @ first), float(v.double() @ Au)
-        scale = float(u.double().norm() * first.norm() + v.double().norm() * Au.norm())
+        left, right = float(dot(u, first)), float(dot(v, Au))
+        scale = float(norm(u.double()) * norm(first) + norm(v.double()) * norm(Au))
         if abs(left - right) > slack * scale:
             raise NumericalError(
                 f"the {self.name} is not symmetric (⟨u, Av⟩ = {left:.6g}, ⟨v, Au⟩ = {right:.6g}): an operation has a wrong "

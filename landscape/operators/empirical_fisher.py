@@ -73,7 +73,7 @@ class EmpiricalFisherRule(JacobianRule):
                 else:
                     outputs = self.objective.batch_outputs(self.objective.theta, batch)
                     total += float(self._weights(outputs, dressed).sum())
-        return total
+        return self.objective.world.sum(total)
 
     def _weights(self, outputs: Tensor, batch: Batch) -> Tensor:
         if batch.raw is not None:

@@ -41,7 +41,8 @@ class FiniteDifferenceHessian(Operator):
         self.objective = require_objective(objective, self.name)
         theta = objective.theta
         self.size, self.dtype, self.device = objective.size, objective.dtype, theta.device
-        scale = torch.finfo(self.dtype).eps ** (1 / 3) * (1 + float(theta.double().norm()))
+        self.world = objective.world
+        scale = torch.finfo(self.dtype).eps ** (1 / 3) * (1 + float(self.world.norm(theta.double())))
         self.step = scale if step is None else step
 
     @property
@@ -54,7 +55,7 @@ class FiniteDifferenceHessian(Operator):
         return torch.stack([self._along(v.double()) for v in V.T], dim=1)
 
     def _along(self, v: Tensor) -> Tensor:
-        norm = float(v.norm())
+        norm = float(self.world.norm(v))
         if norm == 0:
             return v
         theta, h = self.objective.theta.double(), self.step / norm

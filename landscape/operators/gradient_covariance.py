@@ -47,9 +47,10 @@ class GradientCovariance(EmpiricalFisher):
                 )[1]
         # a sum's Ω is what the mean would have divided by
         rule = cast(EmpiricalFisherRule, self._sum.rule)
+        gradient = self.world.sum(gradient)
         return gradient, 1.0 if self.objective.reduction == "mean" else rule.total_weight()
 
     def multiply(self, V: Tensor) -> Tensor:
         """Return F̂ V − g (gᵀV) / Ω."""
         gradient, weight = self._mean
-        return super().multiply(V) - torch.outer(gradient, gradient @ V.double()) / weight
+        return super().multiply(V) - torch.outer(gradient, self.world.over_parts(gradient @ V.double())) / weight

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from landscape.function.world import ALONE, World
+
 CHUNK = 16
 """Rows allocated at a time: memory follows the basis without ever copying it."""
 
@@ -24,8 +26,9 @@ class Basis:
             [6.]])
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, world: World = ALONE) -> None:
         self.size = size
+        self.world = world
         self.count = 0
         self._chunks: list[Tensor] = []
 
@@ -56,7 +59,7 @@ class Basis:
     def project(self, rows: Tensor) -> Tensor:
         """Return the coefficients qᵢ·wⱼ (n, b) of rows w (b, P)."""
         parts = [chunk @ rows.T for _, chunk in self.filled()]
-        return torch.cat(parts) if parts else rows.new_empty(0, len(rows))
+        return self.world.over_parts(torch.cat(parts)) if parts else rows.new_empty(0, len(rows))
 
     def subtract(self, rows: Tensor, coefficients: Tensor) -> Tensor:
         """Return wⱼ − Σᵢ cᵢⱼ qᵢ as rows (b, P)."""

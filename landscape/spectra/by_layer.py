@@ -21,7 +21,6 @@ from landscape.results import LayerRow, Layers
 from landscape.spectra.goal import Goal, make_goal
 from landscape.spectra.lanczos import Lanczos
 from landscape.spectra.orthonormal import host
-from landscape.spectra.probes import Probes
 from landscape.spectra.protocol import Operator, Products
 from landscape.spectra.sampling import standard_error
 
@@ -123,6 +122,7 @@ class _Whole(Base):
     def __init__(self, products: Products) -> None:
         self.products, self.name = products, products.name
         self.size, self.dtype, self.device = products.size, products.dtype, products.device
+        self.world = products.world
 
     def multiply(self, V: Tensor) -> Tensor:
         """Return the product with columns (P, K)."""
@@ -165,7 +165,7 @@ class _Largest:
             self.goals[name] = make_goal(
                 block, k=1, which="LA", tol=tol, locked=0, block_size=1, max_basis=None, max_matvecs=None, verify=True
             )
-            start = Probes(block.size, seed + number, "gaussian", self.device, self.dtype).rows(0, 1)
+            start = block.probes(seed + number, "gaussian").rows(0, 1)
             self.runs[name] = Lanczos(block, start, capacity=self.goals[name].max_basis, seed=seed + number)
 
     def run(self) -> None:
@@ -188,7 +188,7 @@ class _Largest:
 
     def measure(self) -> dict[str, tuple[float, float, bool]]:
         """Return (Rayleigh quotient, measured residual, converged) of each block, from one fresh pass."""
-        vectors, norms = {}, {}
+        vectors, norms, world = {}, {}, self.diagonal.world
         for name, run in self.runs.items():
             values, coefficients, _ = run.ritz()
             vectors[name] = run.vectors(coefficients[:, -1:])[0]
@@ -196,8 +196,8 @@ class _Largest:
         applied = self._multiply(vectors)
         found = {}
         for name, vector in vectors.items():
-            value = float(vector.double() @ applied[name].double())
-            residual = float(torch.linalg.vector_norm(applied[name].double() - value * vector.double()))
+            value = float(world.dot(vector, applied[name]))
+            residual = float(world.norm(applied[name].double() - value * vector.double()))
             excess = self.goals[name].excess(np.array([value]), np.array([residual]), norms[name])
             found[name] = (value, residual, bool(excess[0] <= 1))
         return found
@@ -222,7 +222,7 @@ def _sample(
 
     From P probes on, the unit vectors take their place, and the samples count P times, so that means are exact.
     """
-    random = Probes(products.size, seed, "rademacher", products.device, products.dtype)
+    random, over_parts = products.probes(seed, "rademacher"), products.world.over_parts
     exact = probes >= products.size
     units = torch.eye(products.size, dtype=products.dtype, device=products.device) if exact else random.rows(0, 0)
     probes, missed_probes = (products.size, products.size) if exact else (probes, missed_probes)
@@ -233,11 +233,11 @@ def _sample(
             rows = units[start:stop] if exact else random.rows(start, stop)
             applied = products.rows(rows).double()
             parts = diagonal.by_block((rows.double() * applied).T)
-            traces.append(host(torch.stack([part.sum(0) for part in parts.values()], dim=1)))
+            traces.append(host(over_parts(torch.stack([part.sum(0) for part in parts.values()], dim=1))))
             products.require_finite(traces[-1])
             for row, whole in zip(rows[: max(0, missed_probes - start)], applied, strict=False):
                 outside = whole - (diagonal @ row).double()
-                missed.append([float(outside.square().sum()), float(whole.square().sum())])
+                missed.append(host(over_parts(torch.stack([outside.square().sum(), whole.square().sum()]))))
             progress.update(stop - start)
     return np.concatenate(traces) * (products.size if exact else 1), np.array(missed)
 

@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 import numpy as np
-import torch
 
 from landscape.arguments import numbers_checked
 from landscape.bars import bar
@@ -14,7 +13,6 @@ from landscape.errors import LandscapeError
 from landscape.results import Eigenpairs, SpectralDensity
 from landscape.spectra.basis import Basis
 from landscape.spectra.orthonormal import host
-from landscape.spectra.probes import Probes
 from landscape.spectra.protocol import Operator, Products, as_rows
 from landscape.spectra.quadrature import lanczos_quadrature
 from landscape.spectra.smoothing import Axis, smooth
@@ -72,7 +70,7 @@ def spectral_density(
     outliers, locked = _outliers(deflate, products)
     room = products.size - (len(locked) if locked is not None else 0)
     steps = min(steps, room)
-    drawn = Probes(products.size, seed, "gaussian", products.device, products.dtype)
+    drawn = products.probes(seed, "gaussian")
     rules = []
     with bar(total=probes * steps, desc=f"density of the {products.name}", unit="product") as progress:
         for begin in range(0, probes, products.block_size):
@@ -106,9 +104,9 @@ def _outliers(deflate: Any, products: Products) -> tuple[np.ndarray | None, Basi
         raise LandscapeError(
             f"deflate holds {len(rows)} vectors, which leaves nothing of P={products.size}: pass fewer"
         )
-    basis = Basis(products.size)
-    basis.append(torch.linalg.qr(rows.T)[0].T.contiguous())
+    basis, world = products.basis(), products.world
+    basis.append(world.factor(rows)[0])
     if isinstance(deflate, Eigenpairs):
         return np.asarray(deflate.values), basis
-    units = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    return host((units.double() * products.rows(units).double()).sum(1)), basis
+    units = rows / world.norm(rows)[:, None]
+    return host(world.dot(units, products.rows(units))), basis

@@ -13,10 +13,8 @@ from landscape.arguments import numbers_checked
 from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.results import Diagonal
-from landscape.spectra.basis import Basis
 from landscape.spectra.hutchpp import range_basis
 from landscape.spectra.orthonormal import host
-from landscape.spectra.probes import Probes
 from landscape.spectra.protocol import Operator, Products
 from landscape.spectra.sampling import check_budget
 from landscape.spectra.xtrace import leave_one_out_directions
@@ -77,9 +75,9 @@ def diagonal(op: Operator, matvecs: int = 100, method: DiagonalMethod = "hutchin
 class _Moments:
     """The running mean and spread of vectors, in float64 (Welford 1962)."""
 
-    def __init__(self, size: int, device: torch.device) -> None:
-        self.count = 0
-        self.mean = torch.zeros(size, dtype=torch.float64, device=device)
+    def __init__(self, products: Products) -> None:
+        self.count, self.world = 0, products.world
+        self.mean = torch.zeros(self.world.length(products.size), dtype=torch.float64, device=products.device)
         self.squares = torch.zeros_like(self.mean)
 
     def add(self, sample: Tensor) -> None:
@@ -89,40 +87,40 @@ class _Moments:
         self.squares += change * (sample - self.mean)
 
     def standard_errors(self) -> np.ndarray:
-        return host((self.squares / (self.count - 1) / self.count).sqrt())
+        return host(self.world.whole((self.squares / (self.count - 1) / self.count).sqrt()))
 
 
 def _hutchinson(products: Products, matvecs: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    probes = Probes(products.size, seed, "rademacher", products.device, products.dtype)
-    moments = _Moments(products.size, products.device)
+    probes = products.probes(seed, "rademacher")
+    moments = _Moments(products)
     for start in bar(range(0, matvecs, products.block_size), desc=f"diagonal of the {products.name}", unit="block"):
         rows = probes.rows(start, min(start + products.block_size, matvecs))
         for sample in rows.double() * products.rows(rows).double():
             moments.add(sample)
-    values = host(moments.mean)
+    values = host(products.world.whole(moments.mean))
     products.require_finite(values)
     return values, moments.standard_errors()
 
 
 def _xdiag(products: Products, matvecs: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Average over i the diagonal of QᵢᵀQᵢA plus ωᵢ ∘ (I − QᵢᵀQᵢ)Aωᵢ, where Qᵢ spans the products of the other probes."""
-    probes = Probes(products.size, seed, "rademacher", products.device, products.dtype)
+    probes = products.probes(seed, "rademacher")
     count = matvecs // 2
     basis, triangle = range_basis(products, probes, count)
     directions = leave_one_out_directions(triangle)
-    applied = Basis(products.size)
-    shared = torch.zeros(products.size, dtype=torch.float64, device=products.device)
+    applied = products.basis()
+    shared = torch.zeros(applied.size, dtype=torch.float64, device=products.device)
     for _, chunk in basis.filled():
         for rows in chunk.split(products.block_size):
             images = products.rows(rows)
             applied.append(images)
             shared += (rows.double() * images.double()).sum(0)
-    moments = _Moments(products.size, products.device)
+    moments = _Moments(products)
     for number in range(count):
         along = torch.as_tensor(directions[:, [number]]).to(products.device, products.dtype)
         direction = basis.combine(along)[0].double()
         missed = probes.rows(number, number + 1)[0].double() * float(directions[:, number] @ triangle[:, number])
         moments.add(direction * (missed - applied.combine(along)[0].double()))
-    values = host(shared + moments.mean)
+    values = host(products.world.whole(shared + moments.mean))
     products.require_finite(values)
     return values, moments.standard_errors()

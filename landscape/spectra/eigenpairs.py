@@ -15,11 +15,11 @@ from torch import Tensor
 from landscape.arguments import numbers_checked
 from landscape.bars import bar
 from landscape.errors import LandscapeError
+from landscape.function.world import World
 from landscape.results import Eigenpairs
 from landscape.spectra.goal import Goal, make_goal
 from landscape.spectra.lanczos import Lanczos, LanczosState
 from landscape.spectra.orthonormal import host
-from landscape.spectra.probes import Probes
 from landscape.spectra.protocol import Operator, Products, as_rows
 from landscape.spectra.selection import Which, select
 from landscape.spectra.state import StateFile, beside_study, identity
@@ -134,7 +134,7 @@ def top_eigenpairs(
     pairs = Eigenpairs(
         values=found.values,
         residuals=found.residuals,
-        vectors=found.vectors.cpu().numpy() if vectors else None,
+        vectors=products.world.whole(found.vectors).cpu().numpy() if vectors else None,
         gaps=found.gaps,
         history=np.array([excess * tol for _, excess in found.history]),
         history_matvecs=np.array([count for count, _ in found.history], dtype=np.int64),
@@ -211,8 +211,9 @@ def _measure(
     found, left = values[wanted], residuals[wanted]
     if goal.verify:
         applied = run.products.rows(vectors).double()
-        found = host((vectors.double() * applied).sum(1))
-        left = host(torch.linalg.vector_norm(applied - torch.as_tensor(found).to(applied)[:, None] * vectors, dim=1))
+        world = run.products.world
+        found = host(world.dot(vectors, applied))
+        left = host(world.norm(applied - torch.as_tensor(found).to(applied)[:, None] * vectors))
         run.products.require_finite(left)
     norm = float(np.abs(values).max())
     excess = goal.excess(found, left, norm)
@@ -220,8 +221,8 @@ def _measure(
     gaps = _gaps(values, residuals, wanted, found, left, run.products.size)
     converged = bool(np.all(excess <= 1)) and len(found) == goal.k
     message = "" if converged else _remedy(goal, run, excess, residuals[wanted], norm)
-    positions = torch.as_tensor(order.copy())
-    return _Found(found[order], left[order], _signed(vectors)[positions], gaps[order], converged, message, history)
+    signed = _signed(vectors, run.products.world)[torch.as_tensor(order.copy())]
+    return _Found(found[order], left[order], signed, gaps[order], converged, message, history)
 
 
 def _gaps(
@@ -251,10 +252,9 @@ def _remedy(goal: Goal, run: Lanczos, excess: np.ndarray, implied: np.ndarray, n
     return f"{reached} after {run.products.count} products: raise max_matvecs{larger}, or start from these vectors"
 
 
-def _signed(vectors: Tensor) -> Tensor:
+def _signed(vectors: Tensor, world: World) -> Tensor:
     """Turn each row so that its largest entry is positive; eigenvectors have no sign of their own."""
-    largest = vectors.gather(1, vectors.abs().argmax(1, keepdim=True))
-    return vectors * torch.where(largest < 0, -1.0, 1.0).to(vectors.dtype)
+    return vectors * torch.where(world.largest(vectors) < 0, -1.0, 1.0).to(vectors.dtype)
 
 
 def _block_size(method: Method, block_size: int | None, k: int, products: Products) -> int:
@@ -275,13 +275,13 @@ def _block_size(method: Method, block_size: int | None, k: int, products: Produc
 def _locked(deflate: Any, products: Products) -> Tensor:
     """Return an orthonormal basis (d, P) of the vectors to leave out."""
     if deflate is None:
-        return torch.empty(0, products.size, dtype=products.dtype, device=products.device)
+        return torch.empty(0, products.world.length(products.size), dtype=products.dtype, device=products.device)
     rows = as_rows(deflate, products, "deflate")
     if len(rows) >= products.size:
         raise LandscapeError(
             f"deflate holds {len(rows)} vectors, which leaves nothing of P={products.size}: pass fewer"
         )
-    return torch.linalg.qr(rows.T)[0].T.contiguous()
+    return products.world.factor(rows)[0]
 
 
 def _start(start: Any, block_size: int, seed: int, products: Products) -> Tensor:
@@ -290,11 +290,11 @@ def _start(start: Any, block_size: int, seed: int, products: Products) -> Tensor
     A single vector starts from the sum of several given ones: it has a part in each, which is all Lanczos needs to find
     every one of them again.
     """
-    random = Probes(products.size, seed, "gaussian", products.device, products.dtype).rows(0, block_size)
+    random = products.probes(seed, "gaussian").rows(0, block_size)
     if start is None:
         return random
     rows = as_rows(start, products, "start")
-    norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    norms = products.world.norm(rows)[:, None]
     if not bool((norms > 0).all()):
         raise LandscapeError("start holds a zero vector: expected vectors with a direction")
     rows = rows / norms

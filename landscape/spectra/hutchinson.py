@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from landscape.spectra.orthonormal import host
-from landscape.spectra.probes import Probes
 from landscape.spectra.protocol import Products
 from landscape.spectra.sampling import precise, sample_until, standard_error
 
@@ -21,12 +20,12 @@ def hutchinson_samples(products: Products, matvecs: int, seed: int, *, tol: floa
         tol: relative standard error at which to stop.
         of: whose error that is: ``trace`` or ``frobenius-norm``.
     """
-    probes = Probes(products.size, seed, "rademacher", products.device, products.dtype)
+    probes, dot = products.probes(seed, "rademacher"), products.world.dot
 
     def draw(start: int, stop: int) -> np.ndarray:
         rows = probes.rows(start, stop)
-        applied = products.rows(rows).double()
-        samples = host(torch.stack([(rows * applied).sum(1), (applied * applied).sum(1)], dim=1))
+        applied = products.rows(rows)
+        samples = host(torch.stack([dot(rows, applied), dot(applied, applied)], dim=1))
         products.require_finite(samples)
         return samples
 

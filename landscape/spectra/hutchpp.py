@@ -20,14 +20,14 @@ def hutchpp_samples(products: Products, matvecs: int, seed: int, *, tol: float |
     error (Meyer, Musco, Musco and Woodruff 2021, algorithm 1).
     """
     sketch = max(1, min(matvecs // 3, (matvecs - FEWEST) // 2))
-    probes = Probes(products.size, seed, "rademacher", products.device, products.dtype)
+    probes = products.probes(seed, "rademacher")
     basis, _ = range_basis(products, probes, sketch)
     captured = sum(float(found) for found in _quadratic_forms(products, basis))
 
     def draw(start: int, stop: int) -> np.ndarray:
         rows = probes.rows(sketch + start, sketch + stop)
         rows = basis.subtract(rows, basis.project(rows))
-        samples = host((rows.double() * products.rows(rows).double()).sum(1))
+        samples = host(products.world.dot(rows, products.rows(rows)))
         products.require_finite(samples)
         return captured + samples
 
@@ -45,7 +45,7 @@ def hutchpp_samples(products: Products, matvecs: int, seed: int, *, tol: float |
 
 def range_basis(products: Products, probes: Probes, count: int) -> tuple[Basis, np.ndarray]:
     """Return an orthonormal basis Q of the span of A z for the first `count` probes z, and R with A z = Qᵀ R."""
-    basis = Basis(products.size)
+    basis = products.basis()
     fresh = count_from(1 << 40)
     triangle = np.zeros((0, 0))
     for start in range(0, count, products.block_size):
@@ -68,7 +68,7 @@ def _quadratic_forms(products: Products, basis: Basis) -> np.ndarray:
     forms = []
     for _, chunk in basis.filled():
         for rows in chunk.split(products.block_size):
-            forms.append(host((rows.double() * products.rows(rows).double()).sum(1)))
+            forms.append(host(products.world.dot(rows, products.rows(rows))))
     found = np.concatenate(forms)
     products.require_finite(found)
     return found

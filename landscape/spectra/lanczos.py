@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from landscape.errors import LandscapeError
-from landscape.spectra.basis import Basis
 from landscape.spectra.orthonormal import host, orthonormalise
-from landscape.spectra.probes import Probes
 from landscape.spectra.protocol import Products
 
 
@@ -70,10 +68,10 @@ class Lanczos:
         self.products = products
         self.capacity = capacity
         self.locked = len(locked) if locked is not None else 0
-        self.basis = Basis(products.size)
+        self.basis = products.basis()
         if locked is not None:
             self.basis.append(locked)
-        self.probes = Probes(products.size, seed, "gaussian", products.device, products.dtype)
+        self.probes = products.probes(seed, "gaussian")
         self.drawn = 0
         self.restarts = 0
         self.sequence = 0
@@ -81,7 +79,7 @@ class Lanczos:
         self.projected = np.zeros((0, 0))
         self.block = len(start)
         self.candidates = orthonormalise(
-            start, self.basis, room=self.room, negligible=start.abs().max().item() * products.epsilon, draw=self.draw
+            start, self.basis, room=self.room, negligible=self._scale(start) * products.epsilon, draw=self.draw
         ).rows
         self.coupling = np.zeros((len(self.candidates), 0))
 
@@ -121,7 +119,7 @@ class Lanczos:
             NumericalError: a product is not finite, or contradicts the products before it.
         """
         old, new = self.size, len(self.candidates)
-        diagonal = host(self.candidates.double() @ products.double().T)
+        diagonal = host(self.products.world.gram(self.candidates.double(), products.double()))
         self.products.require_finite(diagonal)
         scale = max(
             np.abs(self.projected).max(initial=0.0), np.abs(diagonal).max(), np.abs(self.coupling).max(initial=0)
@@ -158,7 +156,7 @@ class Lanczos:
         """Return the unit Ritz vectors (k, P) of coefficients (n, k)."""
         padded = np.vstack([np.zeros((self.locked, coefficients.shape[1])), coefficients])
         rows = self.basis.combine(self._device(padded))
-        return rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+        return rows / self.products.world.norm(rows)[:, None]
 
     def restart(self, values: np.ndarray, coefficients: np.ndarray) -> None:
         """Shrink the basis to chosen Ritz vectors (n, m); the recurrence stays true."""
@@ -194,7 +192,7 @@ class Lanczos:
         Raises:
             LandscapeError: the state belongs to another operator's shape or to another maximum basis.
         """
-        if state.candidates.shape[1:] != (self.products.size,) or len(state.basis) > self.capacity:
+        if state.candidates.shape[1:] != (self.basis.size,) or len(state.basis) > self.capacity:
             raise LandscapeError(
                 f"the saved run has basis {state.basis.shape} and block {state.candidates.shape}, this one has P = "
                 f"{self.products.size} and max_basis = {self.capacity}: resume with the operator and options it was made with"
@@ -206,6 +204,10 @@ class Lanczos:
         self.sequence, self.drawn, self.restarts = state.sequence, state.drawn, state.restarts
         self.confirmed = state.confirmed
         self.products.count = state.matvecs
+
+    def _scale(self, rows: Tensor) -> float:
+        """Return the largest magnitude of an entry."""
+        return float(self.products.world.largest(rows).abs().max())
 
     def _device(self, array: np.ndarray) -> Tensor:
         return torch.as_tensor(array).to(self.products.device, self.products.dtype)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape.function.world import World
 from landscape.spectra.basis import Basis
 
 
@@ -51,9 +52,9 @@ def orthonormalise(
     if not room:
         return Orthonormalised(rows[:0], host(_project(rows, basis)), np.zeros((0, len(rows))), 0)
     first = _project(rows, basis)
-    inner, scale = _factor(basis.subtract(rows, first.to(rows.dtype)))
+    inner, scale = _factor(basis.subtract(rows, first.to(rows.dtype)), basis.world)
     second = basis.project(inner)
-    outer, correction = _factor(basis.subtract(inner, second))
+    outer, correction = _factor(basis.subtract(inner, second), basis.world)
     coefficients = first + second.double() @ scale
     packed = host(torch.cat([coefficients, scale, correction]))
     found, scales, corrections = np.split(packed, [len(basis), len(basis) + len(rows)])
@@ -70,20 +71,20 @@ def _project(rows: Tensor, basis: Basis) -> Tensor:
     return basis.project(rows).double()
 
 
-def _factor(rows: Tensor) -> tuple[Tensor, Tensor]:
+def _factor(rows: Tensor, world: World) -> tuple[Tensor, Tensor]:
     """Return orthonormal rows X and R in float64 with W = Rᵀ X."""
     if len(rows) == 1:
-        norm = torch.linalg.vector_norm(rows, dtype=torch.float64)
+        norm = world.norm(rows[0], dtype=torch.float64)
         return rows / norm.clamp_min(torch.finfo(rows.dtype).tiny).to(rows.dtype), norm.reshape(1, 1)
-    orthonormal, triangle = torch.linalg.qr(rows.T)
-    return orthonormal.T.contiguous(), triangle.double()
+    orthonormal, triangle = world.factor(rows)
+    return orthonormal, triangle.double()
 
 
 def _row_by_row(
     rows: Tensor, basis: Basis, room: int, negligible: float, draw: Callable[[], Tensor]
 ) -> Orthonormalised:
     """Handle a block with dependent rows: each row by itself, random replacements where nothing is left."""
-    found = np.zeros((len(basis), len(rows)))
+    found, world = np.zeros((len(basis), len(rows))), basis.world
     triangle = np.zeros((min(room, len(rows)), len(rows)))
     new = rows[:0]
     fresh = 0
@@ -91,7 +92,7 @@ def _row_by_row(
         remainder, inside, within = _remainder(row, basis, new)
         found[:, column] = inside
         triangle[: len(new), column] = within
-        norm = float(torch.linalg.vector_norm(remainder, dtype=torch.float64))
+        norm = float(world.norm(remainder, dtype=torch.float64))
         if len(new) == room:
             continue
         if norm > negligible:
@@ -99,9 +100,9 @@ def _row_by_row(
         else:
             fresh += 1
             remainder = _remainder(draw(), basis, new)[0]
-        unit = remainder / torch.linalg.vector_norm(remainder)
+        unit = remainder / world.norm(remainder)
         unit = _remainder(unit, basis, new)[0]
-        new = torch.cat([new, (unit / torch.linalg.vector_norm(unit))[None]])
+        new = torch.cat([new, (unit / world.norm(unit))[None]])
     return Orthonormalised(new, found, triangle[: len(new)], fresh)
 
 
@@ -109,7 +110,7 @@ def _remainder(row: Tensor, basis: Basis, new: Tensor) -> tuple[Tensor, np.ndarr
     """Take the basis and the new rows out of one row, twice; return what is left and the coefficients."""
     inside, within = np.zeros(len(basis)), np.zeros(len(new))
     for _ in range(2):
-        on_basis, on_new = basis.project(row[None]), new @ row
+        on_basis, on_new = basis.project(row[None]), basis.world.over_parts(new @ row)
         row = basis.subtract(row[None], on_basis)[0] - on_new @ new
         inside += host(on_basis)[:, 0]
         within += host(on_new)

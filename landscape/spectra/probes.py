@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from landscape.function.world import ALONE, World
+
 Kind = Literal["gaussian", "rademacher", "sphere"]
 
 
@@ -25,6 +27,7 @@ class Probes:
         kind: ``rademacher`` (entries ±1), ``gaussian``, or ``sphere`` (uniform with norm √P).
         device: where the vectors are wanted.
         dtype: their type.
+        world: which part of each this process gets.
 
     >>> Probes(4, seed=0, kind="rademacher").rows(0, 2).abs()
     tensor([[1., 1., 1., 1.],
@@ -36,6 +39,7 @@ class Probes:
     kind: Kind
     device: torch.device = torch.device("cpu")
     dtype: torch.dtype = torch.float32
+    world: World = ALONE
 
     def rows(self, start: int, stop: int) -> Tensor:
         """Return vectors number start, …, stop − 1 as rows (stop − start, P)."""
@@ -49,4 +53,4 @@ class Probes:
                 row.normal_(generator=generator)
                 if self.kind == "sphere":
                     row.mul_(self.size**0.5 / torch.linalg.vector_norm(row, dtype=torch.float64).item())
-        return drawn.to(self.device)
+        return self.world.part(drawn).to(self.device)

@@ -10,7 +10,10 @@ import torch
 from torch import Tensor
 
 from landscape.errors import LandscapeError, NumericalError
+from landscape.function.world import ALONE, World
+from landscape.spectra.basis import Basis
 from landscape.spectra.orthonormal import host
+from landscape.spectra.probes import Kind, Probes
 
 
 @runtime_checkable
@@ -18,7 +21,8 @@ class Operator(Protocol):
     """A symmetric linear map on vectors (P,): a dense tensor (P, P), a Hessian, anything that multiplies.
 
     Optional attributes are read where they exist: ``name`` (str), ``provenance`` (mapping), ``positive_semidefinite``
-    (bool) and ``block_size`` (int: the number of vectors at which one product is cheapest per vector).
+    (bool), ``block_size`` (int: the number of vectors at which one product is cheapest per vector) and ``world``
+    (`landscape.function.world.World`: how inner products of its vectors are taken).
 
     >>> isinstance(torch.eye(3), Operator)
     True
@@ -76,6 +80,7 @@ class Products:
         self.dtype = held.dtype if held.dtype in (torch.float32, torch.float64) else torch.float32
         self.epsilon = float(torch.finfo(held.dtype).eps)
         self.block_size = max(1, int(getattr(held, "block_size", 1)))
+        self.world: World = getattr(held, "world", ALONE)
         self.count = 0
 
     @property
@@ -87,6 +92,14 @@ class Products:
     def provenance(self) -> Mapping[str, Any]:
         """What the operator says about itself."""
         return dict(getattr(self.op, "provenance", None) or {})
+
+    def basis(self) -> Basis:
+        """Return an empty basis for the operator's vectors."""
+        return Basis(self.world.length(self.size), self.world)
+
+    def probes(self, seed: int, kind: Kind) -> Probes:
+        """Return random vectors for the operator."""
+        return Probes(self.size, seed, kind, self.device, self.dtype, self.world)
 
     def rows(self, vectors: Tensor) -> Tensor:
         """Multiply the rows (K, P) and return the products as rows (K, P)."""
@@ -114,9 +127,10 @@ class Products:
             index = torch.arange(start, min(start + block, self.size), device=self.device)
             units = torch.zeros(len(index), self.size, dtype=self.dtype, device=self.device)
             units[torch.arange(len(index)), index] = 1
+            units = self.world.part(units)
             columns = self.rows(units).double()
-            entries.append(host(columns[torch.arange(len(index)), index]))
-            squares += float((columns * columns).sum())
+            entries.append(host(self.world.dot(units, columns)))
+            squares += float(self.world.over_parts((columns * columns).sum()))
             self.require_finite(squares)
         return np.concatenate(entries), squares
 
@@ -157,4 +171,4 @@ def as_rows(vectors: Any, products: Products, what: str) -> Tensor:
         raise LandscapeError(f"{what} has shape {tuple(rows.shape)}, expected rows (K, {products.size})")
     if not bool(torch.isfinite(rows).all()):
         raise LandscapeError(f"{what} holds NaN or infinity: expected finite vectors")
-    return rows
+    return products.world.part(rows)

@@ -42,7 +42,7 @@ def lanczos_quadrature(
     >>> nodes.round(4), weights.round(4)
     (array([[1., 3.]]), array([[0.5, 0.5]]))
     """
-    runs = [_Run(row, locked) for row in start]
+    runs = [_Run(row, locked, products) for row in start]
     for step in range(steps):
         applied = products.rows(torch.stack([run.next for run in runs]))
         for run, product in zip(runs, applied, strict=True):
@@ -60,9 +60,9 @@ def lanczos_quadrature(
 class _Run:
     """One Lanczos process; its coefficients stay on the device until they are looked at."""
 
-    def __init__(self, start: Tensor, locked: Basis | None) -> None:
-        self.spaces = [space for space in (locked, Basis(len(start))) if space is not None]
-        self.basis = self.spaces[-1]
+    def __init__(self, start: Tensor, locked: Basis | None, products: Products) -> None:
+        self.world, self.basis = products.world, products.basis()
+        self.spaces = [self.basis] if locked is None else [locked, self.basis]
         self.first = start
         self.diagonal: list[Tensor] = []
         self.beside: list[Tensor] = []
@@ -73,7 +73,7 @@ class _Run:
         """Take the product of the latest vector and make the next one."""
         vector = self.next
         self.basis.append(vector[None])
-        self.diagonal.append(vector.double() @ product.double())
+        self.diagonal.append(self.world.dot(vector, product))
         earlier = self.basis.project(product[None])[:-2]
         self.stray.append(earlier.abs().max() if len(earlier) else product.new_zeros(()))
         self.next, norm = self._unit(self._outside(product[None]))
@@ -105,7 +105,6 @@ class _Run:
                 rows = space.subtract(rows, space.project(rows))
         return rows
 
-    @staticmethod
-    def _unit(rows: Tensor) -> tuple[Tensor, Tensor]:
-        norm = torch.linalg.vector_norm(rows, dtype=torch.float64)
+    def _unit(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        norm = self.world.norm(rows[0], dtype=torch.float64)
         return rows[0] / norm.clamp_min(torch.finfo(rows.dtype).tiny).to(rows.dtype), norm

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from landscape.bars import bar
 from landscape.errors import LandscapeError
+from landscape.function.world import World
 from landscape.spectra.basis import SLICE
 from landscape.spectra.orthonormal import host
-from landscape.spectra.probes import Probes
 from landscape.spectra.protocol import Products
 from landscape.spectra.xtrace import jackknife_error
 
@@ -26,8 +26,8 @@ def xnystrace_samples(
     Raises:
         LandscapeError: the operator has negative eigenvalues.
     """
-    probes = Probes(products.size, seed, "sphere", products.device, products.dtype)
-    applied = torch.empty(0, products.size, dtype=products.dtype, device=products.device)
+    probes = products.probes(seed, "sphere")
+    applied = torch.empty(0, products.world.length(products.size), dtype=products.dtype, device=products.device)
     with bar(total=matvecs, desc=f"trace of the {products.name}", unit="product") as progress:
         wanted = matvecs if enough is None else min(10, matvecs)
         while True:
@@ -69,11 +69,12 @@ def leave_one_out(triangle: np.ndarray, core: np.ndarray, gram: np.ndarray, size
 
 def _estimate(omega: Tensor, applied: Tensor, products: Products, seed: int) -> tuple[np.ndarray, float]:
     """Shift A by ν at the rounding level, so that the core stays positive definite where A is singular."""
-    norm = float(torch.linalg.vector_norm(applied, dtype=torch.float64))
+    norm = float(products.world.norm(applied.flatten(), dtype=torch.float64))
     products.require_finite(norm)
     if norm == 0:
         return np.zeros(len(omega)), 0.0
-    core = _gram(omega, applied)
+    world = products.world
+    core = _gram(omega, applied, world)
     core = (core + core.T) / 2
     spectrum = np.linalg.eigvalsh(core)
     if spectrum[0] < -100 * products.epsilon * norm * products.size**0.5:
@@ -81,10 +82,10 @@ def _estimate(omega: Tensor, applied: Tensor, products: Products, seed: int) -> 
             f"the {products.name} has negative eigenvalues (zᵀAz = {spectrum[0]:.1e} for some z), and xnystrace needs a "
             "positive semi-definite operator: use method='xtrace'"
         )
-    gram = _gram(omega, omega)
+    gram = _gram(omega, omega, world)
     shift = products.epsilon * norm / len(omega) ** 0.5
     shift = max(shift, -2 * spectrum[0] / np.linalg.eigvalsh(gram)[0])
-    triangle = host(torch.linalg.qr((applied + shift * omega).T, mode="r")[1])
+    triangle = host(world.factor(applied + shift * omega, vectors=False)[1])
     core = core + shift * gram
 
     def without(index: int) -> float:
@@ -96,7 +97,7 @@ def _estimate(omega: Tensor, applied: Tensor, products: Products, seed: int) -> 
     return estimates, jackknife_error(without, len(core), seed)
 
 
-def _gram(left: Tensor, right: Tensor) -> np.ndarray:
+def _gram(left: Tensor, right: Tensor, world: World) -> np.ndarray:
     """Return the inner products of rows (n, n) in float64, slice by slice."""
     slices = zip(left.split(SLICE, dim=1), right.split(SLICE, dim=1), strict=True)
-    return host(torch.stack([a.double() @ b.double().T for a, b in slices]).sum(0))
+    return host(world.over_parts(torch.stack([a.double() @ b.double().T for a, b in slices]).sum(0)))

@@ -11,9 +11,7 @@ import torch
 from scipy.linalg import solve_triangular
 
 from landscape.bars import bar
-from landscape.spectra.basis import Basis
 from landscape.spectra.orthonormal import host, orthonormalise
-from landscape.spectra.probes import Probes
 from landscape.spectra.protocol import Products
 
 JACKKNIFE = 64
@@ -136,8 +134,8 @@ class Sketch:
 
     def __init__(self, products: Products, seed: int) -> None:
         self.products = products
-        self.basis = Basis(products.size)
-        self.probes = Probes(products.size, seed, "sphere", products.device, products.dtype)
+        self.basis = products.basis()
+        self.probes = products.probes(seed, "sphere")
         self.count = 0
         self._fresh = count_from(1 << 40)
         self._triangle = np.zeros((0, 0))
@@ -152,7 +150,7 @@ class Sketch:
 
     def _take(self, omega: torch.Tensor) -> None:
         applied = self.products.rows(omega)
-        self._diagonal = np.concatenate([self._diagonal, host((omega.double() * applied.double()).sum(1))])
+        self._diagonal = np.concatenate([self._diagonal, host(self.products.world.dot(omega, applied))])
         self.products.require_finite(self._diagonal)
         split = orthonormalise(
             applied, self.basis, room=self.products.size - len(self.basis), negligible=0.0, draw=self._draw

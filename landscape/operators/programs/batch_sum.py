@@ -103,7 +103,7 @@ class BatchSum:
             for chunk in chunks:
                 total[:, chunk].add_(program.multiply(state, unit, given[:, chunk]), alpha=batch.scale)
             del state
-        return total
+        return self.objective.world.sum(total)
 
     def _shrink(self, error: BaseException, vectors: int) -> None:
         """Ask for less memory: fewer vectors at a time, then fewer kept batches, then nothing kept."""
