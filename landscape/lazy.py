@@ -44,6 +44,7 @@ HOME = {
 MODULES = [
     "datasets",
     "experiments",
+    "exchange",
     "export",
     "importers",
     "models",
@@ -62,7 +63,6 @@ VERBS = {
     "save": "store:save",
     "plot": "plots:plot",
     "thumbnail": "plots.thumbnails:thumbnail",
-    "frame": "export:frame",
     "card": "report:card",
     "interval": "statistics.intervals:student_interval",
     "peaks": "statistics.peaks:peaks",
