@@ -36,6 +36,7 @@ HOME = {
         "volume",
     ],
     "scores": ["audit", "critical_point", "sharpness"],
+    "training.tracker": ["Tracker"],
     "comparison": ["compare", "placebo"],
     "store": ["Run", "open_study"],
 }
@@ -44,7 +45,6 @@ HOME = {
 MODULES = [
     "datasets",
     "experiments",
-    "exchange",
     "export",
     "importers",
     "models",
@@ -63,6 +63,7 @@ VERBS = {
     "save": "store:save",
     "plot": "plots:plot",
     "thumbnail": "plots.thumbnails:thumbnail",
+    "frame": "export:frame",
     "card": "report:card",
     "interval": "statistics.intervals:student_interval",
     "peaks": "statistics.peaks:peaks",

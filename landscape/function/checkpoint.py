@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from landscape.errors import LandscapeError, NotDefinedError
+from landscape.function.fitting import fit_weights
 from landscape.function.forward import unwrapped
 from landscape.function.objective import Objective
-from landscape.function.weights import fit_weights, load_weights
+from landscape.function.weights import Weights, load_weights
 
 Source = str | os.PathLike[str] | Mapping[str, Tensor]
+_OPTIONS = inspect.signature(Objective).parameters.keys() - {"model", "data", "loss", "weights"}
+_HISTORY = ("optimizer", "lr", "momentum", "batch_size", "step")
 
 
 class Checkpoint:
@@ -21,7 +27,7 @@ class Checkpoint:
 
     Args:
         model: the network; it is not changed, and its own weights are used when ``weights`` is `None`.
-        weights: a file (safetensors, or a plain state dict that loads without running code) or a state dict.
+        weights: a file or folder, as `landscape.function.weights.load_weights` reads them, or a state dict.
         loss: the training loss, as `Objective` takes it.
         train: training data without augmentation, as `Objective` takes it.
         test: held-out data.
@@ -31,11 +37,17 @@ class Checkpoint:
         momentum: its momentum.
         batch_size: examples a step (of the training; not the batches of the evaluation).
         step: steps taken.
-        name: what to call it.
+        name: what to call it; `None`: the file with its folder, ``a/best`` for ``runs/a/best.pt``.
+        key: the entry to read where a file holds several state dicts, such as ``"state_dict_ema"``.
+        prefix: what comes before the network's names where several parts of the file fit it, such as ``"student."``.
         options: keyword arguments passed on to `Objective` (``parameters``, ``dtype``, ``device``, ``metrics`` …).
+
+    Attributes:
+        notes: what was read, and what the file also holds that was left out, which is warned of as well.
 
     Raises:
         LandscapeError: the weights do not fit the model, are NaN, or the file would have to run code to be read.
+        TypeError: a keyword that is neither one of these nor one of `Objective`.
 
     >>> import torch, landscape as ls
     >>> model = torch.nn.Linear(2, 3)
@@ -60,12 +72,28 @@ class Checkpoint:
         batch_size: int | None = None,
         step: int | None = None,
         name: str | None = None,
+        key: str | None = None,
+        prefix: str | None = None,
         **options: Any,
     ):
+        unknown = next((option for option in options if option not in _OPTIONS), None)
+        if unknown is not None:
+            raise TypeError(
+                f"Checkpoint() got an unexpected keyword argument {unknown!r}; those of Objective are taken too"
+            )
         self.model = unwrapped(model)
-        # weights are copied at once: the user may go on training the model
-        own = self.model.state_dict() if weights is None else fit_weights(self.model, load_weights(weights))
-        self.weights = {key: tensor.detach().clone() for key, tensor in own.items()}
+        if weights is None:  # copied at once: the user may go on training the model
+            own = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+            self.weights = Weights({name: tensor.detach().clone() for name, tensor in own.items()})
+            self.weights.fits = self.model
+        else:
+            self.weights = fit_weights(self.model, load_weights(weights, key=key), prefix=prefix)
+        self.notes = tuple(note for note in (self.weights.source, *self.weights.left_out) if note)
+        if self.weights.left_out:
+            warnings.warn("; ".join((f"read {self.notes[0]}", *self.notes[1:])), stacklevel=2)
+        if name is None and isinstance(weights, str | os.PathLike):
+            path = Path(weights).absolute()
+            name = f"{path.parent.name}/{path.stem}".lstrip("/")
         self.init = None if init is None else fit_weights(self.model, load_weights(init))
         self.loss, self.optimizer, self.lr, self.momentum = loss, optimizer, lr, momentum
         self.batch_size, self.step, self.name, self.options = batch_size, step, name, options
@@ -117,15 +145,9 @@ class Checkpoint:
         return float(objective.world.norm((objective.theta - objective.at(self.init).theta).double()))
 
     def __repr__(self) -> str:
-        how = ", ".join(
-            f"{key}={value}"
-            for key, value in [
-                ("optimizer", self.optimizer),
-                ("lr", self.lr),
-                ("momentum", self.momentum),
-                ("batch_size", self.batch_size),
-                ("step", self.step),
-            ]
-            if value is not None
-        )
-        return f"Checkpoint({self.name or type(self.model).__name__}{': ' + how if how else ''})"
+        about = [f"P={sum(tensor.numel() for tensor in self.model.parameters()):,}"]
+        about += [f"{key}={value}" for key in _HISTORY if (value := getattr(self, key)) is not None]
+        if any(name.endswith("running_mean") for name in self.weights):
+            about.append("norm statistics re-estimated")
+        read = f", read from {self.weights.source}" if self.weights.source else ""
+        return f"Checkpoint({self.name or type(self.model).__name__}: {', '.join(about)}{read})"

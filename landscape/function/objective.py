@@ -15,11 +15,12 @@ from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function import metrics as _metrics
 from landscape.function.batches import Batch, pick
 from landscape.function.data import Data, read
+from landscape.function.fitting import fit_weights
 from landscape.function.function import Function
 from landscape.function.losses import BatchLoss
 from landscape.function.metrics import Metric
 from landscape.function.norm_statistics import reestimated
-from landscape.function.parameters import ParameterSpace, Selection, require_fit
+from landscape.function.parameters import ParameterSpace, Selection
 from landscape.function.provenance import identity
 from landscape.function.weighting import check, weighted
 from landscape.function.world import ALONE, World
@@ -93,8 +94,8 @@ class Objective(Function):
         )
         own = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
         if weights is not None:
-            require_fit(self.model, weights)
-            own |= {name: weights[name] for name in own if name in weights}
+            fitted = fit_weights(self.model, weights)
+            own |= {name: fitted[name] for name in own if name in fitted}
         self._theta = self._take_tensors(own)
         with torch.random.fork_rng(devices=[]):  # loaders draw a seed from the global generator
             data = read(data, batch_size, self.device, self.data_dtype, resident)
@@ -237,7 +238,7 @@ class Objective(Function):
         if isinstance(weights, Tensor):
             fresh._theta = self._vector(weights).detach().clone()
             return fresh
-        require_fit(self.model, weights)
+        weights = fit_weights(self.model, weights)
         here = {**self._fixed, **self.space.unflatten(self._theta)}
         fresh._theta = fresh._take_tensors({name: weights.get(name, tensor) for name, tensor in here.items()})
         return fresh

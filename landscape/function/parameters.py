@@ -149,25 +149,3 @@ def _choose(named: Mapping[str, Tensor], parameters: Selection) -> list[str]:
     if callable(parameters):
         return [name for name, tensor in named.items() if parameters(name, tensor)]
     return match(named, parameters)
-
-
-def require_fit(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Check that a state dict belongs to a model; buffers that are not persistent may be there or not.
-
-    Raises:
-        LandscapeError: names that are missing or unknown, or wrong shapes; they are listed.
-    """
-    known = {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers())}
-    missing, unexpected = sorted(set(model.state_dict()) - set(weights)), sorted(set(weights) - set(known))
-    wrong = [
-        f"{k} {tuple(weights[k].shape)}, expected {tuple(known[k].shape)}"
-        for k in weights
-        if k in known and weights[k].shape != known[k].shape
-    ]
-    if missing or unexpected or wrong:
-        raise LandscapeError(
-            "the state dict does not fit the model"
-            + (f"; missing {', '.join(missing[:5])}" if missing else "")
-            + (f"; unexpected {', '.join(unexpected[:5])}" if unexpected else "")
-            + (f"; wrong shapes: {'; '.join(wrong[:3])}" if wrong else "")
-        )

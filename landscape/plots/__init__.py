@@ -41,6 +41,7 @@ from landscape.plots.spectra import density, diagonal, eigenvalues, estimate
 from landscape.plots.style import DOUBLE, PALETTE, SINGLE, style
 from landscape.plots.surfaces import surface
 from landscape.plots.tables import comparison_table, panel, summary, table
+from landscape.plots.tracks import track
 from landscape.plots.trajectories import trajectory
 from landscape.plots.volumes import volume
 from landscape.results import Result
@@ -75,6 +76,7 @@ KINDS: dict[str, Callable[..., Any]] = {
     "scores": panel,
     "smoothness": smoothness,
     "topology": merge_tree,
+    "track": track,
     "trajectory": trajectory,
     "volume": volume,
 }
@@ -163,6 +165,7 @@ __all__ = [
     "summary",
     "surface",
     "table",
+    "track",
     "trajectory",
     "volume",
 ]

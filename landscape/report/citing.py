@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from landscape import bibliography
-from landscape.tables import escape
+from landscape.export.latex import escape
 
 _CITATION = re.compile(r" ?\[@([^\]]+)\]")
 

@@ -14,8 +14,8 @@ from landscape.arguments import check_numbers
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.objective import Objective
 from landscape.results.scores import Score
+from landscape.results.tables import format_table
 from landscape.scores.requirements import check_objective, require
-from landscape.tables import format_table
 
 Orientation = Literal["higher is sharper", "lower is sharper", "control"]
 

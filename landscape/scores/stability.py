@@ -148,11 +148,18 @@ def batch_sharpness(
     return Measurement(value / limit, None if error is None else error / limit, gradients=1 + PRODUCT, note=note)
 
 
-def minibatch_quotients(objective: Objective, size: int, seed: int) -> torch.Tensor:
-    """Return gᵀHg/‖g‖² of disjoint random minibatches, (K,) in float64; those with zero gradient are left out."""
+def minibatch_quotients(objective: Objective, size: int, seed: int, *, most: int | None = None) -> torch.Tensor:
+    """Return gᵀHg/‖g‖² of disjoint random minibatches, (K,) in float64; those with zero gradient are left out.
+
+    Args:
+        objective: the training loss.
+        size: examples per minibatch.
+        seed: of the partition.
+        most: how many minibatches of it to take; `None`: all.
+    """
     generator = seeded_generator(seed)
     found = []
-    for chosen in torch.randperm(objective.n, generator=generator).split(size):
+    for chosen in torch.randperm(objective.n, generator=generator).split(size)[:most]:
         part = objective.subset(chosen).rebatch(len(chosen))
         g = part.gradient()
         length = float(g.double().square().sum())

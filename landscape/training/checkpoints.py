@@ -22,7 +22,7 @@ def as_checkpoint(run: TrainedRun, factory: ModelFactory | None = None) -> Check
     >>> from landscape.datasets import digits
     >>> from landscape.experiments import get_recipe, train
     >>> as_checkpoint(train(get_recipe("sgd", examples=20, target=1.0), digits(train=100), seed=0))
-    Checkpoint(sgd-0: optimizer=sgd, lr=0.05, momentum=0.0, batch_size=64, step=...)
+    Checkpoint(sgd-0: P=..., optimizer=sgd, lr=0.05, momentum=0.0, batch_size=64, step=...)
     """
     check_run(run)
     return Checkpoint(

@@ -1,5 +1,7 @@
 """Checkpoints: weights in, objectives out, the user's model left alone."""
 
+from argparse import Namespace
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -79,3 +81,56 @@ def test_weights_that_do_not_fit_are_listed():
     with pytest.raises(ls.LandscapeError) as caught:
         ls.Checkpoint(network(), {"nothing": torch.zeros(2)}, loss="cross_entropy", train=(X, Y))
     assert "nothing" in str(caught.value)
+
+
+def test_an_unknown_keyword_is_refused_where_it_is_written():
+    with pytest.raises(TypeError, match=r"Checkpoint\(\) got an unexpected keyword argument 'optimiser'"):
+        ls.Checkpoint(network(), loss="cross_entropy", train=(X, Y), optimiser="sgd")
+
+
+def test_what_was_read_and_left_out_is_said(tmp_path):
+    trained = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    state = {f"model.{name}": tensor for name, tensor in trained.state_dict().items()}
+    content = {
+        "state_dict": state,
+        "ema": {name: 0 * tensor for name, tensor in state.items()},
+        "args": Namespace(lr=0.1),
+    }
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        torch.save(content, tmp_path / name / "best.pt")
+    with pytest.warns(UserWarning, match=r"read best\.pt\['state_dict'\] without 'model\.'; left out") as told:
+        first = ls.Checkpoint(trained, tmp_path / "a" / "best.pt", loss="cross_entropy", train=(X, Y), lr=0.1)
+    assert len(told) == 1
+    assert first.notes == (
+        "best.pt['state_dict'] without 'model.'",
+        "left out the average 'ema' (key= reads it)",
+        "skipped 'argparse.Namespace', no tensors (nothing was run)",
+    )
+    assert repr(first) == (
+        "Checkpoint(a/best: P=21, lr=0.1, norm statistics re-estimated, read from best.pt['state_dict'] without 'model.')"
+    )
+    with pytest.warns(UserWarning, match="skipped"):
+        second = ls.Checkpoint(trained, tmp_path / "b" / "best.pt", loss="cross_entropy", train=(X, Y), key="ema")
+    assert second.name == "b/best"
+    assert not second.weights["0.weight"].any()
+
+
+def test_weights_of_double_precision_lose_none(tmp_path):
+    trained = network(1).double()
+    save_file(trained.state_dict(), tmp_path / "w.safetensors")
+    ckpt = ls.Checkpoint(network(), tmp_path / "w.safetensors", loss="cross_entropy", train=(X, Y), dtype=torch.float64)
+    assert ckpt.objective().loss() == ls.Objective(trained, (X, Y), "cross_entropy").loss()
+
+
+def test_extra_state_and_infinite_masks_are_no_hindrance():
+    class Odd(nn.Linear):
+        def __init__(self):
+            super().__init__(4, 3)
+            self.register_buffer("mask", torch.full((3, 3), float("-inf")).triu(1))
+
+        def get_extra_state(self):
+            return {"scale": 1}
+
+    ckpt = ls.Checkpoint(Odd(), loss="cross_entropy", train=(X, Y))
+    assert ckpt.objective().at(Odd().state_dict()).size == 15

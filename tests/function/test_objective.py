@@ -418,7 +418,7 @@ REFUSED = {
     "no targets": (lambda: ls.Objective(network(), [X], "cross_entropy"), "no target"),
     "missing key": (
         lambda: ls.Objective(network(), (X, Y), "cross_entropy").at({"0.weight": torch.zeros(7, D)}),
-        r"missing 0\.bias",
+        r"they lack '0\.bias', '2\.weight'",
     ),
     "index out of range": (lambda: ls.Objective(network(), (X, Y), "cross_entropy").subset([N]), "out of range"),
     "all ignored": (lambda: ls.Objective(network(), (X, torch.full((N,), -100)), "cross_entropy"), "no target counts"),

@@ -1,0 +1,208 @@
+"""Weights under the names of a network: found by what its own ``load_state_dict`` does on a private copy of it."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+
+import torch
+from torch import Tensor, nn
+
+from landscape.errors import LandscapeError
+from landscape.function.weights import ADAPTER, Weights, few, load_weights
+
+_WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"}
+"""Names that DataParallel, torch.compile, FSDP, activation checkpoints and DeepSpeed put between those of a network."""
+_COUNTERS = {"n_averaged", "total_ops", "total_params"}
+"""Numbers that weight averaging and counters of operations leave beside the weights."""
+_ADAPTERS = {"lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector"}
+
+
+def fit_weights(model: nn.Module, weights: Mapping[str, Tensor], *, prefix: str | None = None) -> Weights:
+    """Return weights under a network's own names, as its ``load_state_dict`` understands them.
+
+    They are loaded into a private copy of the network, so that its hooks, the versions of its modules, renamed
+    parametrisations and tied weights count as they do for its owner. Names that wrappers put around or between
+    (``module.``, ``_orig_mod.``, Lightning's ``model.`` …) are taken off; what lies beside the network is left out.
+
+    Args:
+        model: the network; it is not changed.
+        weights: tensors by name, as `load_weights` returns them.
+        prefix: what comes before the network's names where several parts of the file fit, such as ``"student."``.
+
+    Returns:
+        Every parameter, and every buffer that is kept in files, on the CPU. Parameters keep a precision higher than the
+        network's; buffers have its own.
+
+    Raises:
+        LandscapeError: names are missing or unexpected, several prefixes fit, shapes differ, a parameter's weights are not
+            floating-point numbers, or are NaN or infinite (a buffer, such as a mask, may hold infinities).
+
+    >>> sorted(fit_weights(nn.Linear(1, 2), {"module.weight": torch.ones(2, 1), "module.bias": torch.zeros(2)}))
+    ['bias', 'weight']
+    """
+    if isinstance(weights, Weights) and weights.fits is model and prefix is None:
+        return weights
+    weights = weights if isinstance(weights, Weights) else load_weights(weights)
+    given, stripped, left_out = _under_own_names(model, weights, prefix)
+    private = _private(model)
+    parameters = dict(private.named_parameters(remove_duplicate=False))
+    own = {**parameters, **dict(private.named_buffers(remove_duplicate=False))}
+    _check_numbers(given, own, parameters)
+    for name, tensor in parameters.items():
+        if name in given and given[name].dtype.itemsize > tensor.dtype.itemsize:
+            tensor.data = tensor.data.to(given[name].dtype)
+    try:
+        missing, unexpected = private.load_state_dict(given, strict=False)
+    except RuntimeError as error:
+        wrong = [k for k in own if k in given and given[k].shape != own[k].shape]
+        shapes = [f"{k} {tuple(given[k].shape)}, the model has {tuple(own[k].shape)}" for k in wrong[:3]]
+        text = f"{len(wrong)} weights have other shapes than {type(model).__name__}: {'; '.join(shapes)}"
+        raise LandscapeError(text if wrong else str(error).splitlines()[0]) from error
+    loaded = {id(own[name]) for name in given if name in own}
+    missing = [k for k in missing if k in own and id(own[k]) not in loaded]  # one of a tied pair suffices
+    with torch.no_grad():  # buffers that files kept before they were declared not to be kept
+        for name in [k for k in unexpected if k in own and own[k].shape == given[k].shape]:
+            own[name].copy_(given[name])
+            unexpected.remove(name)
+    if missing or unexpected:
+        raise LandscapeError(_misfit(model, missing, unexpected))
+    broken = [k for k, tensor in own.items() if _is_broken(tensor, k in parameters)]
+    if broken:
+        raise LandscapeError(
+            f"the weights are NaN or infinite in {few(broken)}; the training diverged: use an earlier one"
+        )
+    source = weights.source + (f" without {few(stripped)}" if stripped else "")
+    kept = private.state_dict().keys() | parameters.keys() | given.keys()  # not a buffer that neither side keeps
+    fitted = Weights({k: own[k].detach() for k in own if k in kept}, source, (*weights.left_out, *left_out))
+    fitted.fits = model
+    return fitted
+
+
+def _private(model: nn.Module) -> nn.Module:
+    """Copy a network to the CPU with tensors of its own; attributes that cannot be copied, such as locks, are shared."""
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        return copy.deepcopy(model).cpu()
+    memo: dict[int, object] = {id(module): module.__class__.__new__(module.__class__) for module in model.modules()}
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.is_meta:
+            raise LandscapeError(
+                "the model is on the meta device, without values; build it on a device, or call to_empty"
+            )
+        own = tensor.detach().to("cpu", copy=True)
+        memo[id(tensor)] = nn.Parameter(own, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else own
+    for module in model.modules():
+        fresh = memo[id(module)].__dict__
+        for name, value in vars(module).items():
+            fresh[name] = value
+            if isinstance(value, dict | list | tuple | set | Tensor):  # a trainer or a data set would be copied whole
+                with suppress(Exception):  # locks, generators, and what else cannot be copied
+                    fresh[name] = copy.deepcopy(value, memo)
+    return memo[id(model)]  # type: ignore[return-value]
+
+
+def _under_own_names(
+    model: nn.Module, weights: Weights, prefix: str | None
+) -> tuple[Weights, list[str], tuple[str, ...]]:
+    """Rename weights to the network's names where only wrappers or one prefix differ; say what was taken off and left out."""
+    own = {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers(remove_duplicate=False))}
+    counters = [name for name in weights if name.split(".")[-1] in _COUNTERS and name not in own]
+    left_out = (f"left out {few(counters)}",) if counters else ()
+    names = {name: name for name in weights if name not in counters}
+    versions = {path: f"{path}." for path in weights._metadata or {}}
+    if prefix is None and own.keys() & model.state_dict().keys() <= names.keys():
+        return _renamed(weights, names, versions), [], left_out
+    bare = {_bare(name): name for name in own}
+    wrapped = bare.keys() != own.keys()
+    for renamed in (names, versions):
+        for name, now in renamed.items():
+            renamed[name] = bare.get(_bare(now), now if wrapped else _bare(now))
+    off = _prefix(names.values(), own, {name: weights[old].shape for old, name in names.items()}, prefix)
+    within = {old: name.removeprefix(off) for old, name in names.items() if name.startswith(off)}
+    beside = sorted({name.split(".")[0] for name in names.values() if not name.startswith(off)})
+    if beside:
+        left_out = (*left_out, f"left out {few(beside)} beside {off!r}")
+    before = Counter(o[:at] for o in own for at in _places(o) if at and o[at:] in within.values())
+    if not off and before and before.most_common(1)[0][1] > sum(name in own for name in within.values()):
+        added = before.most_common(1)[0][0]  # the file holds one part of the network, such as a base without its head
+        within = {old: added + name for old, name in within.items()}
+        versions = {path: added + now for path, now in versions.items()}
+    paths = {path: now.removeprefix(off) for path, now in versions.items() if now.startswith(off)}
+    parts = [{part for name in some for part in name.split(".")} & _WRAPPERS for some in (weights, own)]
+    stripped = [f"{part}." for part in sorted(parts[0] - parts[1])] + [off] * (off != "")
+    return _renamed(weights, within, paths), stripped, left_out
+
+
+def _renamed(weights: Weights, names: Mapping[str, str], paths: Mapping[str, str]) -> Weights:
+    versions = {now.removesuffix("."): weights._metadata[path] for path, now in paths.items()}
+    return Weights({name: weights[old] for old, name in names.items()}, versions=versions or None)
+
+
+def _prefix(
+    names: Iterable[str], own: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], asked: str | None
+) -> str:
+    """Return the prefix under which most of the network's names stand in a file.
+
+    Raises:
+        LandscapeError: several fit equally well, or none does that was asked for.
+    """
+    found: Counter[str] = Counter()
+    fitting: Counter[str] = Counter()
+    for name in names:
+        for at in _places(name):
+            if name[at:] in own:
+                found[name[:at]] += 1
+                fitting[name[:at]] += own[name[at:]].shape == shapes[name]
+    if asked is not None:
+        asked = asked and asked.removesuffix(".") + "."
+        if not found[asked]:
+            raise LandscapeError(
+                f"no weights of the model stand under {asked!r}; expected one of {few(sorted(found), 12)}"
+            )
+        return asked
+    counts = fitting if any(fitting.values()) else found
+    best = sorted(prefix for prefix, count in counts.items() if count == max(counts.values()))
+    if "" in best or not best or 2 * counts[best[0]] < len(own):
+        firsts = {name[: name.find(".") + 1] for name in names}
+        return firsts.pop() if len(firsts) == 1 and not counts[""] else ""
+    if len(best) > 1:
+        raise LandscapeError(f"{len(best)} parts fit the model, {few(best, 12)}; choose one with prefix=")
+    return best[0]
+
+
+def _places(name: str) -> list[int]:
+    """Return where the parts of a name begin."""
+    return [0, *(at + 1 for at, letter in enumerate(name) if letter == ".")]
+
+
+def _bare(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+
+
+def _check_numbers(given: Weights, own: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> None:
+    for name, tensor in given.items():
+        if tensor.is_quantized or tensor.layout != torch.strided:
+            kind = "quantised" if tensor.is_quantized else "sparse"
+            raise LandscapeError(f"{name!r} is {kind}; save dense floating-point weights")
+        if name in own and tensor.is_complex() and not own[name].is_complex():
+            raise LandscapeError(
+                f"{name!r} is complex, the model's is {own[name].dtype}; build the model it was saved from"
+            )
+        if name in parameters and not (tensor.is_floating_point() or tensor.is_complex()):
+            raise LandscapeError(f"{name!r} is {tensor.dtype}: packed or quantised; save floating-point weights")
+
+
+def _is_broken(tensor: Tensor, trained: bool) -> bool:
+    return bool(torch.isnan(tensor).any() or (trained and torch.isinf(tensor).any()))
+
+
+def _misfit(model: nn.Module, missing: list[str], unexpected: list[str]) -> str:
+    if missing and any(part in _ADAPTERS for name in unexpected for part in name.split(".")):
+        return f"the weights are an adapter ({few(unexpected)}) without its base network; {ADAPTER}"
+    parts = [f"{word} {few(names)}" for word, names in (("lack", missing), ("have unexpected", unexpected)) if names]
+    remedy = "build the model they were saved from"
+    if missing and not unexpected:
+        remedy = "a part, such as a base without its head, is no trained network: save all of it"
+    return f"the weights do not fit {type(model).__name__}: they {' and '.join(parts)}; {remedy}"
