@@ -18,10 +18,10 @@ from scipy import optimize
 
 from landscape.comparison.decide import compared_by_ratio
 from landscape.comparison.gates import Facts
-from landscape.errors import LandscapeError, NotDefinedError
+from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
 from landscape.results.scores import Score, Scores
-from landscape.scores.head import find_head
+from landscape.transforms.head import tempering
 
 Match = Literal["temper", "interpolate"]
 
@@ -69,14 +69,7 @@ def temper(objective: Objective, loss: float) -> tuple[Objective, float]:
     >>> round(soft.loss(), 5), t < 1
     (0.5, True)
     """
-    head = find_head(objective)
-    tensors = dict(objective.space.unflatten(objective.theta))
-    names = [name for name in (head.weight, head.bias) if name is not None] if head is not None else []
-    if not names or not set(names) <= set(tensors):
-        raise NotDefinedError(
-            "temperature is not defined here: it needs class logits from a last layer of its own among the parameters; "
-            "train to the same loss instead"
-        )
+    scaled = tempering(objective)
     value = _loss_at_temperature(objective)
     if abs(value(1.0) - loss) <= 1e-5 * loss:  # equal, to the rounding of a float32 loss
         return objective, 1.0
@@ -86,8 +79,7 @@ def temper(objective: Objective, loss: float) -> tuple[Objective, float]:
             f"{value(0.0):.4g}; train to the same loss instead"
         )
     t = float(optimize.brentq(lambda t: value(t) - loss, 0.0, 1.0, xtol=1e-14))
-    scaled = {name: t * tensors[name] for name in names}
-    return objective.at(objective.space.flatten({**tensors, **scaled})), t
+    return scaled(t), t
 
 
 def _loss_at_temperature(objective: Objective) -> Callable[[float], float]:

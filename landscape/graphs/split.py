@@ -1,15 +1,16 @@
-"""Cut a traced function into a part that runs once and a part that runs for every new value of its moving arguments."""
+"""Cut a traced function: into a part that runs once and one that runs for every new value of what moves, or a piece of it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
+from landscape.graphs.affine import dependence
 from landscape.graphs.keep import everything, fewest_bytes
 from landscape.graphs.trace import TraceError, size_of, trace, views_to_reshapes
 
@@ -29,8 +30,6 @@ class Split:
     """Bytes that keeping every shared value would take."""
     seconds: float
     """Time it took to trace and cut."""
-    kinds: frozenset[str]
-    """Names of the operations in the second part, such as ``mm`` or ``convolution``."""
 
     def first(self, fixed: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Compute the values to keep for these fixed arguments."""
@@ -72,7 +71,7 @@ def split(
     module = trace(function, [*fixed, *moving])
     nodes = list(module.graph.nodes)
     inputs = [n for n in nodes if n.op == "placeholder"]
-    moves = _reached_from(inputs[len(fixed) :], nodes)
+    moves = dependence(nodes, inputs[len(fixed) :]).moving
     primal = [n for n in nodes if n not in moves and n.op != "output"]
     output = nodes[-1]
     if output not in moves:
@@ -84,46 +83,66 @@ def split(
     kept = shared if everything_fits else fewest_bytes(primal, wanted, free)
     return Split(
         first_part=_first(module, inputs[: len(fixed)], kept),
-        second_part=_second(module, inputs, kept, moves),
+        second_part=_second(module, [*kept, *inputs], [n for n in nodes if n in moves]),
         kept_bytes=sum(size_of(n) for n in kept),
         all_bytes=sum(size_of(n) for n in shared),
         seconds=time.perf_counter() - begun,
-        kinds=frozenset(_kind(n) for n in moves if n.op == "call_function"),
     )
 
 
-def _kind(node: fx.Node) -> str:
-    packet = getattr(node.target, "overloadpacket", node.target)
-    return str(getattr(packet, "__name__", packet))
-
-
-def _reached_from(starts: Sequence[fx.Node], nodes: Sequence[fx.Node]) -> dict[fx.Node, None]:
-    """Every node that depends on the starts, in the order of the graph."""
-    reached = dict.fromkeys(starts)
-    for node in nodes:
-        if any(a in reached for a in node.all_input_nodes):
-            reached[node] = None
-    return reached
-
-
 def _first(module: fx.GraphModule, fixed: Sequence[fx.Node], kept: Sequence[fx.Node]) -> fx.GraphModule:
-    graph = fx.Graph()
-    copies: dict[fx.Node, fx.Node] = {n: graph.placeholder(n.name) for n in fixed}
-    for node in kept:
-        _copy_with_inputs(node, graph, copies)
+    graph, copies = _copied(fixed, kept)
     graph.output(tuple(copies[n] for n in kept))
     return fx.GraphModule(module, graph)
 
 
-def _second(
-    module: fx.GraphModule, inputs: Sequence[fx.Node], kept: Sequence[fx.Node], moves: dict[fx.Node, None]
-) -> fx.GraphModule:
-    graph = fx.Graph()
-    copies: dict[fx.Node, fx.Node] = {n: graph.placeholder(n.name) for n in [*kept, *inputs]}
-    for node in moves:
-        _copy_with_inputs(node, graph, copies)
+def _second(module: fx.GraphModule, inputs: Sequence[fx.Node], moves: Sequence[fx.Node]) -> fx.GraphModule:
+    graph, _ = _copied(inputs, moves)
     views_to_reshapes(graph)
     return fx.GraphModule(module, graph)
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A part of a graph as a function: ``module(*values of inputs) -> tuple of outputs``.
+
+    Attributes:
+        module: what computes it.
+        inputs: the nodes of the original graph whose values it takes, in order; those it does not need are left out.
+    """
+
+    module: fx.GraphModule
+    inputs: tuple[fx.Node, ...]
+
+
+def extract(module: fx.GraphModule, inputs: Sequence[fx.Node], outputs: Sequence[fx.Node]) -> Piece:
+    """Return the part of a traced function that computes some nodes from others.
+
+    Args:
+        module: the traced function.
+        inputs: nodes whose values are given; nothing before them is computed.
+        outputs: nodes to return, in this order.
+    """
+    inputs = list(dict.fromkeys(inputs))
+    graph, copies = _copied(inputs, outputs)
+    graph.output(tuple(copies[node] for node in outputs))
+    used = tuple(node for node in inputs if copies[node].users)
+    for node in inputs:
+        if not copies[node].users:
+            graph.erase_node(copies[node])
+    return Piece(fx.GraphModule(module, graph), used)
+
+
+def _copied(inputs: Sequence[fx.Node], nodes: Iterable[fx.Node]) -> tuple[fx.Graph, dict[fx.Node, fx.Node]]:
+    """Start a graph that takes the values of some nodes and computes others in order, each from what it needs."""
+    graph = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    for node in inputs:
+        copies[node] = graph.placeholder(node.name)
+        copies[node].meta = dict(node.meta)
+    for node in nodes:
+        _copy_with_inputs(node, graph, copies)
+    return graph, copies
 
 
 def _copy_with_inputs(node: fx.Node, graph: fx.Graph, copies: dict[fx.Node, fx.Node]) -> None:

@@ -10,23 +10,13 @@ import torch
 from torch import Tensor, fx
 
 from landscape.errors import LandscapeError
+from landscape.graphs.ops import facts
 
 try:
     from torch.fx.experimental.proxy_tensor import make_fx
     from torch.utils import _pytree as pytree
 except ImportError:  # a PyTorch that moved them: callers fall back to programs that need no trace
     make_fx = None  # type: ignore[assignment]
-
-
-_aten = torch.ops.aten
-_SHAPE_ONLY = {
-    _aten.transpose_.default: _aten.transpose.int,
-    _aten.t_.default: _aten.t.default,
-    _aten.unsqueeze_.default: _aten.unsqueeze.default,
-    _aten.squeeze_.default: _aten.squeeze.default,
-    _aten.squeeze_.dim: _aten.squeeze.dim,
-}
-"""In-place operations that touch no data."""
 
 
 class TraceError(LandscapeError):
@@ -109,17 +99,28 @@ def _drop_mutations(graph: fx.Graph) -> None:
     for node in list(graph.nodes):
         if not isinstance(node.target, torch._ops.OpOverload) or not node.target._schema.is_mutable:
             continue
-        name, overload = node.target.overloadpacket.__name__, node.target._overloadname
-        if node.target in _SHAPE_ONLY:
-            _replace(node, _SHAPE_ONLY[node.target], order)
+        target = _functional(node.target)
+        if target is not None and facts(node).moves:  # touches no data
+            _replace(node, target, order)
             continue
-        packet = getattr(torch.ops.aten, name.removesuffix("_"), None)
         changed = node.all_input_nodes[0]
         earlier = [n for n in order if order[n] < order[node] and storage_of(n) is storage_of(changed)]
         later = [u for n in earlier if n is not changed for u in n.users if order[u] > order[node]]
-        if overload not in getattr(packet, "overloads", list)() or later or storage_of(changed).op != "call_function":
+        if target is None or later or storage_of(changed).op != "call_function":
+            name = node.target.overloadpacket.__name__
             raise TraceError(f"{name} changes a tensor that is used elsewhere; use a program that needs no trace")
-        _replace(node, getattr(packet, overload), order)
+        _replace(node, target, order)
+
+
+def _functional(target: torch._ops.OpOverload) -> torch._ops.OpOverload | None:
+    """Return the operation that makes a new value of the same arguments, `None` when there is none."""
+    packet = getattr(torch.ops.aten, target.overloadpacket.__name__.removesuffix("_"), None)
+    overloads = [getattr(packet, name) for name in packet.overloads()] if packet is not None else []
+    return next((other for other in overloads if _takes(other) == _takes(target)), None)
+
+
+def _takes(target: torch._ops.OpOverload) -> list[str]:
+    return [str(argument.type) for argument in target._schema.arguments]
 
 
 def _replace(node: fx.Node, target: torch._ops.OpOverload, order: dict[fx.Node, int]) -> None:
@@ -197,21 +198,4 @@ def is_cheap(node: fx.Node) -> bool:
         return True
     if not isinstance(target, torch._ops.OpOverload) or _is_random(node):
         return False
-    return torch.Tag.pointwise in target.tags or is_view(node) or target.overloadpacket in _CHEAP
-
-
-_CHEAP = {
-    _aten.clone,
-    _aten._to_copy,
-    _aten.constant_pad_nd,
-    _aten.full,
-    _aten.full_like,
-    _aten.ones_like,
-    _aten.zeros_like,
-    _aten.new_zeros,
-    _aten.scalar_tensor,
-    _aten.arange,
-    _aten.repeat,
-    _aten.stack,
-    _aten.cat,
-}
+    return torch.Tag.pointwise in target.tags or is_view(node) or facts(node).cheap

@@ -11,9 +11,9 @@ from torch import Tensor
 from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
 from landscape.scores.evaluation import Meter, Noise, Share, draws, loss_share, values_at
-from landscape.scores.head import gauge_fixed
 from landscape.scores.normalized import logit_normalized
 from landscape.scores.register import Definition, Measurement, score
+from landscape.transforms.head import gauge_fixed
 
 RADII = (0.1, 0.2, 0.4, 0.8)
 

@@ -6,11 +6,11 @@ from landscape.function.objective import Objective
 from landscape.operators import Hessian, scaled
 from landscape.scores.evaluation import PRODUCT
 from landscape.scores.exact import spectrum
-from landscape.scores.head import gauge_fixed
 from landscape.scores.kinks import kink_note
 from landscape.scores.network import with_enough_precision
 from landscape.scores.register import Definition, Measurement, score
 from landscape.spectra import top_eigenpairs, trace_and_frobenius
+from landscape.transforms.head import gauge_fixed
 
 
 @score(

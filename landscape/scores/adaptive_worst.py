@@ -11,9 +11,9 @@ from landscape.bars import bar
 from landscape.function.objective import Objective
 from landscape.scores.ascent import SUBSET, increase_from, mean_worst_rise
 from landscape.scores.evaluation import Meter, draws
-from landscape.scores.head import gauge_fixed
 from landscape.scores.normalized import logit_normalized
 from landscape.scores.register import Definition, Measurement, score
+from landscape.transforms.head import gauge_fixed
 
 RADII = (1e-3, 4e-3, 16e-3, 64e-3)
 

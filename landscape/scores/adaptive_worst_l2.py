@@ -12,9 +12,9 @@ from landscape.function.objective import Objective
 from landscape.scores.apgd import Evaluate
 from landscape.scores.ascent import SUBSET, in_ball, increase_from, mean_worst_rise, unit
 from landscape.scores.evaluation import Meter, draws
-from landscape.scores.head import gauge_fixed
 from landscape.scores.normalized import logit_normalized
 from landscape.scores.register import Definition, Measurement, score
+from landscape.transforms.head import gauge_fixed
 
 RADII = (0.25, 0.5, 1.0, 2.0)
 

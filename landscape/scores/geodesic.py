@@ -13,14 +13,14 @@ from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.batches import Batch
 from landscape.function.gradients import value_and_gradient
 from landscape.function.objective import Objective
+from landscape.graphs.units.factors import find_products
 from landscape.scores.apgd import Evaluate
 from landscape.scores.ascent import SUBSET, in_ball, mean_worst_rise, unit
 from landscape.scores.evaluation import Meter, draws
-from landscape.scores.head import gauge_fixed
 from landscape.scores.network import network
 from landscape.scores.normalized import logit_normalized
 from landscape.scores.register import Definition, Measurement, score
-from landscape.transforms.factors import find_products
+from landscape.transforms.head import gauge_fixed
 
 RADII = (0.25, 0.5, 1.0, 2.0)
 Walk = Callable[[Tensor], Tensor]

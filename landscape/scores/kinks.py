@@ -10,29 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 from landscape.function.batches import pick
 from landscape.function.objective import Objective
-
-_PIECEWISE = {
-    "relu",
-    "relu_",
-    "relu6",
-    "leaky_relu",
-    "leaky_relu_",
-    "prelu",
-    "rrelu",
-    "threshold",
-    "hardtanh",
-    "hardswish",
-    "hardsigmoid",
-    "clamp",
-    "clamp_min",
-    "abs",
-    "maximum",
-    "minimum",
-    "max_pool1d",
-    "max_pool2d",
-    "max_pool3d",
-    "adaptive_max_pool2d",
-}
+from landscape.graphs.ops import OPS, UNKNOWN
 
 
 class _Recorder(TorchFunctionMode):
@@ -49,9 +27,9 @@ class _Recorder(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        name = getattr(func, "__name__", "")
-        if name in _PIECEWISE:
-            self.found[name.rstrip("_")] = None
+        name = getattr(func, "__name__", "").rstrip("_")
+        if OPS.get(name, UNKNOWN).kinked:
+            self.found[name] = None
         return func(*args, **(kwargs or {}))
 
 

@@ -14,10 +14,10 @@ from landscape.operators import Hessian
 from landscape.scores.adaptive_average import average_increase
 from landscape.scores.evaluation import PRODUCT, Meter, draws, error_share, loss_share, values_at
 from landscape.scores.exact import spectrum
-from landscape.scores.head import gauge_fixed
 from landscape.scores.register import Definition, Measurement, score
 from landscape.spectra import spectral_density
 from landscape.spectra.functionals import spectral_sum
+from landscape.transforms.head import gauge_fixed
 
 SIGMA = 0.01
 GAMMA = 1e4

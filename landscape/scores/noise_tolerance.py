@@ -12,8 +12,8 @@ from landscape.bars import bar
 from landscape.errors import NotDefinedError
 from landscape.function.objective import Objective
 from landscape.scores.evaluation import Meter, draws, error_share, values_at
-from landscape.scores.head import gauge_fixed
 from landscape.scores.register import Definition, Measurement, score
+from landscape.transforms.head import gauge_fixed
 
 RISE = 0.1
 OCTAVES = 12

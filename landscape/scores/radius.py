@@ -13,9 +13,9 @@ from landscape.bars import bar
 from landscape.errors import NotDefinedError
 from landscape.function.objective import Objective
 from landscape.scores.evaluation import Meter, draws, loss_share, values_at
-from landscape.scores.head import gauge_fixed
 from landscape.scores.register import Definition, Measurement, score
 from landscape.scores.slice_curvature import filter_directions
+from landscape.transforms.head import gauge_fixed
 
 KL_LEVEL = 1e-2
 LOSS_LEVEL = 0.1

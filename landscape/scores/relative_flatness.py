@@ -11,8 +11,8 @@ from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.objective import Objective
 from landscape.operators import Hessian
 from landscape.scores.evaluation import FORWARD
-from landscape.scores.head import Hook, find_head, head_features, observed
 from landscape.scores.register import Definition, Measurement, score
+from landscape.transforms.head import head_of, observed
 
 _SOURCE = "Petzka et al. 2021, arXiv 2001.00939, definition 3"
 
@@ -101,15 +101,21 @@ def relative_flatness(objective: Objective) -> list[Measurement]:
     >>> relative_flatness(objective)[0].value > 0
     True
     """
-    head = find_head(objective)
-    if head is None or head.weight not in objective.names:
-        raise NotDefinedError("relative-flatness is not defined here: no linear layer of its own computes the logits")
-    try:
-        features = head_features(objective, head).double()
-    except LandscapeError as error:
-        raise NotDefinedError(f"relative-flatness is not defined here: {error}") from error
-    weights = objective.space.unflatten(objective.theta)[head.weight].double().flatten(1)
-    p = objective.outputs().double().softmax(1)
+    refusal = "relative-flatness is not defined here:"
+    head = head_of(objective)
+    if head is None or head.weight.name not in objective.names or not _is_linear(objective, head.name):
+        raise NotDefinedError(f"{refusal} no linear layer of its own computes the logits")
+    features = _inputs_of(objective, head.name).double()
+    if features.ndim != 2:
+        raise NotDefinedError(
+            f"{refusal} the inputs of {head.name!r} have shape {tuple(features.shape)}, expected (N, d)"
+        )
+    tensors = {**objective.fixed, **objective.space.unflatten(objective.theta)}
+    weights, outputs = tensors[head.weight.name].double(), objective.outputs().double()
+    logits = features @ weights.T + (0.0 if head.bias is None else tensors[head.bias.name].double())
+    if not bool(((logits - outputs).abs() <= 1e-2 * outputs.abs().max()).all()):  # scaled or pooled on their way
+        raise NotDefinedError(f"{refusal} the logits are not the outputs of {head.name!r} as they are")
+    p = outputs.softmax(1)
     scale = feature_scale(features)
     scaled_features, scaled_weights = normalized(features, scale), weights * scale
     largest = sum(
@@ -184,17 +190,25 @@ def _term(H: object, W: Tensor, xi: Tensor, z: Tensor, scale: Tensor) -> float:
 
 def _input_scale(objective: Objective, module: str) -> Tensor:
     """Return the scale of a linear layer's inputs over the data, (d,)."""
-    if not isinstance(dict(objective.model.named_modules())[module], nn.Linear):
+    if not _is_linear(objective, module):
         raise LandscapeError(
             f"{module!r} is not a linear layer: only its inputs can be normalised; pass normalize=False"
         )
+    return feature_scale(_inputs_of(objective, module).flatten(0, -2).double())
+
+
+def _is_linear(objective: Objective, module: str) -> bool:
+    return isinstance(dict(objective.model.named_modules()).get(module), nn.Linear)
+
+
+def _inputs_of(objective: Objective, module: str) -> Tensor:
+    """Return what enters a layer on all examples, (N, …, d)."""
     found: list[Tensor] = []
-
-    def watch(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        found.append(inputs[0].flatten(0, -2).double())
-
-    hook: Hook = watch
-    with objective.guard(), torch.no_grad():
+    with (
+        objective.guard(),
+        torch.no_grad(),
+        observed(objective.model, {module: lambda _, inputs, __: found.append(inputs[0])}),
+    ):
         for batch in objective.batches:
-            observed(objective, objective.theta, batch, {module: hook})
-    return feature_scale(torch.cat(found))
+            objective.batch_outputs(objective.theta, batch)
+    return torch.cat(found)

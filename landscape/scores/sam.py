@@ -10,8 +10,8 @@ from torch import Tensor
 from landscape.function.objective import Objective
 from landscape.scores.ascent import SUBSET, increase_from, unit
 from landscape.scores.evaluation import FORWARD, Meter
-from landscape.scores.head import gauge_fixed
 from landscape.scores.register import Definition, Measurement, score
+from landscape.transforms.head import gauge_fixed
 
 Step = Callable[[Tensor], Tensor]
 

@@ -10,11 +10,11 @@ from landscape.function.objective import Objective
 from landscape.scores.adaptive_average import average_increase
 from landscape.scores.adaptive_worst_l2 import worst_in_ellipsoid
 from landscape.scores.evaluation import Meter, draws, loss_share, values_at
-from landscape.scores.head import gauge_fixed
 from landscape.scores.normalized import logit_normalized
 from landscape.scores.radius import crossing_radii, kl_heights
 from landscape.scores.register import Definition, Measurement, score
 from landscape.scores.slice_curvature import filter_directions
+from landscape.transforms.head import gauge_fixed
 
 
 @score(

@@ -10,9 +10,9 @@ from landscape.arguments import numbers_checked, seeded_generator
 from landscape.errors import LandscapeError
 from landscape.function.batches import pick
 from landscape.function.objective import Objective
+from landscape.graphs.units.flow import follow
+from landscape.graphs.units.spaces import Use
 from landscape.slices.points import Solution, centred
-from landscape.transforms.flow import follow
-from landscape.transforms.spaces import Units, Use
 
 MAX_SWEEPS = 100
 
@@ -71,18 +71,10 @@ def _groups(objective: Objective) -> list[list[Use]]:
         raise LandscapeError("alignment needs a network called with tensors; this one takes named inputs")
     with objective.guard():
         units = follow(objective.model, few.inputs).units
-    groups = [_distinct(group) for group in units if not group.pinned and group.uses and group.size > 1]
+    groups = [group.distinct for group in units if not group.pinned and group.uses and group.size > 1]
     if not groups:
         raise LandscapeError("no hidden units of this network may be reordered, so there is nothing to align")
     return groups
-
-
-def _distinct(units: Units) -> list[Use]:
-    """Return the uses of a group, one where a shared parameter is used several times."""
-    found: dict[tuple[str, bytes], Use] = {}
-    for use in units.uses:
-        found.setdefault((use.view.name, use.positions().numpy().tobytes()), use)
-    return list(found.values())
 
 
 def _tensors(objective: Objective) -> dict[str, Tensor]:

@@ -17,9 +17,9 @@ from torch import Tensor, fx
 from landscape.function.batches import Batch
 from landscape.function.forward import forward, logits
 from landscape.function.objective import Objective
-from landscape.graphs import flatten, fuse_convolutions, trace
-from landscape.slices.affine import Dependence, ancestors, dependence, elements, flops
-from landscape.slices.extract import Piece, extract
+from landscape.graphs import Piece, extract, flatten, fuse_convolutions, trace
+from landscape.graphs.affine import Dependence, ancestors, dependence
+from landscape.graphs.ops import elements, flops
 
 FLOPS_A_BYTE = {"cpu": 4, "cuda": 16}
 """Work that must be saved for each byte of the responses read and written; measured break-even on a CPU: 1 to 2."""

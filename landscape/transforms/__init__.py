@@ -18,14 +18,10 @@ T7  `temperature`           logits multiplied: decisions kept, confidence not
 from landscape.transforms.apply import Transformed
 from landscape.transforms.fold_batch_norm import fold_batch_norm
 from landscape.transforms.gl_attention import gl_attention
-from landscape.transforms.layer_scale import layer_scale
+from landscape.transforms.head import gauge_fix, softmax_shift, temperature
 from landscape.transforms.logits import LogitNormalized, normalize_logits, normalized_cross_entropy
-from landscape.transforms.node_scale import node_scale
-from landscape.transforms.norm_layer_scale import norm_layer_scale
 from landscape.transforms.permutation import permutation
-from landscape.transforms.places import places
-from landscape.transforms.softmax_shift import gauge_fix, softmax_shift
-from landscape.transforms.temperature import temperature
+from landscape.transforms.scaling import layer_scale, node_scale, norm_layer_scale, places
 
 __all__ = [
     "LogitNormalized",

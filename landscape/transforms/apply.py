@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from landscape.errors import LandscapeError, NotDefinedError, NumericalError
-from landscape.transforms.graph import Inputs, as_tuple
-from landscape.transforms.spaces import Use
+from landscape.errors import LandscapeError, NumericalError
+from landscape.graphs.exported import Inputs, as_tuple
 
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 """Change of a probability beyond which a transformation that should preserve the function is refused."""
@@ -75,15 +74,6 @@ def duplicate(model: nn.Module) -> tuple[nn.Module, dict[str, Tensor]]:
     return clone, {name: tensor.detach() for name, tensor in tensors.items()}
 
 
-def rescale(tensors: dict[str, Tensor], use: Use, factors: Tensor) -> None:
-    """Multiply, in place, the entries of each unit by its factor (size,)."""
-    tensor = tensors[use.view.name]
-    positions = use.positions().to(tensor.device)
-    flat = tensor.reshape(-1).clone()
-    flat[positions] *= factors.to(flat)[:, None]
-    tensor.copy_(flat.reshape(tensor.shape))
-
-
 def largest_change(before: nn.Module, after: nn.Module, example_inputs: Inputs) -> float:
     """Return the largest change of a predicted probability, or of an output where there are no classes."""
     inputs = as_tuple(example_inputs)
@@ -136,18 +126,3 @@ def positive(alpha: float, name: str = "alpha") -> float:
     if not 0 < alpha < float("inf"):
         raise LandscapeError(f"{name} is {alpha}: expected a positive number, such as 10.")
     return alpha
-
-
-def require_classes(model: nn.Module, example_inputs: Inputs, what: str) -> None:
-    """Raise unless the network has logits of two or more classes.
-
-    Raises:
-        NotDefinedError: it has not.
-    """
-    with torch.no_grad():
-        output = copy.deepcopy(model).eval()(*as_tuple(example_inputs))
-    first = output[0] if isinstance(output, tuple) else output
-    if not has_classes(first):
-        raise NotDefinedError(
-            f"{what} needs logits (N, C, …) of two or more classes, and the outputs have shape {tuple(first.shape)}."
-        )

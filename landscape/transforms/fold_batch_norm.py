@@ -10,9 +10,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from landscape.errors import LandscapeError
+from landscape.graphs.exported import Inputs
+from landscape.graphs.units.flow import follow
 from landscape.transforms.apply import Transformed, duplicate, finish
-from landscape.transforms.flow import follow
-from landscape.transforms.graph import Inputs
 
 
 def fold_batch_norm(model: nn.Module, example_inputs: Inputs) -> Transformed:

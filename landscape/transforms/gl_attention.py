@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from landscape.arguments import seeded_generator
 from landscape.errors import LandscapeError
+from landscape.graphs.exported import Inputs
+from landscape.graphs.units.factors import Product, find_products
 from landscape.transforms.apply import Transformed, duplicate, finish, positive
-from landscape.transforms.factors import Product, find_products
-from landscape.transforms.graph import Inputs
 
 
 def gl_attention(model: nn.Module, example_inputs: Inputs, *, alpha: float = 1.0, seed: int = 0) -> Transformed:

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from landscape.arguments import seeded_generator
 from landscape.errors import LandscapeError
+from landscape.graphs.exported import Inputs
+from landscape.graphs.units.flow import follow
+from landscape.graphs.units.spaces import module_of
 from landscape.transforms.apply import Transformed, duplicate, finish
-from landscape.transforms.flow import follow
-from landscape.transforms.graph import Inputs
-from landscape.transforms.spaces import Units, Use, module_of
 
 
 def permutation(model: nn.Module, example_inputs: Inputs, *, seed: int = 0) -> Transformed:
@@ -52,7 +52,7 @@ def permutation(model: nn.Module, example_inputs: Inputs, *, seed: int = 0) -> T
     moved: dict[str, Tensor] = {}
     for units in chosen:
         order = _another_order(units.size, generator)
-        for use in _distinct(units):
+        for use in units.distinct:
             name = use.view.name
             source = moved.setdefault(name, torch.arange(tensors[name].numel()))
             positions = use.positions()
@@ -72,15 +72,3 @@ def _another_order(size: int, generator: torch.Generator) -> Tensor:
     while torch.equal(order, torch.arange(size)):
         order = torch.randperm(size, generator=generator)
     return order
-
-
-def _distinct(units: Units) -> list[Use]:
-    """Return the uses of a class, one where a shared parameter is used several times."""
-    found: list[Use] = []
-    for use in units.uses:
-        alike = (
-            other.view.name == use.view.name and torch.equal(other.positions(), use.positions()) for other in found
-        )
-        if not any(alike):
-            found.append(use)
-    return found

@@ -4,8 +4,8 @@ import torch
 from landscape.errors import NotDefinedError
 from landscape.scores.adaptive_worst import adaptive_worst_linf, worst_increase
 from landscape.scores.evaluation import Meter
-from landscape.scores.head import gauge_fixed
 from landscape.scores.normalized import logit_normalized
+from landscape.transforms.head import gauge_fixed
 
 
 def test_box_on_a_diagonal_quadratic_at_its_minimum(quadratic):

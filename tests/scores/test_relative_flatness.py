@@ -4,8 +4,8 @@ import torch
 import landscape as ls
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.operators import Hessian
-from landscape.scores.head import find_head, gauge_fixed
 from landscape.scores.relative_flatness import feature_scale, layer_flatness, relative_flatness
+from landscape.transforms.head import gauge_fixed, head_of
 
 
 def brute_force(objective, name):
@@ -66,7 +66,7 @@ def test_dead_features_do_not_break_the_invariance(classifier):
     assert after == pytest.approx(before, rel=1e-9)
 
 
-def test_no_layer_of_its_own_no_score():
+def test_logits_that_are_scaled_on_their_way_no_score():
     class Doubled(torch.nn.Module):
         def __init__(self):
             super().__init__()
@@ -76,8 +76,7 @@ def test_no_layer_of_its_own_no_score():
             return 2 * self.linear(x)
 
     objective = ls.Objective(Doubled(), (torch.eye(3), torch.arange(3)), "cross_entropy")
-    assert find_head(objective) is None
-    with pytest.raises(NotDefinedError, match="no linear layer of its own"):
+    with pytest.raises(NotDefinedError, match="not the outputs of 'linear' as they are"):
         relative_flatness(objective)
 
 
@@ -90,7 +89,7 @@ def test_a_layer_used_twice_is_no_head():
         def forward(self, x):
             return self.linear(self.linear(x))
 
-    assert find_head(ls.Objective(Twice(), (torch.eye(3), torch.arange(3)), "cross_entropy")) is None
+    assert head_of(ls.Objective(Twice(), (torch.eye(3), torch.arange(3)), "cross_entropy")) is None
 
 
 def test_gauge_fix_keeps_the_probabilities_and_removes_the_mean_row(classifier):

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-from torch import nn
-from torch.fx import Node, map_arg
+from torch import Tensor, nn
+from torch.fx import Node
 
-from landscape.transforms.graph import SHAPE_ONLY, Inputs, index_of, operation, trace
-from landscape.transforms.rules import RULES
-from landscape.transforms.spaces import Layer, Scale, Signal, Units, Use, View
-from landscape.transforms.tracker import Rule, Tracker, unknown
+from landscape.graphs.exported import Inputs, View, export, index_of, moved, overlap
+from landscape.graphs.ops import facts, operation
+from landscape.graphs.units.rules import RULES
+from landscape.graphs.units.spaces import Layer, Rule, Scale, Signal, Tracker, Units, Use, unknown
 
 
 @dataclass(frozen=True)
@@ -45,12 +44,12 @@ def follow(model: nn.Module, example_inputs: Inputs) -> Analysis:
     Raises:
         LandscapeError: the network cannot be traced.
     """
-    flow = trace(model, example_inputs)
+    network = export(model, example_inputs)
     tracker = Tracker()
     output = Signal(())
-    for node in flow.graph.nodes:
+    for node in network.graph.nodes:
         if node.op == "placeholder":
-            tracker.values[node] = flow.views.get(node.name) or _input(node)
+            tracker.values[node] = network.views.get(node.name) or unknown(node)
         elif node.op == "output":
             output = _output(tracker, node)
         else:
@@ -62,11 +61,6 @@ def follow(model: nn.Module, example_inputs: Inputs) -> Analysis:
         output,
         tracker.folds,
     )
-
-
-def _input(node: Node) -> Signal | None:
-    known = node.meta.get("val")
-    return unknown(known) if isinstance(known, torch.Tensor) else None
 
 
 def _output(tracker: Tracker, node: Node) -> Signal:
@@ -85,21 +79,13 @@ def _step(tracker: Tracker, node: Node, rule: Rule | None) -> Any:
     if name == "getitem":
         source = tracker.values.get(node.args[0])  # type: ignore[arg-type]
         return source[index_of(node)] if isinstance(source, tuple) else tracker.refuse(node, "getitem")
-    if sources and all(isinstance(source, View) for source in sources) and name in SHAPE_ONLY:
-        return _moved(tracker, node)
+    if len(sources) == 1 and isinstance(sources[0], View) and facts(node).moves:
+        parts = moved(node, sources[0].index)
+        views = [replace(sources[0], index=part) for part in ([parts] if isinstance(parts, Tensor) else parts)]
+        return views[0] if isinstance(parts, Tensor) else tuple(views)
     if rule is not None and any(isinstance(source, Signal) for source in sources):
         return rule(tracker, node)
     return tracker.refuse(node, f"it passes through {name}")
-
-
-def _moved(tracker: Tracker, node: Node) -> View | tuple[View, ...]:
-    """Apply an operation that only moves entries to the positions in a parameter."""
-    (source,) = (tracker.values[n] for n in node.all_input_nodes)
-    args, kwargs = map_arg((node.args, node.kwargs), lambda n: tracker.values[n].index)
-    moved = node.target(*args, **kwargs)  # type: ignore[operator]
-    if isinstance(moved, torch.Tensor):
-        return replace(source, index=moved)
-    return tuple(replace(source, index=part) for part in moved)
 
 
 def _settle_shared(tracker: Tracker) -> None:
@@ -140,6 +126,4 @@ def _settle_units(units: Units, use: Use, other_units: Units, other: Use) -> Non
 
 
 def _overlap(uses: list[Use]) -> bool:
-    by_node = {use.node: use.view.index for use in uses}
-    entries = [index.unique() for index in by_node.values()]
-    return len(torch.cat(entries).unique()) < sum(len(part) for part in entries)
+    return overlap(list({use.node: use.view.index for use in uses}.values()))

@@ -11,45 +11,25 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.fx import Graph, Node
+from torch.fx import Graph, Node, map_arg
 
 from landscape.errors import LandscapeError
-from landscape.transforms.spaces import View, whole
+from landscape.graphs.ops import facts
 
 Inputs = Tensor | tuple[Tensor, ...]
 
-SHAPE_ONLY = frozenset(
-    [
-        "view",
-        "reshape",
-        "_unsafe_view",
-        "flatten",
-        "unflatten",
-        "squeeze",
-        "unsqueeze",
-        "permute",
-        "transpose",
-        "t",
-        "movedim",
-        "slice",
-        "select",
-        "narrow",
-        "unbind",
-        "chunk",
-        "split",
-        "split_with_sizes",
-        "tensor_split",
-        "expand",
-        "expand_as",
-        "alias",
-        "contiguous",
-        "clone",
-        "detach",
-        "to",
-        "lift_fresh_copy",
-    ]
-)
-"""Operations that move entries without changing them."""
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A parameter or buffer, or part of one, as it enters an operation.
+
+    Attributes:
+        name: qualified name in the network.
+        index: flat positions in that tensor, in the shape of the view.
+    """
+
+    name: str
+    index: Tensor
 
 
 @dataclass(frozen=True)
@@ -70,12 +50,6 @@ def as_tuple(example_inputs: Inputs) -> tuple[Tensor, ...]:
     return (example_inputs,) if isinstance(example_inputs, Tensor) else tuple(example_inputs)
 
 
-def operation(node: Node) -> str:
-    """Return the name of a node's operation, such as ``conv2d`` or ``getitem``."""
-    text = str(node.target)
-    return text.split(".")[1].rstrip("_") if text.startswith("aten.") else getattr(node.target, "__name__", text)
-
-
 def index_of(node: Node) -> int:
     """Return which part a ``getitem`` node takes."""
     index = node.args[1]
@@ -88,7 +62,7 @@ def shape(node: Node) -> torch.Size:
     return node.meta["val"].shape
 
 
-def trace(model: nn.Module, example_inputs: Inputs) -> Flow:
+def export(model: nn.Module, example_inputs: Inputs) -> Flow:
     """Trace a copy of a network in evaluation mode; the network itself is left alone.
 
     Args:
@@ -124,8 +98,28 @@ def trace(model: nn.Module, example_inputs: Inputs) -> Flow:
     signature = program.graph_signature
     named = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     views = {
-        placeholder: View(first_name[id(tensors[name])], whole(tensors[name].shape))
+        placeholder: View(first_name[id(tensors[name])], positions(tensors[name]))
         for placeholder, name in named.items()
         if name in tensors
     }
     return Flow(program.graph, views)
+
+
+def positions(tensor: Tensor) -> Tensor:
+    """Return the flat position of each entry of a tensor, in its shape."""
+    return torch.arange(tensor.numel()).reshape(tensor.shape)
+
+
+def moved(node: Node, places: Tensor) -> Tensor | tuple[Tensor, ...]:
+    """Return where the entries of an activation or parameter are after an operation that only moves them."""
+    if facts(node).elementwise:
+        return places
+    # contiguous, because a view that suits the strides of the values need not suit those of their positions
+    args, kwargs = map_arg((node.args, node.kwargs), lambda n: places.contiguous())
+    return node.target(*args, **kwargs)  # type: ignore[operator]
+
+
+def overlap(indices: list[Tensor]) -> bool:
+    """Return whether any position is in two of these sets of positions."""
+    entries = [index.unique() for index in indices]
+    return len(torch.cat(entries).unique()) < sum(len(part) for part in entries)

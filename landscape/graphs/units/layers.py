@@ -7,19 +7,20 @@ from typing import Any
 
 from torch.fx import Node
 
-from landscape.transforms.graph import operation, shape
-from landscape.transforms.spaces import (
+from landscape.graphs.exported import View, shape
+from landscape.graphs.ops import operation
+from landscape.graphs.units.spaces import (
     Axis,
     Layer,
     NormStatistics,
+    Rule,
     Segment,
     Signal,
+    Tracker,
     Use,
-    View,
     module_of,
     uses_along,
 )
-from landscape.transforms.tracker import Rule, Tracker
 
 
 def _linear(tracker: Tracker, node: Node) -> Any:

@@ -11,60 +11,18 @@ from typing import Any
 
 from torch.fx import Node
 
-from landscape.transforms.graph import operation, shape
-from landscape.transforms.layers import LAYER_RULES
-from landscape.transforms.shapes import SHAPE_RULES
-from landscape.transforms.spaces import Axis, Scale, Segment, Signal, View, uses_along
-from landscape.transforms.tracker import Rule, Tracker
-
-HOMOGENEOUS = ("relu", "leaky_relu", "abs", "rrelu")
-UNCHANGED = (
-    "alias",
-    "contiguous",
-    "clone",
-    "detach",
-    "to",
-    "_to_copy",
-    "neg",
-    "dropout",
-    "feature_dropout",
-    "alpha_dropout",
-)
-NOT_HOMOGENEOUS = [
-    "gelu",
-    "tanh",
-    "silu",
-    "sigmoid",
-    "softplus",
-    "elu",
-    "celu",
-    "selu",
-    "mish",
-    "hardtanh",
-    "relu6",
-    "hardswish",
-    "hardsigmoid",
-    "log_sigmoid",
-    "softsign",
-    "exp",
-    "log",
-    "sin",
-    "cos",
-    "erf",
-    "sqrt",
-    "rsqrt",
-    "pow",
-    "square",
-    "reciprocal",
-    "tanhshrink",
-    "softshrink",
-    "hardshrink",
-    "threshold",
-]
+from landscape.graphs.exported import View, shape
+from landscape.graphs.ops import OPS, facts, operation
+from landscape.graphs.units.layers import LAYER_RULES
+from landscape.graphs.units.shapes import SHAPE_RULES
+from landscape.graphs.units.spaces import Axis, Rule, Scale, Segment, Signal, Tracker, uses_along
 
 
-def _unchanged(tracker: Tracker, node: Node) -> Any:
-    return tracker.argument(node, 0)
+def _elementwise(tracker: Tracker, node: Node) -> Any:
+    op = facts(node)
+    if op.linear is not None:
+        return tracker.argument(node, 0)
+    return (_homogeneous if op.homogeneous else _not_homogeneous)(tracker, node)
 
 
 def _homogeneous(tracker: Tracker, node: Node) -> Any:
@@ -197,9 +155,7 @@ def with_pinned_scale(tracker: Tracker, x: Signal, reason: str) -> Signal:
 
 
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(UNCHANGED, _unchanged),
-    **dict.fromkeys(HOMOGENEOUS, _homogeneous),
-    **dict.fromkeys(NOT_HOMOGENEOUS, _not_homogeneous),
+    **{name: _elementwise for name, op in OPS.items() if op.elementwise},
     **dict.fromkeys(("clamp", "clamp_min", "clamp_max"), _clamp),
     "prelu": _prelu,
     "add": _add,

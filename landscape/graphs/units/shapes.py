@@ -8,9 +8,9 @@ from typing import Any
 
 from torch.fx import Node
 
-from landscape.transforms.graph import operation, shape
-from landscape.transforms.spaces import Axis, Signal
-from landscape.transforms.tracker import Rule, Tracker
+from landscape.graphs.exported import shape
+from landscape.graphs.ops import operation
+from landscape.graphs.units.spaces import Axis, Rule, Signal, Tracker
 
 
 def _reshape(tracker: Tracker, node: Node) -> Any:

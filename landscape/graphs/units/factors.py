@@ -11,16 +11,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx import Node, map_arg
+from torch.fx import Node
 
-from landscape.transforms.graph import SHAPE_ONLY, Inputs, index_of, operation, shape, trace
-from landscape.transforms.spaces import Layer, View, module_of
+from landscape.graphs.exported import Inputs, View, export, index_of, moved, overlap, shape
+from landscape.graphs.ops import facts, operation
+from landscape.graphs.units.spaces import Layer, module_of
 
 Block = tuple[int, ...]
 Rows = tuple[int, int]
 """A row of a layer: the number of the layer, the number of the row."""
-
-KEEPS_ROWS = frozenset(("dropout", "mul", "div"))
 
 
 @dataclass(frozen=True)
@@ -88,11 +87,11 @@ def find_products(model: nn.Module, example_inputs: Inputs) -> list[Product]:
     Raises:
         LandscapeError: the network cannot be traced.
     """
-    flow = trace(model, example_inputs)
+    network = export(model, example_inputs)
     search = _Search()
-    for node in flow.graph.nodes:
+    for node in network.graph.nodes:
         if node.op == "placeholder":
-            search.values[node] = flow.views.get(node.name)
+            search.values[node] = network.views.get(node.name)
         elif node.op == "output":
             for source in node.all_input_nodes:
                 search.spoil(search.values.get(source))
@@ -106,14 +105,14 @@ def _step(search: _Search, node: Node) -> Any:
     sources = [search.values.get(source) for source in node.all_input_nodes] or [None]
     if name == "getitem":
         return sources[0][index_of(node)] if isinstance(sources[0], tuple) else None
-    if name in SHAPE_ONLY and len(sources) == 1 and isinstance(sources[0], View | _Outputs):
-        return _moved(search, node, sources[0])
+    if facts(node).moves and len(sources) == 1 and isinstance(sources[0], View | _Outputs):
+        return _moved(node, sources[0])
     for source in sources:
         if isinstance(source, View):
             search.readers.setdefault(source.name, {})[node.name] = source.index
     if name == "linear":
         return _linear(search, node)
-    if name in KEEPS_ROWS and isinstance(sources[0], _Outputs) and _scaled_by_number(node):
+    if _scales_by_number(node) and isinstance(sources[0], _Outputs):
         return sources[0]
     if name == "scaled_dot_product_attention":
         return _attention(search, node, *sources[:3])
@@ -124,20 +123,17 @@ def _step(search: _Search, node: Node) -> Any:
     return None
 
 
-def _scaled_by_number(node: Node) -> bool:
-    return len(node.all_input_nodes) == 1 and isinstance(node.args[0], Node)
+def _scales_by_number(node: Node) -> bool:
+    op = facts(node)
+    return op.elementwise and op.linear is not None and node.all_input_nodes == [node.args[0]]
 
 
-def _moved(search: _Search, node: Node, source: View | _Outputs) -> Any:
-    # contiguous, because a view that suits the strides of the values need not suit those of their positions
-    positions = (source.index if isinstance(source, View) else source.rows).contiguous()
-    args, kwargs = map_arg((node.args, node.kwargs), lambda n: positions)
-    moved = node.target(*args, **kwargs)  # type: ignore[operator]
-
+def _moved(node: Node, source: View | _Outputs) -> Any:
     def like(part: Tensor) -> Any:
         return replace(source, index=part) if isinstance(source, View) else replace(source, rows=part)
 
-    return like(moved) if isinstance(moved, Tensor) else tuple(like(part) for part in moved)
+    parts = moved(node, source.index if isinstance(source, View) else source.rows)
+    return like(parts) if isinstance(parts, Tensor) else tuple(like(part) for part in parts)
 
 
 def _linear(search: _Search, node: Node) -> _Outputs | None:
@@ -231,15 +227,10 @@ def _unambiguous(search: _Search) -> list[Product]:
     for _, rows in search.found:
         for row in rows:
             times[row] = times.get(row, 0) + 1
-    shared = {name for name, by_node in search.readers.items() if _overlap(list(by_node.values()))}
+    shared = {name for name, by_node in search.readers.items() if overlap(list(by_node.values()))}
     return [
         product
         for product, rows in search.found
         if all(times[row] == 1 and row not in search.spoiled for row in rows)
         and not any(name in shared for name, _ in (*product.left, *product.right))
     ]
-
-
-def _overlap(indices: list[Tensor]) -> bool:
-    entries = [index.unique() for index in indices]
-    return len(torch.cat(entries).unique()) < sum(len(part) for part in entries)

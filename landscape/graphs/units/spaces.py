@@ -1,26 +1,15 @@
-"""What may be rescaled or reordered together: hidden units, their scales, and the parameters that carry them."""
+"""What may be rescaled or reordered together: hidden units, their scales, the parameters that carry them, a ledger of all."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
-import torch
 from torch import Tensor
+from torch.fx import Node, map_arg
 
-
-@dataclass(frozen=True, eq=False)
-class View:
-    """A parameter or buffer, or part of one, as it enters an operation.
-
-    Attributes:
-        name: qualified name in the network.
-        index: flat positions in that tensor, in the shape of the view.
-    """
-
-    name: str
-    index: Tensor
+from landscape.graphs.exported import View
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +59,14 @@ class Units(_Class):
 
     size: int = 0
     uses: list[Use] = field(default_factory=list)
+
+    @property
+    def distinct(self) -> list[Use]:
+        """The uses, one where a shared parameter is used several times."""
+        found: dict[tuple[str, bytes], Use] = {}
+        for use in self.uses:
+            found.setdefault((use.view.name, use.positions().numpy().tobytes()), use)
+        return list(found.values())
 
     def join(self, other: Units) -> None:
         """Merge with units that are the same ones."""
@@ -189,6 +186,64 @@ def uses_along(view: View, dim: int, axis: Axis, node: str) -> list[tuple[Segmen
     return found
 
 
-def whole(shape: torch.Size) -> Tensor:
-    """Return the flat positions of a tensor of that shape."""
-    return torch.arange(shape.numel()).reshape(shape)
+class Tracker:
+    """The state of one analysis: values of the nodes, and the classes met so far."""
+
+    def __init__(self) -> None:
+        self.values: dict[Node, Any] = {}
+        self.all_units: list[Units] = []
+        self.all_scales: list[Scale] = []
+        self.opaque: set[str] = set()
+        self.folds: list[tuple[Layer, str]] = []
+
+    def units(self, size: int) -> Units:
+        """Make a new class of units."""
+        self.all_units.append(Units(size=size))
+        return self.all_units[-1]
+
+    def scale(self) -> Scale:
+        """Make a new class of scales."""
+        self.all_scales.append(Scale())
+        return self.all_scales[-1]
+
+    def argument(self, node: Node, position: int, name: str = "", default: Any = None) -> Any:
+        """Return an argument of a node with the nodes in it replaced by their values."""
+        given = node.args[position] if position < len(node.args) else node.kwargs.get(name, default)
+        return map_arg(given, lambda n: self.values.get(n))
+
+    def produce(self, segment: Segment, use: Use) -> None:
+        """Record that a parameter sets the scale of these units and is reordered with them."""
+        segment.units.root().uses.append(use)
+        segment.scale.root().producers.append(use)
+
+    def consume(self, segment: Segment, use: Use) -> None:
+        """Record that a parameter reads these units."""
+        segment.units.root().uses.append(use)
+        segment.scale.root().consumers.append(use)
+
+    def fresh(self, size: int, producers: list[tuple[View, int]], node: Node, layer: Layer | None = None) -> Segment:
+        """Make units set by the given dimensions of parameters."""
+        segment = Segment(self.units(size), self.scale(), size, layer=layer)
+        for view, dim in producers:
+            self.produce(segment, Use(view, dim, 0, size, 1, 1, node.name))
+        return segment
+
+    def refuse(self, node: Node, reason: str) -> Signal | None:
+        """Pin everything that enters an operation that is not understood; nothing is known of what leaves it."""
+        for source in node.all_input_nodes:
+            value = self.values.get(source)
+            for item in value if isinstance(value, tuple) else (value,):
+                if isinstance(item, Signal):
+                    item.pin(reason)
+                elif isinstance(item, View):
+                    self.opaque.add(item.name)
+        return unknown(node)
+
+
+Rule = Callable[[Tracker, Node], Any]
+
+
+def unknown(node: Node) -> Signal | None:
+    """An activation of which nothing may change; `None` where the node's value is no tensor."""
+    known = node.meta.get("val")
+    return Signal((None,) * known.ndim) if isinstance(known, Tensor) else None

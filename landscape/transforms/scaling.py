@@ -1,0 +1,217 @@
+"""T1–T3: scales moved from one layer to the next, or into a norm layer that divides them out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from landscape.arguments import seeded_generator
+from landscape.errors import LandscapeError
+from landscape.graphs.exported import Inputs
+from landscape.graphs.units.flow import Analysis, follow
+from landscape.graphs.units.spaces import Scale, Use
+from landscape.transforms.apply import Transformed, duplicate, finish, positive
+
+
+def layer_scale(
+    model: nn.Module, example_inputs: Inputs, *, alpha: float = 5.0, layers: Sequence[str] | None = None
+) -> Transformed:
+    r"""Multiply a layer by alpha and divide the next one by it: predictions stay, Euclidean curvatures move.
+
+    $(W_l, b_l) \to \alpha (W_l, b_l)$, $W_{l+1} \to W_{l+1} / \alpha$, $b_{l+1}$ unchanged, where only positively
+    homogeneous operations (ReLU, leaky ReLU, pooling, none) lie between. After a norm layer its own weight and bias are
+    what is scaled. Inside a residual network this acts within the branches: a trunk cannot be rescaled.
+
+    Args:
+        model: the network; a copy is transformed.
+        example_inputs: a tensor (N, …), or a tuple of the forward pass's arguments.
+        alpha: the factor, positive.
+        layers: names of the layers to multiply, from `places`; by default the first valid one.
+
+    Returns:
+        The new network and the largest change of its predicted probabilities.
+
+    Raises:
+        LandscapeError: no valid place, for instance because the activation is not homogeneous.
+        NumericalError: the factor is so extreme that rounding moved the predictions.
+
+    Source: Dinh, Pascanu, Bengio and Bengio 2017, *Sharp minima can generalize for deep nets* (arXiv 1703.04933),
+    definition 5 and theorem 4.
+
+    >>> from landscape.models import mlp
+    >>> scaled = layer_scale(mlp((6, 5, 4, 3)).double(), torch.ones(2, 6).double(), alpha=100.0)
+    >>> scaled.where, scaled.change < 1e-10
+    (('linear1',), True)
+    """
+    positive(alpha)
+    analysis = follow(model, example_inputs)
+    found = _choose(_scalable(analysis), analysis, layers, "Layer scaling")
+    chosen = found if layers is not None else [scale for scale in found if scale.name == found[0].name]
+    clone, tensors = duplicate(model)
+    for scale in chosen:
+        _rescale(tensors, scale.producers, alpha)
+        _rescale(tensors, scale.consumers, 1 / alpha)
+    return finish(model, clone, "layer scaling", example_inputs, (scale.name for scale in chosen))
+
+
+def node_scale(
+    model: nn.Module, example_inputs: Inputs, *, spread: float = 1.5, layers: Sequence[str] | None = None, seed: int = 0
+) -> Transformed:
+    r"""Multiply what enters each hidden unit by a factor of its own and divide what leaves it.
+
+    Row i of $(W_l, b_l)$ times $s_i$, column i of $W_{l+1}$ divided by $s_i$, $\log s_i \sim U(-r, r)$; channels of a
+    convolution keep one factor through pooling and flattening.
+
+    Args:
+        model: the network; a copy is transformed.
+        example_inputs: a tensor (N, …), or a tuple of the forward pass's arguments.
+        spread: r > 0, in units of the natural logarithm.
+        layers: names of the layers whose units are scaled, from `places`; by default every valid one.
+        seed: of the factors.
+
+    Returns:
+        The new network and the largest change of its predicted probabilities.
+
+    Raises:
+        LandscapeError: no valid place, for instance because the activation is not homogeneous.
+
+    Source: Dinh et al. 2017 (arXiv 1703.04933); Neyshabur, Salakhutdinov and Srebro 2015, *Path-SGD* (arXiv
+    1506.02617), §2, for the rescaling of nodes.
+
+    >>> from landscape.models import mlp
+    >>> scaled = node_scale(mlp((6, 5, 4, 3)).double(), torch.ones(2, 6).double())
+    >>> scaled.where, scaled.change < 1e-10
+    (('linear1', 'linear2'), True)
+    """
+    positive(spread, "spread")
+    analysis = follow(model, example_inputs)
+    chosen = _choose(_scalable(analysis), analysis, layers, "Node scaling")
+    generator = seeded_generator(seed)
+    clone, tensors = duplicate(model)
+    for scale in chosen:
+        sizes = {use.size for use in (*scale.producers, *scale.consumers)}
+        if len(sizes) > 1:
+            raise LandscapeError(f"Node scaling cannot act at {scale.name!r}: its units differ in number ({sizes}).")
+        factors = torch.exp(spread * (2 * torch.rand(sizes.pop(), generator=generator, dtype=torch.float64) - 1))
+        _rescale(tensors, scale.producers, factors)
+        _rescale(tensors, scale.consumers, 1 / factors)
+    return finish(model, clone, "node scaling", example_inputs, (scale.name for scale in chosen))
+
+
+def norm_layer_scale(
+    model: nn.Module, example_inputs: Inputs, *, alpha: float = 5.0, layers: Sequence[str] | None = None
+) -> Transformed:
+    r"""Multiply the weights and biases that feed norm layers by alpha: the norm divides the factor out again.
+
+    The running statistics of a batch norm are multiplied as its input was, $\mu \to \alpha\mu$,
+    $\sigma^2 \to \alpha^2\sigma^2$, as re-estimating them would find. The function is preserved up to the norm's
+    $\epsilon$: the change is of order $\epsilon / \sigma^2$, which `change` reports.
+
+    Args:
+        model: the network; a copy is transformed.
+        example_inputs: a tensor (N, …), or a tuple of the forward pass's arguments.
+        alpha: the factor, positive.
+        layers: names of the layers to multiply; by default every one that feeds norm layers alone.
+
+    Returns:
+        The new network and the largest change of its predicted probabilities.
+
+    Raises:
+        LandscapeError: no layer feeds norm layers alone.
+
+    Source: van Laarhoven 2017, *L2 regularization versus batch and weight normalization* (arXiv 1706.05350), §2.
+
+    >>> from landscape.models import small_cnn
+    >>> scaled = norm_layer_scale(small_cnn().double(), torch.ones(2, 1, 8, 8).double(), alpha=2.0)
+    >>> scaled.where, scaled.change < 1e-4
+    (('conv1', 'conv2'), True)
+    """
+    positive(alpha)
+    analysis = follow(model, example_inputs)
+    divided_out = [s for s in analysis.scales if not s.pinned and s.producers and s.norms and not s.consumers]
+    chosen = _choose(divided_out, analysis, layers, "Norm-layer scaling", "it has no norm layers")
+    clone, tensors = duplicate(model)
+    for scale in chosen:
+        _rescale(tensors, scale.producers, alpha)
+        _rescale(tensors, [norm.mean for norm in scale.norms], alpha)
+        _rescale(tensors, [norm.variance for norm in scale.norms], alpha**2)
+    where = (scale.name for scale in chosen)
+    return finish(model, clone, "norm-layer scaling", example_inputs, where, preserves=False)
+
+
+def places(model: nn.Module, example_inputs: Inputs) -> list[str]:
+    """List the modules whose outputs can be rescaled while the next layers undo it.
+
+    Args:
+        model: the network.
+        example_inputs: a tensor (N, …), or a tuple of the forward pass's arguments.
+
+    Returns:
+        Names that `layer_scale` and `node_scale` take as `layers`.
+
+    Raises:
+        LandscapeError: the network cannot be traced.
+
+    Source: Dinh et al. 2017 (arXiv 1703.04933), §5.
+
+    >>> import torch
+    >>> from landscape.models import mlp
+    >>> places(mlp((6, 5, 4, 3)), torch.zeros(2, 6))
+    ['linear1', 'linear2']
+    """
+    return list(dict.fromkeys(scale.name for scale in _scalable(follow(model, example_inputs))))
+
+
+def _scalable(analysis: Analysis) -> list[Scale]:
+    """Return the scales set by some parameters and read by others, with nothing but homogeneous operations between."""
+    return [s for s in analysis.scales if not s.pinned and s.producers and s.consumers and not s.norms]
+
+
+def _rescale(tensors: dict[str, Tensor], uses: Iterable[Use | None], factors: Tensor | float) -> None:
+    """Multiply, in place, the entries of each unit by its factor (size,), or all by one."""
+    for use in uses:
+        if use is not None:
+            tensor = tensors[use.view.name]
+            positions = use.positions().to(tensor.device)
+            flat = tensor.reshape(-1).clone()
+            flat[positions] *= factors.to(flat)[:, None] if isinstance(factors, Tensor) else factors
+            tensor.copy_(flat.reshape(tensor.shape))
+
+
+def _choose(
+    found: list[Scale],
+    analysis: Analysis,
+    layers: Sequence[str] | None,
+    what: str,
+    nothing: str = "no layer is followed by another",
+) -> list[Scale]:
+    """Pick the scales that `layers` names, or all; say why there is none, or why a named one may not be scaled."""
+    if layers is not None:
+        names = list(dict.fromkeys(scale.name for scale in found))
+        for name in layers:
+            if name not in names:
+                reason = _reason(analysis, name)
+                offered = ", ".join(names) or "none"
+                raise LandscapeError(f"{what} cannot act at {name!r}: {reason}; valid places here: {offered}.")
+        return [scale for scale in found if scale.name in layers]
+    if not found:
+        refusals = [  # why the scale of each layer may not move, the network's own output aside
+            f"{scale.name}: {scale.pinned or 'it is divided out by a norm layer'}"
+            for scale in analysis.scales
+            if scale.producers and (scale.pinned or scale.norms) and scale.pinned != "it is the network's output"
+        ]
+        raise LandscapeError(
+            f"{what} has no valid place in this network: {'; '.join(dict.fromkeys(refusals[:4])) or nothing}."
+        )
+    return found
+
+
+def _reason(analysis: Analysis, name: str) -> str:
+    of_name = [scale for scale in analysis.scales if scale.producers and scale.name == name]
+    if not of_name:
+        return "no layer of that name sets a scale"
+    return next((s.pinned for s in of_name if s.pinned), None) or (
+        "its scale is divided out by a norm layer" if of_name[0].norms else "no layer reads its scale"
+    )
