@@ -53,7 +53,7 @@ def track(result: Track, figure: Figure | SubFigure | None = None) -> Figure | S
             ax = axes.pop(0)
             for index, name in enumerate(shared):
                 ax.plot(result.step, result.values[name], color=colour(index), marker=".", label=_LABELS[name])
-                error = result.values.get(f"{name}/error")
+                error = result.values.get(f"error/{name}")
                 if error is not None and np.isfinite(error).any():
                     low, high = result.values[name] - error, result.values[name] + error
                     ax.fill_between(result.step, low, high, color=colour(index), alpha=0.2, linewidth=0)

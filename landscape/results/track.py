@@ -18,8 +18,8 @@ class Track(Result):
 
     Attributes:
         step: (T,) optimiser steps taken when a point was measured.
-        values: quantities by name, (T,) each, NaN where one was not measured; ``lambda_max/residual`` and
-            ``trace/error`` say how right the quantity before the slash is, ``lambda_max/products`` what it cost.
+        values: quantities by name, (T,) each, NaN where one was not measured; ``residual/lambda_max`` and
+            ``error/trace`` say how right the quantity after the slash is, ``products/lambda_max`` what it cost.
         threshold: (T,) the curvature at which the optimiser's full-batch steps turn unstable, NaN where it is not known.
         rule: how the optimiser steps: ``sgd``, ``heavy ball``, ``nesterov``, ``adam`` or its class.
         steps: steps of the whole run so far.

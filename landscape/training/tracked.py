@@ -106,10 +106,10 @@ def _extreme(moment: Moment, name: str, op: Any, sign: float) -> Values:
     moment.kept[name] = vectors
     found = {
         name: sign * float(values[0]),
-        f"{name}/residual": float(residuals[0]),
-        f"{name}/products": float(products),
+        f"residual/{name}": float(residuals[0]),
+        f"products/{name}": float(products),
     }
-    return found | {f"{name}/{i + 1}": sign * float(values[i]) for i in range(1, len(values))}
+    return found | {f"{name}_{i + 1}": sign * float(values[i]) for i in range(1, len(values))}
 
 
 def warm_eigenpairs(
@@ -156,7 +156,7 @@ def warm_eigenpairs(
 def hessian_trace(moment: Moment) -> Values:
     """The trace of the Hessian, from few products, with its standard error."""
     estimate = trace(Hessian(moment.objective, program="kept", products=PROBES), matvecs=PROBES, seed=moment.seed)
-    return {"trace": float(estimate.value), "trace/error": float(estimate.standard_error)}
+    return {"trace": float(estimate.value), "error/trace": float(estimate.standard_error)}
 
 
 def batch_sharpness(moment: Moment) -> Values:
@@ -167,7 +167,7 @@ def batch_sharpness(moment: Moment) -> Values:
     if len(quotients) == 0:
         raise NotDefinedError("the gradient of every minibatch is zero")
     error = float(quotients.std() / len(quotients) ** 0.5) if len(quotients) > 1 else float("nan")
-    return {"batch_sharpness": float(quotients.mean()), "batch_sharpness/error": error}
+    return {"batch_sharpness": float(quotients.mean()), "error/batch_sharpness": error}
 
 
 def critical_sharpness(moment: Moment) -> Values:
@@ -190,7 +190,7 @@ def _critical(moment: Moment, name: str, objective: Objective) -> Values:
     if np.isfinite(found.factor):
         moment.kept[name] = found.factor
     value = 2 / (found.factor * moment.rule.lr) if moment.rule.lr > 0 else float("nan")
-    return {name: value, f"{name}/error": abs(value) * found.width / 2, f"{name}/forwards": float(found.forwards + 1)}
+    return {name: value, f"error/{name}": abs(value) * found.width / 2, f"forwards/{name}": float(found.forwards + 1)}
 
 
 def loss(moment: Moment) -> Values:
@@ -261,5 +261,5 @@ def _scored(moment: Moment, slug: str) -> Values:
             name = f"{slug} {row.radius:g}" if several and row.radius is not None else slug
             found[name] = float(row.value)
             if row.standard_error is not None:
-                found[f"{name}/error"] = float(row.standard_error)
+                found[f"error/{name}"] = float(row.standard_error)
     return found

@@ -91,7 +91,7 @@ def test_values_are_those_of_the_weights_and_the_optimiser(kind):
     assert values["lambda_max"][-1] == pytest.approx(float(largest[-1]), rel=0.02)
     update = objective.theta - before
     assert values["update_norm"][-1] == pytest.approx(float(update.norm()))
-    turned = values["lambda_max/residual"][-1] / float(largest[-1] - largest[-2])  # Davis and Kahan: sine of the angle
+    turned = values["residual/lambda_max"][-1] / float(largest[-1] - largest[-2])  # Davis and Kahan: sine of the angle
     assert values["cosine"][-1] == pytest.approx(float((vectors[:, -1] @ update).abs() / update.norm()), abs=turned)
     # what the optimiser divides by, from one more step with gradient g: Δ = −η m̂/P, so P follows from its state
     P = torch.ones(objective.size, dtype=torch.float64)
@@ -120,7 +120,7 @@ def test_gradient_descent_ends_at_the_edge_of_stability():
     track = tracker.close()
     ratio = track.values["lambda_max"] / track.threshold
     assert ratio[-30:].mean() == pytest.approx(1.0, abs=0.03)
-    assert track.values["lambda_max/products"][1:].mean() <= 5
+    assert track.values["products/lambda_max"][1:].mean() <= 5
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_points_survive_a_kill_and_the_track_is_stored(tmp_path):
     place = (tmp_path / "run.h5", "mine/track")
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
-    options = {"optimizer": optimizer, "every": 1, "budget": None, "measure": ["loss"], "save": place}
+    options = {"optimizer": optimizer, "every": 1, "budget": None, "measure": ["loss", "trace"], "save": place}
     first = ls.Tracker(model, "cross_entropy", (X, Y), **options)
     for _ in range(3):
         optimizer.step()
@@ -192,6 +192,7 @@ def test_points_survive_a_kill_and_the_track_is_stored(tmp_path):
     track = again.close()
     stored = ls.open_study(place[0])["mine/track"]
     assert stored.step.tolist() == track.step.tolist() == [1, 2, 3, 4]
+    assert stored.values["error/trace"].tolist() == track.values["error/trace"].tolist()
     with pytest.raises(ls.LandscapeError, match="finished track"):
         ls.Tracker(model, "cross_entropy", (X, Y), **options)
 
