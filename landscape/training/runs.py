@@ -19,6 +19,7 @@ import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from landscape._version import __version__
 from landscape.datasets import Split, digits, fingerprint
@@ -260,6 +261,8 @@ def load_run(
         if used.fingerprint != data["training_fingerprint"]:
             raise LandscapeError(f"{path.name}: its training labels cannot be drawn again with this NumPy; retrain it")
         stored = {name: _read_weights(path.parent / name, digest) for name, digest in manifest["files"].items()}
+        if factory is None:
+            _check_shapes(path.name, model, stored[f"{path.stem}.safetensors"])
         init = stored.get(f"{path.stem}.init.safetensors") or _build(model, seed, factory).state_dict()
         if _state_fingerprint(init) != manifest["init_fingerprint"]:
             raise LandscapeError(f"{path.name}: the initial weights are not those trained from; retrain with init=True")
@@ -275,10 +278,33 @@ def load_run(
             split={name: data[name] for name in ("name", "arguments", "fingerprint")},
             **{name: manifest[name] for name in _SCALARS},
         )
-    except (KeyError, TypeError) as error:
+    except LandscapeError:
+        raise
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RuntimeError, AssertionError) as error:
+        text = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise LandscapeError(f"{path.name}: the manifest lacks or misnames {text}; expected one of save_run") from error
+
+
+class _ShapesOnly(TorchFunctionMode):
+    """Makes new tensors on the meta device, also within a block that says where they are to be made."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        return function(*args, **(kwargs | {"device": "meta"} if "device" in kwargs else kwargs))
+
+
+def _check_shapes(name: str, model: Mapping[str, Any], weights: StateDict) -> None:
+    """Build the network without its numbers first: a manifest of 3 kB may ask for more than there is memory."""
+    sizes: list[int] = []
+    json.loads(json.dumps(model["arguments"]), parse_int=lambda text: sizes.append(int(text)))
+    shapes = {}
+    if max(sizes, default=0) <= sum(tensor.numel() for tensor in weights.values()):  # no width or depth without weights
+        with _ShapesOnly():
+            shapes = {key: tensor.shape for key, tensor in _build(model, 0, None).state_dict().items()}
+    if shapes != {key: tensor.shape for key, tensor in weights.items()}:
         raise LandscapeError(
-            f"{path.name}: the manifest lacks or misnames {error}; expected one of save_run"
-        ) from error
+            f"{name}: its weights are not those of the {model['name']} that it describes; restore the files"
+        )
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -289,7 +315,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise LandscapeError(f"{path.name}: cannot be read as a manifest; expected NAME.json of save_run") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise LandscapeError(f"{path.name}: is not a manifest of save_run; expected one with format {FORMAT!r}")
@@ -304,8 +330,10 @@ def _remade(name: str, data: Mapping[str, Any]) -> Split:
 
 def _read_weights(path: Path, digest: str) -> StateDict:
     try:
+        if not path.is_file():
+            raise FileNotFoundError(path)  # also a pipe, which would be waited for
         content = path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise LandscapeError(f"{path.name}: cannot be read; expected it beside its manifest") from error
     if hashlib.sha256(content).hexdigest() != digest:
         raise LandscapeError(f"{path.name}: differs from what its manifest says; restore the file or retrain")

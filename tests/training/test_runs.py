@@ -100,6 +100,7 @@ def test_other_data_or_other_initial_weights_are_refused(run, tmp_path):
         ("[1]", "is not a manifest"),
         ('{"format": "other"}', "is not a manifest"),
         ('{"format": "landscape-run"}', "lacks or misnames 'recipe'"),
+        ("[" * 10**5, "cannot be read as a manifest"),
     ],
 )
 def test_a_file_that_is_no_manifest_is_refused(tmp_path, content, message):
@@ -115,6 +116,32 @@ def test_a_missing_manifest_and_a_misnamed_setting_are_errors(run, tmp_path):
     path = save_run(run, tmp_path)
     edit(path, recipe={"name": "x", "long_name": "X", "warmup": 3})
     with pytest.raises(LandscapeError, match="warmup"):
+        load_run(path)
+
+
+@pytest.mark.parametrize("value", [5, -1, None, "x", [1], {"a": 1}, {"name": "mlp", "arguments": 5}])
+@pytest.mark.parametrize("field", ["recipe", "seed", "model", "data", "files", "history", "init_fingerprint"])
+def test_a_garbled_manifest_is_refused_in_one_line(run, tmp_path, field, value):
+    path = save_run(run, tmp_path)
+    edit(path, **{field: value})
+    with pytest.raises(LandscapeError) as told:
+        load_run(path)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"name": "mlp", "arguments": {"sizes": [64, 10**6, 10**6, 10]}},
+        {"name": "mlp", "arguments": {"sizes": [64, 1000, 1000, 10]}},
+        {"name": "resnet", "arguments": {"depth": 6 * 10**9 + 2}},
+        {"name": "mlp", "arguments": {"sizes": [64, -16, 10]}},
+    ],
+)
+def test_a_manifest_that_asks_for_more_than_its_weights_takes_no_memory(run, tmp_path, model):
+    path = save_run(run, tmp_path)
+    edit(path, model=model)
+    with pytest.raises(LandscapeError, match=r"are not those of the|misnames|sizes"):
         load_run(path)
 
 
