@@ -280,6 +280,11 @@ def _each(arguments: argparse.Namespace, measure: Any, entry: str, *, finds: boo
     texts, records = [], {}
     members = [(load(arguments, path), path) for path in arguments.checkpoint]
     names = [slugify(checkpoint.name or Path(path).stem) for checkpoint, path in members]
+    twice = [name for name in names if names.count(name) > 1]  # of a/best.pt and b/best.pt, the folders tell
+    names = [
+        slugify(f"{Path(p).absolute().parent.name} {n}") if n in twice else n
+        for n, (_, p) in zip(names, members, strict=True)
+    ]
     if len(set(names)) < len(names):
         raise LandscapeError(f"checkpoints of one name ({', '.join(names)}) cannot be told apart; rename a file")
     _check_free(arguments, [] if finds else [f"{name}/{arguments.entry or entry}" for name in names])

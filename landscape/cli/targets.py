@@ -24,6 +24,8 @@ def add_target(parser: argparse.ArgumentParser, *, many: bool = True) -> None:
         "--data", metavar="MODULE:LOADER", help="a function that returns the training data, or a pair (train, test)"
     )
     own.add_argument("--loss", default="cross_entropy", help="a name in torch.nn.functional, or MODULE:FUNCTION")
+    own.add_argument("--key", help="the entry to read where a file holds several state dicts, such as state_dict_ema")
+    own.add_argument("--prefix", help="what comes before the network's names where several parts fit, such as student.")
     own.add_argument("--parameters", metavar="PATTERN", nargs="+", help="only parameters whose names match")
     own.add_argument("--device", help="cpu, cuda, cuda:1 … (default: cuda when there is one)")
     own.add_argument("--dtype", choices=["float32", "float64"], help="compute in this precision")
@@ -87,7 +89,7 @@ def load(arguments: argparse.Namespace, path: str) -> Any:
         raise LandscapeError(f"--on test: {arguments.data} returned training data only; let it return (train, test)")
     return Checkpoint(
         model, path, loss=loss, train=train, test=test, name=Path(path).stem,
-        parameters=arguments.parameters, **placement(arguments),
+        key=arguments.key, prefix=arguments.prefix, parameters=arguments.parameters, **placement(arguments),
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import LandscapeError
-from landscape.function.weights import ADAPTER, Weights, few, load_weights
+from landscape.function.weights import Weights, few, load_weights
 
 _WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"}
 """Names that DataParallel, torch.compile, FSDP, activation checkpoints and DeepSpeed put between those of a network."""
@@ -57,10 +57,12 @@ def fit_weights(model: nn.Module, weights: Mapping[str, Tensor], *, prefix: str 
     try:
         missing, unexpected = private.load_state_dict(given, strict=False)
     except RuntimeError as error:
-        wrong = [k for k in own if k in given and given[k].shape != own[k].shape]
-        shapes = [f"{k} {tuple(given[k].shape)}, the model has {tuple(own[k].shape)}" for k in wrong[:3]]
-        text = f"{len(wrong)} weights have other shapes than {type(model).__name__}: {'; '.join(shapes)}"
-        raise LandscapeError(text if wrong else str(error).splitlines()[0]) from error
+        shapes = [
+            f"{k} {tuple(given[k].shape)}, the model has {tuple(own[k].shape)}"
+            for k in own if k in given and given[k].shape != own[k].shape
+        ]  # fmt: skip
+        text = f"{len(shapes)} weights have other shapes than {type(model).__name__}: {'; '.join(shapes[:3])}"
+        raise LandscapeError(text if shapes else " ".join(str(error).split())[:300]) from error
     loaded = {id(own[name]) for name in given if name in own}
     missing = [k for k in missing if k in own and id(own[k]) not in loaded]  # one of a tied pair suffices
     with torch.no_grad():  # buffers that files kept before they were declared not to be kept
@@ -69,10 +71,10 @@ def fit_weights(model: nn.Module, weights: Mapping[str, Tensor], *, prefix: str 
             unexpected.remove(name)
     if missing or unexpected:
         raise LandscapeError(_misfit(model, missing, unexpected))
-    broken = [k for k, tensor in own.items() if _is_broken(tensor, k in parameters)]
+    broken = [k for k, tensor in own.items() if not (tensor.isfinite() if k in parameters else tensor == tensor).all()]
     if broken:
         raise LandscapeError(
-            f"the weights are NaN or infinite in {few(broken)}; the training diverged: use an earlier one"
+            f"the weights are NaN or infinite in {few(broken)}; the training diverged: use earlier ones"
         )
     source = weights.source + (f" without {few(stripped)}" if stripped else "")
     kept = private.state_dict().keys() | parameters.keys() | given.keys()  # not a buffer that neither side keeps
@@ -89,7 +91,7 @@ def _private(model: nn.Module) -> nn.Module:
     for tensor in (*model.parameters(), *model.buffers()):
         if tensor.is_meta:
             raise LandscapeError(
-                "the model is on the meta device, without values; build it on a device, or call to_empty"
+                "the model is on the meta device, without values; build it on another, or call to_empty"
             )
         own = tensor.detach().to("cpu", copy=True)
         memo[id(tensor)] = nn.Parameter(own, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else own
@@ -109,7 +111,9 @@ def _under_own_names(
     """Rename weights to the network's names where only wrappers or one prefix differ; say what was taken off and left out."""
     own = {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers(remove_duplicate=False))}
     counters = [name for name in weights if name.split(".")[-1] in _COUNTERS and name not in own]
-    left_out = (f"left out {few(counters)}",) if counters else ()
+    left_out: tuple[str, ...] = (f"left out {few(counters)}",) if counters else ()
+    if "n_averaged" in counters:
+        left_out += ("the weights are an average, not those that training ended at",)
     names = {name: name for name in weights if name not in counters}
     versions = {path: f"{path}." for path in weights._metadata or {}}
     if prefix is None and own.keys() & model.state_dict().keys() <= names.keys():
@@ -159,7 +163,7 @@ def _prefix(
         asked = asked and asked.removesuffix(".") + "."
         if not found[asked]:
             raise LandscapeError(
-                f"no weights of the model stand under {asked!r}; expected one of {few(sorted(found), 12)}"
+                f"no weights of the model lie under {asked!r}; expected one of {few(sorted(found), 12)}"
             )
         return asked
     counts = fitting if any(fitting.values()) else found
@@ -187,20 +191,15 @@ def _check_numbers(given: Weights, own: Mapping[str, Tensor], parameters: Mappin
             kind = "quantised" if tensor.is_quantized else "sparse"
             raise LandscapeError(f"{name!r} is {kind}; save dense floating-point weights")
         if name in own and tensor.is_complex() and not own[name].is_complex():
-            raise LandscapeError(
-                f"{name!r} is complex, the model's is {own[name].dtype}; build the model it was saved from"
-            )
+            raise LandscapeError(f"{name!r} is complex, the model's is real; build the model it was saved from")
         if name in parameters and not (tensor.is_floating_point() or tensor.is_complex()):
             raise LandscapeError(f"{name!r} is {tensor.dtype}: packed or quantised; save floating-point weights")
 
 
-def _is_broken(tensor: Tensor, trained: bool) -> bool:
-    return bool(torch.isnan(tensor).any() or (trained and torch.isinf(tensor).any()))
-
-
 def _misfit(model: nn.Module, missing: list[str], unexpected: list[str]) -> str:
     if missing and any(part in _ADAPTERS for name in unexpected for part in name.split(".")):
-        return f"the weights are an adapter ({few(unexpected)}) without its base network; {ADAPTER}"
+        remedy = "load both as PEFT does, then pass that model alone"
+        return f"the weights are an adapter ({few(unexpected)}) without its base network; {remedy}"
     parts = [f"{word} {few(names)}" for word, names in (("lack", missing), ("have unexpected", unexpected)) if names]
     remedy = "build the model they were saved from"
     if missing and not unexpected:

@@ -29,7 +29,7 @@ from landscape.function.pickled import CONVERT, Archive, Record, entries, is_ten
 _NESTED = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params")
 _AVERAGES = ("ema", "swa", "average")
 _INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-_SINGLES = ("model.safetensors", "pytorch_model.bin", "weights.pt", "model.pt")
+_SINGLES = ("model.safetensors", "pytorch_model.bin", "weights.pt", "model.pt", "adapter_model.safetensors")
 _DEPTH = 8  # mappings within mappings that are looked through: a file may hold itself
 # what readers of damaged files raise: RuntimeError covers RecursionError and NotImplementedError
 _DAMAGE = (
@@ -80,11 +80,8 @@ def load_weights(source: str | os.PathLike[str] | Mapping[str, Any], *, key: str
         raise LandscapeError(f"the weights are {type(source).__name__}, expected a file or a state dict")
     path = None if isinstance(source, Mapping) else Path(source).expanduser()
     name = "the mapping" if path is None else path.resolve().name if path.is_dir() else path.name
-    if path is not None and not (path.is_file() or path.is_dir()):
-        why = "is no regular file" if path.exists() else "does not exist"
-        raise LandscapeError(
-            f"there is no file {name} ({why}); expected weights such as 'model.safetensors' or 'model.pt'"
-        )
+    if path is not None and not (path.is_file() or path.is_dir()):  # a pipe would be waited for
+        raise LandscapeError(f"there is no file {name}; expected weights such as 'model.safetensors' or 'model.pt'")
     try:
         weights = _load(path, key) if path is not None else _state_dict(source, key)
     except LandscapeError as error:
@@ -121,25 +118,14 @@ def _load_folder(folder: Path, key: str | None) -> Weights:
     for name in (*_INDEXES, *_SINGLES):
         if (folder / name).is_file():
             return _load(folder / name, key)
-    if (folder / "adapter_config.json").is_file():
-        raise LandscapeError(f"the folder holds an adapter without its base network; {ADAPTER}")
-    raise LandscapeError(
-        "the folder holds no weights; expected model.safetensors, its index, or a distributed checkpoint"
-    )
-
-
-ADAPTER = "load base and adapter as PEFT does, then pass that model without a file"
+    raise LandscapeError("it holds no weights; expected model.safetensors, its index, or a distributed checkpoint")
 
 
 def _load_shards(index: Path, key: str | None) -> Weights:
-    try:
-        files = set(json.loads(index.read_text())["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise LandscapeError("it is no index of shards: it lacks a 'weight_map' of file names") from error
-    weights: dict[str, Tensor] = {}
-    for name in sorted(map(str, files)):
+    weights = Weights({})
+    for name in sorted(set(json.loads(index.read_text())["weight_map"].values())):
         weights |= _load(inside(index.parent, name), key)
-    return Weights(weights)
+    return weights
 
 
 def _load_legacy(path: Path) -> Any:
@@ -149,9 +135,8 @@ def _load_legacy(path: Path) -> Any:
             warnings.simplefilter("ignore")  # about pickle protocols; whether it can be read is told by the result
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise LandscapeError(
-            f"it is no plain state dict: reading it would run code from the file; {CONVERT}"
-        ) from error
+        text = f"it is no plain state dict: reading it would run code from the file; {CONVERT}"
+        raise LandscapeError(text) from error
 
 
 def _network(found: Mapping[str, Any], key: str | None) -> Mapping[str, Any]:
@@ -180,9 +165,8 @@ def _state_dict(tree: Any, key: str | None, archive: Archive | None = None) -> W
     else:
         raise LandscapeError("mappings lie in one another without end; expected a state dict")
     tensors = {name: archive.tensor(value) if archive else value for name, value in here.items() if is_tensor(value)}
-    versions = (
-        tree.state.get("_metadata") if isinstance(tree, Record) and tree.state else getattr(tree, "_metadata", None)
-    )
+    attributes = (tree.state or {}) if isinstance(tree, Record) else getattr(tree, "__dict__", {})
+    versions = attributes.get("_metadata")
     known = {path: dict(entries(version) or {}) for path, version in (entries(versions) or {}).items()}
     if len(tensors) < len(here):
         left_out = (*left_out, f"left out {few([name for name in here if name not in tensors])}")
@@ -206,12 +190,9 @@ def _entry(here: Mapping[Any, Any], key: str | None) -> tuple[Any, tuple[str, ..
     states = [k for k in inner if _is_state(inner[k])]
     averages = [k for k in states if any(word in k.lower() for word in _AVERAGES)]
     plain = [k for k in states if k not in averages]
-    for candidates in (
-        [k for k in plain if k in _NESTED],
-        [k for k in _NESTED if k in inner and k not in states],
-        plain,
-    ):
-        if len(candidates) == 1 or (candidates and candidates[0] not in states):
+    containers = [k for k in _NESTED if k in inner and k not in states]
+    for candidates in ([k for k in plain if k in _NESTED], containers[:1], plain):
+        if len(candidates) == 1:
             return candidates[0], (f"left out the average {few(averages)} (key= reads it)",) if averages else ()
         if candidates:
             raise LandscapeError(f"it holds {len(candidates)} state dicts, {few(candidates, 12)}; choose one with key=")

@@ -143,3 +143,16 @@ def test_the_data_asked_for_is_the_data_measured(network, capsys):
     both = json.loads(run(capsys, "--dims", "1", "--json")[1])["best"]
     assert both["values"]["test/loss"] == record["values"]["test/loss"]
     assert both["values"]["train/loss"] != record["values"]["test/loss"]
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders_and_entries_are_chosen(network, capsys, tmp_path):
+    state = network.build().state_dict()
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        torch.save({"model": {name: 0 * t for name, t in state.items()}, "ema": state}, tmp_path / folder / "best.pt")
+    arguments = ["a/best.pt", "b/best.pt", "--model", "slicednet:build", "--data", "slicednet:data", "--key", "ema"]
+    assert main(["score", *arguments, "--scores", "weight-norm", "--save", "study.h5"]) == 0
+    study = ls.open_study("study.h5")
+    expected = sum(float(tensor.square().sum()) for tensor in state.values()) ** 0.5
+    for name in ("a-best", "b-best"):
+        assert study[f"{name}/scores"]["weight-norm"].value == pytest.approx(expected, rel=1e-5)

@@ -145,7 +145,8 @@ CASES = {
     ),
     "moving average alone": (norms, norms, lambda s: {"model_ema": s, "updates": 3}, {}, "is an average of weights"),
     "weight averaging": (
-        norms, norms, lambda s: {"n_averaged": torch.tensor(3), **around("module.")(s)}, {}, "left out 'n_averaged'",
+        norms, norms, lambda s: {"n_averaged": torch.tensor(3), **around("module.")(s)}, {},
+        "left out 'n_averaged'; the weights are an average",
     ),
     "counters": (
         norms, norms, lambda s: {**s, "total_ops": torch.zeros(1), "0.total_params": torch.zeros(1)}, {},
@@ -250,7 +251,7 @@ REFUSED = {
     "a base without its head, prefixed": (
         Headed, without("head.weight", "head.bias"), {}, r"they lack 'head\.weight', 'head\.bias'; a part",
     ),
-    "an adapter": (norms, lora, {}, r"an adapter \(.*\) without its base network; load base and adapter as PEFT does"),
+    "an adapter": (norms, lora, {}, r"an adapter \(.*\) without its base network; load both as PEFT does"),
     "missing and unexpected": (
         norms, lambda s: {**without("3.bias")(s), "extra": torch.ones(1)}, {}, r"lack '3\.bias' and have unexpected 'extra'",
     ),
@@ -261,7 +262,7 @@ REFUSED = {
     "NaN in a buffer": (norms, changed("1.running_var", lambda t: t * float("nan")), {}, r"in '1\.running_var'"),
     "sparse": (norms, changed("0.weight", torch.Tensor.to_sparse), {}, "sparse; save dense floating-point weights"),
     "quantised": (norms, changed("0.weight", quantised), {}, "quantised; save dense floating-point weights"),
-    "complex": (norms, changed("0.weight", lambda t: t + 1j), {}, "is complex, the model's is torch.float32"),
+    "complex": (norms, changed("0.weight", lambda t: t + 1j), {}, "is complex, the model's is real"),
     "integers": (norms, changed("0.weight", torch.Tensor.char), {}, r"is torch\.int8: packed or quantised"),
     "on no device": (lambda: norms().to("meta"), lambda s: norms().state_dict(), {}, "on the meta device, without values"),
 }  # fmt: skip

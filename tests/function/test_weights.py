@@ -123,7 +123,7 @@ def test_shards_outside_the_folder_are_refused(model, tmp_path, shard):
     folder = tmp_path / "hf"
     folder.mkdir()
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": shard}}))
-    with pytest.raises(LandscapeError, match=r"outside its folder|lacks its part|no name of a file"):
+    with pytest.raises(LandscapeError, match=r"outside its folder|lacks its part|null byte"):
         load_weights(folder)
 
 
@@ -227,7 +227,7 @@ def test_archives_that_unfold_to_more_than_they_hold_are_refused(model, tmp_path
 def test_pipes_are_not_waited_for(tmp_path, place):
     (tmp_path / place).parent.mkdir(exist_ok=True)
     os.mkfifo(tmp_path / place)
-    with pytest.raises(LandscapeError, match=r"is no regular file|holds no weights"):
+    with pytest.raises(LandscapeError, match=r"there is no file|holds no weights"):
         load_weights((tmp_path / place).parent if "/" in place else tmp_path / place)
 
 
@@ -327,7 +327,7 @@ def test_files_that_are_no_state_dict(tmp_path, content, message):
 @pytest.mark.parametrize("content", [b"", b"\x00" * 64, b"not weights at all", b"PK\x03\x04broken"])
 def test_damaged_files(tmp_path, suffix, content):
     (tmp_path / f"w{suffix}").write_bytes(content)
-    with pytest.raises(LandscapeError, match=r"damaged|run code|no index"):
+    with pytest.raises(LandscapeError, match=r"damaged|run code"):
         load_weights(tmp_path / f"w{suffix}")
 
 
