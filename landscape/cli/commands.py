@@ -99,19 +99,14 @@ def eigen(arguments: argparse.Namespace) -> Any:
     """Compute eigenpairs of the Hessian."""
     from landscape.operators import Hessian
     from landscape.spectra import top_eigenpairs
-    from landscape.spectra.state import beside_study
 
-    def one(checkpoint: Any, save: tuple[str, str] | None = None, overwrite: bool = False) -> Any:
-        pairs = top_eigenpairs(
+    def one(checkpoint: Any, **saving: Any) -> Any:
+        return top_eigenpairs(
             Hessian(checkpoint.objective(arguments.on)),
-            k=arguments.k, which=arguments.which, tol=arguments.tol, seed=arguments.seed,
-            checkpoint=None if save is None else beside_study(*save),
+            k=arguments.k, which=arguments.which, tol=arguments.tol, seed=arguments.seed, **saving,
         )  # fmt: skip
-        if save is not None:
-            pairs.save(*save, overwrite=overwrite)
-        return pairs
 
-    return _each(arguments, one, f"top{arguments.k}-{arguments.which.lower()}")
+    return _each(arguments, one, f"top{arguments.k}-{arguments.which.lower()}", finds=True)
 
 
 def slice_(arguments: argparse.Namespace) -> Any:

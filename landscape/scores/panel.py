@@ -13,9 +13,10 @@ from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
 from landscape.results.scores import Score, Scores
-from landscape.scores.keeping import journal_of, keeping, settings_of, stored
+from landscape.scores.keeping import keeping, panel_identity
 from landscape.scores.register import REGISTRY, Definition, options_of, select
 from landscape.scores.requirements import check_objective
+from landscape.store import Run
 
 
 @numbers_checked
@@ -71,13 +72,18 @@ def sharpness(
     definitions = select(scores)
     named = {scores} if isinstance(scores, str) else set(scores or ())
     _check_options(definitions, radii, options or {})
-    decisive = settings_of(objective, seed, radii, options, checkpoint) if save is not None else {}
-    if not overwrite and (held := stored(save, [d.slug for d in definitions], decisive, audit)) is not None:
-        return held
+    run: Run[Scores] = Run(
+        save,
+        lambda: panel_identity(objective, seed, radii, options, checkpoint, audit),
+        kind=Scores,
+        overwrite=overwrite,
+    )
     with (
-        keeping(save, decisive) as finished,
+        keeping(run, [definition.slug for definition in definitions]) as finished,
         bar(total=round(sum(d.cost for d in definitions)), desc="sharpness", unit="gradient") as progress,
     ):
+        if run.result is not None:
+            return run.result
         for definition in definitions:
             if definition.slug not in finished:
                 together = [d for d in definitions if d.compute is definition.compute]
@@ -91,19 +97,16 @@ def sharpness(
         listed = tuple(row for definition in definitions for row in finished[definition.slug][0])
         if audit:
             listed = _audited(listed, objective, scores, seed, radii, options)
-    panel = Scores(
-        rows=listed,
-        timings={definition.slug: finished[definition.slug][1] for definition in definitions},
-        examples=objective.n,
-        seed=seed,
-        settings={**({"radii": radii} if radii is not None else {}), **(options or {})},
-        provenance=objective.provenance() | ({} if save is None else {"panel": {**decisive, "audit": audit}}),
-        seconds=time.perf_counter() - started,
-    )
-    if save is not None:
-        panel.save(*save, overwrite=overwrite)
-        journal_of(*save).unlink(missing_ok=True)
-    return panel
+        panel = Scores(
+            rows=listed,
+            timings={definition.slug: finished[definition.slug][1] for definition in definitions},
+            examples=objective.n,
+            seed=seed,
+            settings={**({"radii": radii} if radii is not None else {}), **(options or {})},
+            provenance=objective.provenance(),
+            seconds=time.perf_counter() - started,
+        )
+        return run.finish(panel)
 
 
 def _audited(

@@ -17,8 +17,11 @@ from landscape.results import Plane
 from landscape.slices.coordinates import Span
 from landscape.slices.directions import vectors_of
 from landscape.slices.engine import Engine, Values, named
-from landscape.slices.recording import COMPUTED, Rows, checked, recording
+from landscape.slices.sweep import begun
 from landscape.slices.window import Window
+from landscape.store import Run, identity
+from landscape.store.rows import COMPUTED
+from landscape.store.run import placed
 
 
 @numbers_checked
@@ -77,22 +80,16 @@ def adaptive_plane(
         )
     size = (coarse - 1) * 2**refinements + 1
     window = Window.of(Plane, objective, directions, span, size)
-    target = checked(save, Plane)
+    target = placed(save, Plane)
     objectives = named(objective, also, dataset)
 
-    with (
-        Engine(objectives, vectors_of(window.directions), points=coarse**2 * 4) as engine,
-        recording(
-            lambda: window.template(Plane, objective, dataset, engine.names()),
-            settings={"slice": "adaptive-plane", **window.settings, "coarse": coarse, "tolerance": tolerance},
-            objectives=objectives,
-            save=target,
-            overwrite=overwrite,
-        ) as rows,
-    ):
-        if rows.stored is not None:
-            return rows.stored
-        work = _Surface(engine, window, rows, key=f"{dataset}/loss")
+    settings = {"slice": "adaptive-plane", **window.settings, "coarse": coarse, "tolerance": tolerance}
+    run: Run[Plane] = Run(target, lambda: identity(objectives, **settings), overwrite=overwrite)
+    with run, Engine(objectives, vectors_of(window.directions), points=coarse**2 * 4) as engine:
+        if run.result is not None:
+            return run.result
+        blank = begun(run, lambda: window.template(Plane, objective, dataset, engine.names()))
+        work = _Surface(engine, window, run, key=f"{dataset}/loss")
         step = 2**refinements
         work.evaluate(_lattice(size, step))
         open_cells = np.ones((coarse - 1, coarse - 1), dtype=bool)
@@ -101,20 +98,20 @@ def adaptive_plane(
             open_cells = work.refine(open_cells, step, tolerance)
             step //= 2
         share = work.computed.mean()
-        result = rows.template.replace(
+        result = blank.replace(
             values=work.values,
             computed=np.where(work.computed, 1, 2).astype(np.uint8),
             evaluation=f"{engine.description}; {share:.0%} of the grid, the rest interpolated to {tolerance:g}",
             seconds=time.perf_counter() - started,
         )
-        return rows.merge(result)
+        return run.finish(result)
 
 
 class _Surface:
     """The finest grid, filled level by level."""
 
-    def __init__(self, engine: Engine, window: Window, rows: Rows[Plane], key: str):
-        self.engine, self.rows, self.key = engine, rows, key
+    def __init__(self, engine: Engine, window: Window, run: Run[Plane], key: str):
+        self.engine, self.run, self.key = engine, run, key
         self.x, self.y = window.axes["x"], window.axes["y"]
         self.computed = np.zeros(window.shape, dtype=bool)
         self.values: Values = {}
@@ -129,7 +126,7 @@ class _Surface:
 
     def _row(self, j: int, wanted: np.ndarray) -> Values:
         """Return a row whose wanted points are evaluated: now, or by the run that was interrupted."""
-        kept = dict(self.rows.finished.get(j, {}))
+        kept = dict(self.run.done.get(j, {}))
         known = kept.pop(COMPUTED, np.zeros(len(self.x))).astype(bool)
         new = np.flatnonzero(wanted & ~known)
         if new.size == 0:
@@ -137,7 +134,7 @@ class _Surface:
         for name, values in self.engine.row(self.x[new], [self.y[j]]).items():
             kept[name] = kept.get(name, np.full(len(self.x), np.nan)).copy()
             kept[name][new] = values
-        self.rows.append(j, kept, known | wanted)
+        self.run.keep(j, {**kept, COMPUTED: known | wanted})
         return kept
 
     def interpolate(self, step: int) -> None:

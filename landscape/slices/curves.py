@@ -23,8 +23,9 @@ from landscape.slices.directions import direction_between
 from landscape.slices.engine import Values, named
 from landscape.slices.interpolation import Evaluation, notes_of, settings_of
 from landscape.slices.points import Solution, between, centred, has_running_statistics
-from landscape.slices.recording import checked, recording
-from landscape.slices.sweep import fill
+from landscape.slices.sweep import begun, fill
+from landscape.store import Run, identity
+from landscape.store.run import placed
 
 Kind = Literal["bezier", "polygon"]
 
@@ -95,7 +96,7 @@ def connect(
         raise LandscapeError(f"kind is {kind!r}, expected 'bezier' or 'polygon'")
     if bends < 1 or steps < 1:
         raise LandscapeError(f"{bends} bends and {steps} steps; expected at least 1 of each")
-    target = checked(save, Path)
+    target = placed(save, Path)
     start, end = centred(objective, a), centred(objective, b)
     direction_between(start, end)
     basis = _bezier if kind == "bezier" else _polygon
@@ -118,14 +119,18 @@ def connect(
         )
 
     settings = {"slice": "curve", **settings_of(start, end, t, recalibrate), **training}
-    with recording(template, settings=settings, objectives=objectives, save=target, overwrite=overwrite) as rows:
+    run: Run[Path] = Run(target, lambda: identity(objectives, **settings), overwrite=overwrite)
+    with run:
+        if run.result is not None:
+            return run.result
+        blank = begun(run, template)
 
         def point(i: int) -> Values:
             weights = torch.as_tensor(basis(float(t[i]), bends + 1)).to(start.device)
-            controls = torch.as_tensor(rows.template.controls).to(start.device)
+            controls = torch.as_tensor(blank.controls).to(start.device)
             return evaluate(between(start, end, float(t[i]), weights @ controls.double()))
 
-        return fill(rows, point, label="curve", description=evaluate.description, started=started)
+        return fill(run, blank, point, label="curve", description=evaluate.description, started=started)
 
 
 def _bezier(t: float, degree: int) -> np.ndarray:

@@ -14,10 +14,10 @@ from landscape.results import Plane
 from landscape.slices.coordinates import Points, Span
 from landscape.slices.directions import vectors_of
 from landscape.slices.engine import Values
-from landscape.slices.recording import checked
 from landscape.slices.sweep import sweep
 from landscape.slices.window import Window
 from landscape.spectra import top_eigenpairs
+from landscape.store.run import placed
 
 NAMES = ("loss", "lambda-max", "lambda-min", "eigen-ratio")
 
@@ -68,7 +68,7 @@ def eigen_ratio(
     started = time.perf_counter()
     window = Window.of(Plane, objective, directions, span, points)
     x, y = window.axes["x"], window.axes["y"]
-    target = checked(save, Plane)
+    target = placed(save, Plane)
     along = torch.as_tensor(vectors_of(window.directions)).to(objective.device, objective.dtype)
     theta = objective.theta
 

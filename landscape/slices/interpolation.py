@@ -18,8 +18,8 @@ from landscape.slices.coordinates import Points, coordinates
 from landscape.slices.directions import direction_between, vectors_of
 from landscape.slices.engine import Engine, Values, named
 from landscape.slices.points import Solution, between, centred, has_running_statistics, same_fixed
-from landscape.slices.recording import checked
 from landscape.slices.sweep import sweep, sweep_along
+from landscape.store.run import placed
 
 FROZEN = "-frozen"
 """Added to a data set's name for values with interpolated, not re-estimated, norm statistics."""
@@ -73,7 +73,7 @@ def interpolate(
     1.0
     """
     started = time.perf_counter()
-    target = checked(save, Path)
+    target = placed(save, Path)
     start, end = centred(objective, a), centred(objective, b)
     direction = vectors_of(direction_between(start, end))
     objectives = {name: _moved(other, start) for name, other in named(objective, also, dataset).items()}
@@ -136,7 +136,7 @@ def barriers(
     """
     if len(solutions) < 2:
         raise LandscapeError(f"{len(solutions)} solution(s), expected at least 2 to have a barrier between them")
-    target = checked(save, Path)
+    target = placed(save, Path)
     out = np.zeros((len(solutions), len(solutions)))
     pairs = [(i, j) for i in range(len(solutions)) for j in range(i)]
     for i, j in bar(pairs, desc="barriers", unit="path"):

@@ -12,8 +12,8 @@ from landscape.results import Line
 from landscape.slices.coordinates import Points, Span, coordinates
 from landscape.slices.directions import as_directions, vectors_of
 from landscape.slices.engine import Engine, Values, named
-from landscape.slices.recording import checked
 from landscape.slices.sweep import sweep_along
+from landscape.store.run import placed
 
 
 @numbers_checked
@@ -66,7 +66,7 @@ def line(
     objectives = named(objective, also, dataset)
     axis = as_directions(direction, 1, objective.size)
     x = coordinates(span, points)
-    target = checked(save, Line)
+    target = placed(save, Line)
 
     def blank(values: Values) -> Line:
         return Line(x=x, values=values, directions=axis, dataset=dataset, provenance=objective.provenance())

@@ -14,7 +14,7 @@ from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
 from landscape.results.trajectory import Smoothness
 from landscape.slices.points import Solution, centred
-from landscape.slices.recording import checked
+from landscape.store.run import placed
 
 
 def smoothness(
@@ -56,7 +56,7 @@ def smoothness(
     array([6.])
     """
     started = time.perf_counter()
-    target = checked(save, Smoothness)
+    target = placed(save, Smoothness)
     try:
         steps = np.asarray(eta, dtype=np.float64)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Filling a slice row by row, so that an interrupted run resumes where it was."""
+"""Filling a slice row by row: each row is kept when it is finished, so that an interrupted slice goes on where it was."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ import numpy as np
 
 from landscape.bars import bar
 from landscape.function.objective import Objective
+from landscape.results import Result
 from landscape.results.slices import Slice
 from landscape.slices.engine import Engine, Values
-from landscape.slices.recording import Rows, Save, recording
+from landscape.store import Run, identity
+from landscape.store.rows import TEMPLATE, filled
+from landscape.store.run import Save
 
+R = TypeVar("R", bound=Result)
 S = TypeVar("S", bound=Slice)
 
 
@@ -35,24 +39,34 @@ def sweep(
         compute: returns the values of one row, by name.
         objectives: what is evaluated, by data set name.
         description: how, in words.
-        save: where to store it, as `recording.checked` returns it; each row is on disk when it is finished, and rows
-            that are there already are not computed again.
+        save: where to store it, as `landscape.store.run.placed` returns it.
         overwrite: replace a different result of that name.
-        settings: JSON values that decide every number besides the objectives; ``settings["slice"]`` names the kind.
+        settings: what decides every number besides the objectives; ``settings["slice"]`` names the kind.
         started: `time.perf_counter` when the computation began.
     """
-    with recording(template, settings=settings, objectives=objectives, save=save, overwrite=overwrite) as rows:
-        return fill(rows, compute, label=str(settings["slice"]), description=description, started=started)
+    run: Run[S] = Run(save, lambda: identity(objectives, **settings), overwrite=overwrite)
+    with run:
+        if run.result is not None:
+            return run.result
+        blank = begun(run, template)
+        return fill(run, blank, compute, label=str(settings["slice"]), description=description, started=started)
 
 
-def fill(rows: Rows[S], compute: Callable[[int], Values], *, label: str, description: str, started: float) -> S:
+def begun(run: Run[R], template: Callable[[], R]) -> R:
+    """Return the slice as it is before any row is finished, made by this run or by the one that it goes on from."""
+    if TEMPLATE not in run.done:
+        run.keep(TEMPLATE, template())
+    blank: R = run.done[TEMPLATE]
+    return blank
+
+
+def fill(run: Run[S], blank: S, compute: Callable[[int], Values], *, label: str, description: str, started: float) -> S:
     """Compute the rows that are missing, store the slice and return it; the arguments are those of `sweep`."""
-    if rows.stored is not None:
-        return rows.stored
-    total = len(next(iter(getattr(rows.template, "values").values())))  # noqa: B009 - the subclasses declare it
-    for index in bar([j for j in range(total) if j not in rows.finished], desc=label, unit="row"):
-        rows.append(index, compute(index))
-    return rows.merge(rows.result().replace(evaluation=description, seconds=time.perf_counter() - started))
+    total = len(next(iter(getattr(blank, "values").values())))  # noqa: B009 - the subclasses declare it
+    for index in bar([j for j in range(total) if j not in run.done], desc=label, unit="row"):
+        run.keep(index, compute(index))
+    whole = filled(blank, run.done).replace(evaluation=description, seconds=time.perf_counter() - started)
+    return run.finish(whole)
 
 
 def sweep_along(

@@ -17,7 +17,10 @@ from landscape.function.objective import Objective
 from landscape.results.trajectory import Trajectory
 from landscape.slices.directions import describe_directions
 from landscape.slices.points import Solution, centred
-from landscape.slices.recording import checked, recording
+from landscape.slices.sweep import begun
+from landscape.store import Run, identity
+from landscape.store.rows import filled
+from landscape.store.run import placed
 
 
 @numbers_checked
@@ -59,7 +62,7 @@ def trajectory_plane(
     (array([0., 0., 0., 0.]), array([0., 0.]))
     """
     started = time.perf_counter()
-    target = checked(save, Trajectory)
+    target = placed(save, Trajectory)
     here = [_resolved(solution, objective) for solution in solutions]
     if len(here) < n + 1:
         raise LandscapeError(f"{len(here)} checkpoints, expected at least {n + 1} for {n} components")
@@ -89,18 +92,15 @@ def trajectory_plane(
             provenance=last.provenance(),
         )
 
-    with recording(
-        blank,
-        settings={"slice": "trajectory", "n": n},
-        objectives={str(i): o for i, o in enumerate(here)},
-        save=target,
-        overwrite=overwrite,
-    ) as rows:
-        if rows.stored is not None:
-            return rows.stored
-        for i in bar([i for i in range(len(here)) if i not in rows.finished], desc="trajectory", unit="checkpoint"):
-            rows.append(i, row(i))
-        return rows.merge(rows.result().replace(seconds=time.perf_counter() - started))
+    objectives = {str(i): o for i, o in enumerate(here)}
+    run: Run[Trajectory] = Run(target, lambda: identity(objectives, slice="trajectory", n=n), overwrite=overwrite)
+    with run:
+        if run.result is not None:
+            return run.result
+        template = begun(run, blank)
+        for i in bar([i for i in range(len(here)) if i not in run.done], desc="trajectory", unit="checkpoint"):
+            run.keep(i, row(i))
+        return run.finish(filled(template, run.done).replace(seconds=time.perf_counter() - started))
 
 
 def _resolved(solution: Solution, objective: Objective | None) -> Objective:

@@ -15,8 +15,8 @@ from landscape.results import Directions, Plane, Volume
 from landscape.slices.coordinates import Points, Span, coordinates, per_axis
 from landscape.slices.directions import as_directions, vectors_of
 from landscape.slices.engine import Engine, Values, named
-from landscape.slices.recording import checked
 from landscape.slices.sweep import sweep
+from landscape.store.run import placed
 
 G = TypeVar("G", Plane, Volume)
 AXES = {Plane: ("x", "y"), Volume: ("x", "y", "z")}
@@ -100,7 +100,7 @@ def evaluate_window(
     started = time.perf_counter()
     objectives = named(objective, also, dataset)
     window = Window.of(kind, objective, directions, span, points)
-    target = checked(save, kind)
+    target = placed(save, kind)
     axes = list(window.axes.values())
     x, middle, outer = axes[0], axes[1:-1], axes[-1]
     total = int(np.prod(window.shape))

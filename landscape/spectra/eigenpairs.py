@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -22,7 +22,9 @@ from landscape.spectra.lanczos import Lanczos, LanczosState
 from landscape.spectra.orthonormal import host
 from landscape.spectra.protocol import Operator, Products, as_rows
 from landscape.spectra.selection import Which, select
-from landscape.spectra.state import StateFile, beside_study, identity
+from landscape.spectra.state import Keeper, kept_state
+from landscape.store import Run, identity
+from landscape.store.run import placed
 
 Method = Literal["auto", "lanczos", "block"]
 
@@ -47,6 +49,7 @@ def top_eigenpairs(
     checkpoint_seconds: float = 30.0,
     resume: LanczosState | None = None,
     save: tuple[str | Path, str] | None = None,
+    overwrite: bool = False,
 ) -> Eigenpairs:
     """Compute k eigenpairs at an end of the spectrum by thick-restart Lanczos, until ‖Av − λv‖ ≤ tol·|λ| for each.
 
@@ -78,14 +81,16 @@ def top_eigenpairs(
             function that takes a `LanczosState` after every block of products.
         checkpoint_seconds: the least time between two writings of that file, which holds the whole basis.
         resume: a state to continue from.
-        save: ``("study.h5", "sgd-0/top5")``: store the result; until then the run is kept in a file beside the study, as with
-            `checkpoint`, and the same call goes on after a kill.
+        save: ``("study.h5", "sgd-0/top5")``: store the result; until then the run is kept beside the study, as with
+            `checkpoint`, and the same call goes on after a kill. A result of the same call is found there.
+        overwrite: replace a different result of that name.
 
     Returns:
         `Eigenpairs`, with a message that says what to do where the pairs did not converge.
 
     Raises:
-        LandscapeError: k, which, tol, `max_basis`, `start` or `deflate` do not fit the operator.
+        LandscapeError: k, which, tol, `max_basis`, `start` or `deflate` do not fit the operator; or the study holds
+            another result of that name.
         NumericalError: the operator is not symmetric, not deterministic, or a product is not finite.
 
     >>> pairs = top_eigenpairs(torch.diag(torch.tensor([3.0, -7.0, 1.0, 0.0])), k=2, which="LM")
@@ -106,57 +111,70 @@ def top_eigenpairs(
         max_matvecs=max_matvecs,
         verify=verify,
     )
+    if save is not None and checkpoint is not None:
+        raise LandscapeError("save= keeps the run beside the study already: leave out checkpoint=")
     begin = _start(start, goal.block_size, seed, products)
-    run = Lanczos(products, begin, capacity=goal.max_basis, seed=seed, locked=locked)
-    settings = {"operator": products.name, "k": k, "which": which, "seed": seed, "deflated": len(locked)}
-    settings |= {"block_size": goal.block_size, **identity(products.provenance)}
-    if save is not None:
-        if checkpoint is not None:
-            raise LandscapeError("save= keeps the run beside the study already: leave out checkpoint=")
-        checkpoint = beside_study(*save)
-    file = (
-        StateFile(Path(checkpoint), settings, every=checkpoint_seconds) if isinstance(checkpoint, str | Path) else None
-    )
-    resume = resume or (file.load() if file else None)
-    if resume is not None:
-        run.resume(resume)
-    try:
-        found = _iterate(run, goal, _saver(checkpoint, file, run))
-    except KeyboardInterrupt as interrupt:
-        if file:
-            file.save(run.state, now=True)
-            interrupt.add_note(
-                f"{products.count} products are kept in {file.path.name}; the same call goes on from there"
+    known = "weights_sha256" in products.provenance
+    settings = {
+        "k": k, "which": which, "tol": tol, "seed": seed, "block_size": goal.block_size, "max_basis": max_basis,
+        "max_matvecs": max_matvecs, "start": None if start is None else begin, "vectors": vectors, "verify": verify,
+        "deflated": None if deflate is None else locked,
+    }  # fmt: skip
+    place = placed(save, Eigenpairs) or (checkpoint if isinstance(checkpoint, str | Path) else None)
+    run: Run[Eigenpairs] = Run(place, lambda: _identity(products, known, begin, settings), overwrite=overwrite)
+    with run:
+        if run.result is not None:
+            return run.result
+        lanczos = Lanczos(products, begin, capacity=goal.max_basis, seed=seed, locked=locked)
+        resume = resume or kept_state(run)
+        history = [] if resume is None else [(int(count), float(excess)) for count, excess in resume.history]
+        if resume is not None:
+            lanczos.resume(resume)
+
+        def state() -> LanczosState:
+            return replace(lanczos.state(), history=np.array(history).reshape(-1, 2))
+
+        keeper = Keeper(run, checkpoint_seconds)
+        keep = (lambda: checkpoint(state())) if callable(checkpoint) else (lambda: keeper(state))
+        try:
+            found = _iterate(lanczos, goal, history, keep if place is not None or callable(checkpoint) else None)
+        except KeyboardInterrupt:
+            if place is not None:
+                keeper(state, now=True)
+            raise
+        return run.finish(
+            Eigenpairs(
+                values=found.values,
+                residuals=found.residuals,
+                vectors=products.world.whole(found.vectors).cpu().numpy() if vectors else None,
+                gaps=found.gaps,
+                history=np.array([excess * tol for _, excess in history]),
+                history_matvecs=np.array([count for count, _ in history], dtype=np.int64),
+                operator=products.name,
+                which=which,
+                tol=tol,
+                matvecs=products.count,
+                converged=found.converged,
+                verified=verify,
+                message=found.message,
+                block_size=goal.block_size,
+                max_basis=goal.max_basis,
+                restarts=lanczos.restarts,
+                seed=seed,
+                provenance=products.provenance,
+                seconds=time.perf_counter() - started,
             )
-        elif checkpoint is None:
-            interrupt.add_note("nothing is kept; pass save=('study.h5', name) to a computation that is to be resumed")
-        raise
-    pairs = Eigenpairs(
-        values=found.values,
-        residuals=found.residuals,
-        vectors=products.world.whole(found.vectors).cpu().numpy() if vectors else None,
-        gaps=found.gaps,
-        history=np.array([excess * tol for _, excess in found.history]),
-        history_matvecs=np.array([count for count, _ in found.history], dtype=np.int64),
-        operator=products.name,
-        which=which,
-        tol=tol,
-        matvecs=products.count,
-        converged=found.converged,
-        verified=verify,
-        message=found.message,
-        block_size=goal.block_size,
-        max_basis=goal.max_basis,
-        restarts=run.restarts,
-        seed=seed,
-        provenance=products.provenance,
-        seconds=time.perf_counter() - started,
-    )
-    if save is not None:
-        pairs.save(*save)
-    if file:
-        file.discard()
-    return pairs
+        )
+
+
+def _identity(products: Products, known: bool, begin: Tensor, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return what makes the call the same; what does not say what it is, is told by one product more."""
+    if known:
+        return identity(products.op, **settings)
+    if isinstance(products.op, Tensor):
+        return identity(matrix=products.op, **settings)
+    probe = Products(products.op).rows(begin[:1])
+    return identity(operator=products.name, provenance=products.provenance, probe=probe, **settings)
 
 
 @dataclass(frozen=True)
@@ -169,12 +187,17 @@ class _Found:
     gaps: np.ndarray
     converged: bool
     message: str
-    history: list[tuple[int, float]]
 
 
-def _iterate(run: Lanczos, goal: Goal, save: Callable[[], None]) -> _Found:
-    """Extend the basis until the measured residuals pass, the space ends, or the budget does."""
-    history: list[tuple[int, float]] = []
+def _iterate(run: Lanczos, goal: Goal, history: list[tuple[int, float]], keep: Callable[[], None] | None) -> _Found:
+    """Extend the basis until the measured residuals pass, the space ends, or the budget does.
+
+    Args:
+        run: the process, which may have begun before.
+        goal: when to stop.
+        history: (products, excess) of every step, which grows.
+        keep: called after every step.
+    """
     strictness, attempts = 1.0, 0
     reserve = goal.k * goal.verify + goal.block_size
     with bar(desc=f"eigenpairs of the {run.products.name}", unit="product") as progress:
@@ -186,25 +209,19 @@ def _iterate(run: Lanczos, goal: Goal, save: Callable[[], None]) -> _Found:
             worst = goal.excess(values[wanted], residuals[wanted], np.abs(values).max()).max()
             history.append((run.products.count, float(worst)))
             progress.update(run.products.count - progress.n)
-            save()
+            if keep is not None:
+                keep()
             spent = run.products.count + reserve > goal.max_matvecs
             if not (run.exhausted or spent or goal.reached(run, values, residuals, strictness)):
                 continue
             attempts += 1
-            found = _measure(run, goal, values, coefficients, residuals, history)
+            found = _measure(run, goal, values, coefficients, residuals)
             if found.converged or run.exhausted or spent or attempts == 4:
                 return found
             strictness *= 0.2
 
 
-def _measure(
-    run: Lanczos,
-    goal: Goal,
-    values: np.ndarray,
-    coefficients: np.ndarray,
-    residuals: np.ndarray,
-    history: list[tuple[int, float]],
-) -> _Found:
+def _measure(run: Lanczos, goal: Goal, values: np.ndarray, coefficients: np.ndarray, residuals: np.ndarray) -> _Found:
     """Take the wanted Ritz pairs out of the basis and measure ‖Av − λv‖ with one block of fresh products."""
     wanted = select(values, goal.which, goal.k)
     vectors = run.vectors(coefficients[:, wanted])
@@ -222,7 +239,7 @@ def _measure(
     converged = bool(np.all(excess <= 1)) and len(found) == goal.k
     message = "" if converged else _remedy(goal, run, excess, residuals[wanted], norm)
     signed = _signed(vectors, run.products.world)[torch.as_tensor(order.copy())]
-    return _Found(found[order], left[order], signed, gaps[order], converged, message, history)
+    return _Found(found[order], left[order], signed, gaps[order], converged, message)
 
 
 def _gaps(
@@ -301,12 +318,3 @@ def _start(start: Any, block_size: int, seed: int, products: Products) -> Tensor
     if block_size == 1:
         return rows.sum(0, keepdim=True)
     return torch.cat([rows[:block_size], random[len(rows) :]])
-
-
-def _saver(checkpoint: Any, file: StateFile | None, run: Lanczos) -> Callable[[], None]:
-    """Return what is called after every block of products."""
-    if file is not None:
-        return lambda: file.save(run.state)
-    if callable(checkpoint):
-        return lambda: checkpoint(run.state())
-    return lambda: None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ class LanczosState:
         matvecs: products spent so far, those of earlier processes included.
         restarts: thick restarts so far.
         confirmed: whether the last exhausted sequence held none of the wanted pairs.
+        history: (steps, 2), after how many products the largest residual was how many times the one asked for.
     """
 
     basis: np.ndarray
@@ -39,6 +40,7 @@ class LanczosState:
     matvecs: int
     restarts: int
     confirmed: bool
+    history: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
 
 
 class Lanczos:

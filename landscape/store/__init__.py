@@ -9,13 +9,11 @@ from landscape.store.check import info, validate
 from landscape.store.encode import SCHEMA_VERSION
 from landscape.store.identity import identity
 from landscape.store.reader import Study, open_study
-from landscape.store.rows import Rows, open_rows
 from landscape.store.run import Run
 from landscape.store.writer import Writer, batch, describe_checkpoint, save
 
 __all__ = [
     "SCHEMA_VERSION",
-    "Rows",
     "Run",
     "Study",
     "Writer",
@@ -23,7 +21,6 @@ __all__ = [
     "describe_checkpoint",
     "identity",
     "info",
-    "open_rows",
     "open_study",
     "save",
     "validate",

@@ -16,7 +16,7 @@ from landscape.results import describe
 from landscape.results.tables import hanging
 from landscape.store.decode import change_in, read_attributes, read_result, stored_results
 from landscape.store.reader import Study, open_study
-from landscape.store.rows import journalled, read_rows
+from landscape.store.run import read_parts, unfinished
 from landscape.store.safe import dataset_problem, link_problem, opened, read_attribute, walk
 from landscape.store.writer import check_format, check_seal_of
 
@@ -71,7 +71,7 @@ def validate(path: str | os.PathLike[str]) -> list[str]:
     """Return what is wrong with a study file, one line a problem; an empty list when all of it can be trusted.
 
     Checked are the checksum of the file, every link, the type, storage and size of every dataset, every result against
-    its class, the fingerprint of its content, and the journals of unfinished results.
+    its class, the fingerprint of its content, and the parts of unfinished results.
 
     >>> import tempfile
     >>> from landscape.results import Estimate
@@ -82,7 +82,7 @@ def validate(path: str | os.PathLike[str]) -> list[str]:
     """
     path = Path(path).expanduser()
     problems: list[str] = []
-    for check in (_check_bytes, _check_structure, _check_results, _check_journals):
+    for check in (_check_bytes, _check_structure, _check_results, _check_parts):
         try:
             problems += check(path)
         except LandscapeError as error:
@@ -125,10 +125,10 @@ def _check_results(path: Path) -> Iterator[str]:
                 yield f"{name!r} cannot be read: {error}"
 
 
-def _check_journals(path: Path) -> Iterator[str]:
-    for name in journalled(path):
+def _check_parts(path: Path) -> Iterator[str]:
+    for name, file in unfinished(path).items():
         try:
-            read_rows(path, name)
+            read_parts(file)
         except LandscapeError as error:
             yield f"the unfinished {name!r} cannot be read: {error}"
 

@@ -15,7 +15,8 @@ from landscape.errors import LandscapeError
 from landscape.lazy import verb
 from landscape.results import Result
 from landscape.store.decode import change_in, read_attributes, read_result, stored_results
-from landscape.store.rows import journal_of, journalled, read_rows
+from landscape.store.rows import growing, read_rows
+from landscape.store.run import partial_file, unfinished
 from landscape.store.safe import member, opened
 from landscape.store.writer import check_format, check_seal_of
 
@@ -53,11 +54,11 @@ class Study(Mapping[str, Result]):
     """
 
     def __init__(self, path: str | os.PathLike[str], *, verify: bool = True):
-        self.path = Path(path).expanduser()
+        self.path = Path(path).expanduser().resolve()
         self._verify = verify
         self._seen: tuple[int, int, int] | None = None
         self._sealed = False
-        if self.path.exists() or not journalled(self.path):
+        if self.path.exists() or not unfinished(self.path):
             with self.open():
                 pass
 
@@ -70,11 +71,11 @@ class Study(Mapping[str, Result]):
         for _ in range(2):  # a computation that ends meanwhile moves its rows from the journal into the file
             if (found := self._stored(name)) is not None:
                 return found
-            if isinstance(name, str) and (journal := journal_of(self.path, name)).exists():
+            if isinstance(name, str) and (parts := partial_file(self.path, name)).exists():
                 try:
-                    return read_rows(self.path, name)
+                    return read_rows(parts)
                 except LandscapeError:
-                    if journal.exists():
+                    if parts.exists():
                         raise
         raise LandscapeError(f"{self.path.name} holds no {name!r}; it holds {', '.join(self.names) or 'nothing yet'}")
 
@@ -106,21 +107,21 @@ class Study(Mapping[str, Result]):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of all results, those still being computed included."""
-        return tuple(sorted({*self.kinds, *self.unfinished}))
+        """Names of all results, slices that are still being computed included."""
+        return tuple(sorted({*self.kinds, *growing(self.path)}))
 
     @property
     def kinds(self) -> dict[str, str]:
         """Kind of each stored result by name: ``{"sgd-0/top5": "eigenpairs"}``."""
-        if not self.path.exists():
+        if not self.path.exists() and unfinished(self.path):
             return {}
         with self.open() as file:
             return {name: kind for name, kind, _ in stored_results(file)}
 
     @property
     def unfinished(self) -> tuple[str, ...]:
-        """Names of results whose rows are still being computed, or whose computation was interrupted."""
-        return journalled(self.path)
+        """Names of results that are still being computed, or whose computation was interrupted."""
+        return tuple(unfinished(self.path))
 
     @property
     def attributes(self) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import os
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, overload
 
 import h5py
 import numpy as np
@@ -18,9 +19,9 @@ from landscape.results import Result
 from landscape.store.decode import read_result
 from landscape.store.encode import write_result
 from landscape.store.files import locked, sync_folder
-from landscape.store.identity import canonical
+from landscape.store.identity import canonical, difference
+from landscape.store.journal import Journal, Payload, read_journal
 from landscape.store.names import check_slug, path_of
-from landscape.store.records import Journal, Payload, read_journal
 from landscape.store.safe import explained
 from landscape.store.text import dumps, loads
 from landscape.store.writer import batch, stored_as
@@ -43,8 +44,9 @@ class Run(Generic[R]):
     Args:
         save: ``("study.h5", "sgd-0/plane")``; or the path of a file, which keeps the parts and is removed at the end; or
             `None`, when nothing is kept and the loop is the same.
-        identity: what decides every number, as `landscape.store.identity` returns it. Parts and results of another
-            identity are refused in a line that says what differs.
+        identity: what decides every number, as `landscape.store.identity` returns it; or a function that returns it,
+            which is called only when there is a place. Parts and results of another identity are refused in a line that
+            says what differs.
         kind: the class of the result, which decides the form of names.
         overwrite: replace what another computation stored or left under this name, and measure again what the same one
             has stored.
@@ -78,13 +80,22 @@ class Run(Generic[R]):
     0.125
     """
 
-    def __init__(self, save: Any, identity: Mapping[str, Any], *, kind: type[R] | None = None, overwrite: bool = False):
+    def __init__(
+        self,
+        save: Any,
+        identity: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
+        *,
+        kind: type[R] | None = None,
+        overwrite: bool = False,
+    ):
         place = placed(save, kind)
         self._study: Path | None
         self._study, self._name = place if isinstance(place, tuple) else (None, "")
         self._file = partial_file(*place) if isinstance(place, tuple) else place
-        self._identity, self._overwrite = identity, overwrite
-        self._text = canonical(identity)
+        self._identity: Mapping[str, Any] = {}
+        if self._file is not None:
+            self._identity = json.loads(canonical(identity() if callable(identity) else identity))
+        self._overwrite = overwrite
         self._done: dict[Any, Any] = {}
         self._sizes: dict[Any, int] = {}
         self._journal: Journal | None = None
@@ -116,6 +127,10 @@ class Run(Generic[R]):
             self._sizes[key] = sum(memoryview(piece).nbytes for piece in record)
         self._done[key] = value
 
+    @overload
+    def finish(self, result: R) -> R: ...
+    @overload
+    def finish(self, result: None = None) -> None: ...
     def finish(self, result: R | None = None) -> R | None:
         """Store the result in the study, remove the parts, and return the result.
 
@@ -164,12 +179,10 @@ class Run(Generic[R]):
         if self._file is None and isinstance(error, KeyboardInterrupt):
             error.add_note("nothing is kept; pass save=('study.h5', name) to a computation that is to be resumed")
         elif self._done and self._file is not None and self.result is None:
-            where = (
-                f"{self._name!r} is kept beside {self._study.name}"
-                if self._study
-                else f"it is kept in {self._file.name}"
+            beside = f"of {self._name!r} is kept beside {self._study.name}" if self._study is not None else ""
+            error.add_note(
+                f"what is finished {beside or f'is kept in {self._file.name}'}; the same call goes on from there"
             )
-            error.add_note(f"what is finished of {where}; the same call goes on from there")
 
     def _resume(self, file: Path) -> None:
         """Lock the run and read what is there of it."""
@@ -194,7 +207,7 @@ class Run(Generic[R]):
                 self._drop()
                 return
         if file.exists():
-            if self._overwrite and not _is_of(file, self._text):
+            if self._overwrite and not _is_of(file, self._identity):
                 file.unlink()
                 return
             self._journal = Journal(file, self._identity)
@@ -232,6 +245,10 @@ class Run(Generic[R]):
         self._held.close()
 
 
+@overload
+def placed(save: Any, kind: type[Result]) -> tuple[Path, str] | None: ...
+@overload
+def placed(save: Any, kind: None = None) -> Save: ...
 def placed(save: Any, kind: type[Result] | None = None) -> Save:
     """Return where a computation is to be kept, as an absolute path and a name, before anything is computed.
 
@@ -247,7 +264,7 @@ def placed(save: Any, kind: type[Result] | None = None) -> Save:
     """
     if save is None:
         return None
-    if isinstance(save, str | os.PathLike) and kind is None:
+    if kind is None and isinstance(save, str | os.PathLike):
         return _absolute(save)
     if not isinstance(save, tuple | list) or len(save) != 2 or not isinstance(save[0], str | os.PathLike):
         example = (
@@ -304,10 +321,10 @@ def _absolute(path: str | os.PathLike[str]) -> Path:
     return file
 
 
-def _is_of(file: Path, text: str) -> bool:
+def _is_of(file: Path, identity: Mapping[str, Any]) -> bool:
     """Whether a file holds parts of this identity, so that a run can go on with them."""
     try:
-        return canonical(read_journal(file, 0)[0]) == text
+        return not difference(read_journal(file, 0)[0], identity)
     except LandscapeError:
         return False
 

@@ -110,7 +110,8 @@ def _tag(value: Any, sequence: type, blobs: list[np.ndarray] | None) -> Any:
         items = [_tag(item, kind, blobs) for item in value]
         return items if kind is sequence else {f"__{kind.__name__}__": items}
     raise LandscapeError(
-        f"a {type(value).__name__} cannot be stored; expected numbers, text, None, tuples, lists, mappings or NumPy arrays"
+        f"a value of type {type(value).__name__} cannot be stored; "
+        "expected numbers, text, None, tuples, lists, mappings or NumPy arrays"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -354,11 +353,11 @@ def stored_as(path: Path, name: str, identity: Mapping[str, Any]) -> Any:
         for stored, _, group in stored_results(file):
             if stored == name:
                 known = read_attributes(group, "identity").get("identity")
-                if not isinstance(known, Mapping) or (changed := difference(known, json.loads(canonical(identity)))):
+                if not isinstance(known, Mapping) or (changed := difference(known, identity)):
                     how = f"of another computation ({changed})" if isinstance(known, Mapping) else "from elsewhere"
                     raise LandscapeError(
                         f"{name!r} in {path.name} already holds a result {how}; "
-                        "choose another name, or replace it with overwrite=True"
+                        "choose another name, or replace it (overwrite=True; --overwrite in the shell)"
                     )
                 result = read_result(group)
                 if part := change_in(group, result):

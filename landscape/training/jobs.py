@@ -1,12 +1,11 @@
 """Independent runs of an experiment: in parallel, one thread each, with every finished one kept.
 
-An experiment is a function of one run and a table of the arguments of all of them. Finished rows are journalled beside
-the study, so that the same call after Ctrl-C or a kill computes only what is missing.
+An experiment is a function of one run and a table of the arguments of all of them. Finished rows are kept beside the
+study, so that the same call after Ctrl-C or a kill computes only what is missing.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import multiprocessing
 import os
@@ -16,13 +15,11 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, MutableMapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
-from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 
 from landscape.arguments import check_numbers
@@ -30,9 +27,7 @@ from landscape.bars import bar, progress, unshare_bars
 from landscape.errors import LandscapeError, name_users_line
 from landscape.function.provenance import environment
 from landscape.results import Result
-from landscape.store import open_study
-from landscape.store.files import locked
-from landscape.store.journal import Journal
+from landscape.store import Run
 
 Row = Mapping[str, Any]
 Key = TypeVar("Key", bound=Hashable)
@@ -98,10 +93,7 @@ def completed(
 def finished_rows(
     save: str | os.PathLike[str] | None, name: str, settings: Mapping[str, Any]
 ) -> Iterator[FinishedRows]:
-    """Open the finished rows of an experiment: kept beside a study until the block ends well, in memory without one.
-
-    Conclude inside the block: its end removes the journal ``study.h5.runs/NAME.journal``; an exception, Ctrl-C or a kill
-    leaves it for the same call to go on from.
+    """Open the finished rows of an experiment: kept beside a study until its result is stored, in memory without one.
 
     Args:
         save: the study file that will hold the result, or None.
@@ -110,100 +102,39 @@ def finished_rows(
             stored in the provenance of the result.
 
     Raises:
-        LandscapeError: the journal or the study holds rows or a result of other settings, another process writes it, or
-            the disk is full.
+        LandscapeError: the study holds rows or a result of other settings, another process writes it, or the disk is full.
 
     >>> with finished_rows(None, "table", {"seeds": 8}) as done:
     ...     run_jobs(max, {"a": (1, 2)}, done)
     ...     done["a"]
     2
     """
-    if save is None:
-        yield FinishedRows(name, settings)
-        return
-    study = Path(save).expanduser().resolve()
-    path = study.with_name(study.name + ".runs") / (name.replace("/", "+") + ".journal")
-    if not study.parent.is_dir():
-        raise LandscapeError(f"there is no folder {study.parent.name!r} for {study.name}; make it first")
-    _refuse_others(study, name, settings)
-    path.parent.mkdir(exist_ok=True)
-    with ExitStack() as held:
-        held.enter_context(locked(path, wait=0.0))
-        journal = held.enter_context(Journal(path, settings))
-        yield FinishedRows(name, settings, study, journal)
-        journal.delete()
-    with suppress(OSError):  # other experiments still have their rows there
-        path.parent.rmdir()
-
-
-def _refuse_others(study: Path, name: str, settings: Mapping[str, Any]) -> None:
-    """Refuse a study that holds a result of this name made with other settings, which the new one would replace."""
-    if not study.exists() or name not in (opened := open_study(study)):
-        return
-    held, wanted = (_flat(origin) for origin in (opened[name].provenance, _origin(settings)))
-    changed = sorted(key for key, value in wanted.items() if held.get(key) != value)
-    if changed:
-        raise LandscapeError(
-            f"{study.name} already holds {name!r} made with another {', '.join(changed)}; choose another study file"
-        )
-
-
-def _flat(origin: Mapping[str, Any]) -> dict[str, Any]:
-    return {**origin.get("settings", {}), **{key: value for key, value in origin.items() if key != "settings"}}
-
-
-def _origin(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings as the provenance keeps them: model and data by name, everything else together."""
-    plain: dict[str, Any] = json.loads(json.dumps(settings))
-    about: dict[str, Any] = {key: plain.pop(key) for key in ("model", "data") if key in plain}
-    return {**about, "settings": plain}
+    run: Run[Any] = Run(None if save is None else (save, name), settings)
+    with run:
+        yield FinishedRows(run, settings)
 
 
 class FinishedRows(dict[str, Row]):
-    """Rows by key, journalled as they are set, and what becomes of them in the end."""
+    """Rows by key, kept as they are set, and what becomes of them in the end."""
 
-    def __init__(
-        self, name: str, settings: Mapping[str, Any], study: Path | None = None, journal: Journal | None = None
-    ):
-        super().__init__(map(_unpacked, journal.records) if journal is not None else ())
-        self._name, self._study, self._journal = name, study, journal
-        self._about = _origin(settings)
-        self._started = time.perf_counter()
+    def __init__(self, run: Run[Any], settings: Mapping[str, Any]):
+        super().__init__(run.done)
+        about: dict[str, Any] = json.loads(json.dumps(settings))
+        # as the provenance keeps them: model and data by name, everything else together
+        self._about = {key: about.pop(key) for key in ("model", "data") if key in about} | {"settings": about}
+        self._run, self._started = run, time.perf_counter()
 
     def __setitem__(self, key: str, row: Row) -> None:
-        if self._journal is not None:
-            record = _packed(key, row)
-            self._journal.append(record)
-            key, row = _unpacked(record)
+        self._run.keep(key, dict(row) if isinstance(row, Mapping) else row)
         super().__setitem__(key, row)
 
     def conclude(self, result: R) -> R:
         """Return the result of the rows with its provenance and its seconds, stored in the study if there is one."""
         seconds = time.perf_counter() - self._started
-        result = result.replace(provenance={**environment(), **self._about}, seconds=seconds)
-        if self._study is not None:
-            result.save(self._study, self._name, overwrite=True)
-        return result
-
-
-def _packed(key: str, row: Row) -> bytes:
-    buffer = io.BytesIO()
-    values = {name: np.asarray(value) for name, value in row.items()}
-    strange = [name for name, value in values.items() if value.dtype.hasobject]
-    if strange:
-        raise LandscapeError(f"row {key!r}: {', '.join(strange)} cannot be kept; use numbers, text and arrays of them")
-    np.savez(buffer, allow_pickle=False, **values)
-    return json.dumps(key).encode() + b"\n" + buffer.getvalue()
-
-
-def _unpacked(record: bytes) -> tuple[str, Row]:
-    key, _, stored = record.partition(b"\n")
-    with np.load(io.BytesIO(stored), allow_pickle=False) as values:
-        return json.loads(key), {name: _scalar(values[name]) for name in values.files}
-
-
-def _scalar(value: np.ndarray) -> Any:
-    return value.item() if value.ndim == 0 else value
+        if self._run.result is not None:
+            found: R = self._run.result
+            return found
+        return self._run.finish(result.replace(provenance={**environment(), **self._about}, seconds=seconds))
 
 
 def _in_order(

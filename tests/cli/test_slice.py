@@ -61,7 +61,7 @@ def test_interrupted_scores_go_on_where_they_were(network, capsys, tmp_path):
     network.limit[0] = whole - 2
     code, out, err = run_command(capsys, "score", "--scores", *asked, "--save", "study.h5")
     assert (code, out) == (130, "")
-    assert "finished scores are kept in study.h5.best+scores.panel" in err
+    assert "what is finished of 'best/scores' is kept beside study.h5" in err
     network.limit[0] = 10**9
     network.calls.clear()
     code, out, _ = run_command(capsys, "score", "--scores", *asked, "--save", "study.h5")
@@ -69,24 +69,25 @@ def test_interrupted_scores_go_on_where_they_were(network, capsys, tmp_path):
     assert 0 < len(network.calls) < whole
     again = run_command(capsys, "score", "--scores", *asked, "--save", "study.h5")
     assert again[:2] == (0, out)
-    assert not list(tmp_path.glob("*.panel"))
+    assert not (tmp_path / "study.h5.partial").exists()
 
 
-def test_eigenvalues_keep_their_run_beside_the_study_until_they_are_stored(network, capsys, monkeypatch):
+def test_eigenvalues_are_kept_found_again_and_replaced_only_when_asked(network, capsys, monkeypatch):
     import landscape.spectra
 
-    def stop(*arguments, checkpoint, **options):
-        assert checkpoint.name == "study.h5.best+top2-la.lanczos.npz"
+    def stop(*arguments, save, **options):
+        assert save == ("study.h5", "best/top2-la")
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
         patched.setattr(landscape.spectra, "top_eigenpairs", stop)
         assert run_command(capsys, "eigen", "-k", "2", "--save", "study.h5")[0] == 130
-    assert run_command(capsys, "eigen", "-k", "2", "--save", "study.h5")[0] == 0
-    code, _, err = run_command(capsys, "eigen", "-k", "2", "--save", "study.h5")
+    code, first, _ = run_command(capsys, "eigen", "-k", "2", "--save", "study.h5")
+    assert run_command(capsys, "eigen", "-k", "2", "--save", "study.h5")[:2] == (code, first) == (0, first)
+    code, _, err = run_command(capsys, "eigen", "-k", "2", "--seed", "1", "--save", "study.h5")
     assert code == 2
-    assert "already holds best/top2-la; choose another --entry, or pass --overwrite" in err
-    assert run_command(capsys, "eigen", "-k", "2", "--save", "study.h5", "--overwrite")[0] == 0
+    assert "already holds a result of another computation (seed: 0 there, 1 here)" in err
+    assert run_command(capsys, "eigen", "-k", "2", "--seed", "1", "--save", "study.h5", "--overwrite")[0] == 0
 
 
 def test_eigenvalues_say_whether_they_converged(network, capsys):
@@ -104,7 +105,7 @@ def test_an_interrupted_slice_goes_on_where_it_was(network, capsys):
     network.limit[0] = whole - 15
     code, out, err = run(capsys, "--save", "other.h5")
     assert (code, out) == (130, "")
-    assert "finished rows of 'best/plane' are kept beside other.h5" in err
+    assert "what is finished of 'best/plane' is kept beside other.h5" in err
     network.calls.clear()
     network.limit[0] = 10**9
     assert run(capsys, "--save", "other.h5")[0] == 0

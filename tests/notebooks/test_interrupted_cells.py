@@ -82,9 +82,9 @@ def left_beside(kernel, pattern, least):
 
 @pytest.mark.slow
 def test_an_interrupted_plane_keeps_its_rows_and_goes_on(kernel):
-    told = kernel.run(PLANE.format(9), interrupt_when=left_beside(kernel, "study.h5.rows/*", 3000))
+    told = kernel.run(PLANE.format(9), interrupt_when=left_beside(kernel, "*.journal", 3000))
     assert "KeyboardInterrupt" in told
-    assert "finished rows of 'net/plane' are kept beside study.h5; the same computation goes on" in told
+    assert "what is finished of 'net/plane' is kept beside study.h5; the same call goes on" in told
     assert kernel.run("print(state() == before)") == "True\n"
     assert kernel.run("print(ls.open_study('study.h5').unfinished)") == "('net/plane',)\n"
     assert kernel.run(PLANE.format(9)) == ""
@@ -93,9 +93,9 @@ def test_an_interrupted_plane_keeps_its_rows_and_goes_on(kernel):
 
 @pytest.mark.slow
 def test_an_interrupted_panel_keeps_its_scores_and_goes_on(kernel):
-    told = kernel.run(SCORES, interrupt_when=left_beside(kernel, "*.panel", 900))
+    told = kernel.run(SCORES, interrupt_when=left_beside(kernel, "*.journal", 900))
     assert "KeyboardInterrupt" in told
-    assert "finished scores are kept in study.h5.net+scores.panel; the same panel goes on from there" in told
+    assert "what is finished of 'net/scores' is kept beside study.h5; the same call goes on" in told
     assert kernel.run("print(state() == before)") == "True\n"
     assert kernel.run(SCORES) == ""
     assert kernel.run("print(panel.names)") == "('margin', 'weight-norm', 'trace')\n"

@@ -53,7 +53,7 @@ def interrupted(objective, counted, save, **options):
 def test_an_interrupted_panel_goes_on_where_it_was(objective, counted, tmp_path):
     save = (tmp_path / "study.h5", "net/scores")
     assert interrupted(objective, counted, save) == [
-        "2 finished scores are kept in study.h5.net+scores.panel; the same panel goes on from there"
+        "what is finished of 'net/scores' is kept beside study.h5; the same call goes on from there"
     ]
     panel = ls.sharpness(objective, ASKED, save=save)
     assert counted[0] == ASKED
@@ -66,10 +66,9 @@ def test_an_interrupted_panel_goes_on_where_it_was(objective, counted, tmp_path)
 def test_the_seconds_of_kept_scores_are_those_that_they_took(objective, counted, tmp_path):
     save = (tmp_path / "study.h5", "net/scores")
     interrupted(objective, counted, save)
-    kept = keeping.Finished(
-        keeping.Journal(keeping.journal_of(*save), keeping.settings_of(objective, 0, None, None, None))
-    )
-    assert ls.sharpness(objective, ASKED, save=save).timings["trace"] == kept["trace"][1] > 0
+    with ls.Run(save, keeping.panel_identity(objective, 0, None, None, None, False)) as run:
+        _, seconds = run.done["trace"]
+    assert ls.sharpness(objective, ASKED, save=save).timings["trace"] == seconds > 0
 
 
 def test_a_finished_panel_is_found_again_and_replaced_only_when_asked(objective, counted, tmp_path):
@@ -78,11 +77,11 @@ def test_a_finished_panel_is_found_again_and_replaced_only_when_asked(objective,
     again = ls.sharpness(objective, ASKED, save=save)
     assert (counted[0], again.rows) == (ASKED, first.rows)
     for other in ({"seed": 1}, {"options": {"trace": {"matvecs": 20}}}, {"audit": True}):
-        with pytest.raises(LandscapeError, match=r"already holds another result; .* overwrite=True"):
+        with pytest.raises(LandscapeError, match=r"already holds a result of another computation .* overwrite=True"):
             ls.sharpness(objective, ASKED, save=save, **other)
-    with pytest.raises(LandscapeError, match="already holds another result"):
+    with pytest.raises(LandscapeError, match=r"weights_sha256: .* there, .* here"):
         ls.sharpness(objective.at(2 * objective.theta), ASKED, save=save)
-    with pytest.raises(LandscapeError, match="already holds another result"):
+    with pytest.raises(LandscapeError, match="already holds a panel of other scores"):
         ls.sharpness(objective, ["trace"], save=save)
     assert ls.sharpness(objective, ["trace"], seed=1, save=save, overwrite=True).names == ("trace",)
 
@@ -90,7 +89,7 @@ def test_a_finished_panel_is_found_again_and_replaced_only_when_asked(objective,
 def test_scores_kept_of_other_weights_are_refused(objective, counted, tmp_path):
     save = (tmp_path / "study.h5", "net/scores")
     interrupted(objective, counted, save)
-    with pytest.raises(LandscapeError, match="belongs to a run with other settings"):
+    with pytest.raises(LandscapeError, match="belongs to another computation"):
         ls.sharpness(objective.at(2 * objective.theta), ASKED, save=save)
 
 
@@ -101,15 +100,9 @@ def test_nothing_is_left_of_a_panel_without_a_finished_score(objective, counted,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_cannot_measure_one_panel(objective, tmp_path):
-    save = (tmp_path / "study.h5", "net/scores")
-    with keeping.keeping(save, {}), pytest.raises(LandscapeError, match="is being written"), keeping.keeping(save, {}):
-        pass
-
-
 def test_without_a_study_the_remedy_is_named(objective, counted):
     assert interrupted(objective, counted, None) == [
-        "nothing is kept; pass save=('study.h5', name) to a panel that is to be resumed"
+        "nothing is kept; pass save=('study.h5', name) to a computation that is to be resumed"
     ]
 
 
@@ -118,7 +111,9 @@ def test_what_a_checkpoint_says_of_its_training_decides(objective):
         ls.Checkpoint(objective.model, loss="cross_entropy", train=(torch.randn(4, 3), torch.arange(4) % 3), lr=lr)
         for lr in (0.1, 0.2)
     )
-    assert keeping.settings_of(objective, 0, None, None, one) != keeping.settings_of(objective, 0, None, None, other)
+    assert keeping.panel_identity(objective, 0, None, None, one, False) != keeping.panel_identity(
+        objective, 0, None, None, other, False
+    )
 
 
 def test_a_save_without_a_name_is_refused_before_anything_is_measured(objective, counted):

@@ -15,8 +15,7 @@ from torch import nn
 import landscape as ls
 from landscape.results.trajectory import Trajectory
 from landscape.slices import curves
-from landscape.store.journal import read_journal
-from landscape.store.rows import journal_of
+from landscape.store.run import partial_file, read_parts
 
 
 def objective_of(metrics=None, seed=0):
@@ -74,7 +73,7 @@ def test_every_kind_of_slice_resumes_and_computes_nothing_twice(tmp_path, kind, 
     budget.calls, budget.limit = 0, limit
     with pytest.raises(KeyboardInterrupt) as interrupted:
         compute(objective, save=(tmp_path / "study.h5", name))
-    assert f"finished rows of {name!r} are kept beside study.h5" in interrupted.value.__notes__[0]
+    assert f"what is finished of {name!r} is kept beside study.h5" in interrupted.value.__notes__[0]
     partial = ls.open_study(tmp_path / "study.h5")[name]
     done = np.isfinite(partial.loss)
     assert 0 < done.sum() < done.size
@@ -123,12 +122,12 @@ def test_a_trajectory_resumes_and_evaluates_no_checkpoint_twice(tmp_path):
     target = (tmp_path / "study.h5", "sgd-0/run")
     with pytest.raises(KeyboardInterrupt) as interrupted:
         ls.trajectory_plane(run, objective, save=target)
-    assert "2 finished rows of 'sgd-0/run' are kept beside study.h5" in interrupted.value.__notes__[0]
+    assert "what is finished of 'sgd-0/run' is kept beside study.h5" in interrupted.value.__notes__[0]
     assert (
         np.isfinite(ls.open_study(target[0])[target[1]].values["projected/loss"]).tolist() == [True] * 2 + [False] * 3
     )
     budget.calls, budget.limit = 0, 10**9
-    with pytest.raises(ls.LandscapeError, match="other settings"):
+    with pytest.raises(ls.LandscapeError, match="another computation"):
         ls.trajectory_plane(run[::-1], objective, save=target)
     budget.calls = 0
     resumed = ls.trajectory_plane(run, objective, save=target)
@@ -243,15 +242,15 @@ def test_a_slice_of_another_objective_is_not_mixed_in(tmp_path):
     ls.plane(objective, d, points=3, save=save)
     content = (tmp_path / "study.h5").read_bytes()
     for other, options in ((objective_of(seed=1), {}), (objective, {"points": 5}), (objective, {"span": 2.0})):
-        with pytest.raises(ls.LandscapeError, match="other settings"):
+        with pytest.raises(ls.LandscapeError, match="another computation"):
             ls.plane(other, d, **{"points": 3, **options}, save=save)
     assert (tmp_path / "study.h5").read_bytes() == content
 
 
 def finished(path):
-    """Count the rows of a journal that another process writes; 0 while its header is incomplete."""
+    """Count the rows that another process keeps; 0 while its first part is incomplete."""
     try:
-        return len(read_journal(path)[2])
+        return len(read_parts(path)) - 1
     except ls.LandscapeError:
         return 0
 
@@ -292,7 +291,7 @@ def test_a_killed_process_leaves_its_rows_and_the_resumed_file_is_the_same(tmp_p
 
     open_study = ls.open_study  # imported before the race begins
     victim = run(tmp_path / "killed.h5", 0.1)
-    rows = journal_of(tmp_path / "killed.h5", name)
+    rows = partial_file(tmp_path / "killed.h5", name)
     while victim.poll() is None and not (rows.exists() and finished(rows) >= 2):
         time.sleep(0.01)
     partial = open_study(tmp_path / "killed.h5")[name]

@@ -14,7 +14,7 @@ import torch
 
 from landscape.errors import LandscapeError
 from landscape.spectra import top_eigenpairs
-from landscape.store import open_study
+from landscape.store import Run, open_study
 
 SPECTRUM = np.concatenate([[-9.0, -4.0, 7.0, 6.0, 5.0], np.linspace(-4.5, 4.5, 195)])
 OPTIONS = {"k": 4, "which": "LM", "tol": 1e-7, "max_basis": 20}
@@ -52,6 +52,7 @@ def test_resumed_from_any_state_gives_the_same_digits(matrix_with, counting, mom
     np.testing.assert_array_equal(resumed.vectors, whole.vectors)
     assert resumed.matvecs == whole.matvecs
     assert resumed.restarts == whole.restarts > 0
+    np.testing.assert_array_equal(resumed.history, whole.history)
 
 
 def test_an_interrupt_leaves_a_file_from_which_the_same_call_goes_on(matrix_with, counting, tmp_path):
@@ -59,12 +60,12 @@ def test_an_interrupt_leaves_a_file_from_which_the_same_call_goes_on(matrix_with
     whole = top_eigenpairs(counting(matrix), **OPTIONS)
     with pytest.raises(KeyboardInterrupt) as ended:
         top_eigenpairs(counting(matrix, stop_at(25, KeyboardInterrupt())), checkpoint=path, **OPTIONS)
-    assert ended.value.__notes__ == ["24 products are kept in run.npz; the same call goes on from there"]
+    assert ended.value.__notes__ == ["what is finished is kept in run.npz; the same call goes on from there"]
     assert [file.name for file in tmp_path.iterdir()] == ["run.npz"]
     operator = counting(matrix)
     resumed = top_eigenpairs(operator, checkpoint=path, **OPTIONS)
     np.testing.assert_array_equal(resumed.values, whole.values)
-    assert operator.count == whole.matvecs - 24
+    assert operator.count == whole.matvecs - 23 + 1  # what does not say what it is, is told by one product more
     assert not path.exists()
 
 
@@ -78,10 +79,10 @@ def test_a_file_of_another_run_is_refused(matrix_with, counting, tmp_path):
     matrix, path = matrix_with(SPECTRUM), tmp_path / "run.npz"
     with pytest.raises(KeyboardInterrupt):
         top_eigenpairs(counting(matrix, stop_at(25, KeyboardInterrupt())), checkpoint=path, **OPTIONS)
-    with pytest.raises(LandscapeError, match="which 'LM' instead of 'SA'"):
+    with pytest.raises(LandscapeError, match="which: 'LM' there, 'SA' here"):
         top_eigenpairs(counting(matrix), checkpoint=path, **{**OPTIONS, "which": "SA"})
     path.write_bytes(b"PK\x03\x04 cut short")
-    with pytest.raises(LandscapeError, match="not a saved Lanczos run"):
+    with pytest.raises(LandscapeError, match="not a journal of this package"):
         top_eigenpairs(counting(matrix), checkpoint=path, **OPTIONS)
 
 
@@ -90,14 +91,42 @@ def test_a_run_that_is_saved_into_a_study_goes_on_after_an_interrupt(matrix_with
     whole = top_eigenpairs(counting(matrix), **OPTIONS)
     with pytest.raises(KeyboardInterrupt):
         top_eigenpairs(counting(matrix, stop_at(25, KeyboardInterrupt())), save=save, **OPTIONS)
-    assert [file.name for file in tmp_path.iterdir()] == ["study.h5.sgd-0+top4.lanczos.npz"]
+    assert [file.name for file in tmp_path.rglob("*.journal")] == ["sgd-0+top4.journal"]
     operator = counting(matrix)
     resumed = top_eigenpairs(operator, save=save, **OPTIONS)
-    assert operator.count == whole.matvecs - 24
+    assert operator.count == whole.matvecs - 23 + 1  # what does not say what it is, is told by one product more
     stored = open_study(save[0])["sgd-0/top4"]
     np.testing.assert_array_equal(stored.vectors, resumed.vectors)
     np.testing.assert_array_equal(stored.values, whole.values)
-    assert not list(tmp_path.glob("*.npz"))
+    np.testing.assert_array_equal(stored.history, whole.history)
+    np.testing.assert_array_equal(stored.history_matvecs, whole.history_matvecs)
+    assert [file.name for file in tmp_path.iterdir()] == ["study.h5"]
+
+
+def test_a_stored_run_is_found_again_by_what_was_multiplied(matrix_with, counting, tmp_path):
+    matrix, save = matrix_with(SPECTRUM), (tmp_path / "study.h5", "sgd-0/top4")
+    whole = top_eigenpairs(counting(matrix), save=save, **OPTIONS)
+    operator = counting(matrix)
+    np.testing.assert_array_equal(top_eigenpairs(operator, save=save, **OPTIONS).vectors, whole.vectors)
+    assert operator.count == 1  # it does not say what it is: one product tells
+    for other, options in ((counting(2 * matrix), OPTIONS), (matrix, OPTIONS), (counting(matrix), {**OPTIONS, "k": 3})):
+        with pytest.raises(LandscapeError, match="already holds a result of another computation"):
+            top_eigenpairs(other, save=save, **options)
+    top_eigenpairs(matrix, save=save, overwrite=True, **OPTIONS)
+    with pytest.raises(LandscapeError, match="matrix: '"):
+        top_eigenpairs(2 * matrix, save=save, **OPTIONS)
+
+
+def test_a_full_disk_costs_the_keeping_and_not_the_computation(matrix_with, counting, tmp_path, monkeypatch):
+    def full(run, key, value):
+        raise LandscapeError("cannot write sgd-0+top4.journal: No space left on device")
+
+    monkeypatch.setattr(Run, "keep", full)
+    save = (tmp_path / "study.h5", "sgd-0/top4")
+    with pytest.warns(UserWarning, match="No space left on device; the computation goes on") as told:
+        pairs = top_eigenpairs(counting(matrix_with(SPECTRUM)), save=save, checkpoint_seconds=0.0, **OPTIONS)
+    assert len(told) == 1
+    assert open_study(save[0])["sgd-0/top4"].matvecs == pairs.matvecs
 
 
 def test_a_saved_run_of_other_weights_is_not_continued(matrix_with, counting, tmp_path):
@@ -108,7 +137,7 @@ def test_a_saved_run_of_other_weights_is_not_continued(matrix_with, counting, tm
         top_eigenpairs(operator, save=save, **OPTIONS)
     other = counting(matrix)
     other.provenance = {"weights_sha256": "second"}
-    with pytest.raises(LandscapeError, match="weights_sha256 'first' instead of 'second'"):
+    with pytest.raises(LandscapeError, match="weights_sha256: 'first' there, 'second' here"):
         top_eigenpairs(other, save=save, **OPTIONS)
 
 

@@ -206,7 +206,7 @@ def plane(**changes):
         ({"values": {"a": np.ones((7, 11)), "a/b": np.ones((7, 11))}}, "name of another part"),
         ({"values": {"../x": np.ones((7, 11))}}, "cannot name"),
         ({"values": {"": np.ones((7, 11))}}, "cannot name"),
-        ({"provenance": {"model": object()}}, "a object cannot be stored"),
+        ({"provenance": {"model": object()}}, "of type object cannot be stored"),
     ],
 )
 def test_results_that_contradict_their_schema_are_refused(path, changes, message):

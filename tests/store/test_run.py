@@ -16,7 +16,7 @@ import landscape as ls
 from landscape import store
 from landscape.errors import LandscapeError
 from landscape.results import Estimate, Line
-from landscape.store import files, records
+from landscape.store import files, journal
 from landscape.store.run import partial_file
 
 IDENTITY = {"seed": 0, "of": {"weights_sha256": "12ab"}}
@@ -215,7 +215,7 @@ def full(monkeypatch, limit):
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(fd, data)
 
-    monkeypatch.setattr(records.os, "write", write)
+    monkeypatch.setattr(journal.os, "write", write)
 
 
 def test_a_full_disk_keeps_what_was_there(path, monkeypatch):

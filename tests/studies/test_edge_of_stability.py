@@ -114,7 +114,7 @@ def test_the_same_call_gives_the_same_numbers_and_the_study_keeps_them(tmp_path)
         np.testing.assert_array_equal(getattr(found, name), getattr(again, name))
         np.testing.assert_array_equal(getattr(found, name), getattr(stored, name))
     assert stored.runs == found.runs
-    assert not list(tmp_path.glob("*.runs"))
+    assert not list(tmp_path.glob("*.partial"))
 
 
 @pytest.mark.parametrize(

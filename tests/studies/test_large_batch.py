@@ -96,7 +96,7 @@ def test_the_study_keeps_every_network(tmp_path, split):
     stored = store.open_study(tmp_path / "study.h5")["large-batch"]
     assert stored.runs == found.runs
     assert stored.scores.keys() == found.scores.keys()
-    assert not list(tmp_path.glob("*.runs"))
+    assert not list(tmp_path.glob("*.partial"))
 
 
 @pytest.mark.parametrize(

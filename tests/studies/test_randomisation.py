@@ -95,7 +95,7 @@ def test_a_study_keeps_it_and_a_second_call_with_other_settings_is_another_study
     monkeypatch.setattr("landscape.studies.evaluations.evaluations", stops)
     with pytest.raises(KeyboardInterrupt):
         randomisation(SMALL, split, save=path, **small)
-    with pytest.raises(LandscapeError, match="other settings"):
+    with pytest.raises(LandscapeError, match="another computation"):
         randomisation(SMALL, split, save=path, **{**small, "recipe": get_recipe("momentum", lr=0.2)})
     monkeypatch.setattr("landscape.studies.evaluations.evaluations", real)
     whole = randomisation(SMALL, split, save=path, **small)
@@ -103,7 +103,7 @@ def test_a_study_keeps_it_and_a_second_call_with_other_settings_is_another_study
     assert again.conditions == whole.conditions
     assert np.array_equal(again.scores["own/weight-norm"], whole.scores["own/weight-norm"])
     assert len(done) == 4
-    assert not (tmp_path / "study.h5.runs").exists()
+    assert not (tmp_path / "study.h5.partial").exists()
 
 
 def test_a_target_that_is_never_reached_is_reported_and_not_compared(split):

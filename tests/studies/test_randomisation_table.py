@@ -99,7 +99,7 @@ def test_a_table_that_was_interrupted_goes_on_and_takes_more_seeds(split, tmp_pa
     monkeypatch.setattr(MODULE, "_assembled", _stop)
     with pytest.raises(KeyboardInterrupt):
         randomisation_table(SMALL, split, seeds=(0,), save=path, **small)
-    with pytest.raises(LandscapeError, match="other settings"):
+    with pytest.raises(LandscapeError, match="another computation"):
         randomisation_table(SMALL, split, seeds=(0,), save=path, **{**small, "noise": (0.0, 0.5)})
     monkeypatch.undo()
     trained = []

@@ -63,7 +63,6 @@ def test_rows_survive_an_exception_bit_for_bit_and_are_not_run_again(tmp_path):
         )
         run_jobs(lambda x: {"value": x}, jobs, done)
         assert (done["3"]["value"], done["1"]["value"]) == (3, 1 / 3)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_result_is_stored_with_its_origin_and_its_seconds(tmp_path):
@@ -79,7 +78,7 @@ def test_a_result_is_stored_with_its_origin_and_its_seconds(tmp_path):
     }
     assert result.seconds > 0
     assert dict(ls.open_study(tmp_path / "s.h5")["sgd-0/trace"].provenance) == dict(result.provenance)
-    assert not (tmp_path / "s.h5.runs").exists()
+    assert not (tmp_path / "s.h5.partial").exists()
 
 
 def test_a_finished_result_of_other_settings_is_not_replaced(tmp_path):
@@ -92,17 +91,18 @@ def test_a_finished_result_of_other_settings_is_not_replaced(tmp_path):
     for change, named in (
         ({"epochs": 4}, "epochs"),
         ({"data": "abd"}, "data"),
-        ({"model": None, "seeds": 1}, "model, seeds"),
+        ({"model": None, "seeds": 1}, "model.name"),
     ):
         with (
             pytest.raises(
-                LandscapeError, match=rf"s\.h5 already holds 'sgd-0/trace' made with another {named}; choose another"
+                LandscapeError,
+                match=rf"'sgd-0/trace' in s\.h5 already holds a result of another computation \({named}:",
             ),
             finished_rows(tmp_path / "s.h5", "sgd-0/trace", {**settings, **change}),
         ):
             pass
     assert (tmp_path / "s.h5").read_bytes() == stored
-    assert not (tmp_path / "s.h5.runs").exists()
+    assert not (tmp_path / "s.h5.partial").exists()
 
 
 def test_rows_of_other_settings_are_refused_and_kept(tmp_path):
@@ -159,7 +159,10 @@ def test_an_error_stops_the_other_workers():
 
 
 def test_what_cannot_be_kept_is_refused(tmp_path):
-    with pytest.raises(LandscapeError, match="thing"), finished_rows(tmp_path / "s.h5", "t", {}) as done:
+    with (
+        pytest.raises(LandscapeError, match="of type object cannot be stored"),
+        finished_rows(tmp_path / "s.h5", "t", {}) as done,
+    ):
         done["a"] = {"thing": object()}
 
 
@@ -257,7 +260,7 @@ def _workers(folder):
 
 
 def _journalled(folder):
-    return b"".join(path.read_bytes() for path in folder.glob("s.h5.runs/*.journal"))
+    return b"".join(path.read_bytes() for path in folder.glob("s.h5.partial/*.journal"))
 
 
 def _interrupted(process, folder):
@@ -271,7 +274,7 @@ def _interrupted(process, folder):
 
 def test_ctrl_c_ends_the_workers_cleanly_and_the_next_call_goes_on(running, tmp_path):
     process = running(0)
-    _wait_for(lambda: len(list(tmp_path.glob("job-[123]"))) == 2 and b'"0"\n' in _journalled(tmp_path))
+    _wait_for(lambda: len(list(tmp_path.glob("job-[123]"))) == 2 and b'"0' in _journalled(tmp_path))
     errors = _interrupted(process, tmp_path)
     assert errors.count("Traceback") == 1
     assert "leaked" not in errors
