@@ -114,7 +114,7 @@ def top_eigenpairs(
     if save is not None and checkpoint is not None:
         raise LandscapeError("save= keeps the run beside the study already: leave out checkpoint=")
     begin = _start(start, goal.block_size, seed, products)
-    known = "weights_sha256" in products.provenance
+    known = "weights_sha256" in products.provenance and hasattr(products.op, "objective")
     settings = {
         "k": k, "which": which, "tol": tol, "seed": seed, "block_size": goal.block_size, "max_basis": max_basis,
         "max_matvecs": max_matvecs, "start": None if start is None else begin, "vectors": vectors, "verify": verify,
@@ -168,7 +168,10 @@ def top_eigenpairs(
 
 
 def _identity(products: Products, known: bool, begin: Tensor, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return what makes the call the same; what does not say what it is, is told by one product more."""
+    """Return what makes the call the same.
+
+    Scaled operators and sums do not say all that they are made of, nor do others' operators: one more product tells.
+    """
     if known:
         return identity(products.op, **settings)
     if isinstance(products.op, Tensor):

@@ -77,7 +77,7 @@ def test_a_finished_panel_is_found_again_and_replaced_only_when_asked(objective,
     again = ls.sharpness(objective, ASKED, save=save)
     assert (counted[0], again.rows) == (ASKED, first.rows)
     for other in ({"seed": 1}, {"options": {"trace": {"matvecs": 20}}}, {"audit": True}):
-        with pytest.raises(LandscapeError, match=r"already holds a result of another computation .* overwrite=True"):
+        with pytest.raises(LandscapeError, match=r"already holds a result of another computation .*overwrite=True"):
             ls.sharpness(objective, ASKED, save=save, **other)
     with pytest.raises(LandscapeError, match=r"weights_sha256: .* there, .* here"):
         ls.sharpness(objective.at(2 * objective.theta), ASKED, save=save)
