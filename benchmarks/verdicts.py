@@ -42,9 +42,9 @@ from landscape.models import mlp
 from landscape.results import Comparison, Placebo, Result
 from landscape.results.numbers import spread
 from landscape.results.tables import format_table
-from landscape.scores.evaluation import draws
+from landscape.scores.gauges import logit_normalized
 from landscape.scores.margin import class_margins
-from landscape.scores.normalized import logit_normalized
+from landscape.scores.perturbations import draws
 from landscape.scores.register import REGISTRY, select
 from landscape.transforms import layer_scale
 from landscape.transforms.head import gauge_fixed

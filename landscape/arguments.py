@@ -78,6 +78,12 @@ def check_numbers(kinds: Mapping[str, str], given: Mapping[str, Any]) -> None:
             raise LandscapeError(f"seed={value}, expected a whole number from 0 on")
 
 
+def keyword_options(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Return the keyword-only parameters of a function by name."""
+    parameters = inspect.signature(function).parameters.values()
+    return {option.name: option for option in parameters if option.kind is option.KEYWORD_ONLY}
+
+
 def several(values: Any, name: str, kind: str = "int") -> list[Any]:
     """Return several numbers as a list.
 

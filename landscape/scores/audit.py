@@ -15,10 +15,10 @@ from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
 from landscape.results.audit import Audit, AuditRow
-from landscape.results.scores import Score, Scores
+from landscape.results.scores import Score
 from landscape.scores.network import in_double, network
-from landscape.scores.panel import sharpness
-from landscape.scores.register import REGISTRY, TRANSFORMATIONS, select
+from landscape.scores.panel import Panel
+from landscape.scores.register import REGISTRY, TRANSFORMATIONS
 from landscape.scores.reindexed import reindexed
 from landscape.scores.requirements import check_objective
 from landscape.transforms import Transformed
@@ -88,27 +88,27 @@ def audit(
     check_objective(objective, "audit")
     started = time.perf_counter()
     names = _wanted(transformations)
-    select(scores)
+    panel = Panel(scores, seed, radii, options=options or {})
     model = network(objective)
     base = in_double(objective if examples is None else objective.subset(range(min(examples, objective.n))), model)
     inputs = base.batches[0].inputs
-    before = sharpness(base, scores, seed, radii=radii, options=options)
+    before = panel.rows(base)
     found: list[AuditRow] = []
     changes: dict[str, float] = {}
     for name in bar(names, desc="audit"):
         try:
             moved = APPLY[name](model, inputs, seed)
         except LandscapeError as error:
-            found += [_inapplicable(row, name, str(error)) for row in before.rows]
+            found += [_inapplicable(row, name, str(error)) for row in before]
             continue
         changes[name] = moved.change
         there = base.at(moved.model.state_dict())
         there = reindexed(there, moved.mapping) if moved.mapping else there
-        after = sharpness(there, scores, seed, radii=radii, options=options)
+        after = panel.rows(there)
         # a transformation that keeps the function only up to rounding, or up to a norm's epsilon, moves scores by as much
         tolerance = TOLERANCE if name == "T7" else max(TOLERANCE, 100 * moved.change)
         found += [_compare(row, twin, name, tolerance) for row, twin in _paired(before, after)]
-    order = {key: i for i, key in enumerate(dict.fromkeys((row.name, row.radius) for row in before.rows))}
+    order = {key: i for i, key in enumerate(dict.fromkeys((row.name, row.radius) for row in before))}
     return Audit(
         rows=tuple(sorted(found, key=lambda row: order[row.score, row.radius])),
         changes=changes,
@@ -127,9 +127,9 @@ def _wanted(transformations: Sequence[str] | None) -> list[str]:
     return chosen
 
 
-def _paired(before: Scores, after: Scores) -> list[tuple[Score, Score | None]]:
-    twins = {(row.name, row.radius): row for row in after.rows}
-    return [(row, twins.get((row.name, row.radius))) for row in before.rows]
+def _paired(before: Sequence[Score], after: Sequence[Score]) -> list[tuple[Score, Score | None]]:
+    twins = {(row.name, row.radius): row for row in after}
+    return [(row, twins.get((row.name, row.radius))) for row in before]
 
 
 def _inapplicable(row: Score, name: str, note: str) -> AuditRow:

@@ -15,7 +15,7 @@ from landscape.function.gradients import gradient_noise_ratio
 from landscape.function.objective import Objective
 from landscape.operators import Hessian
 from landscape.results.critical import CriticalPoint
-from landscape.scores.exact import spectrum
+from landscape.scores.curvature import spectrum
 from landscape.scores.requirements import check_objective
 from landscape.spectra import spectral_density, top_eigenpairs
 from landscape.spectra.functionals import mass

@@ -1,20 +1,65 @@
-"""Ends and sum of the Hessian's spectrum."""
+"""Curvature: ends and sum of the Hessian's spectrum, and of the Hessian in units of each weight."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+import torch
 
 from landscape.function.objective import Objective
-from landscape.operators import Hessian
-from landscape.scores.evaluation import PRODUCT
-from landscape.scores.exact import spectrum
+from landscape.operators import Hessian, Operator, scaled
+from landscape.scores.functionals import Case, Functional
 from landscape.scores.kinks import kink_note
 from landscape.scores.network import with_enough_precision
+from landscape.scores.quantities import PRODUCT
 from landscape.scores.register import Definition, Measurement, score
 from landscape.spectra import top_eigenpairs, trace_and_frobenius
 
 PRODUCTS = 40
 PROBES = 30
+_PER_SQUARE = "loss per parameter squared"
+
+
+def spectrum(op: Operator) -> np.ndarray:
+    """Return all eigenvalues of a small operator, (P,), ascending, from P products."""
+    dense = op.dense().double()
+    values: np.ndarray = torch.linalg.eigvalsh((dense + dense.T) / 2).cpu().numpy()
+    return values
+
+
+def largest_eigenvalue(op: Operator, *, tol: float, max_matvecs: int, seed: int, note: str = "") -> Measurement:
+    """Return the largest eigenvalue of an operator: of its whole spectrum where the products suffice, else by Lanczos."""
+    if max_matvecs >= op.size:
+        return Measurement(float(spectrum(op)[-1]), gradients=PRODUCT * op.size, note=note)
+    pairs = top_eigenpairs(op, k=1, which="LA", tol=tol, max_matvecs=max_matvecs, seed=seed, vectors=False)
+    return Measurement(
+        float(pairs.values[0]),
+        gradients=PRODUCT * pairs.matvecs,
+        status="ok" if pairs.converged else "not converged",
+        note=note if pairs.converged else f"an eigenvalue lies within {pairs.residuals[0]:.2g} of it",
+    )
+
+
+def _scaled_maximum(case: Case, *, tol: float = 1e-3, max_matvecs: int = 60, seed: int = 0) -> Iterator[Measurement]:
+    def measure(objective: Objective) -> Measurement:
+        op = scaled(Hessian(objective), case.perturbation.at(objective.theta))
+        return largest_eigenvalue(op, tol=tol, max_matvecs=max_matvecs, seed=seed, note=kink_note(objective))
+
+    yield with_enough_precision(measure, case.objective)
+
+
+def _scaled_trace(case: Case, *, matvecs: int = PROBES, seed: int = 0) -> Iterator[Measurement]:
+    op = scaled(Hessian(case.objective), case.perturbation.c)
+    found, _ = trace_and_frobenius(op, matvecs=matvecs, seed=seed)
+    note = kink_note(case.objective)
+    yield Measurement(found.value, found.standard_error, gradients=PRODUCT * found.matvecs, note=note)
+
+
+scaled_maximum = Functional(_scaled_maximum)
+"""Largest eigenvalue of D H D with D = diag(c): ½ρ² times it is the worst rise within ‖δ/c‖₂ ≤ ρ at a minimum."""
+scaled_trace = Functional(_scaled_trace, lambda radii, *, matvecs, **_: PRODUCT * matvecs)
+"""Trace of D H D with D = diag(c): ½ρ² times it is the mean rise under noise ρ c ∘ z."""
 
 
 @score(
@@ -24,9 +69,10 @@ PROBES = 30
         family="curvature",
         formula="λmax(∇²L(w))",
         source="Keskar et al. 2017, arXiv 1609.04836; ½ρ²λmax is the worst rise within ‖δ‖₂ ≤ ρ at a minimum",
+        stochastic=False,
         cost=70,
         invariant="T4 T5",
-        unit="loss per parameter squared",
+        unit=_PER_SQUARE,
         panel=True,
     ),
     Definition(
@@ -34,11 +80,11 @@ PROBES = 30
         "smallest eigenvalue of the Hessian",
         family="curvature",
         formula="λmin(∇²L(w))",
-        source="",
         orientation="control",
+        stochastic=False,
         cost=0,
         invariant="T4 T5",
-        unit="loss per parameter squared",
+        unit=_PER_SQUARE,
         panel=True,
     ),
 )
@@ -53,10 +99,7 @@ def extreme_eigenvalues(
     negative curvature. Where rounding to float32 breaks the symmetry of the products, at a tiny loss, float64 is used.
 
     Args:
-        objective: the function.
         tol: residual asked for, relative to the largest magnitude.
-        max_matvecs: products with the Hessian to spend at most; from P on all eigenvalues are computed.
-        seed: of the start vector.
 
     Source: Parlett 1998, theorem 4.5.1, for the residual bound.
 
@@ -108,10 +151,9 @@ def _extremes(objective: Objective, *, tol: float, max_matvecs: int, seed: int) 
         family="curvature",
         formula="Tr ∇²L(w)",
         source="Hutchinson 1990; ½s²Tr H is the mean rise under noise N(0, s²I)",
-        stochastic=True,
         cost=60,
         invariant="T4 T5",
-        unit="loss per parameter squared",
+        unit=_PER_SQUARE,
         panel=True,
     ),
     Definition(
@@ -120,10 +162,9 @@ def _extremes(objective: Objective, *, tol: float, max_matvecs: int, seed: int) 
         family="curvature",
         formula="‖∇²L(w)‖_F",
         source="E‖Hz‖² = ‖H‖_F² from the products of the trace",
-        stochastic=True,
         cost=0,
         invariant="T4 T5",
-        unit="loss per parameter squared",
+        unit=_PER_SQUARE,
         panel=True,
     ),
 )
@@ -131,9 +172,7 @@ def trace_and_norm(objective: Objective, *, matvecs: int = PROBES, seed: int = 0
     """Estimate the trace and the Frobenius norm of the Hessian from the same products with random signs.
 
     Args:
-        objective: the function.
         matvecs: products with the Hessian; from P on both are exact.
-        seed: of the probes.
 
     Source: Hutchinson 1990.
 
@@ -150,3 +189,27 @@ def trace_and_norm(objective: Objective, *, matvecs: int = PROBES, seed: int = 0
         Measurement(total.value, total.standard_error, gradients=cost, name="trace"),
         Measurement(norm.value, norm.standard_error, gradients=cost, name="frobenius"),
     ]
+
+
+@score(
+    "weight-curvature",
+    "curvature along the weights",
+    family="curvature",
+    formula="wᵀHw",
+    source="second derivative of t ↦ L(tw) at t = 1",
+    cost=2,
+    invariant="T1 T2 T4",
+    unit="loss",
+)
+def weight_curvature(objective: Objective) -> Measurement:
+    """Return the curvature along the weight vector, which may be negative.
+
+    >>> import torch, landscape as ls
+    >>> net = torch.nn.Linear(1, 1, bias=False)
+    >>> objective = ls.Objective(net, (torch.ones(1, 1), torch.zeros(1, 1)), "mse_loss").at(torch.tensor([3.0]))
+    >>> weight_curvature(objective)[0].value  # L = w²
+    18.0
+    """
+    theta = objective.theta
+    value = float(theta.double() @ (Hessian(objective) @ theta).double())
+    return Measurement(value, gradients=PRODUCT, note=kink_note(objective))

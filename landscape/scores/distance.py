@@ -53,7 +53,6 @@ def distance_from_init(objective: Objective, *, checkpoint: Any = None) -> list[
 
     Args:
         objective: at the trained weights.
-        checkpoint: a `landscape.Checkpoint` with ``init``.
 
     Raises:
         NotDefinedError: the initial weights are not known.

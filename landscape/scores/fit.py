@@ -7,23 +7,20 @@ import math
 import torch
 
 from landscape.function.objective import Objective
-from landscape.scores.evaluation import Meter, error_share, values_at
-from landscape.scores.register import Definition, Measurement, score
+from landscape.scores.quantities import Meter, error_share, values_at
+from landscape.scores.register import Measurement, score
 
 
 @score(
-    Definition(
-        "loss",
-        "loss",
-        family="fit",
-        formula="L(w)",
-        source="",
-        orientation="control",
-        cost=0.33,
-        invariant="T1 T2 T3 T4 T5 T6",
-        unit="loss",
-        panel=True,
-    )
+    "loss",
+    "loss",
+    family="fit",
+    formula="L(w)",
+    orientation="control",
+    cost=0.33,
+    invariant="T1 T2 T3 T4 T5 T6",
+    unit="loss",
+    panel=True,
 )
 def loss(objective: Objective) -> Measurement:
     """Return the loss, which must match before sharpness is compared."""
@@ -31,18 +28,15 @@ def loss(objective: Objective) -> Measurement:
 
 
 @score(
-    Definition(
-        "accuracy",
-        "accuracy",
-        family="fit",
-        formula="share of decisions that are right",
-        source="",
-        orientation="control",
-        cost=0.33,
-        invariant="T1 T2 T3 T4 T5 T6 T7",
-        needs=("errors",),
-        panel=True,
-    )
+    "accuracy",
+    "accuracy",
+    family="fit",
+    formula="share of decisions that are right",
+    orientation="control",
+    cost=0.33,
+    invariant="T1 T2 T3 T4 T5 T6 T7",
+    needs=("errors",),
+    panel=True,
 )
 def accuracy(objective: Objective) -> Measurement:
     """Return the share of right decisions.
@@ -56,18 +50,15 @@ def accuracy(objective: Objective) -> Measurement:
 
 
 @score(
-    Definition(
-        "gradient-norm",
-        "norm of the gradient",
-        family="gradient",
-        formula="‖∇L(w)‖₂",
-        source="",
-        orientation="control",
-        cost=1,
-        invariant="T4 T5",
-        unit="loss per parameter",
-        panel=True,
-    )
+    "gradient-norm",
+    "norm of the gradient",
+    family="gradient",
+    formula="‖∇L(w)‖₂",
+    orientation="control",
+    cost=1,
+    invariant="T4 T5",
+    unit="loss per parameter",
+    panel=True,
 )
 def gradient_norm(objective: Objective) -> Measurement:
     """Return the Euclidean length of the gradient: how far from a critical point the weights are, not how sharp.
@@ -82,18 +73,15 @@ def gradient_norm(objective: Objective) -> Measurement:
 
 
 @score(
-    Definition(
-        "weight-norm",
-        "norm of the weights",
-        family="fit",
-        formula="‖w‖₂",
-        source="",
-        orientation="control",
-        cost=0,
-        invariant="T4",
-        unit="parameter",
-        panel=True,
-    )
+    "weight-norm",
+    "norm of the weights",
+    family="fit",
+    formula="‖w‖₂",
+    orientation="control",
+    cost=0,
+    invariant="T4",
+    unit="parameter",
+    panel=True,
 )
 def weight_norm(objective: Objective) -> Measurement:
     """Return the Euclidean length of theta (P,), all selected parameters included."""

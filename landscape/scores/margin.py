@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from landscape.function.objective import Objective
-from landscape.scores.evaluation import FORWARD
+from landscape.scores.quantities import FORWARD
 from landscape.scores.register import Definition, Measurement, score
 from landscape.transforms.logits import normalize_logits
 

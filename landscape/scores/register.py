@@ -6,15 +6,17 @@ import difflib
 import functools
 import inspect
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from landscape.arguments import check_numbers
+from landscape.arguments import check_numbers, keyword_options
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.objective import Objective
 from landscape.results.scores import Score
 from landscape.results.tables import format_table
+from landscape.scores.gauges import Gauged
 from landscape.scores.requirements import check_objective, require
 
 Orientation = Literal["higher is sharper", "lower is sharper", "control"]
@@ -47,8 +49,34 @@ FAMILIES = (
     "gradient",
     "function space",
     "fit",
+    "own",
 )
 """Groups of scores that measure the same thing, in the order of tables; the primary scores come before all others."""
+
+OPTIONS = {
+    "objective": "the function at the trained weights.",
+    "radii": "radii or levels to measure at; `None`: those of the register.",
+    "radius": "radius or level to measure at.",
+    "gauge": "first remove the shift of all logits that softmax does not see, so that the score does not depend on it.",
+    "checkpoint": "a `landscape.Checkpoint` that knows how the network was trained, and from which weights (``init``).",
+    "seed": "of the random draws, which are the same on every device and for every batch size.",
+    "pairs": "pairs of draws with opposite signs; the standard error is over pairs.",
+    "samples": "number of draws, the same at every level.",
+    "noise": "``normal`` for z ~ N(0, I), or ``uniform`` for z between −1 and 1.",
+    "subset": "examples per sub-batch, cut by index; `None`: all examples at once.",
+    "iterations": "steps of the ascent, each one gradient.",
+    "directions": "number of random directions; the standard error is over them.",
+    "eta": "added to every |w|; the 0.01 of published code breaks the invariance.",
+    "offset": "added to every |w|; the published 1 breaks the invariance to rescaling, 0 restores it.",
+    "rise": "rise of the mean error that is looked for.",
+    "guess": "first radius tried, in units of the perturbation; the published values rest on the default.",
+    "tol": "relative residual asked for.",
+    "max_matvecs": "products with the matrix to spend at most; from P on all eigenvalues are computed.",
+    "matvecs": "products with the matrix; from P on the value is exact.",
+    "probes": "random probes of stochastic Lanczos quadrature.",
+    "steps": "Lanczos steps per probe.",
+}
+"""What options of scores mean, in the docs of every score that has one and does not say more of it."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +94,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Definition:
-    """A score as the registry knows it.
+    """A score as the register knows it.
 
     Attributes:
         slug: its name in tables and files.
@@ -75,7 +103,7 @@ class Definition:
         formula: plain-text formula.
         source: paper and equation or section.
         orientation: ``higher is sharper``, ``lower is sharper`` or ``control`` (accompanies the scores, is none).
-        stochastic: the value depends on random draws.
+        stochastic: the value depends on random draws; `None`: when the function takes a ``seed``.
         cost: gradients over the data at the default settings, roughly (forward pass ⅓, Hessian product 2).
         invariant: the transformations among T1 … T7 that leave the value unchanged, separated by spaces.
         needs: what the objective must have, see `landscape.scores.requirements`.
@@ -83,7 +111,7 @@ class Definition:
         panel: part of the primary panel.
         primary: one of the scores the verdict is decided on.
         radii: default grid of radii.
-        reference: the radius that stands for the score where one number is wanted.
+        reference: the radius that stands for the score where one number is wanted; `None`: the only one there is.
         remark: what a reader of the table must know.
         compared: how two values are compared: by their ``ratio``, or by their ``difference``: logarithms and entropies,
             whose zero is a matter of unit. Scores that may be negative but have a zero of their own, such as λmin or a
@@ -93,11 +121,11 @@ class Definition:
 
     slug: str
     title: str
-    family: str
-    formula: str
-    source: str
+    family: str = "own"
+    formula: str = ""
+    source: str = ""
     orientation: Orientation = "higher is sharper"
-    stochastic: bool = False
+    stochastic: bool | None = None
     cost: float = 1.0
     invariant: str = ""
     needs: tuple[str, ...] = ()
@@ -148,18 +176,22 @@ class Definition:
 REGISTRY: dict[str, Definition] = {}
 """Every score by its slug."""
 
-Measure = Callable[..., Iterable[Measurement] | Measurement]
+Found = Measurement | float | tuple[float, float] | Iterable[Measurement]
+"""What a function may hand back: a number, a number with its standard error, or measurements."""
+Compute = Callable[..., tuple[Score, ...]]
 
 
-def score(*definitions: Definition) -> Callable[[Measure], Callable[..., tuple[Score, ...]]]:
-    """Enter a function into the registry as the one that measures these scores.
+def score(*definitions: Definition | str, **fields: Any) -> Callable[[Callable[..., Found]], Compute]:
+    """Enter a function into the register as the one that measures these scores.
 
-    The function takes an `Objective` and keyword-only options and returns one or several `Measurement`; with several
-    definitions each measurement names its score. The registered function checks what the scores need first and
-    returns rows.
+    The function takes an `Objective` and keyword-only options, and returns a number, a number with its standard error, or one
+    or several `Measurement`; with several definitions each measurement names its score. One that takes a ``radius`` is called
+    for every radius of the grid, one that takes ``radii`` gets the grid. The registered function checks what the scores need
+    first, and returns rows.
 
     Args:
-        definitions: the scores it measures.
+        definitions: the scores it measures; or slug and title of a single one.
+        fields: further fields of the `Definition` of a single score.
 
     Raises:
         LandscapeError: a slug is taken, a family is unknown, or an invariance is not one of T1 … T7.
@@ -167,50 +199,128 @@ def score(*definitions: Definition) -> Callable[[Measure], Callable[..., tuple[S
     >>> REGISTRY["gradient-norm"].family
     'gradient'
     """
-    for definition in definitions:
-        if definition.slug in REGISTRY:
-            raise LandscapeError(f"a score named {definition.slug!r} exists already; choose another slug")
-        if definition.family not in FAMILIES:
-            raise LandscapeError(f"{definition.slug}: unknown family {definition.family!r}, expected one of {FAMILIES}")
-        unknown = set(definition.invariant.split()) - set(TRANSFORMATIONS)
-        if unknown:
-            raise LandscapeError(f"{definition.slug}: unknown transformations {sorted(unknown)}, expected T1 … T7")
+    rows = [definition for definition in definitions if isinstance(definition, Definition)] or [
+        Definition(*definitions, **fields)  # type: ignore[arg-type]
+    ]
+    for row in rows:
+        _check(row)
 
-    def register(measure: Measure) -> Callable[..., tuple[Score, ...]]:
-        @functools.wraps(measure)
-        def compute(objective: Objective, **options: Any) -> tuple[Score, ...]:
-            check_numbers(options_of(REGISTRY[definitions[0].slug]), options)
-            check_objective(objective, definitions[0].slug)
-            for definition in definitions:
-                require(objective, definition.needs, definition.slug)
-            found = measure(objective, **options)
-            seed = int(options.get("seed", 0))
-            measured = [found] if isinstance(found, Measurement) else list(found)
-            names = [item.name or definitions[0].slug for item in measured]
-            return tuple(
-                row
-                for definition in definitions
-                for row in definition.rows(
-                    [item for item, name in zip(measured, names, strict=True) if name == definition.slug], seed
-                )
-            )
+    def decorate(measure: Callable[..., Found]) -> Compute:
+        options = keyword_options(measure)
+        one_radius = "radius" in options
+        grid = options.pop("radius", None) or options.pop("radii", None)
+        if grid is not None:
+            options = {
+                "radii": grid.replace(name="radii", default=None, annotation="Sequence[float] | None"),
+                **options,
+            }
 
-        for definition in definitions:
-            REGISTRY[definition.slug] = _with_function(definition, compute)
+        def measured(network: Gauged, *, radii: Sequence[float] | None = None, **given: Any) -> list[Measurement]:
+            at, chosen = network.objective, tuple(rows[0].radii if radii is None else radii)
+            if not one_radius:
+                given |= {} if grid is None else {"radii": chosen}
+                return measurements(measure(at, **given), rows[0].cost)
+            each = rows[0].cost / len(rows[0].radii)
+            found = [(radius, measurements(measure(at, radius=radius, **given), each)) for radius in chosen]
+            return [replace(item, radius=radius) for radius, items in found for item in items]
+
+        compute = register(rows, measured, options)
+        functools.update_wrapper(compute, measure, ("__module__", "__name__", "__qualname__"), ())
+        compute.__doc__ = documented(measure.__doc__ or rows[0].title, options)
         return compute
 
-    return register
+    return decorate
 
 
-def _with_function(definition: Definition, compute: Callable[..., tuple[Score, ...]]) -> Definition:
-    return Definition(**{**definition.__dict__, "compute": compute})
+def measurements(found: Found, cost: float) -> list[Measurement]:
+    """Return what a function handed back as measurements; a bare number is said to have cost what the register says."""
+    if isinstance(found, Measurement):
+        return [found]
+    if isinstance(found, tuple) and len(found) == 2 and not isinstance(found[0], Measurement):
+        return [Measurement(float(found[0]), float(found[1]), gradients=cost)]
+    return list(found) if isinstance(found, Iterable) else [Measurement(float(found), gradients=cost)]
+
+
+def register(
+    definitions: Sequence[Definition],
+    measure: Callable[..., list[Measurement]],
+    options: Mapping[str, inspect.Parameter],
+) -> Compute:
+    """Enter scores into the register and return the function that measures them and returns rows.
+
+    Args:
+        definitions: the scores, in the order of their rows.
+        measure: takes a `Gauged` network and the options.
+        options: the keyword-only parameters of the function.
+    """
+    own = inspect.Parameter("objective", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation="Objective")
+    signature = inspect.Signature([own, *options.values()])
+    kinds = _kinds(options.values())
+    entered = [
+        replace(
+            definition,
+            stochastic="seed" in options if definition.stochastic is None else definition.stochastic,
+            reference=definition.radii[0] if len(definition.radii) == 1 else definition.reference,
+        )
+        for definition in definitions
+    ]
+
+    def compute(objective: Objective | Gauged, **given: Any) -> tuple[Score, ...]:
+        signature.bind(objective, **given)
+        check_numbers(kinds, given)
+        if not isinstance(objective, Gauged):
+            check_objective(objective, entered[0].slug)
+            objective = Gauged(objective)
+        for definition in entered:
+            require(objective.objective, definition.needs, definition.slug)
+        measured, seed = measure(objective, **given), int(given.get("seed", 0))
+        return tuple(
+            row
+            for definition in entered
+            for row in definition.rows([m for m in measured if (m.name or entered[0].slug) == definition.slug], seed)
+        )
+
+    compute.__signature__ = signature  # type: ignore[attr-defined]
+    for definition in entered:
+        _check(definition)
+        REGISTRY[definition.slug] = replace(definition, compute=compute)
+    return compute
+
+
+def _check(definition: Definition) -> None:
+    if definition.slug in REGISTRY:
+        raise LandscapeError(f"a score named {definition.slug!r} exists already; choose another slug")
+    if definition.family not in FAMILIES:
+        raise LandscapeError(f"{definition.slug}: unknown family {definition.family!r}, expected one of {FAMILIES}")
+    unknown = set(definition.invariant.split()) - set(TRANSFORMATIONS)
+    if unknown:
+        raise LandscapeError(f"{definition.slug}: unknown transformations {sorted(unknown)}, expected T1 … T7")
+
+
+def _kinds(options: Iterable[inspect.Parameter]) -> dict[str, str]:
+    return {option.name: inspect.formatannotation(option.annotation).strip("'") for option in options}
 
 
 def options_of(definition: Definition) -> dict[str, str]:
     """Return the options that a score's function takes, such as ``radii``, with their annotations."""
     assert definition.compute is not None
-    parameters = inspect.signature(definition.compute).parameters.values()
-    return {option.name: str(option.annotation) for option in parameters if option.kind is option.KEYWORD_ONLY}
+    return _kinds(keyword_options(definition.compute).values())
+
+
+def documented(text: str, options: Iterable[str]) -> str:
+    """Return a docstring in which the arguments that it does not describe have the words of `OPTIONS`."""
+    text = inspect.cleandoc(text)
+    head, block, rest = text.partition("\nArgs:\n")
+    if not block:
+        end = re.search(r"^(Returns:|Raises:|Source:|>>>)|\Z", text, re.MULTILINE)
+        assert end is not None
+        head, rest = text[: end.start()].rstrip() + "\n", "\n" + text[end.start() :]
+    lines = [
+        f"    {name}: {OPTIONS[name]}\n"
+        for name in ("objective", *options)
+        if name in OPTIONS and not re.search(rf"^    {name}: ", rest, re.MULTILINE)
+    ]
+    return f"{head}\nArgs:\n{''.join(lines)}{rest}"
 
 
 def ordered() -> list[Definition]:

@@ -10,7 +10,7 @@ from landscape.arguments import seeded_generator
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.objective import Objective
 from landscape.operators import Hessian
-from landscape.scores.evaluation import FORWARD
+from landscape.scores.quantities import FORWARD
 from landscape.scores.register import Definition, Measurement, score
 from landscape.transforms.head import head_of, observed
 
@@ -144,11 +144,9 @@ def layer_flatness(
     With :math:`U = (W\xi)z^T` for Gaussian ξ and random signs z, :math:`E\,\mathrm{vec}(U)^T H\,\mathrm{vec}(U)` is κ.
 
     Args:
-        objective: the function.
         weight: name of the layer's weight, whose rows are the layer's outputs.
         normalize: divide the layer's inputs by their standard deviations over the data (linear layers only).
         matvecs: products to spend; from d² on, d the number of inputs, the value is exact.
-        seed: of the draws.
 
     Returns:
         The estimate and its standard error (0 when exact).

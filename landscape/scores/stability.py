@@ -12,8 +12,8 @@ from landscape.function.checkpoint import Checkpoint
 from landscape.function.objective import Objective
 from landscape.operators import Hessian
 from landscape.scores.curvature import extreme_eigenvalues
-from landscape.scores.evaluation import PRODUCT
-from landscape.scores.register import Definition, Measurement, score
+from landscape.scores.quantities import PRODUCT
+from landscape.scores.register import Measurement, score
 
 RULES = ("sgd", "heavy ball", "nesterov", "adam")
 
@@ -65,15 +65,14 @@ def training_threshold(checkpoint: Any, slug: str) -> float:
 
 
 @score(
-    Definition(
-        "stability",
-        "largest eigenvalue over the optimiser's stability threshold",
-        family="optimiser",
-        formula="λmax(H) / ((2 + 2β)/η)",
-        source="Cohen et al. 2021, arXiv 2103.00065",
-        cost=80,
-        invariant="T4 T5",
-    )
+    "stability",
+    "largest eigenvalue over the optimiser's stability threshold",
+    family="optimiser",
+    formula="λmax(H) / ((2 + 2β)/η)",
+    source="Cohen et al. 2021, arXiv 2103.00065",
+    stochastic=False,
+    cost=80,
+    invariant="T4 T5",
 )
 def stability(objective: Objective, *, checkpoint: Any = None, seed: int = 0) -> Measurement:
     """Return λmax over the threshold of full-batch training: about 1 at the edge of stability.
@@ -84,7 +83,6 @@ def stability(objective: Objective, *, checkpoint: Any = None, seed: int = 0) ->
     Args:
         objective: the training loss.
         checkpoint: what the network was trained with (``lr``, ``momentum``, ``optimizer``).
-        seed: of the start vector.
 
     Raises:
         NotDefinedError: the learning rate is not known.
@@ -102,16 +100,13 @@ def stability(objective: Objective, *, checkpoint: Any = None, seed: int = 0) ->
 
 
 @score(
-    Definition(
-        "batch-sharpness",
-        "curvature along minibatch gradients over the stability threshold",
-        family="optimiser",
-        formula="E_B[g_Bᵀ H_B g_B / ‖g_B‖²] / ((2 + 2β)/η)",
-        source="Andreyev and Beneventano 2024, arXiv 2412.20553, definition 1",
-        stochastic=True,
-        cost=3,
-        invariant="T4 T5",
-    )
+    "batch-sharpness",
+    "curvature along minibatch gradients over the stability threshold",
+    family="optimiser",
+    formula="E_B[g_Bᵀ H_B g_B / ‖g_B‖²] / ((2 + 2β)/η)",
+    source="Andreyev and Beneventano 2024, arXiv 2412.20553, definition 1",
+    cost=3,
+    invariant="T4 T5",
 )
 def batch_sharpness(
     objective: Objective, *, checkpoint: Any = None, subset: int | None = None, seed: int = 0

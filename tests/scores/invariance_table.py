@@ -13,8 +13,9 @@ import torch
 import landscape as ls
 from landscape import transforms
 from landscape.operators import Hessian, scaled
-from landscape.scores.adaptive_average import average_increase
-from landscape.scores.exact import spectrum
+from landscape.scores.curvature import spectrum
+from landscape.scores.functionals import Case, mean_rise
+from landscape.scores.perturbations import Noise, ones, weights
 from landscape.scores.reindexed import reindexed
 
 DENSE = {"max_matvecs": 100}
@@ -68,7 +69,7 @@ def element_direction(objective):
 
 
 def whole_renyi(objective):
-    from landscape.scores.spectral_summaries import renyi_of
+    from landscape.scores.more.spectral_summaries import renyi_of
 
     return renyi_of(spectrum(Hessian(objective)), 0.5)
 
@@ -82,11 +83,11 @@ def trace_of_tic(objective):
 
 
 def isotropic(objective):
-    return average_increase(objective, torch.ones_like(objective.theta), [0.05], pairs=50, seed=0)[0].value
+    return mean_rise(Case(objective, Noise(objective, ones)), [0.05], pairs=50, seed=0)[0].value
 
 
 def adaptive(objective):
-    return average_increase(objective, objective.theta.abs(), [0.05], pairs=50, seed=0)[0].value
+    return mean_rise(Case(objective, Noise(objective, weights)), [0.05], pairs=50, seed=0)[0].value
 
 
 TABLE = {

@@ -3,7 +3,13 @@ import torch
 
 import landscape as ls
 from landscape.errors import NotDefinedError
-from landscape.scores.compressibility import compressibility, intrinsic_dimension, largest_that_holds, pruned, quantized
+from landscape.scores.more.compressibility import (
+    compressibility,
+    intrinsic_dimension,
+    largest_that_holds,
+    pruned,
+    quantized,
+)
 
 
 def test_bits_of_weights_that_need_few(each):

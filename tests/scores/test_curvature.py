@@ -1,14 +1,28 @@
+"""Curvature: the Hessian, in units of the weights, along directions, at a scale, and its whole spectrum."""
+
 import copy
 
+import numpy as np
 import pytest
 import torch
 
 import landscape as ls
 from landscape.errors import NotDefinedError, NumericalError
-from landscape.operators import Hessian
+from landscape.operators import GaussNewton, Hessian
+from landscape.scores import (
+    adaptive_lambda_max,
+    adaptive_trace,
+    curvature_at_scale,
+    filter_curvature,
+    slice_shape,
+    spikiness,
+    weight_curvature,
+    worst_to_average,
+)
 from landscape.scores.curvature import extreme_eigenvalues, trace_and_norm
 from landscape.scores.kinks import piecewise_functions
-from landscape.scores.slice_curvature import curvature_at_scale
+from landscape.scores.more.slice_shape import first_crossing
+from landscape.scores.more.spectral_summaries import renyi_of, renyi_sharpness, soft_rank, soft_rank_of
 from landscape.spectra import top_eigenpairs
 
 
@@ -124,3 +138,144 @@ def test_a_rescaled_copy_is_sharper_only_in_euclidean_scores(classifier):
     for a, b in zip(before.rows, after.rows, strict=True):
         if a.name != "lambda-max":
             assert b.value == pytest.approx(a.value, rel=1e-6)
+
+
+H = torch.tensor([[4.0, 1.0, 0.0], [1.0, 2.0, 0.5], [0.0, 0.5, 9.0]])
+AT = torch.tensor([1.0, -2.0, 0.5])
+
+
+def test_trace_in_units_of_the_weights(quadratic):
+    (row,) = adaptive_trace(quadratic(H, AT))
+    assert row.value == pytest.approx(float((AT**2 * H.diagonal()).sum()), rel=1e-12)
+
+
+def test_largest_eigenvalue_in_units_of_the_weights(quadratic):
+    (row,) = adaptive_lambda_max(quadratic(H, AT))
+    D = torch.diag(AT.abs())
+    assert row.value == pytest.approx(float(torch.linalg.eigvalsh(D @ H @ D)[-1]), rel=1e-6)
+
+
+def test_lanczos_agrees_with_the_whole_spectrum(classifier):
+    objective = classifier(activation="gelu")
+    exact = adaptive_lambda_max(objective, max_matvecs=1000)[0].value
+    assert adaptive_lambda_max(objective, tol=1e-7)[0].value == pytest.approx(exact, rel=1e-6)
+
+
+def test_eta_moves_every_weight(quadratic):
+    (row,) = adaptive_trace(quadratic(torch.eye(3), torch.zeros(3)), eta=0.1)
+    assert row.value == pytest.approx(0.03)
+
+
+def test_curvature_along_the_weights(quadratic):
+    (row,) = weight_curvature(quadratic(H, AT))
+    assert row.value == pytest.approx(float(AT @ H @ AT), rel=1e-12)
+
+
+def test_filter_directions_have_the_length_of_the_filters(regression):
+    """The Hessian of a one-output regression is 2XᵀX/n: its mean over directions of length ‖w‖ is ‖w‖² Tr H / d."""
+    X = torch.cat([batch.inputs for batch in regression.batches])
+    w = regression.space.unflatten(regression.theta)["weight"]
+    expected = float(w.square().sum() * 2 * X.square().sum() / len(X) / 3)
+    (row,) = filter_curvature(regression, directions=3)  # three orthogonal directions of three dimensions
+    assert row.value == pytest.approx(expected, rel=1e-9)
+
+
+def linear(loss="mse_loss"):
+    X = torch.eye(2, dtype=torch.float64)
+    net = torch.nn.Linear(2, 1, bias=False, dtype=torch.float64)
+    torch.nn.init.constant_(net.weight, 0.5)
+    return ls.Objective(net, (X, X @ net.weight.detach().T), loss)
+
+
+def test_a_parabola_is_symmetric_and_monotone():
+    objective = linear()  # L = ‖δ‖²/2 and ‖d‖ = ‖w‖
+    asymmetry, roughness, width = slice_shape(objective, directions=2, points=401, level=0.01)
+    assert asymmetry.value == pytest.approx(0.0, abs=1e-12)
+    assert roughness.value == pytest.approx(0.0, abs=1e-12)
+    expected = np.sqrt(2 * 0.01) / float(objective.theta.norm())
+    assert 1 / width.value == pytest.approx(expected, rel=1e-3)
+
+
+def test_roughness_counts_what_goes_up_and_down_again():
+    def wave(output, target):
+        return torch.sin(20 * (output - target)).mean()
+
+    _, roughness, _ = slice_shape(linear(wave), directions=2, points=201)
+    assert roughness.value > 1
+
+
+def test_asymmetry_of_a_cubic():
+    def cubic(output, target):
+        error = output - target
+        return (error.square() + 5 * error**3).mean()
+
+    asymmetry, *_ = slice_shape(linear(cubic), directions=2)
+    assert asymmetry.value > 0.1
+
+
+def test_crossing_is_interpolated():
+    assert first_crossing(np.array([0.0, 1.0, 2.0]), np.array([0.0, 0.05, 0.15]), 0.1) == pytest.approx(1.5)
+    assert first_crossing(np.array([0.0, 1.0, 2.0]), np.array([0.0, 0.0, 0.05]), 0.1) == 2.0
+
+
+def test_spikiness_of_a_network(classifier):
+    (row,) = spikiness(classifier(), directions=20)
+    assert row.value >= 0
+    assert 0 < row.standard_error < 1
+
+
+def test_worst_case_exceeds_the_average_of_the_same_length(classifier):
+    (row,) = worst_to_average(classifier())
+    assert row.value > 1
+    assert row.standard_error > 0
+
+
+def test_no_classes_no_spikiness(regression):
+    for compute in (spikiness, worst_to_average):
+        with pytest.raises(NotDefinedError, match="needs logits"):
+            compute(regression)
+
+
+def test_soft_rank_of_known_eigenvalues():
+    values = np.array([5.0, 1.0, 0.1, 0.0, -1e-9])
+    assert soft_rank_of(values, 0.5) == pytest.approx(5 / 5.5 + 1 / 1.5 + 0.1 / 0.6)
+
+
+def test_soft_rank_of_a_network(classifier):
+    objective = classifier()
+    values = torch.linalg.eigvalsh(GaussNewton(objective).dense())
+    (row,) = soft_rank(objective, radii=(0.01,))
+    assert row.value == pytest.approx(soft_rank_of(values.numpy(), 0.01), rel=1e-9)
+
+
+def test_soft_rank_by_quadrature(classifier):
+    objective = classifier(sizes=(6, 24, 16, 3))
+    values = torch.linalg.eigvalsh(GaussNewton(objective).dense())
+    (row,) = soft_rank(objective, radii=(0.01,), probes=8, steps=60)
+    assert abs(row.value - soft_rank_of(values.numpy(), 0.01)) < 3 * row.standard_error
+
+
+@pytest.mark.parametrize("order", [0.5, 1.0, 1.5, 2.0])
+def test_equal_eigenvalues_have_the_entropy_of_their_number(order):
+    assert renyi_of(np.full(37, 2.5), order) == pytest.approx(np.log(37))
+    assert renyi_of(np.array([3.0, 0.0, 0.0]), order) == pytest.approx(0.0)
+
+
+def test_layers_are_taken_by_themselves(classifier):
+    objective = classifier()
+    H = Hessian(objective)
+    expected = [renyi_of(torch.linalg.eigvalsh(H.block(f"linear{i}.weight").dense()).numpy(), 0.5) for i in (1, 2, 3)]
+    (row,) = renyi_sharpness(objective)
+    assert row.value == pytest.approx(-np.mean(expected), rel=1e-9)
+
+
+def test_no_matrix_no_entropy(classifier):
+    objective = classifier(fit=1)
+    biases = ls.Objective(objective.model, objective.batches[0].raw, "cross_entropy", parameters="*bias")
+    with pytest.raises(NotDefinedError, match="no weight matrix"):
+        renyi_sharpness(biases)
+
+
+def test_no_curvature_no_entropy():
+    with pytest.raises(NotDefinedError, match="zero"):
+        renyi_of(np.zeros(3), 0.5)

@@ -1,14 +1,86 @@
+"""Scores of the predictions: margins, calibration, Jacobians, tangent kernels, critical samples, linearisations."""
+
 import numpy as np
 import pytest
 import torch
-from torch import nn
+import torch.nn as nn
+from torch.nn import functional as F
 
 import landscape as ls
-from landscape.errors import NotDefinedError
-from landscape.scores.calibration import calibration, expected_calibration_error
+from landscape.errors import LandscapeError, NotDefinedError, NumericalError
 from landscape.scores.distance import distance_from_init
-from landscape.scores.input_jacobian import input_jacobian
-from landscape.scores.tangent_kernel import ntk_alignment, ntk_movement, tangent_kernel
+from landscape.scores.gauges import cross_entropy_floor, logit_normalized
+from landscape.scores.margin import margins
+from landscape.scores.more.calibration import calibration, expected_calibration_error
+from landscape.scores.more.critical_samples import critical_sample_ratio
+from landscape.scores.more.input_jacobian import input_jacobian
+from landscape.scores.more.linearised import (
+    linearisation_error,
+    linearised_agreement,
+    linearised_outputs,
+    train_linearised,
+)
+from landscape.scores.more.tangent_kernel import ntk_alignment, ntk_movement, tangent_kernel
+from landscape.transforms.logits import normalize_logits
+
+
+class Logits(nn.Module):
+    def __init__(self, scale=1.0):
+        super().__init__()
+        self.t = nn.Parameter(torch.tensor(scale, dtype=torch.float64))
+
+    def forward(self, x):
+        return self.t * x
+
+
+X = torch.tensor([[3.0, 1.0, 0.0], [0.0, 0.0, 5.0], [1.0, 2.0, 0.0], [4.0, 0.0, 1.0]], dtype=torch.float64)
+y = torch.tensor([0, 2, 0, 0])
+
+
+def test_margins_by_hand():
+    raw, normalized = margins(ls.Objective(Logits(), (X, y), "cross_entropy"), percentile=0.5)
+    assert raw.value == pytest.approx(2.5)  # 2, 5, −1, 3
+    centred = X - X.mean(1, keepdim=True)
+    expected = torch.tensor([2.0, 5.0, -1.0, 3.0]) / centred.norm(dim=1)
+    assert normalized.value == pytest.approx(float(expected.quantile(0.5)))
+
+
+def test_temperature_moves_only_the_raw_margin():
+    once, twice = (margins(ls.Objective(Logits(t), (X, y), "cross_entropy")) for t in (1.0, 2.0))
+    assert twice[0].value == pytest.approx(2 * once[0].value)
+    assert twice[1].value == pytest.approx(once[1].value)
+
+
+def test_ignored_targets_do_not_count():
+    ignored = torch.tensor([0, 2, -100, 0])
+    raw, _ = margins(ls.Objective(Logits(), (X, ignored), "cross_entropy"), percentile=0.0)
+    assert raw.value == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(("classes", "floor"), [(2, 0.21762), (3, 0.46226), (10, 1.41987), (100, 3.61730)])
+def test_floor_of_the_normalised_cross_entropy(classes, floor):
+    assert cross_entropy_floor(classes) == pytest.approx(floor, abs=5e-6)
+    right = 1e3 * torch.eye(classes, dtype=torch.float64)
+    objective = ls.Objective(Logits(), (right, torch.arange(classes)), "cross_entropy")
+    assert logit_normalized(objective).loss() == pytest.approx(floor, abs=5e-6)
+
+
+def test_chance_of_the_normalised_cross_entropy():
+    flat = torch.full((4, 10), 3.0, dtype=torch.float64)
+    objective = ls.Objective(Logits(), (flat, torch.arange(4)), "cross_entropy")
+    assert logit_normalized(objective).loss() == pytest.approx(torch.tensor(10.0).log().item())
+
+
+def test_normalised_logits_are_centred_and_of_unit_length():
+    z = normalize_logits(torch.randn(5, 4, dtype=torch.float64))
+    assert torch.allclose(z.mean(1), torch.zeros(5, dtype=torch.float64))
+    assert torch.allclose(z.norm(dim=1), torch.ones(5, dtype=torch.float64))
+
+
+def test_the_loss_of_log_probabilities_is_that_of_logits():
+    with_logits = ls.Objective(Logits(), (X, y), "cross_entropy")
+    log_probabilities = ls.Objective(Logits(), (X.log_softmax(1), y), "nll_loss")
+    assert logit_normalized(log_probabilities).loss() == pytest.approx(logit_normalized(with_logits).loss())
 
 
 def test_calibration_error_by_hand():
@@ -121,3 +193,177 @@ def test_unknown_initial_weights():
 
 def test_relative_movement_is_finite_for_floats():
     assert np.isfinite(distance_from_init(checkpoint().objective(), checkpoint=checkpoint())[1].value)
+
+
+def linear(X, W, **options):
+    net = nn.Linear(X.shape[1], len(W), bias=False).double()
+    with torch.no_grad():
+        net.weight.copy_(W)
+    return ls.Objective(net, (X, torch.zeros(len(X), dtype=torch.long)), "cross_entropy", **options)
+
+
+def test_two_classes_of_a_linear_network_in_closed_form():
+    """The decision changes in the box exactly when |margin| < r ‖w₁ − w₀‖₁."""
+    generator = torch.Generator().manual_seed(0)
+    X, W = torch.randn(200, 3, generator=generator).double(), torch.randn(2, 3, generator=generator).double()
+    difference = W[1] - W[0]
+    for row in critical_sample_ratio(linear(X, W), radii=[0.1, 0.3, 1.0]):
+        expected = ((X @ difference).abs() < row.radius * difference.abs().sum()).double().mean()
+        assert row.value == float(expected)
+
+
+def test_grows_with_the_box_and_needs_no_labels(classifier):
+    objective = classifier()
+    small, large = critical_sample_ratio(objective, radii=[0.05, 0.5])
+    assert 0 < small.value < large.value <= 1
+    other = objective.on((objective.batches[0].inputs, (objective.targets + 1) % 3))
+    assert critical_sample_ratio(other, radii=[0.05])[0].value == small.value
+
+
+def test_finds_at_least_what_many_random_points_find(classifier):
+    objective = classifier()
+    X, decision = objective.batches[0].inputs, objective.outputs().argmax(1)
+    generator, found = torch.Generator().manual_seed(0), torch.zeros(objective.n, dtype=torch.bool)
+    for _ in range(300):
+        noise = 0.6 * torch.rand(X.shape, generator=generator).double() - 0.3
+        found |= objective.on((X + noise, objective.targets)).outputs().argmax(1) != decision
+    assert critical_sample_ratio(objective)[0].value >= float(found.double().mean()) > 0
+
+
+def test_no_reparametrisation_moves_it(classifier):
+    report = ls.audit(classifier(), ["critical-sample-ratio"])
+    assert report.survived("critical-sample-ratio") == ("T1", "T2", "T4", "T5", "T7")
+
+
+def test_does_not_depend_on_the_batches(classifier):
+    assert (
+        critical_sample_ratio(classifier(batch_size=7))[0].value
+        == critical_sample_ratio(classifier(batch_size=60))[0].value
+    )
+
+
+def test_not_defined(regression, classifier):
+    with pytest.raises(NotDefinedError, match="logits"):
+        critical_sample_ratio(regression)
+    net = nn.Sequential(nn.Embedding(5, 4), nn.Flatten(), nn.Linear(8, 3))
+    tokens = ls.Objective(net, (torch.ones(4, 2, dtype=torch.long), torch.arange(4) % 3), "cross_entropy")
+    with pytest.raises(NotDefinedError, match="floating-point"):
+        critical_sample_ratio(tokens)
+    dense = ls.Objective(
+        nn.Conv1d(1, 3, 1), (torch.ones(4, 1, 5), torch.zeros(4, 5, dtype=torch.long)), "cross_entropy"
+    )
+    with pytest.raises(NotDefinedError, match=r"expected \(N, C\)"):
+        critical_sample_ratio(dense)
+    with pytest.raises(LandscapeError, match="at least 1"):
+        critical_sample_ratio(classifier(fit=1), iterations=0)
+
+
+INPUTS = torch.randn(40, 4, generator=torch.Generator().manual_seed(0)).double()
+Y = (INPUTS @ torch.randn(4, 3, generator=torch.Generator().manual_seed(1)).double()).argmax(1)
+
+
+def trained(net, *, rate=0.1, momentum=0.5, steps=30, **known):
+    """Full-batch descent, so that the order of examples does not matter."""
+    net = net.double()
+    init = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    optimiser = torch.optim.SGD(net.parameters(), lr=rate, momentum=momentum)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        F.cross_entropy(net(INPUTS), Y).backward()
+        optimiser.step()
+    how = {"init": init, "optimizer": "sgd", "lr": rate, "momentum": momentum, "batch_size": 40, "step": steps} | known
+    return ls.Checkpoint(net, loss="cross_entropy", train=(INPUTS, Y), test=(INPUTS[:20], Y[:20]), **how)
+
+
+def test_a_linear_network_is_its_linearisation():
+    made = trained(nn.Linear(4, 3))
+    start = made.objective().at(made.init)
+    theta = train_linearised(start, lr=0.1, momentum=0.5, batch_size=40, steps=30)
+    torch.testing.assert_close(theta, made.objective().theta, rtol=1e-10, atol=1e-12)
+    assert linearised_agreement(made.objective("test"), checkpoint=made)[0].value == 1.0
+    assert linearisation_error(made.objective(), checkpoint=made)[0].value < 1e-12
+
+
+def test_minibatches_pass_over_all_examples_with_the_momentum_of_torch():
+    """Two half batches with the seed's order, by hand."""
+    start = ls.Objective(nn.Linear(4, 3).double(), (INPUTS, Y), "cross_entropy")
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(7))
+    net = nn.Linear(4, 3).double()
+    nn.utils.vector_to_parameters(start.theta, net.parameters())
+    optimiser = torch.optim.SGD(net.parameters(), lr=0.2, momentum=0.9)
+    for chosen in order.split(20):
+        optimiser.zero_grad()
+        F.cross_entropy(net(INPUTS[chosen]), Y[chosen]).backward()
+        optimiser.step()
+    theta = train_linearised(start, lr=0.2, momentum=0.9, batch_size=20, steps=2, seed=7)
+    torch.testing.assert_close(theta, nn.utils.parameters_to_vector(net.parameters()).detach(), rtol=1e-10, atol=1e-12)
+
+
+def test_linearised_outputs_are_the_first_two_terms():
+    start = ls.Objective(ls.models.mlp((4, 8, 3), activation="gelu").double(), (INPUTS, Y), "cross_entropy")
+    step = torch.randn(start.size, generator=torch.Generator().manual_seed(0)).double()
+    with start.guard(second=True):
+        rests = [
+            (
+                start.outputs(start.theta + h * step)
+                - linearised_outputs(start, start.theta + h * step, start.batches[0])
+            )
+            for h in (1e-3, 1e-4)
+        ]
+    assert float(rests[0].norm() / rests[1].norm()) == pytest.approx(100, rel=0.02)
+
+
+def test_longer_training_leaves_the_linear_regime():
+    short, long = (trained(ls.models.mlp((4, 16, 3), activation="gelu"), steps=steps) for steps in (3, 300))
+    errors = [linearisation_error(made.objective(), checkpoint=made)[0].value for made in (short, long)]
+    assert 0 < errors[0] < 0.1 < errors[1]
+
+
+def test_a_scaled_output_is_lazy():
+    """Chizat et al. 2019: with f → αf and the learning rate over α² training stays near its linearisation."""
+
+    class Scaled(nn.Module):
+        def __init__(self, alpha):
+            super().__init__()
+            self.net, self.alpha = ls.models.mlp((4, 16, 3), activation="gelu", seed=0), alpha
+
+        def forward(self, x):
+            return self.alpha * self.net(x)
+
+    errors = []
+    for alpha in (1.0, 30.0):
+        made = trained(Scaled(alpha), rate=0.5 / alpha**2, momentum=0.0, steps=200)
+        errors.append(linearisation_error(made.objective(), checkpoint=made)[0].value)
+    assert errors[1] < 0.1 * errors[0]
+
+
+def test_agreement_of_a_network_is_counted_on_the_objective_given():
+    made = trained(ls.models.mlp((4, 16, 3)), steps=100)
+    row = linearised_agreement(made.objective("test"), checkpoint=made)[0]
+    assert 0.5 < row.value <= 1
+    assert (row.value * 20) % 1 == pytest.approx(0, abs=1e-9)
+    assert row.gradients == 3 * 100 * 40 / 20
+    assert "100 steps" in row.note
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"init": None}, "initial weights are not known"),
+        ({"lr": None, "step": None}, "does not know its lr, step"),
+        ({"optimizer": "adam"}, "trains by SGD, not adam"),
+    ],
+)
+def test_unknown_training(changes, message):
+    made = trained(nn.Linear(4, 3), steps=1, **changes)
+    with pytest.raises(NotDefinedError, match=message):
+        linearised_agreement(made.objective(), checkpoint=made)
+
+
+def test_divergence_and_no_movement():
+    made = trained(ls.models.mlp((4, 16, 3)), steps=1)
+    start = made.objective().at(made.init)
+    with pytest.raises(NumericalError, match="far from the kernel regime"):
+        train_linearised(start, lr=1e308, momentum=0.9, batch_size=40, steps=20)
+    with pytest.raises(NotDefinedError, match="those of the initial weights"):
+        linearisation_error(start, checkpoint=made)

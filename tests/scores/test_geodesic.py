@@ -5,7 +5,7 @@ from torch import nn
 
 import landscape as ls
 from landscape.errors import LandscapeError, NotDefinedError
-from landscape.scores.geodesic import FactorPair, attention_pairs, geodesic_of_diagonal, geodesic_worst
+from landscape.scores.more.geodesic import FactorPair, attention_pairs, geodesic_of_diagonal, geodesic_worst
 
 
 @pytest.fixture(scope="module")

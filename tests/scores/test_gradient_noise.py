@@ -8,11 +8,10 @@ import landscape as ls
 from landscape.errors import NotDefinedError
 from landscape.operators import Fisher, GradientCovariance
 from landscape.scores.example_gradients import gradient_moments
-from landscape.scores.fisher_diagonal import fisher_diagonal
-from landscape.scores.fisher_rao import fisher_rao
+from landscape.scores.fisher import fisher_diagonal, fisher_rao
 from landscape.scores.gradient_noise import gradient_noise, layer_snr
-from landscape.scores.information_geometry import igs
-from landscape.scores.takeuchi import tic, tic_diagonal, tic_trace
+from landscape.scores.more.information_geometry import igs
+from landscape.scores.more.takeuchi import tic, tic_diagonal, tic_trace
 
 
 def single_gradients(objective):

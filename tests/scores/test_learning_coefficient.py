@@ -5,8 +5,8 @@ from torch import nn
 
 import landscape as ls
 from landscape.errors import LandscapeError
-from landscape.scores.learning_coefficient import llc
-from landscape.scores.spectral_summaries import soft_rank_of
+from landscape.scores.more.learning_coefficient import llc
+from landscape.scores.more.spectral_summaries import soft_rank_of
 
 N, GAMMA, STEP = 1000, 1.0, 1e-3
 NBETA = N / np.log(N)

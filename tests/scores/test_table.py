@@ -3,9 +3,10 @@
 import pytest
 from invariance_table import DENSE, LOGARITHMS, TABLE, TEMPERATURE, by_name, isotropic, load
 
-from landscape.scores.adaptive_average import average_increase
-from landscape.scores.evaluation import error_share
-from landscape.scores.normalized import logit_normalized
+from landscape.scores import quantities
+from landscape.scores.functionals import Case, mean_rise
+from landscape.scores.gauges import logit_normalized
+from landscape.scores.perturbations import Noise, weights
 
 TOLERANCE = 1e-6
 
@@ -68,7 +69,7 @@ def test_error_under_relative_noise_ignores_every_reparametrisation(networks):
     objective, moved = networks["learning"]
 
     def value(o):
-        return average_increase(o, o.theta.abs(), [0.3], pairs=50, seed=0, share=error_share)[0].value
+        return mean_rise(Case(o, Noise(o, weights), quantities.error), [0.3], pairs=50)[0].value
 
     for t in ("T1", "T2", "T4", "t=2", "t=4"):
         assert value(moved[t]) == pytest.approx(value(objective), abs=1e-12)

@@ -1,0 +1,174 @@
+"""How far one can walk in given directions before a quantity has changed by a given amount, and what that says of volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from scipy.special import gammaln
+from torch import Tensor
+
+from landscape.bars import bar
+from landscape.errors import NotDefinedError
+from landscape.scores.functionals import Case, Functional
+from landscape.scores.quantities import Meter
+from landscape.scores.register import Measurement
+
+OCTAVES = 30
+STEPS = 10
+
+Heights = Callable[[list[Tensor]], np.ndarray]
+"""Displacements of all directions -> heights (K,) above the centre."""
+
+
+def crossing_radii(directions: Sequence[Tensor], heights: Heights, level: float, *, guess: float) -> np.ndarray:
+    """Return the first radius found at which each direction's height passes a level, (K,); infinite where none does.
+
+    Every radius is doubled from the same small start until it crosses, then refined between the last two by false position
+    with the Illinois weights, all directions together: to about 1e-9 of the radius where heights are smooth. A direction
+    that never crosses is censored at infinity, never dropped.
+
+    Args:
+        directions: K vectors (P,).
+        heights: ``displacements -> heights (K,)`` above the centre, evaluated at displacements of all directions.
+        level: the height looked for.
+        guess: first radius.
+
+    Source: Dowell and Jarratt 1971, BIT 11, 168–174 (the Illinois weights).
+    """
+    vectors = [torch.as_tensor(d) for d in directions]
+
+    def excess(radii: np.ndarray) -> np.ndarray:
+        found = heights([r * d for r, d in zip(radii, vectors, strict=True)]) - level
+        return np.where(np.isnan(found), -level, found)
+
+    low, high = np.zeros(len(vectors)), np.full(len(vectors), np.inf)
+    below, above = np.full(len(vectors), -level), np.full(len(vectors), np.inf)
+    radius = np.full(len(vectors), guess)
+    for _ in bar(range(OCTAVES), desc="radii"):
+        open_ended = np.isinf(high)
+        if not open_ended.any():
+            break
+        found = excess(radius)
+        crossed = found >= 0
+        high, above = (np.where(open_ended & crossed, *pair) for pair in ((radius, high), (found, above)))
+        low, below = (np.where(open_ended & ~crossed, *pair) for pair in ((radius, low), (found, below)))
+        radius = np.where(np.isinf(high), 2 * radius, radius)
+    return _between(low, high, below, above, excess)
+
+
+def _between(
+    low: np.ndarray,
+    high: np.ndarray,
+    below: np.ndarray,
+    above: np.ndarray,
+    excess: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """Return the roots of ``excess`` in brackets, by false position; the end that stays has its value halved."""
+    finite = np.isfinite(high)
+    low, high, below, above = (np.where(finite, x, 0.0) for x in (low, high, below, above))
+    best, error = high, above
+    side = np.zeros(len(high))
+    for _ in range(STEPS):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            secant = high - above * (high - low) / (above - below)
+        radius = np.where((secant > low) & (secant < high), secant, (low + high) / 2)
+        found = excess(radius)
+        crossed = found >= 0
+        closer = np.abs(found) < np.abs(error)
+        best, error = np.where(closer, radius, best), np.where(closer, found, error)
+        halved = np.where(crossed, side > 0, side < 0)
+        below = np.where(crossed, np.where(halved, below / 2, below), found)
+        above = np.where(crossed, found, np.where(halved, above / 2, above))
+        low, high = np.where(crossed, low, radius), np.where(crossed, radius, high)
+        side = np.where(crossed, 1.0, -1.0)
+    return np.where(finite, best, np.inf)
+
+
+def crossings(case: Case, level: float, directions: Sequence[Tensor], meter: Meter, *, guess: float) -> np.ndarray:
+    """Return the first radius at which the quantity has risen by a level in each direction, (K,), as `crossing_radii`."""
+    base, values = case.quantity.begin(case.objective, meter)
+    return crossing_radii(directions, lambda steps: values(case.displaced(steps)) - base, level, guess=guess)
+
+
+def log_radius(radii: np.ndarray, slug: str) -> tuple[float, float, str]:
+    """Return the median of log r with a standard error of the median by bootstrap, and a note on censored directions.
+
+    Raises:
+        NotDefinedError: most directions never cross.
+    """
+    censored = int(np.isinf(radii).sum())
+    if censored * 2 >= len(radii):
+        raise NotDefinedError(
+            f"{slug} is not defined here: {censored} of {len(radii)} directions never reach the level"
+        )
+    logs = np.log(radii)
+    rng = np.random.default_rng(0)
+    medians = np.median(rng.choice(logs, (500, len(logs))), axis=1)
+    finite = medians[np.isfinite(medians)]
+    note = f"{censored} of {len(radii)} directions never reach the level" if censored else ""
+    return float(np.median(logs)), float(finite.std(ddof=1)), note
+
+
+def _median_radius(case: Case, radii: Sequence[float], *, directions: int = 20, seed: int = 0) -> Iterator[Measurement]:
+    drawn = case.perturbation.directions(directions, seed)
+    for level in radii:
+        meter = Meter()
+        log, error, note = log_radius(crossings(case, level, drawn, meter, guess=2.0**-6), case.slug)
+        value = float(np.exp(-2 * log))
+        yield Measurement(value, 2 * error * value, level, meter.gradients, note=note)
+
+
+median_radius = Functional(_median_radius, unit="1")
+"""Inverse square of the median first radius at which the quantity has risen by c, over random directions.
+
+Directions that never cross count as infinite radii. The standard error of the median is by bootstrap.
+"""
+
+
+def ball_log_volume(dimension: int) -> float:
+    """Return log ω_p, the log volume of the unit ball in p dimensions.
+
+    >>> round(float(np.exp(ball_log_volume(3))), 6)  # 4π/3
+    4.18879
+    """
+    return float(dimension / 2 * np.log(np.pi) - gammaln(dimension / 2 + 1))
+
+
+def _log_volume(case: Case, radii: Sequence[float], *, directions: int = 20, seed: int = 0) -> Iterator[Measurement]:
+    drawn, size = case.perturbation.directions(directions, seed), case.objective.size
+    for level in radii:
+        meter = Meter()
+        crossed = crossings(case, level, drawn, meter, guess=case.perturbation.size / 64)
+        if censored := int(np.isinf(crossed).sum()):
+            note = f"{censored} of {len(drawn)} directions never reach the height: the volume is not bounded"
+            yield Measurement(np.nan, None, level, meter.gradients, status="not defined", note=note)
+            continue
+        logs = np.log(crossed)
+        value = -(ball_log_volume(size) + size * logs.mean())
+        error = size * logs.std(ddof=1) / np.sqrt(len(logs))
+        yield Measurement(float(value), float(error), level, meter.gradients)
+
+
+log_volume = Functional(_log_volume, unit="nat")
+r"""Negative log volume of the basin, :math:`-\log\omega_P - P\,E_u \log r(u)` with u on the unit sphere."""
+
+
+def _spread_of_radii(case: Case, *, directions: int = 40, level: float = 1e-2, seed: int = 0) -> list[Measurement]:
+    meter = Meter()
+    radii = crossings(case, level, case.perturbation.directions(directions, seed), meter, guess=2.0**-6)
+    if np.isinf(radii).mean() >= 0.5:
+        raise NotDefinedError(f"{case.slug} is not defined here: half of the directions never reach the level")
+
+    def spread(sample: np.ndarray) -> float:
+        return float(np.log10(np.median(sample)) - np.log10(np.quantile(sample, 0.05, method="lower")))
+
+    rng = np.random.default_rng(0)
+    copies = [spread(rng.choice(radii, len(radii))) for _ in range(300)]
+    error = float(np.std([copy for copy in copies if np.isfinite(copy)], ddof=1))
+    return [Measurement(spread(radii), error, gradients=meter.gradients)]
+
+
+spread_of_radii = Functional(_spread_of_radii, unit="decade")
+"""How much closer the quantity changes in the worst random directions than in the median one, in decades."""

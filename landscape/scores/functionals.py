@@ -1,0 +1,269 @@
+"""Functionals: what is made of a quantity under a perturbation, the largest, the mean, the first, ….
+
+A functional takes a `Case` and the radii, and returns one `Measurement` per radius.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import logsumexp
+from torch import Tensor
+
+from landscape.bars import bar
+from landscape.errors import LandscapeError
+from landscape.function.batches import Batch
+from landscape.function.objective import Objective
+from landscape.operators import Hessian
+from landscape.scores.apgd import maximize
+from landscape.scores.kinks import kink_note
+from landscape.scores.lbfgs import box_maximum
+from landscape.scores.perturbations import Ball, Box, Noise
+from landscape.scores.quantities import FORWARD, PRODUCT, Meter, Quantity, loss
+from landscape.scores.register import Measurement
+
+SUBSET = 128
+"""Examples per maximisation: m-sharpness with m = 128, whatever the objective's own batches."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a functional reads.
+
+    Attributes:
+        objective: the network in its gauge.
+        perturbation: bound to its weights, such as a `Box`.
+        quantity: what is read at the moved weights.
+        slug: the score, for messages and progress bars.
+    """
+
+    objective: Objective
+    perturbation: Any
+    quantity: Quantity = loss
+    slug: str = "score"
+
+    def displaced(self, steps: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield the weights moved by displacements (P,)."""
+        theta = self.objective.theta
+        return (theta + step.to(theta) for step in steps)
+
+
+@dataclass(frozen=True)
+class Functional:
+    """A functional, and what can be said of every score that uses it.
+
+    Attributes:
+        measure: ``(case, radii, **options) -> measurements``, or without radii for scores that have none.
+        cost: ``(number of radii, **options) -> gradients``; `None`: not known beforehand.
+        unit: of the result; `None`: that of the quantity.
+        climbs: it follows the gradient, so that a quantity without one, as normalised logits of two classes, has no score.
+        guesses: it starts from the size of the weights, which a shift of the logits changes.
+    """
+
+    measure: Callable[..., Iterable[Measurement]]
+    cost: Callable[..., float] | None = None
+    unit: str | None = None
+    climbs: bool = False
+    guesses: bool = False
+
+    def __call__(self, *args: Any, **options: Any) -> list[Measurement]:
+        """Measure a case."""
+        return list(self.measure(*args, **options))
+
+    def with_(self, **defaults: Any) -> Functional:
+        """Return the same functional with other defaults of its options."""
+        return replace(self, measure=partial(self.measure, **defaults))
+
+
+def _mean_of_largest(parts: Objective, moved: Box, radius: float, iterations: int, meter: Meter) -> float:
+    """Return the mean over batches of the largest rise that APGD finds, the first step twice as long as the set is wide."""
+    total = torch.zeros((), dtype=torch.float64, device=parts.device)
+    project, aside = moved.projection(radius), moved.aside(radius)
+
+    def climb(batch: Batch, start: Tensor) -> tuple[Tensor, Tensor]:
+        rise = moved.rise(parts, batch)
+        initial, best, _ = maximize(rise, moved.ascent, project, start, 2 * radius, iterations=iterations)
+        meter.gradient((iterations + 1) * batch.size / parts.n)
+        return initial, best
+
+    with parts.guard(), torch.no_grad():
+        for batch in parts.batches:
+            initial, best = climb(batch, torch.zeros_like(aside))
+            if not best > initial:
+                best = torch.maximum(best, climb(batch, aside)[1])
+            total += (best - initial) * batch.scale
+    return float(total)
+
+
+def _largest_rise(
+    case: Case, radii: Sequence[float], *, subset: int = SUBSET, iterations: int = 20
+) -> Iterator[Measurement]:
+    parts = case.objective.rebatch(subset)
+    for radius in bar(radii, desc=case.slug):
+        meter = Meter()
+        value = _mean_of_largest(parts, case.perturbation, radius, iterations, meter)
+        yield Measurement(value, None, radius, meter.gradients)
+
+
+largest_rise = Functional(_largest_rise, lambda radii, *, iterations, **_: radii * (iterations + 1), climbs=True)
+r"""Mean over sub-batches of :math:`\max_{\delta} L_B(w + \delta) - L_B(w)` in a box or ball, by APGD from δ = 0.
+
+Sub-batches are disjoint, of fixed size, and cut by index, so that the value does not depend on the objective's batches. It is
+deterministic, and a lower bound of the true maximum.
+"""
+
+
+def _one_step_rise(case: Case, radii: Sequence[float], *, subset: int | None = SUBSET) -> Iterator[Measurement]:
+    parts, moved = case.objective.rebatch(subset or case.objective.n), case.perturbation
+    theta = parts.theta
+    for radius in radii:
+        total = torch.zeros((), dtype=torch.float64, device=parts.device)
+        with parts.guard(), torch.no_grad():
+            for batch in parts.batches:
+                before, gradient = moved.rise(parts, batch)(torch.zeros_like(theta))
+                step = moved.displacement(moved.ascent(gradient))
+                after = parts.batch_value(theta + radius * step, batch).double().reshape(())
+                total += (after - before) * batch.scale
+        yield Measurement(float(total), None, radius, 1 + FORWARD)
+
+
+one_step_rise = Functional(_one_step_rise, lambda radii, **_: radii * (1 + FORWARD), climbs=True)
+"""Mean over sub-batches of the rise after one step that is steepest within the box or ball."""
+
+
+def _relative_rise(case: Case, radii: Sequence[float], *, iterations: int = 10, seed: int = 0) -> Iterator[Measurement]:
+    objective, moved = case.objective, case.perturbation
+    theta, base = objective.theta, objective.loss()
+    if 1 + base <= 0:
+        raise LandscapeError(f"the loss is {base:.4g}; Keskar's sharpness divides by 1 + loss, which must be positive")
+    for radius in bar(radii, desc=case.slug):
+        meter = Meter()
+
+        def function(y: np.ndarray, meter: Meter = meter) -> tuple[float, np.ndarray]:
+            meter.gradient()
+            step = moved.displacement(torch.from_numpy(y))
+            value, gradient = objective.value_and_gradient(theta + step.to(theta))
+            return value, moved.pulled(gradient.double()).cpu().numpy()
+
+        best = box_maximum(function, radius * moved.half(), iterations=iterations, seed=seed)
+        meter.forward()
+        yield Measurement(100 * (max(best, base) - base) / (1 + base), None, radius, meter.gradients)
+
+
+relative_rise = Functional(_relative_rise, unit="%", climbs=True)
+r"""Largest rise of the loss in a box by L-BFGS-B, :math:`100\,(\max L - L(w)) / (1 + L(w))`: a lower bound."""
+
+
+def _mean_rise(case: Case, radii: Sequence[float], *, pairs: int = 8, seed: int = 0) -> list[Measurement]:
+    moved, meter = case.perturbation, Meter()
+    theta = case.objective.theta
+    base, values = case.quantity.begin(case.objective, meter)
+
+    def points() -> Iterator[Tensor]:
+        for step in moved.steps(pairs, seed):
+            for radius in radii:
+                yield theta + radius * step
+                yield theta - radius * step
+
+    increases = values(points()).reshape(pairs, len(radii), 2).mean(2) - base
+    cost = meter.gradients / len(radii)
+    return [Measurement(value, error, radius, cost) for radius, (value, error) in zip(radii, over_samples(increases))]
+
+
+mean_rise = Functional(_mean_rise, lambda radii, *, pairs, **_: FORWARD * (1 + 2 * pairs * radii))
+r"""Mean rise :math:`E_z[Q(w + \rho\,c \odot z)] - Q(w)` under noise.
+
+Every draw is used with both signs (the odd part of the quantity cancels within a pair) and at every radius; the standard error
+is that of the mean over pairs.
+"""
+
+
+def over_samples(samples: np.ndarray) -> list[tuple[float, float]]:
+    """Return the mean and its standard error of every column of samples (K, columns); NaN for a single sample."""
+    count = len(samples)
+    errors = samples.std(0, ddof=1) / np.sqrt(count) if count > 1 else np.full(samples.shape[1], np.nan)
+    return [(float(mean), float(error)) for mean, error in zip(samples.mean(0), errors)]
+
+
+def _log_mean_exp(
+    case: Case, radii: Sequence[float], *, samples: int = 100, per_example: bool = False, seed: int = 0
+) -> Iterator[Measurement]:
+    weight = case.objective.n if per_example else 1
+    for gamma in radii:
+        meter = Meter()
+        base, values = case.quantity.begin(case.objective, meter)
+        steps = (step / np.sqrt(gamma) for step in case.perturbation.steps(samples, seed))
+        exponents = -weight * (values(case.displaced(steps)) - base)
+        log_mean = float(logsumexp(exponents) - np.log(samples))
+        ratios = np.exp(exponents - log_mean)
+        yield Measurement(-log_mean, float(ratios.std(ddof=1) / np.sqrt(samples)), gamma, meter.gradients)
+
+
+log_mean_exp = Functional(_log_mean_exp, lambda radii, *, samples, **_: FORWARD * radii * (1 + samples), unit="nat")
+r"""Negative log mean :math:`-\log E_z \exp(-m\,[Q(w + c \odot z/\sqrt\gamma) - Q(w)])` under noise of variance c²/γ.
+
+m is 1, or the number of examples with ``per_example=True``: the Bayesian reading of a mean negative log-likelihood. The mean is
+dominated by the best draws, a heavy bias in high dimensions; the standard error is that of the log of the mean (delta method).
+"""
+
+
+def _second_difference(case: Case, radii: Sequence[float], *, directions: int = 4, seed: int = 0) -> list[Measurement]:
+    meter = Meter()
+    drawn = case.perturbation.directions(directions, seed)
+    theta = case.objective.theta
+    base, values = case.quantity.begin(case.objective, meter)
+
+    def points() -> Iterator[Tensor]:
+        for vector in drawn:
+            d = vector.to(theta)
+            for h in radii:
+                yield theta + h * d
+                yield theta - h * d
+
+    second = (values(points()).reshape(len(drawn), len(radii), 2).sum(2) - 2 * base) / np.square(radii)
+    cost = meter.gradients / len(radii)
+    return [Measurement(value, error, h, cost) for h, (value, error) in zip(radii, over_samples(second))]
+
+
+second_difference = Functional(
+    _second_difference, lambda radii, *, directions, **_: FORWARD * (1 + 2 * directions * radii)
+)
+r"""Mean over directions of :math:`(Q(w + hd) + Q(w - hd) - 2Q(w)) / h^2`, which sees kinks that second derivatives leave out."""
+
+
+def _curvature(case: Case, *, directions: int = 20, seed: int = 0) -> Iterator[Measurement]:
+    V = torch.stack(case.perturbation.directions(directions, seed)).to(case.objective.theta)
+    products = (Hessian(case.objective) @ V.T).T
+    ((value, error),) = over_samples((V.double() * products.double()).sum(1, keepdim=True).cpu().numpy())
+    yield Measurement(value, error, gradients=PRODUCT * len(V), note=kink_note(case.objective))
+
+
+curvature = Functional(_curvature, lambda radii, *, directions, **_: PRODUCT * directions)
+r"""Mean over directions of the second derivative :math:`d^T H d`."""
+
+
+def _worst_over_mean(case: Case, radii: Sequence[float], *, pairs: int = 8, seed: int = 0) -> Iterator[Measurement]:
+    at, scale = case.objective, case.perturbation.scale
+    ball, noise = replace(case, perturbation=Ball(at, scale)), replace(case, perturbation=Noise(at, scale))
+    length = float((ball.perturbation.c > 0).sum()) ** 0.5
+    for radius in radii:
+        (worst,) = largest_rise(ball, [radius * length], subset=at.n)
+        (mean,) = mean_rise(noise, [radius], pairs=pairs, seed=seed)
+        ratio = worst.value / mean.value
+        assert mean.standard_error is not None
+        error = abs(ratio * mean.standard_error / mean.value)
+        yield Measurement(ratio, error, radius, worst.gradients + mean.gradients)
+
+
+worst_over_mean = Functional(
+    _worst_over_mean, lambda radii, *, pairs, **_: radii * (21 + FORWARD * (1 + 2 * pairs)), unit="1", climbs=True
+)
+r"""Worst case over average case at equal expected length, :math:`S_{max}(\rho\sqrt{P'}) / S_{avg}(\rho)`.
+
+P′ is the number of weights that are not zero. A flat but spiky minimum has a small average and a large worst case.
+"""

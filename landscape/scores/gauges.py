@@ -1,0 +1,105 @@
+"""Gauges: which of all networks with the same predictions a score reads, and which of their logits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from landscape.function.objective import Objective
+from landscape.scores.requirements import require
+from landscape.transforms.head import gauge_fixed
+from landscape.transforms.logits import normalize_logits
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """What is taken out of a network before it is scored.
+
+    Attributes:
+        shift_removed: the shift of all logits that softmax does not see, so that a score that reads |w| survives T5; the
+            user can leave it in with ``gauge=False``.
+        normalised: the length of the logits, so that a score survives T7.
+    """
+
+    shift_removed: bool = False
+    normalised: bool = False
+
+
+none = Gauge()
+shift_removed = Gauge(shift_removed=True)
+normalised = Gauge(shift_removed=True, normalised=True)
+
+
+class Gauged:
+    """A network in the gauges that scores ask for; each is made once, for all scores of a panel.
+
+    Args:
+        objective: the function at the trained weights.
+    """
+
+    def __init__(self, objective: Objective):
+        self.objective = objective
+        self._normalised: dict[bool, Objective] = {}
+
+    def at(self, gauge: Gauge, *, remove_shift: bool = True) -> Objective:
+        """Return the objective in a gauge.
+
+        Args:
+            gauge: what is taken out.
+            remove_shift: whether the shift is taken out as well, where the gauge does so.
+        """
+        removed = gauge.shift_removed and remove_shift
+        plain = self.shift_removed if removed else self.objective
+        if not gauge.normalised:
+            return plain
+        if removed not in self._normalised:
+            self._normalised[removed] = logit_normalized(plain)
+        return self._normalised[removed]
+
+    @cached_property
+    def shift_removed(self) -> Objective:
+        """The objective without the shift that softmax does not see."""
+        return gauge_fixed(self.objective)
+
+
+def logit_normalized(objective: Objective) -> Objective:
+    r"""Return the objective whose loss reads normalised logits: its band is fixed, and temperature has no effect.
+
+    The cross-entropy of unit logits lies between :math:`\log(1 + (C-1)e^{-\sqrt{C/(C-1)}})`, which is 1.41987 for C = 10, and
+    a few units above log C.
+
+    Raises:
+        NotDefinedError: the objective has no class logits.
+    """
+    require(objective, ("classes",), "logit normalisation")
+    known = objective.known
+
+    def prepared(output: Tensor) -> Tensor:
+        # in float64, because scores are differences of nearly equal losses; log-softmax leaves cross_entropy unchanged
+        # and gives nll_loss the log-probabilities it expects
+        return F.log_softmax(normalize_logits(output.double()), 1)
+
+    terms = known.per_example
+    return objective.with_loss(
+        replace(
+            known,
+            fn=lambda output, target: known.fn(prepared(output), target),
+            per_example=None if terms is None else lambda output, target: terms(prepared(output), target),
+            description=f"{known.description} on normalised logits",
+            likelihood=None,
+        )
+    )
+
+
+def cross_entropy_floor(classes: int) -> float:
+    """Return the smallest cross-entropy of unit-length centred logits of C classes.
+
+    >>> round(cross_entropy_floor(10), 5)
+    1.41987
+    """
+    c = torch.tensor(float(classes), dtype=torch.float64)
+    return float(torch.log1p((c - 1) * torch.exp(-torch.sqrt(c / (c - 1)))))

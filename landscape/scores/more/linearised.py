@@ -1,0 +1,165 @@
+"""The network's linearisation at initialisation: does it describe what training did, or learn the same function?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import jvp, vjp
+
+from landscape.arguments import seeded_generator
+from landscape.bars import bar
+from landscape.errors import NotDefinedError, NumericalError
+from landscape.function.batches import Batch, pick
+from landscape.function.checkpoint import Checkpoint
+from landscape.function.objective import Objective
+from landscape.scores.distance import initial_weights
+from landscape.scores.register import Measurement, score
+
+_SLUG = "linearised-agreement"
+
+
+def linearised_outputs(start: Objective, theta: Tensor, batch: Batch) -> Tensor:
+    r"""Return :math:`f(w_0) + J(w_0)(w - w_0)` on a batch, (N, C), by one forward-mode product. Use inside the guard.
+
+    Args:
+        start: the objective at w₀.
+        theta: w, (P,).
+        batch: one of its batches.
+    """
+    both: Any = jvp(lambda at: start.batch_outputs(at, batch), (start.theta,), (theta.to(start.theta) - start.theta,))
+    value, change = both
+    total: Tensor = value + change
+    return total
+
+
+def train_linearised(
+    start: Objective, *, lr: float, momentum: float, batch_size: int, steps: int, seed: int = 0
+) -> Tensor:
+    r"""Train the linearised network with SGD and return its weights, (P,).
+
+    .. math:: v \leftarrow \beta v + J_B(w_0)^T\,\nabla_f \ell(f_B^{\mathrm{lin}}(w)), \qquad w \leftarrow w - \eta v
+
+    Args:
+        start: the training loss at the initial weights.
+        lr: η.
+        momentum: β, without dampening.
+        batch_size: examples a step; every epoch has an order of its own.
+        steps: number of steps.
+        seed: of the orders.
+
+    Raises:
+        NumericalError: the weights became infinite: the linearised network diverges where the network did not.
+
+    Source: Lee et al. 2019 (arXiv 1902.06720), section 2.2.
+    """
+    everything = start.rebatch(start.n).batches[0]
+    theta, speed = start.theta.clone(), torch.zeros_like(start.theta)
+    generator, order = seeded_generator(seed), torch.zeros(0, dtype=torch.long)
+    with start.guard(second=True):
+        for _ in bar(range(steps), desc="linearised training"):
+            if not len(order):
+                order = torch.randperm(start.n, generator=generator)
+            chosen, order = order[:batch_size], order[batch_size:]
+            batch = pick(everything, chosen)
+            outputs = linearised_outputs(start, theta, batch).detach().requires_grad_()
+            assert batch.target is not None
+            with torch.enable_grad():
+                (slope,) = torch.autograd.grad(start.known.fn(outputs, batch.target), outputs)
+            pull = vjp(lambda at, batch=batch: start.batch_outputs(at, batch), start.theta)[1]
+            speed = momentum * speed + pull(slope)[0]
+            theta = theta - lr * speed
+    if not bool(torch.isfinite(theta).all()):
+        raise NumericalError(
+            f"the linearised network diverges at lr={lr}, where the network did not: it is far from the kernel regime"
+        )
+    return theta.detach()
+
+
+@score(
+    "linearisation-error",
+    "what the linearisation at initialisation misses of the change of the outputs",
+    family="function space",
+    formula="‖f(w) − f(w₀) − J(w₀)(w − w₀)‖_F / ‖f(w) − f(w₀)‖_F",
+    source="Lee et al. 2019, arXiv 1902.06720, eq. 4; Fort et al. 2020, arXiv 2010.15110",
+    orientation="control",
+    cost=1.33,
+    invariant="",
+    needs=("classes",),
+)
+def linearisation_error(objective: Objective, *, checkpoint: Any = None) -> Measurement:
+    """Measure how far the trained network is from its first-order expansion about the initial weights; small when lazy.
+
+    Args:
+        objective: at the trained weights.
+
+    Raises:
+        NotDefinedError: the initial weights are not known, or the outputs never moved.
+
+    Source: Lee et al. 2019 (arXiv 1902.06720), equation 4.
+    """
+    start = initial_weights(objective, checkpoint, "linearisation-error")
+    missed = moved = 0.0
+    with objective.guard(second=True), torch.no_grad():
+        for batch in objective.batches:
+            before, after = start.batch_outputs(start.theta, batch), objective.batch_outputs(objective.theta, batch)
+            missed += float((after - linearised_outputs(start, objective.theta, batch)).double().square().sum())
+            moved += float((after - before).double().square().sum())
+    if moved == 0:
+        raise NotDefinedError("linearisation-error is not defined here: the outputs are those of the initial weights")
+    return Measurement((missed / moved) ** 0.5, gradients=1.33)
+
+
+@score(
+    _SLUG,
+    "share of equal decisions of the network and of its linearisation, trained alike",
+    family="function space",
+    formula="share of x with argmax f(x) = argmax f_lin(x), f_lin trained with the same η, β, batch size and steps",
+    source="Lee et al. 2019, arXiv 1902.06720; Chizat et al. 2019, arXiv 1812.07956",
+    orientation="control",
+    cost=1000,
+    invariant="",
+    needs=("classes",),
+)
+def linearised_agreement(
+    objective: Objective, *, checkpoint: Any = None, steps: int | None = None, seed: int = 0
+) -> Measurement:
+    """Train the network's linearisation at its initial weights with the same schedule and compare the decisions.
+
+    Near 1 in the lazy, or kernel, regime. On the training data two networks that fit all labels agree whatever their regime,
+    so give the objective of held-out data, ``checkpoint.objective("test")``: training is on the checkpoint's training data.
+
+    Args:
+        objective: where the decisions are compared, at the trained weights.
+        checkpoint: a `landscape.Checkpoint` with ``init``, ``lr``, ``batch_size`` and ``step``, trained by SGD.
+        steps: steps of the linearised training; `None`: as many as the checkpoint took.
+        seed: of the order of examples, which the checkpoint does not know.
+
+    Raises:
+        NotDefinedError: how the network was trained is not known, or not by SGD.
+        NumericalError: the linearised network diverges at this learning rate.
+
+    Source: Lee et al. 2019 (arXiv 1902.06720), section 2.2; Chizat et al. 2019 (arXiv 1812.07956).
+    """
+    start = initial_weights(objective, checkpoint, _SLUG)
+    assert isinstance(checkpoint, Checkpoint)
+    assert checkpoint.init is not None
+    wanted = {"lr": checkpoint.lr, "batch_size": checkpoint.batch_size, "step": steps or checkpoint.step}
+    missing = [name for name, value in wanted.items() if value is None]
+    if missing:
+        raise NotDefinedError(f"{_SLUG} is not defined here: the checkpoint does not know its {', '.join(missing)}")
+    if (checkpoint.optimizer or "sgd").lower() != "sgd":
+        raise NotDefinedError(f"{_SLUG} is not defined here: it trains by SGD, not {checkpoint.optimizer}")
+    lr, size, count = float(wanted["lr"] or 0), int(wanted["batch_size"] or 0), int(wanted["step"] or 0)
+    trained_on = checkpoint.objective("train").at(checkpoint.init)
+    theta = train_linearised(
+        trained_on, lr=lr, momentum=checkpoint.momentum or 0.0, batch_size=size, steps=count, seed=seed
+    )
+    equal = 0
+    with objective.guard(second=True), torch.no_grad():
+        for batch in objective.batches:
+            ours = objective.batch_outputs(objective.theta, batch).argmax(1)
+            equal += int((ours == linearised_outputs(start, theta, batch).argmax(1)).sum())
+    cost = 3 * count * min(size, trained_on.n) / objective.n
+    return Measurement(equal / objective.n, gradients=cost, note=f"{count} steps of the linearised network")

@@ -1,0 +1,137 @@
+"""Takeuchi's information criterion: gradient noise in units of curvature, in full, diagonal and trace form."""
+
+from __future__ import annotations
+
+import torch
+
+from landscape.errors import NotDefinedError
+from landscape.function.objective import Objective
+from landscape.operators import Fisher, GradientCovariance
+from landscape.scores.example_gradients import gradient_moments
+from landscape.scores.fisher import fisher_diagonal, score_rows
+from landscape.scores.quantities import PRODUCT
+from landscape.scores.register import Measurement, score
+from landscape.spectra import trace
+
+ROUNDING = 0.05
+"""Singular values below this many roots of the rounding error count as zero: axes of smaller ones are mostly rounding."""
+DENSE = 3000
+"""Largest P for which the Fisher matrix is formed and inverted."""
+_SOURCE = "Thomas et al. 2020, arXiv 1906.07774"
+
+
+@score(
+    "tic",
+    "Takeuchi's information criterion, full form",
+    family="noise",
+    formula="Tr(F⁺C)",
+    source=_SOURCE,
+    cost=0,
+    invariant="T1 T2 T4 T5",
+    needs=("likelihood",),
+)
+def tic(objective: Objective, *, rtol: float | None = None) -> Measurement:
+    r"""Return the effective number of parameters Tr(F⁺C), which over n estimates the generalisation gap.
+
+    The pseudo-inverse keeps the invariance to every reparametrisation, because the range of C lies in that of F; damping would
+    break it. With more parameters than n(C−1) the value no longer depends on the network's geometry.
+
+    Args:
+        objective: a negative log-likelihood with at most 3,000 parameters (choose some with ``parameters=``).
+        rtol: singular values of the scores (of a classifier; else eigenvalues of F) below ``rtol`` times the largest count
+            as zero; `None`: what rounding leaves certain, about 1e-9 for classifiers in float64.
+
+    Raises:
+        NotDefinedError: no likelihood, or too many parameters to form F.
+
+    Source: Thomas et al. 2020 (arXiv 1906.07774), equation 5.
+    """
+    if objective.size > DENSE:
+        raise NotDefinedError(
+            f"tic is not defined here: {objective.size} parameters are too many to invert F; use tic-diagonal, or "
+            f"select at most {DENSE} with parameters="
+        )
+    value, rank = _of_classifier(objective, rtol) if objective.likelihood == "categorical" else _dense(objective, rtol)
+    return Measurement(value, gradients=2 * PRODUCT * objective.size, note=f"rank of F {rank}")
+
+
+def _of_classifier(objective: Objective, rtol: float | None) -> tuple[float, int]:
+    """Return Tr(F⁺C) and the rank of F from the scores of all classes, without dividing by small eigenvalues.
+
+    With R = UΣVᵀ the scores by rows, F = RᵀR/n, and the gradient of an example is the row of its class over −√p: in
+    units of F^½ it is that row of U, times √(n/p).
+    """
+    rows = torch.cat([part.double() for part in score_rows(objective)])
+    left, singular, _ = torch.linalg.svd(rows, full_matrices=False)
+    cut = ROUNDING * torch.finfo(objective.dtype).eps ** 0.5 if rtol is None else rtol
+    kept = left[:, singular > cut * singular[0]]
+    target, n = objective.targets, objective.n
+    log_p = objective.outputs().double().log_softmax(1).gather(1, target[:, None])[:, 0]
+    whitened = kept[target * n + torch.arange(n, device=target.device)] * (n**0.5 * (-0.5 * log_p).exp())[:, None]
+    return float((whitened - whitened.mean(0)).square().sum() / n), kept.shape[1]
+
+
+def _dense(objective: Objective, rtol: float | None) -> tuple[float, int]:
+    """Return Tr(F⁺C) and the rank of F from both matrices in full."""
+    F = Fisher(objective).dense().double()
+    C = GradientCovariance(objective).dense().double()
+    values, axes = torch.linalg.eigh((F + F.T) / 2)
+    kept = values > (objective.size * torch.finfo(objective.dtype).eps if rtol is None else rtol) * values[-1]
+    along = axes[:, kept]
+    return float(((along.T @ C @ along).diagonal() / values[kept]).sum()), int(kept.sum())
+
+
+@score(
+    "tic-diagonal",
+    "Takeuchi's information criterion, diagonal form",
+    family="noise",
+    formula="Σ_i C_ii / (F_ii + 1e-7 max F_ii)",
+    source=f"{_SOURCE}; the small term is relative here",
+    cost=12,
+    invariant="T4 T5",
+    needs=("likelihood", "classes"),
+)
+def tic_diagonal(objective: Objective, *, epsilon: float = 1e-7) -> Measurement:
+    """Return Σ C_ii / (F_ii + ε max F), with the centred covariance and the exact diagonal of the Fisher matrix.
+
+    Args:
+        objective: a classifier with cross-entropy.
+        epsilon: relative size of what is added to the diagonal; weights without any information count nothing.
+
+    Raises:
+        NotDefinedError: no class likelihood, or single gradients are not defined.
+
+    Source: Thomas et al. 2020 (arXiv 1906.07774), section 3.
+    """
+    diagonal, cost = fisher_diagonal(objective)
+    variance = gradient_moments(objective).variance
+    value = (variance / (diagonal + epsilon * diagonal.max()).clamp_min(torch.finfo(torch.float64).tiny)).sum()
+    return Measurement(float(value), gradients=cost + 2)
+
+
+@score(
+    "tic-trace",
+    "Takeuchi's information criterion, ratio of traces",
+    family="noise",
+    formula="Tr C / Tr F",
+    source=_SOURCE,
+    cost=62,
+    invariant="T4 T5",
+    needs=("likelihood",),
+)
+def tic_trace(objective: Objective, *, matvecs: int = 30, seed: int = 0) -> Measurement:
+    """Return Tr C / Tr F.
+
+    Args:
+        objective: a negative log-likelihood.
+        matvecs: products with the Fisher matrix; from P on its trace is exact.
+
+    Raises:
+        NotDefinedError: no likelihood, or single gradients are not defined.
+
+    Source: Thomas et al. 2020 (arXiv 1906.07774), section 3. It is not invariant to rescaling.
+    """
+    noise = float(gradient_moments(objective).variance.sum())
+    found = trace(Fisher(objective), matvecs=matvecs, method="hutchinson", seed=seed)
+    value = noise / found.value
+    return Measurement(value, value * found.standard_error / found.value, gradients=2 + PRODUCT * found.matvecs)

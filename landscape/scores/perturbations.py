@@ -1,0 +1,285 @@
+"""Perturbations: in which units, in which set or at random, the weights are moved."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.arguments import keyword_options, seeded_generator
+from landscape.errors import LandscapeError, NotDefinedError
+from landscape.function.batches import Batch
+from landscape.function.objective import Objective
+from landscape.scores.apgd import Evaluate, Map
+from landscape.scores.quantities import rise_from
+from landscape.slices import random_directions
+
+NoiseKind = Literal["normal", "uniform"]
+"""Standard normal, or uniform between −1 and 1."""
+
+
+def draws(size: int, count: int, seed: int, noise: NoiseKind = "normal") -> Iterator[Tensor]:
+    """Yield random vectors (P,) of a CPU generator in float64, the same on every device and for every dtype.
+
+    >>> first, second = draws(2, 2, seed=0)
+    >>> bool((first == next(iter(draws(2, 1, seed=0)))).all())
+    True
+    """
+    generator = seeded_generator(seed)
+    for _ in range(count):
+        if noise == "normal":
+            yield torch.randn(size, dtype=torch.float64, generator=generator)
+        else:
+            yield 2 * torch.rand(size, dtype=torch.float64, generator=generator) - 1
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The units c in which weights are moved.
+
+    Attributes:
+        name: as a formula.
+        of: ``(theta, **options) -> c``, (P,) both.
+        invariant: transformations that move weights and units alike: T1 and T2 where c is proportional to each weight.
+        absolute: c does not know how large weights are.
+    """
+
+    name: str
+    of: Callable[..., Tensor]
+    invariant: str
+    absolute: bool = False
+
+
+def _sizes(theta: Tensor) -> Tensor:
+    return theta.abs()
+
+
+def _sizes_and(theta: Tensor, *, eta: float = 0.0) -> Tensor:
+    return theta.abs() + eta
+
+
+def _sizes_plus(theta: Tensor, *, offset: float = 1.0) -> Tensor:
+    return theta.abs() + offset
+
+
+ones = Scale("1", torch.ones_like, "T4 T5", absolute=True)
+weights = Scale("|w|", _sizes, "T1 T2 T4")
+weights_eta = Scale("|w| + η", _sizes_and, "T1 T2 T4")
+weights_plus_one = Scale("|w| + 1", _sizes_plus, "T4")
+filter_norms = Scale("‖w‖ of every filter", _sizes, "T1")
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """How weights are moved; `about` binds it to the weights of a network.
+
+    Attributes:
+        make: ``(objective, scale, **options) -> Box, Ball, Noise, …``.
+        scale: the units.
+    """
+
+    make: Callable[..., Any]
+    scale: Scale
+
+    @property
+    def options(self) -> dict[str, inspect.Parameter]:
+        """The keyword-only options that it takes, by name."""
+        return self._of_scale | keyword_options(self.make)
+
+    @property
+    def _of_scale(self) -> dict[str, inspect.Parameter]:
+        return {} if self.scale.absolute else keyword_options(self.scale.of)
+
+    def about(self, objective: Objective, **options: Any) -> Any:
+        """Return the perturbation about the weights of an objective."""
+        of_scale = {name: options.pop(name) for name in self._of_scale if name in options}
+        return self.make(objective, replace(self.scale, of=partial(self.scale.of, **of_scale)), **options)
+
+
+def unit(vector: Tensor) -> Tensor:
+    """Return a vector at unit length, or zero: Foret et al. 2021, equation 2 with p = 2."""
+    return vector / torch.linalg.vector_norm(vector).clamp_min(torch.finfo(vector.dtype).tiny)
+
+
+def in_ball(x: Tensor, radius: float) -> Tensor:
+    """Return the nearest point of the ball about the origin."""
+    return x * (radius / torch.linalg.vector_norm(x).clamp_min(radius))
+
+
+class Moved:
+    """Weights that can be moved in units c.
+
+    Attributes:
+        theta: the weights, (P,).
+        c: their units, (P,).
+        size: what a perturbation of unit radius is to the weights: 1 in units of their own, else their root mean square.
+    """
+
+    def __init__(self, objective: Objective, scale: Scale):
+        self.scale, self.theta = scale, objective.theta
+        self.c = self.at(self.theta)
+        self.size = float(self.theta.double().square().mean().sqrt()) or 1.0 if scale.absolute else 1.0
+
+    def at(self, theta: Tensor) -> Tensor:
+        """Return the units of other weights, or of the same in another precision."""
+        return self.scale.of(theta)
+
+
+class Box(Moved):
+    """|δ| ≤ ρ c. Coordinates of an ascent are δ itself."""
+
+    def rise(self, parts: Objective, batch: Batch) -> Evaluate:
+        """Return ``coordinates -> (loss of a batch at the moved weights, its gradient)``. Use inside the guard."""
+        at = rise_from(parts, batch)
+
+        def evaluate(x: Tensor) -> tuple[Tensor, Tensor]:
+            value, gradient = at(self.displacement(x))
+            return value, self.pulled(gradient)
+
+        return evaluate
+
+    def displacement(self, x: Tensor) -> Tensor:
+        """Return δ at coordinates."""
+        return x
+
+    def pulled(self, gradient: Tensor) -> Tensor:
+        """Return a gradient in δ as one in coordinates."""
+        return gradient
+
+    def ascent(self, gradient: Tensor) -> Tensor:
+        """Return the step of unit radius in coordinates that climbs fastest."""
+        return self.c * gradient.sign()
+
+    def projection(self, radius: float) -> Map:
+        """Return the map from coordinates to the nearest ones in the set."""
+        limit = radius * self.c
+        return lambda delta: torch.clamp(delta, -limit, limit)
+
+    def half(self) -> np.ndarray:
+        """Return the half-widths of the box of unit radius in float64."""
+        widths: np.ndarray = self.at(self.theta.double()).cpu().numpy()
+        return widths
+
+    def aside(self, radius: float) -> Tensor:
+        """Return a point of the set to start from where the origin is a critical point, whose gradient shows no way up."""
+        return 0.1 * (radius * self.c) * self._drawn().clamp(-1, 1)
+
+    def _drawn(self) -> Tensor:
+        return next(iter(draws(len(self.c), 1, seed=0))).to(self.c)
+
+
+class Ball(Box):
+    """‖δ/c‖₂ ≤ ρ. An ascent runs in u = δ/c, where the set is round and the projection radial.
+
+    A weight of zero cannot move in units of itself and drops out; projecting onto the ellipsoid divides by it, and published
+    code then skips the projection.
+    """
+
+    def displacement(self, x: Tensor) -> Tensor:
+        """Return δ at coordinates."""
+        return self.c * x
+
+    def pulled(self, gradient: Tensor) -> Tensor:
+        """Return a gradient in δ as one in coordinates."""
+        return self.c * gradient
+
+    def ascent(self, gradient: Tensor) -> Tensor:
+        """Return the step of unit radius in coordinates that climbs fastest."""
+        return unit(gradient)
+
+    def projection(self, radius: float) -> Map:
+        """Return the map from coordinates to the nearest ones in the set."""
+        return partial(in_ball, radius=radius)
+
+    def aside(self, radius: float) -> Tensor:
+        """Return a point of the set beside the origin."""
+        return 0.1 * radius * unit(self._drawn() * (self.c != 0))
+
+
+class Noise(Moved):
+    """c ∘ z with random z."""
+
+    def __init__(self, objective: Objective, scale: Scale, *, noise: NoiseKind = "normal"):
+        if noise not in get_args(NoiseKind):
+            raise LandscapeError(f"noise={noise!r}, expected {' or '.join(map(repr, get_args(NoiseKind)))}")
+        super().__init__(objective, scale)
+        self.noise = noise
+
+    def drawn(self, count: int, seed: int) -> Iterator[Tensor]:
+        """Yield z, (P,)."""
+        return (z.to(self.c) for z in draws(len(self.c), count, seed, self.noise))
+
+    def steps(self, count: int, seed: int) -> Iterator[Tensor]:
+        """Yield displacements of unit radius, (P,)."""
+        return (self.c * z for z in self.drawn(count, seed))
+
+    def directions(self, count: int, seed: int) -> list[Tensor]:
+        """Return displacements of unit radius, (P,) each."""
+        return list(self.steps(count, seed))
+
+
+class Sphere(Moved):
+    """Uniform on the unit sphere of all weights."""
+
+    def __init__(self, objective: Objective, scale: Scale):
+        super().__init__(objective, scale)
+        self.size = float(torch.linalg.vector_norm(self.theta.double())) or 1.0
+
+    def directions(self, count: int, seed: int) -> list[Tensor]:
+        """Return displacements of unit length, (P,) each."""
+        return [z / torch.linalg.vector_norm(z) for z in draws(len(self.theta), count, seed)]
+
+
+class Filters(Moved):
+    """Random directions in which every filter has the length of the network's: Li et al. 2018 (arXiv 1712.09913), section 4."""
+
+    def __init__(self, objective: Objective, scale: Scale):
+        super().__init__(objective, scale)
+        self.objective = objective
+
+    def directions(self, count: int, seed: int) -> list[Tensor]:
+        """Return as many directions (P,) as asked for, or as there are parameters.
+
+        Raises:
+            NotDefinedError: filter normalisation leaves nothing to move.
+        """
+        try:
+            drawn = random_directions(self.objective, n=min(count, self.objective.size), seed=seed).vectors
+        except LandscapeError as error:
+            raise NotDefinedError(f"slices along filter-normalised directions are not defined here: {error}") from error
+        assert drawn is not None
+        return list(torch.from_numpy(drawn))
+
+
+class Along(Moved):
+    """Along the weights themselves: t ↦ (1 + t)w."""
+
+    def directions(self, count: int, seed: int) -> list[Tensor]:
+        """Return the weights, the only direction there is."""
+        return [self.theta]
+
+
+def box(scale: Scale) -> Perturbation:
+    """Return the box |δ| ≤ ρc."""
+    return Perturbation(Box, scale)
+
+
+def ball(scale: Scale) -> Perturbation:
+    """Return the ball or ellipsoid ‖δ/c‖₂ ≤ ρ."""
+    return Perturbation(Ball, scale)
+
+
+def noise(scale: Scale, kind: NoiseKind = "normal") -> Perturbation:
+    """Return random displacements ρ c ∘ z."""
+    return Perturbation(Noise if kind == "normal" else partial(Noise, noise=kind), scale)
+
+
+sphere = Perturbation(Sphere, ones)
+filters = Perturbation(Filters, filter_norms)
+along_weights = Perturbation(Along, weights)

@@ -1,0 +1,94 @@
+"""The one call that measures a panel of scores, keeps it, and audits it where asked to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from landscape.arguments import numbers_checked
+from landscape.function.objective import Objective
+from landscape.results.scores import Scores
+from landscape.scores.audit import audit as audited
+from landscape.scores.keeping import keeping, panel_identity
+from landscape.scores.panel import Panel
+from landscape.scores.requirements import check_objective
+from landscape.store import Run
+
+
+@numbers_checked
+def sharpness(
+    objective: Objective,
+    scores: str | Sequence[str] | None = None,
+    seed: int = 0,
+    *,
+    radii: Mapping[str, Sequence[float]] | Sequence[float] | None = None,
+    checkpoint: Any = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    audit: bool = False,
+    save: tuple[Any, str] | None = None,
+    overwrite: bool = False,
+) -> Scores:
+    """Measure sharpness scores of one trained network, with standard errors, costs and declared invariances.
+
+    Without ``scores`` this is the primary panel: the three scores that survive rescaling and temperature, the usual
+    curvature numbers, and the controls that must be seen beside them. The values do not depend on the objective's batch
+    size or device beyond rounding.
+
+    Args:
+        objective: the function, at the trained weights.
+        scores: `None` for the primary panel, ``"all"``, a slug, a family, or a list of slugs and families.
+        seed: of every random draw.
+        radii: a grid for all scores that have radii, or ``{slug: grid}``.
+        checkpoint: an `landscape.Checkpoint`, for scores that need to know how the network was trained.
+        options: further keyword arguments by slug, e.g. ``{"trace": {"matvecs": 100}}``.
+        audit: also put the network through the transformations T1 … T7, on 256 examples in float64, and show beside every
+            score what they did to it. This costs the panel once more for each transformation that applies, on that part.
+        save: ``("study.h5", "sgd-0/scores")``: store the result; each score is on disk when it is finished, and a panel that
+            was interrupted resumes.
+        overwrite: replace a different result of that name.
+
+    Returns:
+        `Scores`; a score without meaning for the objective is a row marked ``not defined``, one that met an error a row
+        marked ``failed``.
+
+    Raises:
+        LandscapeError: no objective, an unknown score, options for one that is not measured, or a study that holds
+            another result of that name.
+        NotDefinedError: a score named in ``scores`` by its slug has no meaning for the objective.
+
+    >>> import torch, landscape as ls
+    >>> X, y = torch.eye(3), torch.arange(3)
+    >>> objective = ls.Objective(ls.models.mlp((3, 8, 3)), (X, y), "cross_entropy")
+    >>> panel = sharpness(objective, ["margin", "gradient-norm"])
+    >>> panel.names
+    ('margin', 'gradient-norm')
+    """
+    check_objective(objective, "sharpness")
+    started = time.perf_counter()
+    panel = Panel(scores, seed, radii, checkpoint, options or {})
+    slugs = [definition.slug for definition in panel.definitions]
+    run: Run[Scores] = Run(
+        save,
+        lambda: panel_identity(objective, seed, radii, options, checkpoint, audit),
+        kind=Scores,
+        overwrite=overwrite,
+    )
+    with keeping(run, slugs) as finished:
+        if run.result is not None:
+            return run.result
+        rows = panel.rows(objective, finished)
+        if audit:
+            report = audited(objective, scores, seed, radii=radii, options=options)
+            rows = tuple(replace(row, audited=report.measured(row.name, row.radius)) for row in rows)
+        result = Scores(
+            rows=rows,
+            timings={slug: finished[slug][1] for slug in slugs},
+            examples=objective.n,
+            seed=seed,
+            settings={**({"radii": radii} if radii is not None else {}), **(options or {})},
+            provenance=objective.provenance(),
+            seconds=time.perf_counter() - started,
+        )
+        return run.finish(result)

@@ -1,0 +1,175 @@
+"""Radii at which something has changed, and volumes from them."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import quad
+from scipy.stats import chi2
+
+import landscape as ls
+from landscape.errors import LandscapeError, NotDefinedError
+from landscape.scores import basin, kl_radius, log_volume, quantities
+from landscape.scores.crossings import ball_log_volume, crossing_radii, crossings, log_radius
+from landscape.scores.functionals import Case
+from landscape.scores.more.local_volume import local_volume, log_radial_integral, preconditioner
+
+D = torch.diag(torch.tensor([4.0, 1.0, 0.25])).double()
+H = torch.diag(torch.tensor([4.0, 1.0, 0.5]).double())
+
+
+def first_radii(objective, directions, height, guess):
+    return crossings(Case(objective, None), height, directions, quantities.Meter(), guess=guess)
+
+
+def test_radius_along_a_direction_of_a_quadratic(quadratic):
+    u = torch.tensor([0.6, 0.8, 0.0]).double()
+    (r,) = first_radii(quadratic(H), [u], 0.1, guess=1e-3)
+    assert r == pytest.approx(np.sqrt(0.2 / float(u @ H @ u)), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("height", "root"),
+    [
+        (lambda r: np.expm1(30 * r), np.log1p(0.1) / 30),
+        (lambda r: 1 - np.exp(-50 * r**2), np.sqrt(-np.log(0.9) / 50)),
+        (lambda r: np.maximum(0, 5 * (r - 0.3)), 0.32),
+        (lambda r: np.where(r < 0.3, 0.3 * r, np.nan), np.inf),
+    ],
+    ids=["steep", "saturating", "flat at first", "not a number beyond"],
+)
+def test_radius_of_surfaces_of_other_shapes(height, root):
+    def heights(displacements):
+        return height(np.array([float(d[0]) for d in displacements]))
+
+    (r,) = crossing_radii([torch.ones(1).double()], heights, 0.1, guess=1e-3)
+    assert r == pytest.approx(root, rel=1e-9)
+
+
+def test_a_direction_that_never_crosses_is_censored_not_dropped(quadratic):
+    objective = quadratic(torch.diag(torch.tensor([1.0, 0.0])))
+    radii = first_radii(objective, list(torch.eye(2).double()), 0.1, guess=1e-3)
+    assert np.isinf(radii).tolist() == [False, True]
+    log, _, note = log_radius(np.array([1.0, 2.0, 4.0, np.inf]), "x")
+    assert log == pytest.approx(np.log(np.sqrt(8)))  # the median of four, the censored one counted as large
+    assert "1 of 4" in note
+
+
+def test_mostly_censored_is_not_defined():
+    with pytest.raises(NotDefinedError, match="2 of 3"):
+        log_radius(np.array([1.0, np.inf, np.inf]), "kl-radius")
+
+
+def test_volume_of_a_ball_is_exact(quadratic):
+    """H = c I: every radius is √(2h/c), and the bound is the volume ω_p (2h)^{p/2} / √det H."""
+    c, p = 3.0, 6
+    (volume,) = log_volume(quadratic(c * torch.eye(p)))
+    expected = ball_log_volume(p) + p / 2 * np.log(2 * 0.1 / c)
+    assert volume.value == pytest.approx(-expected, abs=1e-8)
+
+
+def test_volume_of_an_ellipsoid_is_bounded_below(quadratic):
+    values = torch.tensor([9.0, 1.0, 0.2])
+    (volume,) = log_volume(quadratic(torch.diag(values)), directions=400)
+    exact = ball_log_volume(3) + 1.5 * np.log(0.2) - 0.5 * float(values.log().sum())
+    assert -volume.value < exact + 3 * volume.standard_error
+    assert -volume.value > exact - 1.5
+
+
+def test_an_unbounded_basin_has_no_volume(quadratic):
+    (row,) = log_volume(quadratic(torch.zeros(2, 2)))
+    assert row.status == "not defined"
+    assert "not bounded" in row.note
+
+
+def test_panel_of_a_network(classifier):
+    rows = {row.name: row for row in basin(classifier(), directions=8)}
+    assert rows["basin-radius"].value > 0
+    assert np.isfinite(rows["log-volume"].value)
+    assert "bound" in rows["log-volume"].note
+
+
+def test_kl_radius_of_a_linear_softmax_is_quadratic_at_small_levels(classifier):
+    objective = classifier(activation="gelu")
+    rows = kl_radius(objective, radii=(1e-4, 1e-6), directions=5)
+    assert rows[1].value / rows[0].value == pytest.approx(100, rel=0.1)
+
+
+def test_kl_radius_needs_no_labels(classifier):
+    objective = classifier()
+    X = objective.batches[0].inputs
+    relabelled = ls.Objective(objective.model, (X, torch.zeros(len(X), dtype=torch.long)), "cross_entropy")
+    values = [kl_radius(o, directions=4)[0].value for o in (objective, relabelled)]
+    assert values[0] == pytest.approx(values[1], rel=1e-12)
+
+
+def test_kl_radius_does_not_depend_on_the_batches(classifier):
+    values = [kl_radius(classifier(batch_size=b), directions=4)[0].value for b in (7, 60)]
+    assert values[0] == pytest.approx(values[1], rel=1e-9)
+
+
+@pytest.mark.parametrize(("r", "b"), [(0.3, 0.0), (0.3, -1.0), (5.0, 0.7), (50.0, -2.0)])
+def test_radial_integral_against_quadrature(r, b):
+    D, s = 6, 0.8
+    exact, _ = quad(lambda x: x ** (D - 1) * np.exp(-(x**2) / (2 * s**2) - x * b / s**2), 0, r, limit=200)
+    assert log_radial_integral(r, b, D, s) == pytest.approx(np.log(exact), abs=1e-6)
+
+
+def test_a_ball_about_the_origin_has_the_mass_of_chi_squared():
+    """At w = 0 a ball of radius r has the prior mass P(χ²_D < r²/s²), whatever the direction."""
+    D, s, r = 1000, 0.5, 12.0
+    log_mass = ball_log_volume(D) + np.log(D) - D / 2 * np.log(2 * np.pi * s**2) + log_radial_integral(r, 0.0, D, s)
+    assert log_mass == pytest.approx(chi2(D).logcdf(r**2 / s**2), rel=1e-8)
+
+
+def test_preconditioner_has_determinant_one(classifier):
+    P = preconditioner(classifier(), "curvature", epsilon=0.01, probes=500, seed=0)
+    assert float(P.log().sum()) == pytest.approx(0.0, abs=1e-9)
+    assert float(P.max() / P.min()) > 5
+
+
+def test_preconditioning_finds_more_volume(classifier):
+    objective = classifier(sizes=(6, 24, 16, 3), activation="gelu")
+    plain, better = (
+        local_volume(objective, precondition=p, directions=20, probes=1000)[0].value for p in ("none", "curvature")
+    )
+    assert better < plain - 10
+
+
+def test_wrong_requests(classifier, regression):
+    with pytest.raises(LandscapeError, match="expected 'none' or 'curvature'"):
+        local_volume(classifier(fit=1), precondition="adam")
+    with pytest.raises(NotDefinedError, match="needs logits"):
+        local_volume(regression)
+
+
+@pytest.mark.slow
+def test_digits_network_of_the_literature():
+    """64-64-10 GELU, 4,810 parameters, 1,024 images, L2 5e-4: about −9.8 thousand nats, −6.6 thousand preconditioned."""
+    split = ls.datasets.digits(seed=0, train=1024, standardize=False)
+    X, y = split.train
+    model = ls.models.mlp((64, 64, 10), activation="gelu", seed=0)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+    for _ in range(400):
+        optimizer.zero_grad()
+        penalty = sum(p.square().sum() for p in model.parameters())
+        (torch.nn.functional.cross_entropy(model(X), y) + 0.5 * 5e-4 * penalty).backward()
+        optimizer.step()
+    model.zero_grad()
+    objective = ls.Objective(model, (X, y), "cross_entropy")
+    assert objective.size == 4810
+    prior = (5e-4 * 1024) ** -0.5
+    plain = local_volume(objective, precondition="none", prior=prior, directions=30)[0].value
+    better = local_volume(objective, prior=prior, directions=30, probes=300)[0].value
+    assert plain == pytest.approx(9790, rel=0.05)
+    assert better == pytest.approx(6580, rel=0.15)
+    assert plain - better > 3000
+
+
+def test_volume_of_an_ellipse(quadratic):
+    """E[r^p] over directions in the plane, where it can be estimated, is the volume over that of the unit ball."""
+    objective, height = quadratic(D[:2, :2]), 0.02
+    angles = torch.linspace(0, 2 * torch.pi, 2001, dtype=torch.float64)[:-1]
+    units = [torch.stack([angle.cos(), angle.sin()]) for angle in angles]
+    crossed = first_radii(objective, units, height, guess=2.0**-6)
+    volume = np.exp(ball_log_volume(2)) * np.mean(np.square(crossed))
+    assert volume == pytest.approx(np.pi * 2 * height / 2.0, rel=1e-9)  # √det D = 2
