@@ -25,12 +25,12 @@ from landscape.comparison.matching import (
     blended,
     tempered,
 )
+from landscape.comparison.panels import Panels
 from landscape.errors import LandscapeError
 from landscape.function.checkpoint import Checkpoint
 from landscape.function.objective import Objective
 from landscape.results import Comparison, Scores
 from landscape.results.comparison import Audited
-from landscape.scores import sharpness
 
 One = Checkpoint | Objective
 Arm = Sequence[One | Sequence[One]] | One
@@ -74,9 +74,9 @@ def compare(
             checkpoints before and after the smallest loss that all runs passed, and interpolate. The verdict says so.
         audit: put the first checkpoint of every recipe through the transformations that keep its function; a primary
             score that moves by more than 1 % is descriptive only, and the verdict says so.
-        save: a study file. Each checkpoint's scores are stored as they finish, as ``RECIPE-INDEX/scores``, and found again
-            when the same call is repeated after an interruption. Scores that you saved under such a name are kept, and
-            those of the comparison stand beside them as ``RECIPE-INDEX/scores-compared``.
+        save: a study file. Each checkpoint's scores are kept beside it as they finish, and found again when the same call
+            is repeated after an interruption; at the end all are stored, as ``RECIPE-INDEX/scores``. Scores that you saved
+            under such a name are kept, and those of the comparison stand beside them as ``RECIPE-INDEX/scores-compared``.
 
     Returns:
         A `Comparison`: ``.table()``, ``.verdict``, ``.plot()``, ``.save("study.h5", "main")``.
@@ -113,18 +113,24 @@ def compare(
     results: dict[str, list[Scores]] = {}
     measured: dict[str, list[Facts]] = {}
     metrics: dict[str, list[dict[str, float]]] = {}
-    with bar(total=sum(map(len, arms.values())), desc="checkpoints", unit="checkpoint") as progress:
+    owned = {owner: at for slug, arm in arms.items() for i, one in enumerate(arm) for owner, at in _owned(slug, i, one)}
+    total = sum(map(len, arms.values()))
+    with (
+        Panels(owned, scores, seed, save) as panels,
+        bar(total=total, desc="checkpoints", unit="checkpoint") as progress,
+    ):
         for slug, arm in arms.items():
             results[slug], measured[slug], metrics[slug] = [], [], []
             for index, one in enumerate(arm):
-                results[slug].append(_scored(one, scores, seed, save, f"{slug}-{index}"))
+                found = [panels[owner] for owner, _ in _owned(slug, index, one)]
+                results[slug].append(blend_scores(found, one.share))
                 measured[slug].append(blend_facts([facts(objective) for objective in one.at], one.share))
                 metrics[slug].append(_metrics(members[slug][index], one, match))
                 progress.update()
     audited: list[Audited] = []
-    panels = [panel for arm in results.values() for panel in arm]
+    scored = [panel for arm in results.values() for panel in arm]
     primary = [
-        name for name in PRIMARY if all(name in p and all(row.status == "ok" for row in p.all(name)) for p in panels)
+        name for name in PRIMARY if all(name in p and all(row.status == "ok" for row in p.all(name)) for p in scored)
     ]
     if audit and primary:
         audited = audit_recipes({slug: arm[0].at[-1] for slug, arm in arms.items()}, primary, seed)
@@ -196,40 +202,10 @@ def slugify(name: str) -> str:
     return slug
 
 
-def _scored(one: Matched, scores: Any, seed: int, save: str | Path | None, owner: str) -> Scores:
-    """Score one seed, between two checkpoints where its losses were interpolated."""
-    owners = [owner] if len(one.at) == 1 else [f"{owner}-before", f"{owner}-after"]
-    panels = [_panel(objective, scores, seed, save, name) for objective, name in zip(one.at, owners, strict=True)]
-    return blend_scores(panels, one.share)
-
-
-def _panel(objective: Objective, scores: Any, seed: int, save: str | Path | None, owner: str) -> Scores:
-    """Score one objective, or find its scores in the study when they were computed for the same function and seed."""
-    from landscape import store
-
-    names, wanted = (f"{owner}/scores", f"{owner}/scores-compared"), [scores] if isinstance(scores, str) else scores
-    asked = {"asked": "default" if wanted is None else list(wanted), "score_seed": seed}
-    expected = {**objective.provenance(), **asked}
-    kept: dict[str, Any] = {}
-    if save is not None and Path(save).exists():
-        opened = store.open_study(save)
-        kept = {name: opened[name] for name in names if name in opened}
-    stored = next((one for one in kept.values() if dict(one.provenance) == expected), None)
-    if stored is not None:
-        assert isinstance(stored, Scores)
-        return stored
-    result = sharpness(objective, scores, seed=seed).replace(provenance=expected)
-    if save is not None:
-        result.save(save, names[_holds_other_scores(kept.get(names[0]), result)], overwrite=True)
-    return result
-
-
-def _holds_other_scores(stored: Any, result: Scores) -> bool:
-    """Whether an entry was saved by another call than `compare` and has other numbers, so that it must be kept."""
-    if stored is None or "asked" in stored.provenance:
-        return False
-    numbers = [[(row.name, row.radius, repr(row.value)) for row in one.rows] for one in (stored, result)]
-    return numbers[0] != numbers[1]
+def _owned(slug: str, index: int, one: Matched) -> list[tuple[str, Objective]]:
+    """Return what is scored of a seed, by name: two checkpoints where its losses were interpolated."""
+    ends = [""] if len(one.at) == 1 else ["-before", "-after"]
+    return [(f"{slug}-{index}{end}", objective) for end, objective in zip(ends, one.at, strict=True)]
 
 
 def _metrics(run: Sequence[One], one: Matched, match: Match | None) -> dict[str, float]:

@@ -118,6 +118,12 @@ class Study(Mapping[str, Result]):
         with self.open() as file:
             return {name: kind for name, kind, _ in stored_results(file)}
 
+    def identity(self, name: str) -> dict[str, Any] | None:
+        """Return what decided the numbers of a result that a `Run` stored; `None` for others."""
+        with self.open() as file:
+            found = [read_attributes(group, "identity") for stored, _, group in stored_results(file) if stored == name]
+        return found[0].get("identity") if found else None
+
     @property
     def unfinished(self) -> tuple[str, ...]:
         """Names of results that are still being computed, or whose computation was interrupted."""

@@ -1,5 +1,6 @@
 """Comparing checkpoints end to end on networks small enough to train here."""
 
+import os
 import sys
 
 import numpy as np
@@ -91,15 +92,40 @@ def test_an_interrupted_comparison_finds_its_scores_again(arms, tmp_path, monkey
     def fail(*args, **kwargs):
         raise AssertionError("scored again")
 
-    monkeypatch.setattr(sys.modules["landscape.comparison.compare"], "sharpness", fail)
+    monkeypatch.setattr(sys.modules["landscape.comparison.panels"], "sharpness", fail)
     again = ls.compare(arms, scores=["weight-norm"], save=study)
     np.testing.assert_array_equal(first.values, again.values)
     with pytest.raises(AssertionError, match="scored again"):  # other settings are another measurement
         ls.compare(arms, scores=["weight-norm"], seed=1, save=study)
 
 
+def test_a_comparison_that_stopped_goes_on_and_writes_the_study_once(arms, tmp_path, monkeypatch):
+    study, measured, whole = tmp_path / "study.h5", [], ls.compare(arms, scores=["weight-norm"])
+    real = ls.sharpness
+
+    def stop_after_three(*args, **kwargs):
+        if len(measured) == 3:
+            raise KeyboardInterrupt
+        measured.append(1)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(sys.modules["landscape.comparison.panels"], "sharpness", stop_after_three)
+    with pytest.raises(KeyboardInterrupt) as told:
+        ls.compare(arms, scores=["weight-norm"], save=study)
+    assert "is kept beside study.h5; the same call goes on from there" in told.value.__notes__[0]
+    assert not study.exists()
+    measured[:] = [1] * 4
+    written, replace = [], os.replace
+    monkeypatch.setattr(os, "replace", lambda old, new: (written.append(new == study), replace(old, new)))
+    again = ls.compare(arms, scores=["weight-norm"], save=study)
+    np.testing.assert_array_equal(again.values, whole.values)
+    assert len(measured) == 4 + sum(map(len, arms.values())) - 3
+    assert sum(written) == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["study.h5"]
+
+
 def test_what_cannot_be_meant_is_refused_before_anything_is_measured(arms, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules["landscape.comparison.compare"], "sharpness", None)
+    monkeypatch.setattr(sys.modules["landscape.comparison.panels"], "sharpness", None)
     for wrong in ({"level": 5}, {"margin": -1.0}, {"loss_tolerance": -0.1}, {"fewest": 0}):
         with pytest.raises(LandscapeError, match="expected a level between 0 and 1"):
             ls.compare(arms, **wrong)

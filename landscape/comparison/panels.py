@@ -1,0 +1,100 @@
+"""The panels of scores that a comparison measures: kept one by one, found again, and stored in the study together."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from landscape.function.objective import Objective
+from landscape.results import Scores
+from landscape.scores import sharpness
+from landscape.store import Run, batch, identity, open_study
+from landscape.store.identity import canonical
+
+
+class Panels:
+    """The panels of many objectives with the same scores and seed; use it in a `with` block.
+
+    With a study, a panel is on the disk when it is measured. The study is written once, at the end of the block: a panel
+    goes under ``OWNER/scores``, or under ``OWNER/scores-compared`` where somebody saved other numbers under the first name.
+
+    Args:
+        objectives: by owner, as the study names them.
+        scores: as in `sharpness`.
+        seed: of the scores' random draws.
+        save: the study file, or `None`.
+    """
+
+    def __init__(
+        self,
+        objectives: Mapping[str, Objective],
+        scores: Sequence[str] | str | None,
+        seed: int,
+        save: str | Path | None,
+    ):
+        self._objectives, self._scores, self._seed = objectives, scores, seed
+        wanted = [scores] if isinstance(scores, str) else scores
+        self._asked = {"asked": "default" if wanted is None else list(wanted), "score_seed": seed}
+        self._study = None if save is None else Path(save).expanduser().resolve()
+        self._identities: dict[str, dict[str, Any]] = {}
+        self._kept: dict[str, Scores] = {}
+        place = None
+        if self._study is not None:
+            self._identities = {owner: identity(one, **self._asked) for owner, one in objectives.items()}
+            # three parts, which no result has: parts of several comparisons may lie beside one study
+            place = (
+                self._study,
+                f"compare/panels/{hashlib.sha256(canonical(self._identities).encode()).hexdigest()[:8]}",
+            )
+        self._run: Run[Scores] = Run(place, self._identities)
+
+    def __getitem__(self, owner: str) -> Scores:
+        """Return the panel of one objective: measured now, or found."""
+        if owner in self._kept:
+            return self._kept[owner]
+        if owner not in self._run.done:
+            objective = self._objectives[owner]
+            panel = sharpness(objective, self._scores, seed=self._seed)
+            self._run.keep(owner, panel.replace(provenance={**objective.provenance(), **self._asked}))
+        found: Scores = self._run.done[owner]
+        return found
+
+    def __enter__(self) -> Self:
+        self._run.__enter__()
+        if self._study is not None and self._study.exists():
+            opened = open_study(self._study)
+            for owner, wanted in self._identities.items():
+                name = next((name for name in _names(owner) if opened.identity(name) == wanted), None)
+                if name is not None and isinstance(found := opened[name], Scores):
+                    self._kept[owner] = found
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        try:
+            if error is None and self._study is not None:
+                self._store(self._study)
+                self._run.finish()
+        finally:
+            self._run.__exit__(kind, error, trace)
+
+    def _store(self, study: Path) -> None:
+        opened = open_study(study) if study.exists() else {}
+        with batch(study) as writer:
+            for owner, panel in self._run.done.items():
+                first, second = _names(owner)
+                name = second if first in opened and _others(opened[first], panel) else first
+                writer.save(panel, name, overwrite=True, identity=self._identities[owner])
+
+
+def _names(owner: str) -> tuple[str, str]:
+    return f"{owner}/scores", f"{owner}/scores-compared"
+
+
+def _others(stored: Any, panel: Scores) -> bool:
+    """Whether an entry was saved by another call than `compare` and has other numbers, so that it must be kept."""
+    if "asked" in stored.provenance:
+        return False
+    numbers = [[(row.name, row.radius, repr(row.value)) for row in one.rows] for one in (stored, panel)]
+    return numbers[0] != numbers[1]
