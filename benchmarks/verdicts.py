@@ -40,12 +40,11 @@ from landscape.experiments import TrainedRun, as_checkpoint, get_recipe, train_m
 from landscape.function.gradients import gradient_noise_ratio
 from landscape.models import mlp
 from landscape.results import Comparison, Placebo, Result
-from landscape.results.numbers import spread
-from landscape.results.tables import format_table
 from landscape.scores.gauges import logit_normalized
 from landscape.scores.margin import class_margins
 from landscape.scores.perturbations import draws
 from landscape.scores.register import REGISTRY, select
+from landscape.tables import format_table, spread
 from landscape.transforms import layer_scale
 from landscape.transforms.head import gauge_fixed
 from landscape.transforms.logits import normalize_logits

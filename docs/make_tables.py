@@ -18,10 +18,10 @@ from invariance_table import LOGARITHMS, TABLE, TEMPERATURE, load
 
 import landscape as ls
 from landscape.experiments import as_checkpoint, get_recipe, train
-from landscape.results.tables import format_table
 from landscape.scores import REGISTRY, describe
 from landscape.scores.network import in_double
 from landscape.scores.register import TRANSFORMATIONS
+from landscape.tables import format_table
 
 TABLES = Path(__file__).parent / "tables"
 TOLERANCE = 1e-6

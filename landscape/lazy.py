@@ -45,6 +45,7 @@ HOME = {
 MODULES = [
     "datasets",
     "experiments",
+    "exchange",
     "export",
     "importers",
     "models",
@@ -63,7 +64,6 @@ VERBS = {
     "save": "store:save",
     "plot": "plots:plot",
     "thumbnail": "plots.thumbnails:thumbnail",
-    "frame": "export:frame",
     "card": "report:card",
     "interval": "statistics.intervals:student_interval",
     "peaks": "statistics.peaks:peaks",

@@ -205,7 +205,7 @@ def plot(arguments: argparse.Namespace) -> Any:
 
 def export(arguments: argparse.Namespace) -> Any:
     """Write an entry of a study in another format."""
-    from landscape.export import FORMATS
+    from landscape.exchange import FORMATS
     from landscape.store import open_study
 
     result = open_study(arguments.study)[arguments.entry]

@@ -10,7 +10,12 @@ from landscape.cli import commands
 from landscape.cli.examples import EXAMPLES
 from landscape.cli.targets import add_target
 
-EXPORTS = ("csv", "goldstein", "json", "latex", "netcdf", "obj", "paraview")
+EXPORTS = ("csv", "goldstein", "json", "latex", "paraview")
+DROPPED = {
+    "netcdf": "use ls.open_study(FILE).to_xarray().to_netcdf(PATH)",
+    "obj": "use landscape plot --format html for a surface to turn, or export paraview",
+}
+"""Formats of former versions, and what does their work."""
 
 OVERVIEW = """\
 examples:
@@ -25,6 +30,12 @@ examples:
 
 exit codes: 0 done; 1 an unexpected error; 2 a wrong input, said in one line; 130 interrupted (finished work is kept)
 """
+
+
+def _format(word: str) -> str:
+    if word in DROPPED:
+        raise argparse.ArgumentTypeError(f"{word} is no longer written: {DROPPED[word]}")
+    return word
 
 
 class _Parser(argparse.ArgumentParser):
@@ -156,7 +167,7 @@ def build() -> argparse.ArgumentParser:
     )
 
     export = command("export", commands.export, "write an entry of a study in another format")
-    export.add_argument("format", choices=EXPORTS, metavar="FORMAT", help=", ".join(EXPORTS))
+    export.add_argument("format", type=_format, choices=EXPORTS, metavar="FORMAT", help=", ".join(EXPORTS))
     export.add_argument("study", help="the HDF5 file")
     export.add_argument("entry", help="sgd-0/plane …")
     export.add_argument("-o", "--output", required=True, metavar="PATH", help="the file to write")

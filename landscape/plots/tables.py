@@ -13,9 +13,8 @@ from matplotlib.textpath import TextPath
 from landscape.errors import LandscapeError
 from landscape.plots.style import PAPER, canvas
 from landscape.results import Result
-from landscape.results.numbers import Measured, number_text, over_seeds
-
-Cell = str | float | tuple[float, float] | Measured | None
+from landscape.tables import Cell, Measured, Table
+from landscape.tables.text import cell_text
 
 GAP = 1.6
 """Space between columns, in font sizes."""
@@ -31,16 +30,13 @@ def comparison_table(result: Any, ax: Axes | None = None, *, digits: int = 3) ->
         ax: where to draw; `None`: a new figure just as large as the table.
         digits: significant digits of numbers without a spread.
     """
-    rows: list[list[Cell]] = [[name, *map(over_seeds, values)] for name, values in result.metrics.items()]
-    for name in result.scores:
-        if f"train/{name}" not in result.metrics:
-            rows.append([name, *map(over_seeds, result.score(name).values())])
-    return table(["", *result.long_names], rows, ax, digits=digits)
+    shown = result.overview()
+    return table(("", *result.long_names), shown.rows, ax, digits=digits)
 
 
 def table(
     columns: Sequence[str],
-    rows: Sequence[Sequence[Cell]],
+    rows: Sequence[Sequence[Cell | tuple[float, float]]],
     ax: Axes | None = None,
     *,
     title: str = "",
@@ -69,9 +65,10 @@ def table(
     if not columns:
         raise LandscapeError("a table needs at least one column")
     if any(len(row) != len(columns) for row in rows):
-        raise LandscapeError(f"every row needs {len(columns)} cells, one a column")
-    lines = [list(columns), *([cell_text(cell, digits) for cell in row] for row in rows)]
-    numeric = [all(not isinstance(row[i], str) for row in rows) and bool(rows) for i in range(len(columns))]
+        raise LandscapeError(f"every row needs {len(columns)} cells, one per column")
+    cells = tuple(tuple(Measured(*cell) if isinstance(cell, tuple) else cell for cell in row) for row in rows)
+    lines = [list(columns), *([cell_text(cell, digits, nothing="–") for cell in row] for row in cells)]
+    numeric = Table("", tuple(columns), cells).numeric
     size = float(PAPER["font.size"] if ax is None else rcParams["font.size"])
     widths = [max(_width(line[i]) for line in lines) for i in range(len(columns))]
     total = sum(widths) + GAP * (len(widths) - 1)
@@ -101,36 +98,21 @@ def table(
 
 def summary(result: Result, ax: Axes | None = None) -> Axes:
     """Draw the few numbers worth reading of a result that has no figure of its own."""
-    return table([type(result).__name__, ""], [list(pair) for pair in result.summary()], ax)
+    return table([type(result).__name__, ""], tuple(result.summary()), ax)
 
 
 def panel(result: Any, ax: Axes | None = None) -> Axes:
     """Draw the scores of one checkpoint as a table: they share no unit, so no axis either."""
-    cells = [
-        [
+    rows = [
+        (
             row.long_name or row.name,
             row.radius,
-            None if row.status == "not defined" else (row.value, row.standard_error or 0.0),
+            None if row.status == "not defined" else Measured(row.value, row.standard_error),
             row.status,
-        ]
+        )
         for row in result.rows
     ]
-    return table(["score", "radius", "value", "status"], cells, ax)
-
-
-def cell_text(cell: Cell, digits: int = 3) -> str:
-    """Write a cell; a value is rounded to the second digit of its error.
-
-    >>> cell_text((1234.5, 12.3)), cell_text((1.5e-5, 2e-7)), cell_text(0.012345), cell_text(None)
-    ('1234 ± 12', '(1.500 ± 0.020)e-5', '0.0123', '–')
-    """
-    if cell is None:
-        return "–"
-    if isinstance(cell, str):
-        return cell
-    if not isinstance(cell, Measured):
-        cell = Measured(*cell) if isinstance(cell, tuple) else Measured(cell)
-    return number_text(cell, digits)
+    return table(["score", "radius", "value", "status"], rows, ax)
 
 
 def _width(text: str) -> float:

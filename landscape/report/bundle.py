@@ -8,15 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from landscape import plots
-from landscape.export.latex import FIT, escape, table_environment
-from landscape.export.tables import Table, eigenpairs, means, metrics, scores, tests
 from landscape.report.card import card_of
 from landscape.report.citing import to_latex
 from landscape.report.content import Content, gather
 from landscape.report.drawings import drawings
+from landscape.report.layout import tex
 from landscape.results import Eigenpairs, Scores
 from landscape.store import Study
 from landscape.store.files import write_text
+from landscape.tables import Measured, Table, escape, table_latex
+from landscape.tables.latex import FIT
 
 
 def bundle(study: Content | Study | str | os.PathLike[str], folder: str | os.PathLike[str]) -> list[Path]:
@@ -45,69 +46,41 @@ def bundle(study: Content | Study | str | os.PathLike[str], folder: str | os.Pat
     made = card_of(content)
     tables = {f"card-{i}": table for i, table in enumerate(made.tables, start=1)} | dict(_tables(content))
     written = [
-        write_text(out / "tables" / f"{name}.tex", table_environment(table, label=f"tab:{name}", fit=True))
+        write_text(out / "tables" / f"{name}.tex", table_latex(table, label=f"tab:{name}", fit=True))
         for name, table in tables.items()
     ]
-    lines = [rf"\input{{tables/{name}}}" for name in tables]
+    floats = [rf"\input{{tables/{name}}}" for name in tables]
     for drawing in drawings(content):
         try:
             written += plots.save(drawing.draw(), out / "figures" / drawing.name, formats=("pdf",))
         except Exception as error:  # whatever a result holds, the rest of the bundle is written
-            lines.append(f"% {drawing.name} was not drawn: {' '.join(str(error).split())}")
+            floats.append(f"% {drawing.name} was not drawn: {escape(' '.join(str(error).split()))}")
             continue
-        lines += [
-            r"\begin{figure}",
-            r"\centering",
-            rf"{FIT}\includegraphics{{figures/{drawing.name}}}}}",
-            rf"\caption{{{escape(drawing.title)}. {escape(drawing.caption)}}}",
-            rf"\label{{fig:{drawing.name}}}",
-            r"\end{figure}",
-        ]
-    written.append(write_text(out / "methods.tex", to_latex(made.methods) + "\n"))
-    written.append(write_text(out / "references.bib", made.bibtex()))
-    written.append(write_text(out / "main.tex", _document(content.name, made.verdicts, lines, bool(made.keys))))
-    return written
+        floats.append(tex("figure", name=drawing.name, title=drawing.title, caption=drawing.caption, fit=FIT))
+    document = tex("main", title=content.name, verdicts=made.verdicts, floats=floats, cited=bool(made.keys))
+    texts = {"methods.tex": to_latex(made.methods) + "\n", "references.bib": made.bibtex(), "main.tex": document}
+    return written + [write_text(out / name, text) for name, text in texts.items()]
 
 
 def _tables(content: Content) -> Iterator[tuple[str, Table]]:
     for name, comparison in content.comparisons.items():
-        yield f"{name}-metrics", metrics(comparison)
-        yield f"{name}-scores", means(comparison)
-        for i, table in enumerate(tests(comparison), start=1):
+        yield f"{name}-scores", comparison.overview()
+        for i, table in enumerate(comparison.differences(), start=1):
             yield f"{name}-tests-{i}", table
     for entry, panels in content.by_entry(Scores).items():
         for owner, panel in panels.items():
-            yield f"{owner}-{entry}", _of(scores(panel), content.label(owner))
+            [table] = panel.tables()
+            yield f"{owner}-{entry}", replace(table, title=f"{table.title}, {content.label(owner)}")
     for entry, spectra in content.by_entry(Eigenpairs).items():
-        for owner, pairs in spectra.items():
-            yield f"{owner}-{entry}", _of(eigenpairs(pairs), content.label(owner))
+        yield f"eigenvalues-{entry}", _eigenvalues(content, spectra)
 
 
-def _of(table: Table, label: str) -> Table:
-    return replace(table, title=f"{table.title}, {label}")
-
-
-def _document(title: str, verdicts: tuple[str, ...], lines: list[str], cited: bool) -> str:
-    return (
-        "\n".join(
-            [
-                r"\documentclass{article}",
-                r"\usepackage[T1]{fontenc}",
-                r"\usepackage[utf8]{inputenc}",
-                r"\usepackage{amsmath,booktabs,graphicx}",
-                rf"\title{{{escape(title)}}}",
-                r"\date{}",
-                r"\begin{document}",
-                r"\maketitle",
-                *(escape(text) + "\n" for text in verdicts),
-                r"\section*{Methods}",
-                r"\input{methods}",
-                r"\clearpage",
-                *lines,
-                r"\clearpage",
-                *([r"\bibliographystyle{plain}", r"\bibliography{references}"] if cited else []),
-                r"\end{document}",
-            ]
-        )
-        + "\n"
-    )
+def _eigenvalues(content: Content, spectra: dict[str, Eigenpairs]) -> Table:
+    """Return the eigenvalues of all checkpoints: one row per checkpoint, the largest number of columns among them."""
+    most = max(len(pairs.values) for pairs in spectra.values())
+    rows = []
+    for owner, pairs in spectra.items():
+        cells = [Measured(float(v), float(r)) for v, r in zip(pairs.values, pairs.residuals, strict=True)]
+        rows.append((content.label(owner), *cells, *[None] * (most - len(cells))))
+    first = next(iter(spectra.values()))
+    return Table(first.title, ("checkpoint", *(f"λ{i}" for i in range(1, most + 1))), tuple(rows), first.note)

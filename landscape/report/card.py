@@ -1,27 +1,26 @@
-"""The flatness card: one page that says what was compared, what held, what was measured and with which power."""
+"""The flatness card: a short report that says what was compared, what held, what was measured and with which power."""
 
 from __future__ import annotations
 
-import html
+import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
 
 from landscape import bibliography
-from landscape.export.latex import escape, table_environment
-from landscape.export.tables import Cell, Table, audited, filled, gates
 from landscape.report.citing import cited, to_html, to_latex, to_text
 from landscape.report.content import Content, gather
-from landscape.report.markup import STYLE, bibliography_html, document, table_html
+from landscape.report.layout import Block, Part, page, shown
 from landscape.report.methods import methods
-from landscape.report.power import power_table
-from landscape.results import Audit, Result, Scores
-from landscape.results.numbers import Measured
+from landscape.results import Audit, Comparison, Result, Scores
+from landscape.statistics import POWER, detectable, permutation_floor
 from landscape.store import Study
 from landscape.store.files import write_text
+from landscape.tables import Cell, Measured, Table, escape, table_latex
 
 
 @dataclass(frozen=True, repr=False)
@@ -30,7 +29,7 @@ class Card:
 
     Attributes:
         title: name of the study.
-        verdicts: what may be said, one sentence a pair of recipes.
+        verdicts: what may be said, one sentence per pair of recipes.
         tables: gates, audit, radii, power and fingerprints; those the study has nothing for are left out.
         methods: the methods paragraph, with citations as in `landscape.report.citing`.
     """
@@ -52,23 +51,31 @@ class Card:
     def latex(self) -> str:
         r"""Return the card as LaTeX: the methods paragraph, the verdicts and the tables; needs ``booktabs``."""
         verdicts = [r"\paragraph{Verdict.} " + " ".join(map(escape, self.verdicts))] if self.verdicts else []
-        parts = [r"\paragraph{Methods.} " + to_latex(self.methods), *verdicts, *map(table_environment, self.tables)]
+        parts = [r"\paragraph{Methods.} " + to_latex(self.methods), *verdicts, *map(table_latex, self.tables)]
         return "\n\n".join(parts) + "\n"
 
     def html(self) -> str:
         """Return the card as one HTML page without anything outside it."""
-        return document(f"Flatness card of {self.title}", self.body(), STYLE)
+        return page(f"Flatness card: {self.title}", self._parts(), title=f"Flatness card of {self.title}")
 
-    def body(self) -> str:
-        """Return what the page shows, without its frame."""
+    def _repr_html_(self) -> str:
+        return page(f"Flatness card: {self.title}", self._parts(), fragment=True)
+
+    def _parts(self) -> Iterator[Part]:
+        yield Part("Verdict", tuple(Block("verdict", text=text) for text in self.verdicts))
+        for table in self.tables:
+            yield Part(table.title, (shown(table, titled=False),))
+        yield Part("Methods", self.paragraph())
+        yield Part("Bibliography", self.references())
+
+    def paragraph(self) -> tuple[Block, ...]:
+        """Return the methods paragraph as a block of a page, its citations linked to the references."""
         numbers = {key: i for i, key in enumerate(self.keys, start=1)}
-        verdicts = "".join(f"<p class='verdict'>{html.escape(text)}</p>" for text in self.verdicts)
-        paragraph = f"<h2>Methods</h2><p>{to_html(self.methods, numbers)}</p>"
-        tables = "".join(f"<h2>{html.escape(table.title)}</h2>{table_html(table)}" for table in self.tables)
-        return (
-            f"<h1>Flatness card: {html.escape(self.title)}</h1>{verdicts}{tables}{paragraph}"
-            f"<h2>Bibliography</h2>{bibliography_html(self.keys)}"
-        )
+        return (Block("text", text=Markup(to_html(self.methods, numbers))),) if self.methods else ()
+
+    def references(self) -> tuple[Block, ...]:
+        """Return the papers cited as a block of a page."""
+        return (Block("references", items=tuple(map(bibliography.entry, self.keys))),) if self.keys else ()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the card as ``.html``, ``.tex`` (with a ``.bib`` beside it) or text, by the suffix.
@@ -88,9 +95,6 @@ class Card:
         for table in self.tables:
             parts.append(f"{table.title}: {len(table.rows)} rows ({', '.join(table.columns)})")
         return "\n\n".join([*parts, to_text(self.methods)])
-
-    def _repr_html_(self) -> str:
-        return f"<style>{STYLE}</style>{self.body()}"
 
 
 def card(study: Study | str | os.PathLike[str]) -> Card:
@@ -118,47 +122,23 @@ def card(study: Study | str | os.PathLike[str]) -> Card:
 def card_of(content: Content) -> Card:
     """Return the card of a study that was read already."""
     verdicts = [row.text for one in content.comparisons.values() for row in one.verdicts]
-    return Card(content.name, tuple(verdicts), tuple(_tables(content)), methods(content))
+    tables = tuple(table for table in _tables(content) if table.rows)
+    return Card(content.name, tuple(verdicts), tables, methods(content))
 
 
 def _tables(content: Content) -> Iterator[Table]:
     for comparison in content.comparisons.values():
-        yield from gates(comparison)
-        if comparison.audited:
-            yield audited(comparison)
+        yield from comparison.conditions()
+        yield comparison.audit_table()
     for name, audit in content.of(Audit).items():
-        yield audit_table(audit, content.label(name.rpartition("/")[0]))
-    radii = radii_table(content)
-    if radii.rows:
-        yield radii
-    for comparison in content.comparisons.values():
-        if comparison.tests:
-            yield power_table(comparison)
-    fingerprints = fingerprint_table(content)
-    if fingerprints.rows:
-        yield fingerprints
+        [table] = audit.tables()
+        yield replace(table, title=f"Audit of {content.label(name.rpartition('/')[0])}")
+    yield _radii(content)
+    yield from map(_power, content.comparisons.values())
+    yield _fingerprints(content)
 
 
-def audit_table(audit: Audit, label: str) -> Table:
-    """Return S(T(w)) / S(w) by score and transformation."""
-    rows: list[tuple[Cell, ...]] = []
-    for score, radius in dict.fromkeys((row.score, row.radius) for row in audit.rows):
-        cells: list[Cell] = [score if radius is None else f"{score} ({radius:g})"]
-        for name in audit.transformations:
-            row = next(r for r in audit.rows if (r.score, r.radius, r.transformation) == (score, radius, name))
-            measured = row.verdict != "not applicable" and np.isfinite(row.change)
-            cells.append(Measured(row.change, row.standard_error) if measured else None)
-        cells.append(", ".join(audit.survived(score)) or "none")
-        rows.append(tuple(cells))
-    differences = [
-        score for score in audit.scores if any(r.score == score and r.compared != "ratio" for r in audit.rows)
-    ]
-    beside = f"; differences S(T(w)) − S(w) for {', '.join(differences)}" if differences else ""
-    note = f"Ratios S(T(w)) / S(w) on {audit.examples} examples{beside}; scores that move under a transformation describe only."
-    return Table(f"Audit of {label}", ("score", *audit.transformations, "unmoved by"), tuple(rows), note)
-
-
-def radii_table(content: Content) -> Table:
+def _radii(content: Content) -> Table:
     """Return the radius, invariances and kind of every score that was measured."""
     found: dict[str, tuple[set[float], str, str]] = {}
     for panel in content.of(Scores).values():
@@ -173,7 +153,39 @@ def radii_table(content: Content) -> Table:
     return Table("Scores and radii", ("score", "radii", "invariant to", "family"), rows, note)
 
 
-def fingerprint_table(content: Content) -> Table:
+def _power(result: Comparison) -> Table:
+    """Return what the seeds of a comparison could have shown of each primary score, or of all when none is primary."""
+    level = float(result.provenance.get("level", 0.05))
+    names = dict(zip(result.recipes, result.long_names, strict=True))
+    rows: list[tuple[Cell, ...]] = []
+    for row in [row for row in result.tests if row.primary] or result.tests:
+        a, b = (_on_scale(result.score(row.score)[recipe], row.scale) for recipe in (row.a, row.b))
+        smallest = detectable(a, b, level=level)
+        rows.append(
+            (
+                f"{names[row.b]} against {names[row.a]}",
+                row.score,
+                f"{row.seeds_a} and {row.seeds_b}",
+                Measured(permutation_floor(row.seeds_a, row.seeds_b)),
+                None if math.isnan(smallest) else _difference(smallest, row.scale),
+                _difference(abs(row.difference), row.scale),
+            )
+        )
+    columns = ("pair", "score", "seeds", "smallest p", f"found with {POWER:.0%} power", "observed")
+    note = f"Two-sided at {level:g} before correction; factors where scores were compared as ratios."
+    return Table("Power", columns, tuple(rows), note)
+
+
+def _on_scale(values: np.ndarray, scale: str) -> np.ndarray:
+    values = values[np.isfinite(values)]
+    return np.log10(values) if scale == "log10" else values
+
+
+def _difference(value: float, scale: str) -> str:
+    return f"× {10**value:#.3g}" if scale == "log10" else f"± {value:#.3g}"
+
+
+def _fingerprints(content: Content) -> Table:
     """Return which weights and data every checkpoint was measured with: the first 12 digits of their SHA-256."""
     first: dict[str, Result] = {}
     for name, result in content.results.items():
@@ -191,4 +203,4 @@ def fingerprint_table(content: Content) -> Table:
         for owner, result in content.in_order(first).items()
     )
     columns = ("checkpoint", "weights", "data", "examples", "file")
-    return filled(Table("Fingerprints", columns, rows, "First 12 digits of SHA-256."))
+    return Table("Fingerprints", columns, rows, "First 12 digits of SHA-256.").filled()

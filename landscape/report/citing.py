@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from landscape import bibliography
-from landscape.export.latex import escape
+from landscape.tables import escape
 
 _CITATION = re.compile(r" ?\[@([^\]]+)\]")
 

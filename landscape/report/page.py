@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import base64
-import html
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from landscape import bibliography, plots
-from landscape.export.row_tables import row_tables
-from landscape.export.tables import Table, estimate, means, metrics, scores, tests
 from landscape.report.bundle import bundle
 from landscape.report.card import Card, card_of
-from landscape.report.citing import to_html, to_latex
+from landscape.report.citing import to_latex
 from landscape.report.content import Content, gather
 from landscape.report.drawings import DRAWN_TOGETHER, Drawing, drawings
-from landscape.report.markup import bibliography_html, document, folded, table_html
-from landscape.results import Comparison, Estimate, Result, Scores
+from landscape.report.layout import Block, Part, page, shown
+from landscape.results import Estimate, Result, Scores
+from landscape.results.tabulate import summary_table
 from landscape.store import Study
 from landscape.store.files import write_text
+from landscape.tables import Table
 
 _WIDE = 4.5
 """Inches from which a figure may not shrink to the width of a phone but scrolls in its box."""
+_MOST = 200
+"""Rows shown of a table of any other result."""
 
 
 def report(
@@ -55,34 +56,37 @@ def report(
     True
     """
     content = gather(study)
-    made = card_of(content)
-    page = document(f"Report of {content.name}", "\n".join(_sections(content, made)))
-    written = write_text(path, page)
+    text = page(
+        content.name, _parts(content, card_of(content)), title=f"Report of {content.name}", subtitle=_subtitle(content)
+    )
+    written = write_text(path, text)
     if latex is not None:
         bundle(content, latex)
     return written
 
 
-def _sections(content: Content, made: Card) -> Iterator[str]:
-    parts: dict[str, str] = {}
-    parts["Verdict"] = _verdicts(content)
+def _parts(content: Content, made: Card) -> Iterator[Part]:
+    verdicts = [row for one in content.comparisons.values() for row in one.verdicts]
+    yield Part("Verdict", tuple(Block("verdict", row.verdict, row.text) for row in verdicts))
     gates = [table for table in made.tables if table.title.startswith("Gates")]
-    parts["Gates"] = "".join(map(_titled, gates))
+    yield Part("Gates", tuple(map(shown, gates)))
     for name, comparison in content.comparisons.items():
-        parts[f"Comparison: {name}" if len(content.comparisons) > 1 else "Comparison"] = _comparison(comparison)
-    parts["Figures"] = "".join(map(_figure, drawings(content)))
-    parts |= {table.title: table_html(table) for table in made.tables if table not in gates}
-    parts["Checkpoints"] = _checkpoints(content)
-    parts["Other results"] = _others(content)
-    parts["Not read"] = _unreadable(content)
-    parts["Methods"] = _methods(made)
-    parts["Provenance"] = _provenance(content)
-    parts["Bibliography"] = _bibliography(made)
-    kept = {title: body for title, body in parts.items() if body}
-    yield f"<header><h1>{html.escape(content.name)}</h1><p class='soft'>{html.escape(_subtitle(content))}</p>"
-    yield "<nav>" + "".join(f"<a href='#{_slug(title)}'>{html.escape(title)}</a>" for title in kept) + "</nav></header>"
-    for title, body in kept.items():
-        yield f"<section id='{_slug(title)}'><h2>{html.escape(title)}</h2>{body}</section>"
+        title = f"Comparison: {name}" if len(content.comparisons) > 1 else "Comparison"
+        found = (comparison.overview(), *comparison.differences())
+        yield Part(title, tuple(shown(table) for table in found if table.rows))
+    yield Part("Figures", tuple(map(_figure, drawings(content))))
+    for table in made.tables:
+        if table not in gates:
+            yield Part(table.title, (shown(table, titled=False),))
+    yield Part("Checkpoints", tuple(_panels(content)))
+    yield Part("Other results", tuple(_others(content)))
+    lost = tuple(content.unreadable.items())
+    yield Part("Not read", (shown(Table("", ("result", "why"), lost)),) if lost else ())
+    source = Block("folded", "As LaTeX", items=(Block("source", text=to_latex(made.methods)),))
+    yield Part("Methods", (*made.paragraph(), source))
+    yield Part("Provenance", tuple(map(shown, _provenance(content))))
+    bibtex = Block("folded", "As BibTeX", items=(Block("source", text=bibliography.bibtex(made.keys)),))
+    yield Part("Bibliography", (*made.references(), bibtex) if made.keys else ())
 
 
 def _subtitle(content: Content) -> str:
@@ -94,32 +98,13 @@ def _subtitle(content: Content) -> str:
     return ", ".join(part for part in (count, waiting, lost, made) if part)
 
 
-def _verdicts(content: Content) -> str:
-    found = [row for one in content.comparisons.values() for row in one.verdicts]
-    return "".join(f"<p class='verdict'><b>{html.escape(row.verdict)}</b>{html.escape(row.text)}</p>" for row in found)
-
-
-def _comparison(comparison: Comparison) -> str:
-    shown = (metrics(comparison), means(comparison), *tests(comparison))
-    return "".join(_titled(table) for table in shown if table.rows)
-
-
-def _titled(table: Table) -> str:
-    return f"<h3>{html.escape(table.title)}</h3>{table_html(table)}"
-
-
-def _figure(drawing: Drawing) -> str:
-    title, caption = html.escape(drawing.title), html.escape(drawing.caption)
+def _figure(drawing: Drawing) -> Block:
     try:
         image, wide = _svg(drawing)
     except Exception as error:  # whatever a result holds, the rest of the report is written
-        return f"<h3>{title}</h3><p class='note'>Not drawn: {html.escape(str(error) or type(error).__name__)}</p>"
+        return Block("missing", drawing.title, str(error) or type(error).__name__)
     source = f"data:image/svg+xml;base64,{base64.b64encode(image).decode()}"
-    return (
-        f"<figure><h3>{title}</h3><div class='scroll' tabindex='0'>"
-        f"<img class='{'wide' if wide else 'narrow'}' src='{source}' alt='{title}'></div>"
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
+    return Block("figure", drawing.title, drawing.caption, source=source, size="wide" if wide else "narrow")
 
 
 def _svg(drawing: Drawing) -> tuple[bytes, bool]:
@@ -132,70 +117,44 @@ def _svg(drawing: Drawing) -> tuple[bytes, bool]:
         return file.read_bytes(), wide
 
 
-def _checkpoints(content: Content) -> str:
-    return "".join(
-        folded(f"{content.label(owner)}: {entry}", table_html(scores(panel)))
-        for entry, found in content.by_entry(Scores).items()
-        for owner, panel in found.items()
-    )
+def _panels(content: Content) -> Iterator[Block]:
+    for entry, found in content.by_entry(Scores).items():
+        for owner, panel in found.items():
+            yield Block("folded", f"{content.label(owner)}: {entry}", items=(shown(*panel.tables(), titled=False),))
 
 
-def _others(content: Content) -> str:
-    """Show what is not above by the few numbers worth reading and by its rows."""
-    shown = DRAWN_TOGETHER | {"estimate", "scores"}
-    rest = {name: result for name, result in content.results.items() if type(result).kind not in shown}
-    estimates = content.of(Estimate)
-    together = _titled(_estimates(content, estimates)) if estimates else ""
-    return together + "".join(
-        folded(f"{type(result).kind.replace('-', ' ')}: {name}", "".join(map(table_html, _about(result))))
-        for name, result in rest.items()
-    )
+def _others(content: Content) -> Iterator[Block]:
+    """Show what is not above by the few numbers worth reading and by its tables."""
+    if estimates := content.of(Estimate):
+        yield shown(_estimates(content, estimates))
+    above = DRAWN_TOGETHER | {"estimate", "scores"}
+    for name, result in content.results.items():
+        if type(result).kind not in above:
+            title = f"{type(result).kind.replace('-', ' ')}: {name}"
+            yield Block("folded", title, items=tuple(shown(table, titled=False) for table in _about(result)))
 
 
 def _about(result: Result) -> Iterator[Table]:
-    summary = Table("", ("what", "value"), tuple(result.summary()))
+    summary = summary_table(result)
     yield summary
-    yield from (table for table in row_tables(result) if table.columns != summary.columns)
+    yield from (table.head(_MOST) for table in result.tables() if table != summary)
 
 
-def _estimates(content: Content, estimates: Mapping[str, Estimate]) -> Table:
+def _estimates(content: Content, estimates: dict[str, Estimate]) -> Table:
     rows = []
     for name, one in estimates.items():
-        [row] = estimate(one).rows
+        [table] = one.tables()
         owner, _, entry = name.rpartition("/")
-        rows.append((content.label(owner) or entry, *row))
-    return Table("Estimates", ("checkpoint", *estimate(one).columns), tuple(rows), "± is the standard error.")
+        rows.append((content.label(owner) or entry, *table.rows[0]))
+    return Table("Estimates", ("checkpoint", *table.columns), tuple(rows), "± is the standard error.")
 
 
-def _unreadable(content: Content) -> str:
-    rows = tuple(content.unreadable.items())
-    return table_html(Table("", ("result", "why"), rows)) if rows else ""
-
-
-def _methods(made: Card) -> str:
-    numbers = {key: i for i, key in enumerate(made.keys, start=1)}
-    source = folded("As LaTeX", f"<pre>{html.escape(to_latex(made.methods))}</pre>")
-    return f"<p>{to_html(made.methods, numbers)}</p>{source}"
-
-
-def _bibliography(made: Card) -> str:
-    if not made.keys:
-        return ""
-    return bibliography_html(made.keys) + folded(
-        "As BibTeX", f"<pre>{html.escape(bibliography.bibtex(made.keys))}</pre>"
-    )
-
-
-def _provenance(content: Content) -> str:
-    file = Table("", ("of the file", ""), tuple((key, str(value)) for key, value in content.attributes.items()))
-    rows = [
+def _provenance(content: Content) -> Iterator[Table]:
+    yield Table("", ("of the file", ""), tuple((key, str(value)) for key, value in content.attributes.items()))
+    rows = tuple(
         (content.label(owner), ", ".join(f"{key} {value}" for key, value in about.items()))
         for owner, about in content.checkpoints.items()
         if about
-    ]
-    checkpoints = table_html(Table("", ("checkpoint", "recorded"), tuple(rows))) if rows else ""
-    return table_html(file) + checkpoints
-
-
-def _slug(title: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in title.lower())
+    )
+    if rows:
+        yield Table("", ("checkpoint", "recorded"), rows)

@@ -1,8 +1,8 @@
-"""Result types: frozen dataclasses with one field schema. A leaf: imports nothing else of the package."""
+"""Result types: frozen dataclasses with one field schema. Below them stand only tables and errors."""
 
 from landscape.results.architecture import Architecture, ArchitectureRow
 from landscape.results.audit import Audit, AuditRow
-from landscape.results.base import Result, array, arrays, describe, nested, plain, role_of, rows, volatile
+from landscape.results.base import KINDS, Result
 from landscape.results.basin_volume import BasinDifference, BasinRow, BasinVolume
 from landscape.results.comparison import Comparison, Placebo
 from landscape.results.critical import CriticalPoint
@@ -16,53 +16,13 @@ from landscape.results.optimisers import Optimisers
 from landscape.results.randomisation import Condition, Contrast, MemorisationTest, Randomisation
 from landscape.results.randomisation_table import NoiseTrend, NoiseVerdict, RandomisationTable
 from landscape.results.sampling import SamplingError
+from landscape.results.schema import array, arrays, describe, nested, plain, printed, role_of, rows, volatile
 from landscape.results.scores import Score, Scores
 from landscape.results.slices import Directions, Line, Path, Plane, Slice, Volume
 from landscape.results.spectra import Diagonal, Eigenpairs, Estimate, LayerRow, Layers, SpectralDensity
 from landscape.results.topology import MergeNode, Minimum, Reading, ScaleCurvature, Topology
 from landscape.results.track import Track
 from landscape.results.trajectory import Smoothness, Trajectory
-
-KINDS: dict[str, type[Result]] = {
-    cls.kind: cls
-    for cls in (
-        Audit,
-        Comparison,
-        Placebo,
-        CriticalPoint,
-        DoubleDescent,
-        EdgeOfStability,
-        KernelRegime,
-        LargeBatch,
-        Architecture,
-        BasinVolume,
-        GuessAndCheck,
-        Memorisation,
-        Directions,
-        Line,
-        Path,
-        Plane,
-        Eigenpairs,
-        Estimate,
-        Diagonal,
-        Layers,
-        SpectralDensity,
-        MemorisationTest,
-        Optimisers,
-        Randomisation,
-        RandomisationTable,
-        SamplingError,
-        Scores,
-        Topology,
-        ScaleCurvature,
-        Reading,
-        Track,
-        Trajectory,
-        Smoothness,
-        Volume,
-    )
-}
-"""Every result class by the slug that a study file stores."""
 
 __all__ = [
     "Architecture",
@@ -126,6 +86,7 @@ __all__ = [
     "describe",
     "nested",
     "plain",
+    "printed",
     "role_of",
     "rows",
     "volatile",

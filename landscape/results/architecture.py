@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from landscape.results.base import Result, array, arrays, rows
-from landscape.results.numbers import duration, spread
+from landscape.results.base import Result
+from landscape.results.schema import array, arrays, rows
 from landscape.results.slices import Plane
-from landscape.results.tables import format_table
+from landscape.tables import duration, format_table, spread
 
 
 @dataclass(frozen=True, kw_only=True)

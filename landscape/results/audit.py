@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from landscape.results.base import Result, rows
-from landscape.results.numbers import duration
-from landscape.results.tables import format_table
+from landscape.results.base import Result
+from landscape.results.schema import rows
+from landscape.tables import Cell, Measured, Table, duration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,21 +108,18 @@ class Audit(Result):
         shown = {row.transformation: _short(row) for row in found if row.verdict != "not applicable"}
         return ", ".join(f"{name} {cell}" for name, cell in shown.items())
 
-    def table(self, style: str = "text") -> str:
-        """Return R by score and transformation; ``=`` marks invariance, ``≈`` a change within the error.
-
-        Numbers with a sign are differences S(T(w)) − S(w), of scores that are logarithms or entropies.
-
-        Args:
-            style: ``text`` or ``markdown``.
-        """
-        body = []
+    def tables(self) -> tuple[Table, ...]:
+        """Return S(T(w)) / S(w) by score and transformation, ± its standard error; of logarithms, the difference."""
+        body: list[tuple[Cell, ...]] = []
         for score, radius in dict.fromkeys((row.score, row.radius) for row in self.rows):
-            cells = [score if radius is None else f"{score} ({radius:g})"]
-            for name in self.transformations:
-                cells += [_cell(r) for r in self.rows if (r.score, r.radius, r.transformation) == (score, radius, name)]
-            body.append(tuple(cells))
-        return format_table(("S(T(w)) / S(w)", *self.transformations), body, style)
+            by_name = {r.transformation: r for r in self.rows if (r.score, r.radius) == (score, radius)}
+            cells = [_cell(by_name[name]) for name in self.transformations]
+            label = score if radius is None else f"{score} ({radius:g})"
+            body.append((label, *cells, ", ".join(self.survived(score)) or "none"))
+        differences = dict.fromkeys(row.score for row in self.rows if row.compared != "ratio")
+        beside = f"; differences S(T(w)) − S(w) for {', '.join(differences)}" if differences else ""
+        note = f"Ratios S(T(w)) / S(w) on {self.examples} examples{beside}; scores that move describe only."
+        return (Table("Audit", ("score", *self.transformations, "unmoved by"), tuple(body), note, significant=3),)
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield what each score survived."""
@@ -135,15 +132,11 @@ class Audit(Result):
 
 
 def _short(row: AuditRow) -> str:
-    return {"invariant": "=", "within error": "≈"}.get(row.verdict, _changed(row, "×"))
+    changed = f"×{row.change:.3g}" if row.compared == "ratio" else f"{row.change:+.3g}".replace("-", "−")
+    return {"invariant": "=", "within error": "≈"}.get(row.verdict, changed)
 
 
-def _changed(row: AuditRow, sign: str = "") -> str:
-    return f"{sign}{row.change:.3g}" if row.compared == "ratio" else f"{row.change:+.3g}".replace("-", "−")
-
-
-def _cell(row: AuditRow) -> str:
-    if row.verdict == "not applicable" or math.isnan(row.change):
-        return "—"
-    mark = {"invariant": " =", "within error": " ≈", "not invariant": ""}[row.verdict]
-    return f"{_changed(row)}{mark}"
+def _cell(row: AuditRow) -> Cell:
+    if row.verdict == "not applicable" or not math.isfinite(row.change):
+        return None
+    return Measured(row.change, row.standard_error)

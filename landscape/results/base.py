@@ -1,71 +1,23 @@
-"""What every result is: a frozen dataclass whose fields say how they are stored, drawn and printed.
-
-A field is one of five roles. The study file, the plots and the reprs read roles and never field names, so that a new
-result type needs no code outside its own class.
-
-=============  ===========================================  ====================================================
-role           declared with                                in the study file
-=============  ===========================================  ====================================================
-array          ``array("k", "P", units=…, long_name=…)``    a dataset with dimension names, units and long name
-arrays         ``arrays("y", "x", long_name=…)``            a dictionary of such arrays, one dataset a key
-rows           ``rows(RowClass)``                           a tuple of frozen row dataclasses, one dataset a column
-result         ``nested(ResultClass)``                      another result in a sub-group
-attribute      a plain annotation                           an attribute (mappings and tuples as JSON text)
-=============  ===========================================  ====================================================
-"""
+"""What every result is: a frozen dataclass that saves, draws, tabulates and prints itself as its schema says."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, field
-from typing import Any, ClassVar, Literal, Self
-
-import numpy as np
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
 
 from landscape.errors import LandscapeError
 from landscape.lazy import verb
-from landscape.results.html import card, lines_of
-from landscape.results.numbers import duration
-from landscape.results.tables import format_table, hanging
+from landscape.results.schema import describe, plain, volatile
+from landscape.results.tabulate import columns_of, summary_of, tables_of
+from landscape.tables import Table, hanging, render
+from landscape.tables.html import card, lines_of
 
-Role = Literal["array", "arrays", "rows", "result", "attribute"]
-
-
-def _declared(role: Role, optional: bool, **metadata: Any) -> Any:
-    default: Any = None if optional else MISSING
-    return field(default=default, metadata={"role": role, "optional": optional, **metadata})
-
-
-def array(*dims: str, long_name: str, units: str = "1", optional: bool = False) -> Any:
-    """Declare a NumPy array field with its dimension names, e.g. ``array("k", "P", long_name="eigenvectors")``."""
-    return _declared("array", optional, dims=dims, long_name=long_name, units=units)
-
-
-def arrays(*dims: str, long_name: str, units: str = "1", optional: bool = False) -> Any:
-    """Declare a dictionary of arrays with common dimensions; keys such as ``train/loss`` become paths in the file."""
-    return _declared("arrays", optional, dims=dims, long_name=long_name, units=units)
-
-
-def rows(row: type, *, dim: str = "row", optional: bool = False) -> Any:
-    """Declare a tuple of row dataclasses, stored by column; `None` in a ``float | None`` column is NaN on disk."""
-    return _declared("rows", optional, row=row, dims=(dim,))
-
-
-def nested(result: type[Result], *, optional: bool = False) -> Any:
-    """Declare another result stored in a sub-group of this one."""
-    return _declared("result", optional, result=result)
-
-
-def volatile(default: Any = MISSING) -> Any:
-    """Declare a value that differs from run to run (seconds, dates): kept as an attribute, never as a dataset."""
-    return field(default=default, metadata={"role": "attribute", "volatile": True})
-
-
-def role_of(declared: dataclasses.Field[Any]) -> Role:
-    """Return the role a dataclass field was declared with."""
-    role: Role = declared.metadata.get("role", "attribute")
-    return role
+KINDS: dict[str, type[Result]] = {}
+"""Every result class by the slug that a study file stores; a class is entered when it is defined."""
+_MOST = 200
+"""Rows of a table that a notebook unfolds."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -81,9 +33,19 @@ class Result:
     """The slug stored in the file that names this class."""
     location: ClassVar[str]
     """Where the study file keeps it: ``checkpoints/{owner}/eigen/{entry}`` or ``comparisons/{entry}``."""
+    along: ClassVar[str] = ""
+    """The dimension that the table has one row for; empty: that of the first vector."""
+    index: ClassVar[str] = ""
+    """What the number of a row is called in a table of vectors; empty: rows are not numbered."""
+    note: ClassVar[str] = ""
+    """What a reader of the table needs to know, such as what ± means."""
 
     provenance: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = volatile(0.0)
+
+    def __init_subclass__(cls) -> None:
+        if "kind" in vars(cls):
+            KINDS[cls.kind] = cls
 
     def save(self, path: Any, name: str, *, overwrite: bool = False) -> None:
         """Write this result into a study file under ``name`` (``"sgd-0/top5"``: checkpoint, then entry).
@@ -106,19 +68,30 @@ class Result:
         """Return the result as plain lists, numbers and strings, ready for JSON (NaN and inf are kept as floats)."""
         return {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
 
+    def tables(self) -> tuple[Table, ...]:
+        """Return the tables of this result, read off its schema, the main one first; none of them is set yet."""
+        return tuple(tables_of(self))
+
     def table(self, style: str = "text") -> str:
-        """Return the result as a table: one line an eigenvalue, layer, point, score …; else the numbers that it prints.
+        """Return the main table: one line per eigenvalue, layer, point, score …; else the numbers that the result prints.
 
         Args:
-            style: ``text`` (aligned columns) or ``markdown``.
+            style: ``text`` (aligned columns), ``markdown``, ``html`` or ``latex``.
 
         Raises:
             LandscapeError: another style.
         """
-        return format_table(("quantity", "value"), list(self.summary()), style)
+        return render(self.tables()[0], style)
+
+    def columns(self) -> dict[str, Any]:
+        """Return the main table with all digits, as columns of one length by name.
+
+        Where `table` sums up what is too long to read (a grid, a density, a diagonal, seeds and radii), this has every row.
+        """
+        return columns_of(self)
 
     def to_pandas(self) -> Any:
-        """Return the main table as a `pandas.DataFrame`: a row a grid point, a score and radius, an eigenvalue, a layer …
+        """Return `columns` as a `pandas.DataFrame`.
 
         Raises:
             LandscapeError: pandas is not installed.
@@ -127,21 +100,22 @@ class Result:
             from pandas import DataFrame
         except ModuleNotFoundError:
             raise LandscapeError(
-                "to_pandas needs pandas, which is not installed; pip install pandas, or use landscape.export.frame"
+                "to_pandas needs pandas, which is not installed; pip install pandas, or use .columns()"
             ) from None
-        return DataFrame(verb("frame")(self))
+        return DataFrame(self.columns())
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
+    @property
+    def title(self) -> str:
+        """What the main table shows: the first sentence of the class."""
+        return (type(self).__doc__ or type(self).__name__).partition("\n")[0].rstrip(".")
+
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield (label, text) pairs: the few numbers worth reading first."""
-        for f in dataclasses.fields(self):
-            value = getattr(self, f.name)
-            if f.name not in ("provenance", "seconds") and value is not None:
-                yield f.name, describe(value)
-        yield "time", duration(self.seconds)
+        yield from summary_of(self)
 
     def __repr__(self) -> str:
         lines = list(self.summary())
@@ -149,11 +123,11 @@ class Result:
         return "\n".join([type(self).__name__, *(hanging(f"  {label:<{width}}  ", text) for label, text in lines)])
 
     def _repr_html_(self) -> str:
-        repeats = type(self).table is Result.table  # what is shown above it anyhow
-        details = {} if repeats else {"table": self.table()}
+        table, lines = self.tables()[0], tuple(self.summary())
+        details = {} if table.rows == lines else {"table": render(table.head(_MOST))}
         if self.provenance:
             details["provenance"] = lines_of({key: describe(value) for key, value in self.provenance.items()})
-        return card(type(self).__name__, self.summary(), self._picture(), details)
+        return card(type(self).__name__, lines, self._picture(), details)
 
     def _picture(self) -> bytes | None:
         """Draw the result small; without a figure, or when drawing fails, the numbers stand alone."""
@@ -162,47 +136,3 @@ class Result:
             return picture
         except Exception:  # a repr that raises would hide the result
             return None
-
-
-def describe(value: Any) -> str:
-    """Print a value in one short line: arrays by shape and range, numbers with four digits."""
-    if isinstance(value, np.ndarray):
-        if value.size == 0:
-            return f"{value.shape} empty"
-        if value.size <= 6 and value.ndim == 1:
-            return "[" + ", ".join(describe(item) for item in value.tolist()) + "]"
-        if not np.issubdtype(value.dtype, np.number):
-            return f"{value.shape} {value.dtype}"
-        finite = value[np.isfinite(value)]
-        text = f"{value.shape} in [{finite.min():.4g}, {finite.max():.4g}]" if finite.size else f"{value.shape}"
-        return text if finite.size == value.size else f"{text}, {value.size - finite.size} not finite"
-    if isinstance(value, bool | np.bool_):
-        return "yes" if value else "no"
-    if isinstance(value, float | np.floating):
-        return f"{float(value):.4g}"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {describe(item)}" for key, item in value.items())
-    if isinstance(value, Result):
-        return f"{type(value).__name__} ({', '.join(f'{label} {text}' for label, text in list(value.summary())[:3])})"
-    if isinstance(value, tuple | list) and value and dataclasses.is_dataclass(value[0]):
-        return f"{len(value)} rows"
-    if isinstance(value, tuple | list):
-        return ", ".join(describe(item) for item in value)
-    return str(value)
-
-
-def plain(value: Any) -> Any:
-    """Turn arrays, tuples, mappings and dataclasses into lists, dictionaries, numbers and strings."""
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Result):
-        return value.to_dict()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [plain(item) for item in value]
-    return value

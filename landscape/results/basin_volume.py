@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from landscape.results.base import Result, rows
-from landscape.results.numbers import duration, spread
-from landscape.results.tables import format_table
+from landscape.results.base import Result
+from landscape.results.schema import rows
+from landscape.tables import duration, format_table, spread
 
 LOG10 = math.log(10)
 

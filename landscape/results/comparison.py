@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from landscape.results.base import Result, array, arrays, rows
-from landscape.results.numbers import duration, spread
-from landscape.results.tables import format_table
+from landscape.results.base import Result
+from landscape.results.schema import array, arrays, rows
+from landscape.tables import Cell, Measured, Table, duration, interval, over_seeds, render
 
 WAIVED = "waived"
 """The note of a gate that failed and that the user takes responsibility for."""
@@ -180,20 +180,90 @@ class Comparison(Result):
             return {recipe: over_radii(block[i]) for i, recipe in enumerate(self.recipes)}
         return {recipe: block[i, :, radius] for i, recipe in enumerate(self.recipes)}
 
+    def overview(self, *, audit: bool = False) -> Table:
+        """Return mean ± standard deviation over seeds for each metric and score, one column per recipe.
+
+        Args:
+            audit: add a column with what the audit found.
+        """
+        body: list[tuple[Cell, ...]] = [(name, *map(over_seeds, values)) for name, values in self.metrics.items()]
+        for name in self.scores:
+            if f"train/{name}" not in self.metrics:  # loss and accuracy are there already
+                body.append((name, *map(over_seeds, self.score(name).values())))
+        note = "± is the standard deviation over seeds; scores are geometric means over radii, higher is sharper."
+        columns: tuple[str, ...] = ("score", *self.long_names)
+        if audit and self.audited:
+            columns, body = (*columns, "audit"), [(*row, self.audit_of(str(row[0]))) for row in body]
+        return Table("Losses, accuracies and scores by recipe", columns, tuple(body), note)
+
+    def differences(self) -> tuple[Table, ...]:
+        """Return the differences between recipes with their intervals and p values, one table per pair."""
+        note = "Positive differences: the first recipe is sharper. Intervals by bootstrap over seeds, p exact."
+        columns = ("score", "scale", "difference", "95 % interval", "p", "p (Holm)", "superiority")
+        return tuple(
+            Table(f"Differences: {pair}", columns, tuple(map(_test_cells, found)), note).filled()
+            for pair, found in self._by_pair(self.tests).items()
+        )
+
+    def conditions(self) -> tuple[Table, ...]:
+        """Return the gates with what was measured and allowed, one table per pair."""
+        columns = ("gate", "outcome", "measured", "limit", "note")
+        return tuple(
+            Table(f"Gates: {pair}", columns, tuple(map(_gate_cells, found)))
+            for pair, found in self._by_pair(self.gates).items()
+        )
+
+    def audit_table(self) -> Table:
+        """Return how the primary scores took transformations of the networks: S(T(w)) / S(w), farthest from 1 over radii."""
+        transformations = tuple(dict.fromkeys(row.transformation for row in self.audited))
+        body: list[tuple[Cell, ...]] = []
+        for recipe, score in dict.fromkeys((row.recipe, row.score) for row in self.audited):
+            found = {row.transformation: row for row in self.audited if (row.recipe, row.score) == (recipe, score)}
+            ratios = (found[name].ratio if name in found else np.nan for name in transformations)
+            cells = (Measured(ratio) if np.isfinite(ratio) else None for ratio in ratios)
+            moved = [name for name, row in found.items() if row.verdict == "not invariant"]
+            body.append((self._words[recipe], score, *cells, ", ".join(moved) or "none"))
+        note = "S(T(w)) / S(w) of the first checkpoint; a score that moves beyond its error describes only."
+        return Table("Audit", ("recipe", "score", *transformations, "moved by"), tuple(body), note).filled()
+
+    def tables(self) -> tuple[Table, ...]:
+        """Return the overview, the differences and gates of each pair, and the audit."""
+        every = (self.overview(), *self.differences(), *self.conditions(), self.audit_table())
+        return tuple(table for table in every if table.rows)
+
     def table(self, style: str = "text") -> str:
         """Return mean ± standard deviation over seeds for each score and recipe, and what the audit found.
 
         Args:
-            style: ``text`` or ``markdown``.
+            style: as for every result.
         """
-        header = ("score", *self.long_names, *(["audit"] if self.audited else []))
-        body = [(name, *map(spread, values)) for name, values in self.metrics.items()]
-        for name in self.scores:
-            if f"train/{name}" not in self.metrics:  # loss and accuracy are there already
-                body.append((name, *map(spread, self.score(name).values())))
-        if self.audited:
-            body = [(*row, self.audit_of(row[0])) for row in body]
-        return format_table(header, body, style)
+        return render(self.overview(audit=True), style)
+
+    def columns(self) -> dict[str, Any]:
+        """Return one row per recipe, seed, score and radius."""
+        recipe, seed, score, radius = np.indices(self.values.shape).reshape(4, -1)
+        # a score with fewer radii than others is padded with NaN, which says nothing
+        kept = ~np.isnan(self.radii[score, radius]) | (radius == 0)
+        recipe, seed, score, radius = where = tuple(index[kept] for index in (recipe, seed, score, radius))
+        return {
+            "recipe": [self.recipes[i] for i in recipe],
+            "seed": seed,
+            "score": [self.scores[i] for i in score],
+            "radius": self.radii[score, radius],
+            "value": self.values[where],
+            "standard_error": self.standard_errors[where],
+        }
+
+    @property
+    def _words(self) -> dict[str, str]:
+        return dict(zip(self.recipes, self.long_names, strict=True))
+
+    def _by_pair(self, found: Iterable[Any]) -> dict[str, list[Any]]:
+        """Group gates or tests by their pair of recipes, in words."""
+        pairs: dict[str, list[Any]] = {}
+        for row in found:
+            pairs.setdefault(f"{self._words[row.b]} against {self._words[row.a]}", []).append(row)
+        return pairs
 
     def audit_of(self, score: str) -> str:
         """Return what every transformation did to a score in the recipe where it did most; empty if it was not audited.
@@ -257,15 +327,17 @@ class Placebo(Result):
     level: float
     seed: int = 0
 
-    def table(self, style: str = "text") -> str:
-        """Return one line a shift: the factor given to the second arm, and how often the verdict and each score called it.
+    def columns(self) -> dict[str, Any]:
+        """Return one row per shift: what was given to the second arm, and how often the verdict and each score called it."""
+        shares = {f"significant/{name}": row for name, row in zip(self.scores, self.significant, strict=True)}
+        return {"shift": self.shifts, "called": self.called, **shares}
 
-        Args:
-            style: ``text`` or ``markdown``.
-        """
-        columns = zip(self.shifts, self.called, *self.significant, strict=True)
-        body = [(f"× {10**shift:.2f}", *(f"{share:.2%}" for share in shares)) for shift, *shares in columns]
-        return format_table(("factor", "called different", *self.scores), body, style)
+    def tables(self) -> tuple[Table, ...]:
+        """Return one row per shift: the factor given to the second arm, and the shares called different, in per cent."""
+        body: list[tuple[Cell, ...]] = []
+        for shift, *shares in zip(self.shifts, self.called, *self.significant, strict=True):
+            body.append((f"× {10**shift:.2f}", *(Measured(float(share), percent=2) for share in shares)))
+        return (Table(self.title, ("factor", "called different", *self.scores), tuple(body)),)
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield the false-alarm rate, then the power curve."""
@@ -286,3 +358,20 @@ def over_radii(values: np.ndarray) -> np.ndarray:
         elif len(chosen) > 1 and (chosen > 0).all():
             out[i] = np.exp(np.log(chosen).mean())
     return out
+
+
+def _test_cells(row: Test) -> tuple[Cell, ...]:
+    return (
+        row.score + (" (primary)" if row.primary else ""),
+        row.scale,
+        Measured(row.difference),
+        interval(row.low, row.high),
+        None if row.p_value is None else Measured(row.p_value),
+        None if row.p_holm is None else Measured(row.p_holm),
+        Measured(row.superiority),
+    )
+
+
+def _gate_cells(row: Gate) -> tuple[Cell, ...]:
+    outcome = "waived" if waived(row) else "passed" if row.passed else "failed"
+    return row.gate, outcome, Measured(row.value), Measured(row.limit), "" if waived(row) else row.note

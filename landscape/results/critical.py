@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from landscape.results.base import Result
-from landscape.results.numbers import Measured, duration, number_text
+from landscape.results.schema import printed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -34,15 +33,15 @@ class CriticalPoint(Result):
     location: ClassVar[str] = "checkpoints/{owner}/critical/{entry}"
 
     loss: float
-    gradient_norm: float
-    noise_ratio: float
-    lambda_max: float
+    gradient_norm: float = field(metadata=printed("‖g‖"))
+    noise_ratio: float = field(metadata=printed("‖g‖ / its sampling noise"))
+    lambda_max: float = field(metadata=printed("largest eigenvalue"))
     lambda_max_error: float
-    lambda_min: float
+    lambda_min: float = field(metadata=printed("smallest eigenvalue"))
     lambda_min_error: float
-    negative_mass: float
+    negative_mass: float = field(metadata=printed("negative share of the spectrum", percent=2))
     negative_mass_error: float
-    critical: bool
+    critical: bool = field(metadata=printed(hidden=True))
     verdict: str
     products: int
     seed: int = 0
@@ -51,16 +50,3 @@ class CriticalPoint(Result):
     def curvature_ratio(self) -> float:
         """|λmin| / λmax, which Li et al. 2018 map over slices."""
         return abs(self.lambda_min) / self.lambda_max if self.lambda_max > 0 else float("inf")
-
-    def summary(self) -> Iterator[tuple[str, str]]:
-        """Yield the verdict, then the numbers it rests on."""
-        yield "verdict", self.verdict
-        yield "loss", f"{self.loss:.4g}"
-        yield "gradient", f"{self.gradient_norm:.3g}, {self.noise_ratio:.2g} of its sampling noise"
-        low = number_text(Measured(self.lambda_min, self.lambda_min_error))
-        high = number_text(Measured(self.lambda_max, self.lambda_max_error))
-        exact = "" if self.lambda_max_error > 0 or self.lambda_min_error > 0 else " (whole spectrum)"
-        yield "eigenvalues", f"{low} to {high}{exact}"
-        error = f" ± {self.negative_mass_error:.1%}" if self.negative_mass_error > 0 else ""
-        yield "negative share of the spectrum", f"{self.negative_mass:.2%}{error}"
-        yield "cost", f"{self.products} products, {duration(self.seconds)}"

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from landscape.results.base import Result, array, arrays, rows
-from landscape.results.numbers import duration, spread
-from landscape.results.tables import format_table
+from landscape.results.base import Result
+from landscape.results.schema import array, arrays, rows
+from landscape.tables import duration, format_table, spread
 
 INTERPOLATED = 0.01
 """Training error from which a width counts as fitting its data."""

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy import stats
 
-from landscape.results.base import Result, array
-from landscape.results.numbers import duration
-from landscape.results.tables import format_table
+from landscape.results.base import Result
+from landscape.results.schema import array
+from landscape.tables import duration, format_table
 
 BINS = 10
 

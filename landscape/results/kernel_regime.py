@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from landscape.results.base import Result, rows
-from landscape.results.numbers import duration
-from landscape.results.tables import format_table
+from landscape.results.base import Result
+from landscape.results.schema import rows
+from landscape.tables import duration, format_table
 
 COLUMNS = {
     "relative_movement": "weight movement",

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from landscape.results.base import Result, arrays, rows
-from landscape.results.numbers import Measured, duration, number_text
-from landscape.results.tables import format_table
+from landscape.results.base import Result
+from landscape.results.schema import arrays, rows
+from landscape.tables import Measured, duration, format_table, number_text
 
 MATCHINGS = {"epochs": "equal epochs", "loss": "equal training loss", "steps": "equal steps"}
 """What small and large batches may have in common when they are compared, in words."""

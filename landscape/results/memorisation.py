@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy import stats
 
-from landscape.results.base import Result, array, rows
-from landscape.results.numbers import duration
-from landscape.results.tables import format_table
+from landscape.results.base import Result
+from landscape.results.schema import array, rows
+from landscape.tables import duration, format_table
 
 MEMORISED, INFLUENTIAL = 0.25, 0.15
 """From where an example counts as memorised and a pair as influential (Feldman and Zhang 2020, section 3)."""

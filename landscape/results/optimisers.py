@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from landscape.results.base import Result, array, arrays, nested
+from landscape.results.base import Result
 from landscape.results.comparison import Comparison
-from landscape.results.numbers import duration, spread
-from landscape.results.tables import format_table
+from landscape.results.schema import array, arrays, nested
+from landscape.tables import duration, format_table, spread
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from landscape.results.base import Result, array, arrays, nested, rows
+from landscape.results.base import Result
 from landscape.results.comparison import over_radii
-from landscape.results.numbers import Measured, duration, number_text, spread
-from landscape.results.tables import format_table
+from landscape.results.schema import array, arrays, nested, rows
+from landscape.tables import Measured, duration, format_table, number_text, spread
 
 TIME_TO_FIT = "steps to accuracy 1"
 

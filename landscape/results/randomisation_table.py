@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from landscape.results.base import Result, array, arrays, nested, rows
+from landscape.results.base import Result
 from landscape.results.comparison import Audited, Placebo, over_radii
-from landscape.results.numbers import duration
-from landscape.results.tables import format_table
+from landscape.results.schema import array, arrays, nested, rows
+from landscape.tables import duration, format_table
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from landscape.results.base import Result, array
-from landscape.results.numbers import duration
-from landscape.results.tables import cell, format_table
+from landscape.results.base import Result
+from landscape.results.schema import array
+from landscape.results.tabulate import aligned_table
+from landscape.tables import Table, cell, duration
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -41,8 +42,15 @@ class SamplingError(Result):
 
     kind: ClassVar[str] = "sampling"
     location: ClassVar[str] = "checkpoints/{owner}/sampling/{entry}"
+    index: ClassVar[str] = "rank"
 
-    values: np.ndarray = array("k", long_name="eigenvalue on the sample", units="loss per parameter squared")
+    values: np.ndarray = array(
+        "k",
+        long_name="eigenvalue on the sample",
+        units="loss per parameter squared",
+        title="eigenvalue ± s.e.",
+        error="standard_errors",
+    )
     standard_errors: np.ndarray = array("k", long_name="sampling standard error", units="loss per parameter squared")
     bootstrap: np.ndarray = array("draw", "k", long_name="resampled eigenvalue", units="loss per parameter squared")
     trace: float
@@ -69,18 +77,11 @@ class SamplingError(Result):
         """The largest eigenvalue expected on all the data: that of the sample less its bias."""
         return float(self.values[0]) - self.bias
 
-    def table(self, style: str = "text") -> str:
-        """Return one line an eigenvalue: ± its sampling error, absolute and relative.
-
-        Args:
-            style: ``text`` or ``markdown``.
-        """
-        pairs = zip(self.values, self.standard_errors, strict=True)
-        body = [
-            (str(rank), cell(value, error), f"{error / abs(value):.1%}" if value else "—")
-            for rank, (value, error) in enumerate(pairs, start=1)
-        ]
-        return format_table(("rank", "eigenvalue ± s.e.", "relative error"), body, style)
+    def tables(self) -> tuple[Table, ...]:
+        """Return one row per eigenvalue: ± its sampling error, absolute and relative."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            relative = np.where(self.values == 0, np.nan, self.standard_errors / np.abs(self.values))
+        return (aligned_table(self, **{"relative error": [f"{x:.1%}" if x == x else None for x in relative]}),)
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield the verdict, then the numbers it rests on."""

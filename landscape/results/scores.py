@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from landscape.results.base import Result, plain, rows
-from landscape.results.numbers import Measured, digits, duration, number_text
-from landscape.results.tables import format_table
+from landscape.results.base import Result
+from landscape.results.schema import plain, rows
+from landscape.tables import Measured, Table, duration, number_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,37 +142,33 @@ class Scores(Result):
             "provenance": plain(self.provenance),
         }
 
-    def table(self, style: str = "text") -> str:
-        """Return the panel as a table, with the declared invariances of every score and, where audited, the measured ones.
-
-        Args:
-            style: ``text`` (aligned columns) or ``markdown``.
-
-        Raises:
-            ValueError: another style.
-        """
-        header = ["score", "value", "± s.e.", "radius", "gradients", "seconds", "declared invariant to", "status"]
-        body = [list(self._cells(row)) for row in self.rows]
-        if any(row.audited for row in self.rows):
-            header.insert(-1, "measured on this network")
-            for cells, row in zip(body, self.rows, strict=True):
-                cells.insert(-1, row.audited or "—")
-        return format_table(tuple(header), [tuple(cells) for cells in body], style)
-
-    def _cells(self, row: Score) -> tuple[str, ...]:
-        measured = row.defined
-        value, error = _apart(row)
-        seconds = self.timings.get(row.name)
-        return (
-            row.name,
-            value if measured else "—",
-            error if measured else "—",
-            "" if row.radius is None else f"{row.radius:g}",
-            f"{row.gradients:.3g}",
-            "" if seconds is None else f"{seconds:.2g}",
-            row.invariant_to,
-            row.status if not row.note else f"{row.status}: {row.note}",
+    def tables(self) -> tuple[Table, ...]:
+        """Return one row per score and radius, with its declared invariances and, where audited, the measured ones."""
+        body = tuple(
+            (
+                row.name,
+                Measured(row.value, row.standard_error) if row.defined else None,
+                None if row.radius is None else f"{row.radius:g}",
+                f"{row.gradients:.3g}",
+                f"{self.timings[row.name]:.2g}" if row.name in self.timings else None,
+                row.invariant_to or None,
+                row.audited or None,
+                f"{row.status}: {row.note}" if row.note else row.status,
+            )
+            for row in self.rows
         )
+        columns = (
+            "score",
+            "value ± s.e.",
+            "radius",
+            "gradients",
+            "seconds",
+            "declared invariant to",
+            "measured",
+            "status",
+        )
+        note = "± is the Monte-Carlo standard error; values without it are deterministic."
+        return (Table("Sharpness scores", columns, body, note, significant=5).filled(),)
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield each score with its standard error, then the cost."""
@@ -181,10 +177,3 @@ class Scores(Result):
             text = number_text(Measured(row.value, row.standard_error), 5) if row.defined else row.status
             yield label, text if row.status in ("ok", text) else f"{text} ({row.status})"
         yield "cost", f"{self.gradients:.4g} gradients on {self.examples} examples, {duration(self.seconds)}"
-
-
-def _apart(row: Score) -> tuple[str, str]:
-    """Write value and standard error for two columns, both to the error's second digit; a dash where there is none."""
-    value, error, power = digits(Measured(row.value, row.standard_error), 5)
-    unit = f"e{power}" if power else ""
-    return value + unit, "—" if error is None else error + unit

@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from landscape.results.base import Result, array, arrays, describe, nested, volatile
-from landscape.results.numbers import duration
-from landscape.results.tables import cell, format_table
+from landscape.results.base import Result
+from landscape.results.schema import array, arrays, describe, nested, volatile
+from landscape.results.tabulate import aligned_table, to_cell
+from landscape.tables import Cell, Table, cell, duration
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -31,9 +32,10 @@ class Directions(Result):
 
     kind: ClassVar[str] = "directions"
     location: ClassVar[str] = "checkpoints/{owner}/directions/{entry}"
+    index: ClassVar[str] = "direction"
 
     vectors: np.ndarray | None = array("direction", "P", long_name="directions", units="parameter", optional=True)
-    norms: np.ndarray = array("direction", long_name="Euclidean length", units="parameter")
+    norms: np.ndarray = array("direction", long_name="Euclidean length", units="parameter", title="length")
     cosines: np.ndarray = array("direction", "direction", long_name="cosine between directions")
     direction_kind: str
     normalize: str = "none"
@@ -49,16 +51,10 @@ class Directions(Result):
         scaled = "not normalised" if self.normalize == "none" else f"{self.normalize}-normalised"
         return f"{self.direction_kind}, {scaled}"
 
-    def table(self, style: str = "text") -> str:
-        """Return one line a direction: its length and the cosines with the others.
-
-        Args:
-            style: ``text`` or ``markdown``.
-        """
-        names = [str(number) for number in range(1, len(self.norms) + 1)]
-        columns = zip(names, self.norms, self.cosines, strict=True)
-        body = [(name, cell(norm), *(f"{cosine:.3f}" for cosine in cosines)) for name, norm, cosines in columns]
-        return format_table(("direction", "length", *(f"cosine with {name}" for name in names)), body, style)
+    def tables(self) -> tuple[Table, ...]:
+        """Return one row per direction: its length and the cosines with the others."""
+        cosines = {f"cosine with {i}": [f"{x:.3f}" for x in row] for i, row in enumerate(self.cosines.T, start=1)}
+        return (aligned_table(self, **cosines),)
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield number and kind of the directions, their lengths and angles."""
@@ -112,18 +108,17 @@ class Slice(Result):
             raise KeyError(f"no values named {key!r}; this slice holds {', '.join(sorted(values))}")
         return values[key]
 
-    def table(self, style: str = "text") -> str:
-        """Return one line a metric: its value at the centre, the lowest and the highest with their coordinates.
+    def columns(self) -> dict[str, Any]:
+        """Return one row per grid point, x fastest: the coordinates, the values, and whether each was computed."""
+        columns = super().columns()
+        return columns | ({"computed": (columns["computed"] != 0).astype(int)} if "computed" in columns else {})
 
-        The grid itself, one row a point, is `to_pandas`.
-
-        Args:
-            style: ``text`` or ``markdown``.
-        """
+    def tables(self) -> tuple[Table, ...]:
+        """Return one row per metric: its value at the centre, the lowest and the highest with their coordinates."""
         axes = [np.asarray(getattr(self, name), dtype=float) for name in ("x", "y", "z") if hasattr(self, name)]
         values: Mapping[str, np.ndarray] = getattr(self, "values")  # noqa: B009 - the subclasses declare it
-        body = [(name, *_extremes(array, axes)) for name, array in values.items()]
-        return format_table(("values", "at the centre", "lowest", "at", "highest", "at"), body, style)
+        body = tuple((name, *_extremes(array, axes)) for name, array in values.items())
+        return (Table(self.title, ("values", "at the centre", "lowest", "at", "highest", "at"), body),)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -136,14 +131,9 @@ class Line(Slice):
     values: Mapping[str, np.ndarray] = arrays("x", long_name="value on the line")
     directions: Directions | None = nested(Directions, optional=True)
 
-    def table(self, style: str = "text") -> str:
-        """Return one line a point: the coordinate and the values there.
-
-        Args:
-            style: ``text`` or ``markdown``.
-        """
-        columns = zip(self.x, *self.values.values(), strict=True)
-        return format_table(("x", *self.values), [tuple(map(cell, line)) for line in columns], style)
+    def tables(self) -> tuple[Table, ...]:
+        """Return one row per point: the coordinate and the values there."""
+        return (aligned_table(self),)
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield the span, the loss at the centre and its range."""
@@ -252,16 +242,16 @@ class Volume(Slice):
         yield "time", duration(self.seconds)
 
 
-def _extremes(values: np.ndarray, axes: list[np.ndarray]) -> tuple[str, str, str, str, str]:
-    """Write the value at the origin, and the lowest and highest finite values with where they are, x first."""
+def _extremes(values: np.ndarray, axes: list[np.ndarray]) -> tuple[Cell, ...]:
+    """Return the value at the origin, and the lowest and highest finite values with where they are, x first."""
     origin = tuple(np.flatnonzero(np.abs(axis) <= 1e-9 * np.ptp(axis)) for axis in reversed(axes))
-    centre = cell(values[tuple(index[0] for index in origin)]) if all(map(len, origin)) else "—"
+    centre = to_cell(values[tuple(index[0] for index in origin)]) if all(map(len, origin)) else None
     if not np.isfinite(values).any():
-        return centre, "—", "—", "—", "—"
+        return centre, None, None, None, None
     finite = np.where(np.isfinite(values), values, np.nan)
     found = [np.unravel_index(pick(finite), values.shape) for pick in (np.nanargmin, np.nanargmax)]
     low, high = (
-        (cell(values[at]), "(" + ", ".join(cell(a[i]) for a, i in zip(axes, reversed(at), strict=True)) + ")")
+        (to_cell(values[at]), "(" + ", ".join(cell(a[i]) for a, i in zip(axes, reversed(at), strict=True)) + ")")
         for at in found
     )
     return centre, *low, *high

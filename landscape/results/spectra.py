@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 
 from landscape.lazy import verb
-from landscape.results.base import Result, array, describe, rows
-from landscape.results.numbers import Measured, duration, number_text
-from landscape.results.tables import cell, format_table
+from landscape.results.base import Result
+from landscape.results.schema import array, describe, printed, rows
+from landscape.results.tabulate import aligned_table
+from landscape.tables import Cell, Measured, Table, cell, duration, number_text, share
 
 QUANTILES = {"smallest": 0.0, "5 %": 0.05, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "95 %": 0.95, "largest": 1.0}
 """The entries of a diagonal that its table shows."""
@@ -43,8 +44,16 @@ class Eigenpairs(Result):
 
     kind: ClassVar[str] = "eigenpairs"
     location: ClassVar[str] = "checkpoints/{owner}/eigen/{entry}"
+    index: ClassVar[str] = "rank"
+    note: ClassVar[str] = "± is the measured residual ‖Av − λv‖."
 
-    values: np.ndarray = array("k", long_name="eigenvalue", units="loss per parameter squared")
+    values: np.ndarray = array(
+        "k",
+        long_name="eigenvalue",
+        units="loss per parameter squared",
+        title="eigenvalue ± residual",
+        error="residuals",
+    )
     residuals: np.ndarray = array("k", long_name="measured residual norm", units="loss per parameter squared")
     vectors: np.ndarray | None = array("k", "P", long_name="unit eigenvectors, one a row", optional=True)
     gaps: np.ndarray | None = array(
@@ -76,24 +85,18 @@ class Eigenpairs(Result):
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(self.gaps > self.residuals, self.residuals**2 / self.gaps, np.nan)
 
-    def table(self, style: str = "text") -> str:
-        """Return one line an eigenvalue: ± its measured residual, the gap to its neighbour, the bound that follows.
+    @property
+    def title(self) -> str:
+        """What was multiplied, and which end of its spectrum this is."""
+        return f"Eigenvalues of the {self.operator} ({self.which})"
 
-        Args:
-            style: ``text`` or ``markdown``.
-        """
-        gaps = np.full_like(self.residuals, np.nan) if self.gaps is None else self.gaps
-        columns = zip(self.values, self.residuals, gaps, self.gap_bounds, strict=True)
-        body = [
-            (str(rank), cell(value, residual), *("—" if np.isnan(x) else cell(x) for x in (gap, bound)))
-            for rank, (value, residual, gap, bound) in enumerate(columns, start=1)
-        ]
-        return format_table(("rank", "eigenvalue ± residual", "gap", "residual²/gap"), body, style)
+    def tables(self) -> tuple[Table, ...]:
+        """Return one row per eigenvalue: ± its measured residual, the gap to its neighbour, the bound that follows."""
+        return (aligned_table(self, **{"residual²/gap": self.gap_bounds}),)
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield each eigenvalue with its residual, then the cost."""
-        pairs = zip(self.values[:8], self.residuals[:8], strict=True)
-        shown = ", ".join(number_text(Measured(float(value), float(error))) for value, error in pairs)
+        shown = ", ".join(map(cell, self.values[:8], self.residuals[:8]))
         yield "values", shown + (" …" if len(self.values) > 8 else "")
         yield "operator", f"{self.operator}, {self.which}, tol {self.tol:.0e}"
         yield "converged", describe(self.converged) + (f": {self.message}" if self.message else "")
@@ -140,6 +143,13 @@ class Estimate(Result):
         ends: tuple[float, float] = verb("interval")(self.value, self.standard_error, self.degrees, level)
         return ends
 
+    def tables(self) -> tuple[Table, ...]:
+        """Return one row: the value ± its standard error, the method and its cost."""
+        measured = Measured(self.value, self.standard_error)
+        row = (self.quantity, measured, self.method, self.matvecs)
+        of = f" of the {self.operator}" if self.operator else ""
+        return (Table(f"{self.quantity}{of}", ("quantity", "value ± s.e.", "method", "products"), (row,)),)
+
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield the value with its standard error, then the cost."""
         yield self.quantity, number_text(Measured(self.value, self.standard_error), 6)
@@ -178,18 +188,14 @@ class Diagonal(Result):
     error_kind: str = "standard"
     seed: int = 0
 
-    def table(self, style: str = "text") -> str:
-        """Return the smallest, the median, the largest entry and quantiles between, each ± its standard error.
-
-        Args:
-            style: ``text`` or ``markdown``.
-        """
+    def tables(self) -> tuple[Table, ...]:
+        """Return the smallest, the median, the largest entry and quantiles between, each ± its standard error."""
         order = np.argsort(self.values)
-        body = []
-        for label, share in QUANTILES.items() if order.size else ():
-            index = int(order[round(share * (order.size - 1))])
-            body.append((label, str(index), cell(self.values[index], self.standard_errors[index])))
-        return format_table(("quantile", "parameter", "entry"), body, style)
+        places = {name: int(order[round(share * (order.size - 1))]) for name, share in QUANTILES.items() if order.size}
+        body = (
+            (name, i, Measured(float(self.values[i]), float(self.standard_errors[i]))) for name, i in places.items()
+        )
+        return (Table(self.title, ("quantile", "parameter", "entry ± s.e."), tuple(body)),)
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield the entries, their errors and the cost."""
@@ -247,21 +253,19 @@ class SpectralDensity(Result):
     axis: str = "linear"
     seed: int = 0
 
-    def table(self, style: str = "text") -> str:
-        """Return the deflated outliers, then every peak of the density that rises above twice its standard error.
-
-        Args:
-            style: ``text`` or ``markdown``.
-        """
-        body = [("outlier", cell(value), "one eigenvalue") for value in np.sort(self._listed(self.outliers))[::-1]]
+    def tables(self) -> tuple[Table, ...]:
+        """Return the deflated outliers, then every peak of the density that rises above twice its standard error."""
+        outliers = np.sort(self._listed(self.outliers))[::-1]
+        body: list[tuple[Cell, ...]] = [("outlier", Measured(float(value)), "one eigenvalue") for value in outliers]
         sides = [(1, self.density, self.standard_error)]
         if self.negative_density is not None:
             sides.append((-1, self.negative_density, self._listed(self.negative_standard_error)))
         for sign, density, error in sides:
-            found = verb("peaks")(density, error)
-            body += [("peak", cell(sign * self.grid[i]), cell(density[i], error[i])) for i in found]
+            for i in verb("peaks")(density, error):
+                height = Measured(float(density[i]), float(error[i]))
+                body.append(("peak", Measured(float(sign * self.grid[i])), height))
         unit = "density per decade" if self.axis == "log" else "density"
-        return format_table(("what", "eigenvalue", unit), body, style)
+        return (Table(self.title, ("feature", "eigenvalue", f"{unit} ± s.e."), tuple(body)),)
 
     def _listed(self, values: np.ndarray | None) -> np.ndarray:
         return np.full(0, np.nan) if values is None else values
@@ -292,13 +296,13 @@ class LayerRow:
         share_error: its standard error over the probes.
     """
 
-    name: str
+    name: str = field(metadata=printed("layer"))
     parameters: int
-    lambda_max: float
+    lambda_max: float = field(metadata=printed("λmax ± residual", error="residual"))
     residual: float
-    trace: float
+    trace: float = field(metadata=printed("trace ± s.e."))
     trace_error: float
-    share: float
+    share: float = field(metadata=printed("share of the trace", percent=1))
     share_error: float
 
 
@@ -335,41 +339,16 @@ class Layers(Result):
     passes: int
     seed: int = 0
 
-    def table(self, style: str = "text") -> str:
-        """Return one line a layer: λmax ± its residual, trace and share of the whole trace ± their standard errors.
-
-        Args:
-            style: ``text`` or ``markdown``.
-        """
-        body = [
-            (
-                row.name,
-                str(row.parameters),
-                cell(row.lambda_max, row.residual),
-                cell(row.trace, row.trace_error),
-                _percent(row.share, row.share_error),
-            )
-            for row in self.rows
-        ]
-        return format_table(
-            ("layer", "parameters", "λmax ± residual", "trace ± s.e.", "share of the trace"), body, style
-        )
-
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield one line a layer, what the block diagonal misses, and the cost."""
         for row in self.rows:
             yield (
                 row.name,
                 f"λmax {cell(row.lambda_max, row.residual)}, trace {cell(row.trace, row.trace_error)}, "
-                f"share {_percent(row.share, row.share_error)}, {row.parameters} parameters",
+                f"share {share(row.share, row.share_error)}, {row.parameters} parameters",
             )
-        yield "missed by the block diagonal", _percent(self.missed, self.missed_error)
+        yield "missed by the block diagonal", share(self.missed, self.missed_error)
         yield "operator", self.operator
         if self.message:
             yield "message", self.message
         yield "cost", f"{self.matvecs} products in {self.passes} passes, {duration(self.seconds)}"
-
-
-def _percent(share: float, error: float) -> str:
-    """Write a share with its error in per cent; without one where it is exact."""
-    return f"{share:.1%}" if not error > 0 else f"{share:.1%} ± {error:.1%}"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 
-from landscape.results.base import Result, array, describe, rows
-from landscape.results.tables import cell, format_table
+from landscape.results.base import Result
+from landscape.results.schema import array, describe, printed, rows
+from landscape.results.tabulate import column_table
+from landscape.tables import Table
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class Minimum:
     value: float
     saddle: float
     persistence: float
-    basin_share: float
-    boundary: bool
+    basin_share: float = field(metadata=printed("share of cells", percent=1))
+    boundary: bool = field(metadata=printed("on the rim"))
 
 
 @dataclass(frozen=True)
@@ -90,26 +92,6 @@ class Topology(Result):
         """The persistence diagram, (n, 2): value of each minimum and of the saddle where it ends."""
         return np.array([(m.value, m.saddle) for m in self.minima]).reshape(-1, 2)
 
-    def table(self, style: str = "text") -> str:
-        """Return one line a minimum: where it is, how low and how deep, the share of cells that descend to it.
-
-        Args:
-            style: ``text`` or ``markdown``.
-        """
-        axes = ("x", "y", "z")[: len(self.window)]
-        body = [
-            (
-                *(cell(getattr(m, axis)) for axis in axes),
-                cell(m.value),
-                cell(m.saddle),
-                cell(m.persistence),
-                f"{m.basin_share:.1%}",
-                describe(m.boundary),
-            )
-            for m in self.minima
-        ]
-        return format_table((*axes, "value", "saddle", "persistence", "share of cells", "on the rim"), body, style)
-
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield the minima, their depth, and the window they hold for."""
         rim = sum(m.boundary for m in self.minima)
@@ -139,19 +121,10 @@ class ScaleCurvature(Result):
     location: ClassVar[str] = "checkpoints/{owner}/slices/{entry}"
 
     h: np.ndarray = array("h", long_name="scale", units="lengths of the direction")
-    kappa: np.ndarray = array("h", long_name="second difference of the loss")
+    kappa: np.ndarray = array("h", long_name="second difference of the loss", title="κ(h) ± rounding", error="rounding")
     rounding: np.ndarray = array("h", long_name="rounding error of the second difference")
     hessian: float
     notes: tuple[str, ...] = ()
-
-    def table(self, style: str = "text") -> str:
-        """Return one line a scale: the second difference ± its rounding error.
-
-        Args:
-            style: ``text`` or ``markdown``.
-        """
-        columns = zip(self.h, self.kappa, self.rounding, strict=True)
-        return format_table(("h", "κ(h) ± rounding"), [(cell(h), cell(k, r)) for h, k, r in columns], style)
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield the second derivative, and the second differences at the smallest and the largest resolved scale."""
@@ -191,58 +164,30 @@ class Reading(Result):
     location: ClassVar[str] = "checkpoints/{owner}/slices/{entry}"
 
     metric: str
-    centre: float
-    lowest: float
+    centre: float = field(metadata=printed("at the centre"))
+    lowest: float = field(metadata=printed("at the lowest point"))
     curvature: tuple[float, ...]
-    hessian: tuple[float, ...] | None = None
-    half_widths: dict[str, tuple[tuple[float, float], ...]]
+    hessian: tuple[float, ...] | None = field(default=None, metadata=printed("dᵀHd"))
+    half_widths: dict[str, tuple[tuple[float, float], ...]] = field(metadata=printed("half-widths by level"))
     asymmetry: tuple[float, ...]
     roughness: tuple[float, ...]
     total_variation: float
-    nonconvex: float | None
-    volume_fraction: dict[str, float]
+    nonconvex: float | None = field(metadata=printed("not convex", percent=1))
+    volume_fraction: dict[str, float] = field(metadata=printed("share of the window by level", percent=1))
     window: tuple[tuple[float, float], ...]
     resolution: tuple[int, ...]
     masked: int = 0
 
-    def table(self, style: str = "text") -> str:
-        """Return one line an axis: curvature, half-widths on both sides, asymmetry, roughness.
-
-        Args:
-            style: ``text`` or ``markdown``.
-        """
-        columns: dict[str, list[str]] = {"axis": list("xyz"[: len(self.window)]), "curvature": _cells(self.curvature)}
+    def columns(self) -> dict[str, Any]:
+        """Return one row per axis: curvature, half-widths on both sides, asymmetry, roughness."""
+        columns: dict[str, Any] = {"axis": list("xyz"[: len(self.window)]), "curvature": list(self.curvature)}
         if self.hessian is not None:
-            columns["dᵀHd"] = _cells(self.hessian)
+            columns["hessian"] = list(self.hessian)
         for tau, sides in self.half_widths.items():
-            columns[f"half-width at +{tau}"] = _both_sides(sides)
-        columns |= {"asymmetry": _cells(self.asymmetry), "roughness": _cells(self.roughness)}
-        return format_table(tuple(columns), list(zip(*columns.values(), strict=True)), style)
+            columns[f"half_width_minus/{tau}"] = [left for left, _ in sides]
+            columns[f"half_width_plus/{tau}"] = [right for _, right in sides]
+        return {**columns, "asymmetry": list(self.asymmetry), "roughness": list(self.roughness)}
 
-    def summary(self) -> Iterator[tuple[str, str]]:
-        """Yield the values at the centre and at the lowest point, the shape around them, and the window."""
-        yield self.metric, f"{describe(self.centre)} at the centre, {describe(self.lowest)} at the lowest point"
-        yield (
-            "curvature",
-            describe(self.curvature) + ("" if self.hessian is None else f"; dᵀHd {describe(self.hessian)}"),
-        )
-        for tau, sides in self.half_widths.items():
-            yield f"half-widths at +{tau}", "; ".join(_both_sides(sides))
-        yield "asymmetry", describe(self.asymmetry)
-        yield "roughness", f"{describe(self.roughness)}; total variation {describe(self.total_variation)}"
-        if self.nonconvex is not None:
-            yield "not convex", f"{self.nonconvex:.1%} of the cells"
-        shares = ", ".join(f"{share:.1%} below +{epsilon}" for epsilon, share in self.volume_fraction.items())
-        yield "share of the window", shares
-        yield "window", " × ".join(f"{low:.4g} … {high:.4g}" for low, high in self.window)
-        yield "resolution", " × ".join(map(str, self.resolution))
-        if self.masked:
-            yield "masked", f"{self.masked} cells without a finite value"
-
-
-def _both_sides(widths: tuple[tuple[float, float], ...]) -> list[str]:
-    return [f"−{cell(left)} … +{cell(right)}" for left, right in widths]
-
-
-def _cells(values: tuple[float, ...]) -> list[str]:
-    return [cell(value) for value in values]
+    def tables(self) -> tuple[Table, ...]:
+        """Return one row per axis."""
+        return (column_table(self.title, self.columns()),)

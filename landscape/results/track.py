@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from landscape.results.base import Result, array, arrays, describe
-from landscape.results.tables import cell, format_table
+from landscape.results.base import Result
+from landscape.results.schema import array, arrays, describe
+from landscape.results.tabulate import column_table
+from landscape.tables import Table
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -47,16 +49,15 @@ class Track(Result):
         """The time measured with over the time trained."""
         return self.measuring_seconds / self.training_seconds if self.training_seconds > 0 else float("nan")
 
-    def table(self, style: str = "text") -> str:
-        """Return one line per measured step.
-
-        Args:
-            style: ``text`` or ``markdown``.
-        """
-        shown = [name for name in self.values if "/" not in name]
-        columns = zip(self.step, *(self.values[name] for name in shown), self.threshold, strict=True)
-        body = [(str(int(step)), *map(cell, line)) for step, *line in columns]
-        return format_table(("step", *shown, "threshold"), body, style)
+    def tables(self) -> tuple[Table, ...]:
+        """Return one row per measured step."""
+        measured = {name: values for name, values in self.values.items() if "/" not in name}
+        columns: dict[str, Iterable[Any]] = {
+            "step": [str(int(step)) for step in self.step],
+            **measured,
+            "threshold": self.threshold,
+        }
+        return (column_table(self.title, columns),)
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield how many steps were measured, at which overhead, and every quantity's range."""

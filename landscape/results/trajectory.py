@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from landscape.results.base import Result, array, arrays, describe, nested
+from landscape.results.base import Result
+from landscape.results.schema import array, arrays, nested
 from landscape.results.slices import Directions
-from landscape.results.tables import cell, format_table
+from landscape.results.tabulate import aligned_table, column_table
+from landscape.tables import Table
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -27,31 +29,23 @@ class Trajectory(Result):
 
     kind: ClassVar[str] = "trajectory"
     location: ClassVar[str] = "checkpoints/{owner}/trajectories/{entry}"
+    along: ClassVar[str] = "step"
 
     directions: Directions = nested(Directions)
     points: np.ndarray = array("step", "axis", long_name="coordinates of the projection", units="parameter")
     off_plane: np.ndarray = array("step", long_name="distance from the plane", units="parameter")
-    explained: np.ndarray = array("axis", long_name="share of the variance explained")
+    explained: np.ndarray = array("axis", long_name="share of the variance explained", percent=1)
     values: Mapping[str, np.ndarray] = arrays("step", long_name="value of a checkpoint")
 
-    def table(self, style: str = "text") -> str:
-        """Return one line a checkpoint: its projection, its distance from the plane, loss and metrics.
+    def columns(self) -> dict[str, Any]:
+        """Return one row per checkpoint: its projection, its distance from the plane, loss and metrics."""
+        axes = {f"along_{number}": column for number, column in enumerate(self.points.T, start=1)}
+        return {**axes, **super().columns()}
 
-        Args:
-            style: ``text`` or ``markdown``.
-        """
-        axes = [f"along {number}" for number in range(1, self.points.shape[1] + 1)]
-        columns = zip(*self.points.T, self.off_plane, *self.values.values(), strict=True)
-        body = [(str(step), *map(cell, line)) for step, line in enumerate(columns)]
-        return format_table(("checkpoint", *axes, "off the plane", *self.values), body, style)
-
-    def summary(self) -> Iterator[tuple[str, str]]:
-        """Yield the share of variance on the plane, and how far off it the checkpoints are."""
-        yield "checkpoints", str(len(self.points))
-        yield "explained", ", ".join(f"{share:.1%}" for share in self.explained)
-        yield "off the plane", describe(self.off_plane)
-        for name, value in self.values.items():
-            yield name, describe(value)
+    def tables(self) -> tuple[Table, ...]:
+        """Return one row per checkpoint, counted from 0."""
+        steps = [str(step) for step in range(len(self.points))]
+        return (column_table(self.title, {"checkpoint": steps, **self.columns()}),)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -68,12 +62,14 @@ class Smoothness(Result):
 
     kind: ClassVar[str] = "smoothness"
     location: ClassVar[str] = "checkpoints/{owner}/trajectories/{entry}"
+    along: ClassVar[str] = "step"
+    index: ClassVar[str] = "point"
 
     eta: np.ndarray = array("eta", long_name="step along the negative gradient")
     loss: np.ndarray = array("step", "eta", long_name="loss after the step")
     gradient_change: np.ndarray = array("step", "eta", long_name="change of the gradient", units="loss per parameter")
-    gradient_norm: np.ndarray = array("step", long_name="norm of the gradient", units="loss per parameter")
-    beta: np.ndarray = array("step", long_name="effective smoothness", units="loss per parameter squared")
+    gradient_norm: np.ndarray = array("step", long_name="norm of the gradient", units="loss per parameter", title="‖g‖")
+    beta: np.ndarray = array("step", long_name="effective smoothness", units="loss per parameter squared", title="β")
 
     @property
     def loss_variation(self) -> np.ndarray:
@@ -85,22 +81,12 @@ class Smoothness(Result):
         """(T, 2) the smallest and the largest change of the gradient over the steps."""
         return np.stack([self.gradient_change.min(1), self.gradient_change.max(1)], axis=1)
 
-    def table(self, style: str = "text") -> str:
-        """Return one line a point of the run: gradient, range of the loss and change of the gradient over the steps.
-
-        Args:
-            style: ``text`` or ``markdown``.
-        """
-        header = ("point", "‖g‖", "lowest loss", "highest loss", "smallest change of g", "largest change of g", "β")
-        columns = zip(
-            self.gradient_norm, *self.loss_variation.T, *self.gradient_predictiveness.T, self.beta, strict=True
-        )
-        return format_table(header, [(str(i), *map(cell, line)) for i, line in enumerate(columns)], style)
-
-    def summary(self) -> Iterator[tuple[str, str]]:
-        """Yield the ranges over the run."""
-        yield "points", str(len(self.beta))
-        yield "eta", describe(self.eta)
-        yield "loss variation", describe(self.loss_variation[:, 1] - self.loss_variation[:, 0])
-        yield "gradient change", describe(self.gradient_change)
-        yield "effective beta", describe(self.beta)
+    def tables(self) -> tuple[Table, ...]:
+        """Return one row per point of the run: gradient, range of the loss and change of the gradient over the steps."""
+        more = {
+            "lowest loss": self.loss_variation[:, 0],
+            "highest loss": self.loss_variation[:, 1],
+            "smallest change of g": self.gradient_predictiveness[:, 0],
+            "largest change of g": self.gradient_predictiveness[:, 1],
+        }
+        return (aligned_table(self, **more),)

@@ -15,9 +15,9 @@ from landscape.arguments import check_numbers, keyword_options
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.objective import Objective
 from landscape.results.scores import Score
-from landscape.results.tables import format_table
 from landscape.scores.gauges import Gauged
 from landscape.scores.requirements import check_objective, require
+from landscape.tables import format_table
 
 Orientation = Literal["higher is sharper", "lower is sharper", "control"]
 

@@ -30,6 +30,7 @@ from landscape.statistics.permutation import (
     permutation_test,
     sign_flip_test,
 )
+from landscape.statistics.power import POWER, detectable
 from landscape.statistics.selection import Regret, selection_regret
 from landscape.statistics.sign_error import RobustSignError, hoeffding_weight, informative_gap, robust_sign_error
 from landscape.statistics.trend import Trend, trend_p_values, trend_test
@@ -41,12 +42,14 @@ __all__ = [
     "Increment",
     "Interval",
     "Kendall",
+    "POWER",
     "PermutationTest",
     "Regret",
     "RobustSignError",
     "Trend",
     "bootstrap_interval",
     "conditional_independence",
+    "detectable",
     "equivalence_test",
     "granulated_kendall",
     "hoeffding_weight",

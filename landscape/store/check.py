@@ -13,12 +13,12 @@ import h5py
 
 from landscape.errors import LandscapeError
 from landscape.results import describe
-from landscape.results.tables import hanging
 from landscape.store.decode import change_in, read_attributes, read_result, stored_results
 from landscape.store.reader import Study, open_study
 from landscape.store.run import read_parts, unfinished
 from landscape.store.safe import dataset_problem, link_problem, opened, read_attribute, walk
 from landscape.store.writer import check_format, check_seal_of
+from landscape.tables import hanging
 
 
 def info(path: str | os.PathLike[str]) -> str:

@@ -26,7 +26,7 @@ def test_the_shell_knows_every_format():
     assert set(EXPORTS) == export.FORMATS.keys()
 
 
-@pytest.mark.parametrize("name", ["goldstein", "paraview", "obj", "csv", "json"])
+@pytest.mark.parametrize("name", ["goldstein", "paraview", "csv", "json"])
 def test_an_entry_is_written_and_named(name, study, tmp_path, capsys):
     assert main(["export", name, str(study), "sgd-0/plane", "-o", str(tmp_path / "out" / "plane.xdmf"), "--json"]) == 0
     written = json.loads(capsys.readouterr().out)
@@ -59,7 +59,7 @@ def test_a_report_with_its_bundle(study, tmp_path, capsys):
     ("arguments", "message"),
     [
         (["export", "csv", "STUDY", "sgd-1/plane", "-o", "OUT"], "holds no 'sgd-1/plane'"),
-        (["export", "obj", "STUDY", "sgd-0/scores", "-o", "OUT"], "holds planes, not a Scores"),
+        (["export", "paraview", "STUDY", "sgd-0/scores", "-o", "OUT"], "holds planes, not a Scores"),
         (["report", "ABSENT", "-o", "OUT"], "there is no file"),
     ],
 )
@@ -69,6 +69,18 @@ def test_wrong_inputs_are_one_line_and_code_2(arguments, message, study, tmp_pat
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"), [("obj", "use landscape plot --format html"), ("netcdf", "to_netcdf(PATH)")]
+)
+def test_formats_of_former_versions_name_what_does_their_work(name, remedy, study, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["export", name, str(study), "sgd-0/plane", "-o", str(tmp_path / "out")])
+    said = capsys.readouterr().err
+    assert (stopped.value.code, said.count("\n")) == (2, 1)
+    assert f"{name} is no longer written: use" in said
+    assert remedy in said
 
 
 @pytest.mark.parametrize("name", ["export", "report"])

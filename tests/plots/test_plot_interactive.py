@@ -9,7 +9,7 @@ import pytest
 from landscape import plots
 from landscape.errors import LandscapeError
 from landscape.plots import interactive
-from landscape.results import Eigenpairs, Estimate, SpectralDensity, Trajectory
+from landscape.results import Estimate
 
 pytest.importorskip("plotly")
 
@@ -71,58 +71,6 @@ def test_a_plane_has_the_levels_of_the_paper(valley):
     assert (centre.x, centre.y) == ((0.0,), (0.0,))
 
 
-def density(**changes):
-    grid = np.linspace(-1, 1, 5)
-    given = {
-        "grid": grid, "density": np.full(5, 0.5), "standard_error": np.full(5, 0.1), "nodes": np.zeros((1, 1)),
-        "weights": np.ones((1, 1)), "operator": "hessian", "width": 0.1, "size": 100, "matvecs": 1,
-        "outliers": np.array([3.0]),
-    }  # fmt: skip
-    return SpectralDensity(**{**given, **changes})
-
-
-def test_a_density_has_a_band_and_stems_as_high_as_one_eigenvalue():
-    figure = interactive.density({"sgd": density(), "random": density(outliers=None)})
-    traces = named(figure)
-    assert set(traces) == {
-        "sgd ± 2 standard errors", "sgd", "sgd: outliers", "random ± 2 standard errors", "random",
-    }  # fmt: skip
-    band = traces["sgd ± 2 standard errors"].y
-    assert (max(band), min(band)) == pytest.approx((0.7, 0.3))
-    assert traces["sgd: outliers"].y[1] == pytest.approx(1 / (100 * 0.1 * np.sqrt(2 * np.pi)))
-    assert figure.layout.yaxis.type == "log"
-
-
-def test_eigenvalues_have_their_residuals_as_bars():
-    pairs = Eigenpairs(
-        values=np.array([3.0, 1.0]), residuals=np.array([0.1, 0.2]), operator="hessian", which="LA", tol=1e-3, matvecs=9,
-        converged=False,
-    )  # fmt: skip
-    figure = interactive.eigenvalues({"sgd": [pairs, pairs], "random": pairs})
-    assert [trace.error_y.array.tolist() for trace in figure.data] == [[0.1, 0.2]] * 3
-    assert [trace.showlegend for trace in figure.data] == [True, False, True]
-    assert figure.data[0].marker.symbol == "circle-open"
-    assert len({trace.x[0] for trace in figure.data}) == 3
-    with pytest.raises(LandscapeError, match="positive"):
-        interactive.eigenvalues(pairs.replace(values=np.array([1.0, -1.0])), log=True)
-
-
-def test_a_trajectory_has_a_step_for_each_checkpoint(valley):
-    points = np.array([[1.0, 0.5], [0.5, 0.0], [0.0, 0.0]])
-    run = Trajectory(
-        directions=None, points=points, off_plane=np.array([0.2, 0.1, 0.0]), explained=np.array([0.9, 0.06]),
-        values={"train/loss": np.array([2.0, 1.0, 0.1])},
-    )  # fmt: skip
-    figure = interactive.trajectory(run, plane=valley, limit=2.0)
-    path = named(figure)["run"]
-    np.testing.assert_array_equal(path.customdata, [[0, 0.2, 2.0], [1, 0.1, 1.0], [2, 0.0, 0.1]])
-    assert [len(frame.data[0].x) for frame in figure.frames] == [1, 2, 3]
-    assert all(figure.data[frame.traces[0]].name == "run" for frame in figure.frames)
-    [slider] = figure.layout.sliders
-    assert (slider.active, len(slider.steps)) == (2, 3)
-    assert figure.layout.xaxis.title.text == "principal component 1 (90.0 %)"
-
-
 def test_a_page_needs_nothing_else_and_has_the_same_bytes_every_time(valley, tmp_path):
     page = interactive.save(interactive.surface(valley), tmp_path / "a.html")
     again = interactive.save(interactive.surface(valley), tmp_path / "b.html")
@@ -136,20 +84,10 @@ def test_a_page_needs_nothing_else_and_has_the_same_bytes_every_time(valley, tmp
         interactive.save(interactive.surface(valley), tmp_path / "a.png")
 
 
-def test_a_page_with_steps_opens_at_the_end_of_the_run_and_waits(valley, tmp_path):
-    run = Trajectory(
-        directions=None, points=np.eye(2), off_plane=np.zeros(2), explained=np.array([0.9, 0.06]), values={},
-    )  # fmt: skip
-    page = interactive.save(interactive.trajectory(run, plane=valley), tmp_path / "run.html")
-    code = page.read_text(encoding="utf-8").rsplit("Plotly.newPlot(", 1)[1]
-    assert "Plotly.addFrames(" in code
-    assert "Plotly.animate(" not in code  # it would begin before the level lines are drawn, and they would stay away
-
-
 def test_results_are_drawn_by_their_kind(valley):
     assert interactive.plot(valley, limit=2.0).data[0].type == "surface"
     one = Estimate(value=1.0, standard_error=0.0, matvecs=1, method="x", quantity="trace")
-    with pytest.raises(LandscapeError, match="no interactive figure of a estimate, only of density, eigenpairs"):
+    with pytest.raises(LandscapeError, match="no interactive figure of a estimate, only of plane"):
         interactive.plot(one)
 
 
@@ -158,8 +96,6 @@ def test_wrong_requests(valley, monkeypatch):
         "train/loss": valley.loss[:, :1]}, computed=valley.computed[:, :1]))):  # fmt: skip
         with pytest.raises(LandscapeError, match="2 × 2 points"):
             use()
-    with pytest.raises(LandscapeError, match="at least one"):
-        interactive.density({})
     monkeypatch.setitem(sys.modules, "plotly", None)
     with pytest.raises(LandscapeError, match=r"pip install landscape-sharpness\[interactive\]"):
         interactive.surface(valley)

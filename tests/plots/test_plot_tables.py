@@ -1,9 +1,7 @@
-import numpy as np
 import pytest
 
 from landscape import plots
 from landscape.errors import LandscapeError
-from landscape.plots.tables import cell_text
 from landscape.results import Estimate
 
 ROWS = [["trace", (123.4, 5.6), None], ["a much longer name of a score", (0.5, 0.01), 2.0]]
@@ -32,24 +30,6 @@ def test_wrong_tables_are_refused():
     with pytest.raises(LandscapeError, match="at least one column"):
         plots.table([], [])
     assert plots.table(["a"], []).texts
-
-
-@pytest.mark.parametrize(
-    ("cell", "text"),
-    [
-        ((12345.6, 23.0), "12346 ± 23"),
-        ((1.5e6, 2e4), "(1.500 ± 0.020)e6"),
-        ((0.0, 0.5), "0.00 ± 0.50"),
-        ((np.nan, 0.1), "NaN"),
-        ((np.inf, np.nan), "∞"),
-        ((2.5, 0.0), "2.5"),
-        ("text", "text"),
-        (None, "–"),
-        (1234567.0, "1.23e6"),
-    ],
-)
-def test_cells(cell, text):
-    assert cell_text(cell) == text
 
 
 def test_results_without_a_figure_are_drawn_as_their_summary(monkeypatch):

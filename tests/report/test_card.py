@@ -9,7 +9,7 @@ from landscape.report import card
 from landscape.report.citing import cite, to_html, to_text
 from landscape.report.content import gather
 from landscape.report.methods import methods
-from landscape.report.power import detectable
+from landscape.statistics import detectable
 from landscape.store import open_study
 
 

@@ -143,7 +143,7 @@ def test_a_study_without_comparison_has_a_report_too(small, tmp_path):
 
 
 @dataclass(frozen=True)
-class Trial:
+class Gadget:
     arm: str
     value: float
     value_error: float
@@ -151,28 +151,31 @@ class Trial:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Trials(Result):
-    """Trials of something that this package will learn later."""
+class Gadgets(Result):
+    """Gadgets of a kind that this package will learn later."""
 
-    kind: ClassVar[str] = "trials"
+    kind: ClassVar[str] = "gadgets"
     location: ClassVar[str] = "experiments/{entry}"
-    trials: tuple[Trial, ...] = rows(Trial)
+    gadgets: tuple[Gadget, ...] = rows(Gadget)
     verdict: str = "seen"
 
 
+del KINDS["gadgets"]  # no other test should meet it
+
+
 def test_results_of_any_kind_have_their_summary_rows_and_figure(tmp_path, monkeypatch):
-    found = Trials(trials=(Trial("a & b", 1.5, 0.25, True), Trial("c", 2.5, 0.5, False)))
-    monkeypatch.setitem(KINDS, "trials", Trials)
-    monkeypatch.setitem(plots.KINDS, "trials", plots.summary)
+    found = Gadgets(gadgets=(Gadget("a & b", 1.5, 0.25, True), Gadget("c", 2.5, 0.5, False)))
+    monkeypatch.setitem(KINDS, "gadgets", Gadgets)
+    monkeypatch.setitem(plots.KINDS, "gadgets", plots.summary)
     path = tmp_path / "study.h5"
     found.save(path, "first")
     topology(np.array([3.0, 1.0, 2.0, 0.0, 5.0])).save(path, "sgd-0/line")
     text = report(path, tmp_path / "report.html").read_text(encoding="utf-8")
     Page(text)
     assert "<td>a &amp; b</td><td class='number'>1.50&nbsp;±&nbsp;0.25</td><td>yes</td>" in text
-    assert "<th>what</th><th>value</th>" in text
-    assert "trials: first" in text
-    assert "Trials of something that this package will learn later." in text
+    assert "<th>quantity</th><th>value</th>" in text
+    assert "gadgets: first" in text
+    assert "Gadgets of a kind that this package will learn later." in text
     assert text.count("<img") == 2
     assert "<h3>Topology: line of sgd-0</h3>" in text
 

@@ -10,7 +10,7 @@ import pytest
 
 from landscape.results import KINDS, Eigenpairs, Plane, describe, plain, role_of
 from landscape.results.comparison import over_radii
-from landscape.results.tables import format_table
+from landscape.tables import format_table
 
 
 def pairs():
