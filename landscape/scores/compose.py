@@ -12,7 +12,7 @@ from landscape.scores.functionals import Case, Functional
 from landscape.scores.gauges import Gauge, Gauged, none
 from landscape.scores.perturbations import Perturbation
 from landscape.scores.quantities import Quantity
-from landscape.scores.register import Compute, Definition, Measurement, documented, register
+from landscape.scores.register import Compute, Definition, Measurement, register
 
 _RADII = inspect.Parameter("radii", inspect.Parameter.KEYWORD_ONLY, default=None, annotation="Sequence[float] | None")
 _GAUGE = inspect.Parameter("gauge", inspect.Parameter.KEYWORD_ONLY, default=True, annotation="bool")
@@ -93,13 +93,15 @@ def compose(
         grids = [tuple(radii if grid is None else grid)] if has_radii else []
         return functional(case, *grids, **{k: v for k, v in given.items() if k in own})
 
-    compute = register([definition], measure, options)
-    compute.__name__ = compute.__qualname__ = slug.replace("-", "_")
-    compute.__module__ = sys._getframe(1).f_globals.get("__name__", __name__)
     source = f"\n\nSource: {definition.source}." if definition.source else ""
-    text = f"{title[0].upper()}{title[1:]}.\n\n{definition.formula}\n\n{about}{source}"
-    compute.__doc__ = documented(text, options)
-    return compute
+    return register(
+        [definition],
+        measure,
+        options,
+        name=slug.replace("-", "_"),
+        module=sys._getframe(1).f_globals.get("__name__", __name__),
+        text=f"{title[0].upper()}{title[1:]}.\n\n{definition.formula}\n\n{about}{source}",
+    )
 
 
 def _needs(gauge: Gauge, quantity: Quantity, functional: Functional) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import functools
 import inspect
 import math
 import re
@@ -202,8 +201,6 @@ def score(*definitions: Definition | str, **fields: Any) -> Callable[[Callable[.
     rows = [definition for definition in definitions if isinstance(definition, Definition)] or [
         Definition(*definitions, **fields)  # type: ignore[arg-type]
     ]
-    for row in rows:
-        _check(row)
 
     def decorate(measure: Callable[..., Found]) -> Compute:
         options = keyword_options(measure)
@@ -220,14 +217,12 @@ def score(*definitions: Definition | str, **fields: Any) -> Callable[[Callable[.
             if not one_radius:
                 given |= {} if grid is None else {"radii": chosen}
                 return measurements(measure(at, **given), rows[0].cost)
-            each = rows[0].cost / len(rows[0].radii)
+            each = rows[0].cost / max(len(rows[0].radii), 1)
             found = [(radius, measurements(measure(at, radius=radius, **given), each)) for radius in chosen]
             return [replace(item, radius=radius) for radius, items in found for item in items]
 
-        compute = register(rows, measured, options)
-        functools.update_wrapper(compute, measure, ("__module__", "__name__", "__qualname__"), ())
-        compute.__doc__ = documented(measure.__doc__ or rows[0].title, options)
-        return compute
+        text = measure.__doc__ or rows[0].title
+        return register(rows, measured, options, name=measure.__name__, module=measure.__module__, text=text)
 
     return decorate
 
@@ -245,6 +240,10 @@ def register(
     definitions: Sequence[Definition],
     measure: Callable[..., list[Measurement]],
     options: Mapping[str, inspect.Parameter],
+    *,
+    name: str,
+    module: str,
+    text: str,
 ) -> Compute:
     """Enter scores into the register and return the function that measures them and returns rows.
 
@@ -252,18 +251,14 @@ def register(
         definitions: the scores, in the order of their rows.
         measure: takes a `Gauged` network and the options.
         options: the keyword-only parameters of the function.
+        name: of the function.
+        module: where it is defined.
+        text: its docstring; options that it does not describe are added.
     """
     own = inspect.Parameter("objective", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation="Objective")
     signature = inspect.Signature([own, *options.values()])
     kinds = _kinds(options.values())
-    entered = [
-        replace(
-            definition,
-            stochastic="seed" in options if definition.stochastic is None else definition.stochastic,
-            reference=definition.radii[0] if len(definition.radii) == 1 else definition.reference,
-        )
-        for definition in definitions
-    ]
+    entered = [_checked(definition, options, module) for definition in definitions]
 
     def compute(objective: Objective | Gauged, **given: Any) -> tuple[Score, ...]:
         signature.bind(objective, **given)
@@ -280,21 +275,29 @@ def register(
             for row in definition.rows([m for m in measured if (m.name or entered[0].slug) == definition.slug], seed)
         )
 
+    compute.__name__ = compute.__qualname__ = name
+    compute.__module__, compute.__doc__ = module, documented(text, options)
     compute.__signature__ = signature  # type: ignore[attr-defined]
     for definition in entered:
-        _check(definition)
         REGISTRY[definition.slug] = replace(definition, compute=compute)
     return compute
 
 
-def _check(definition: Definition) -> None:
-    if definition.slug in REGISTRY:
+def _checked(definition: Definition, options: Mapping[str, inspect.Parameter], module: str) -> Definition:
+    """Return a definition with what follows from the function's options; a module of the user's may define its own anew."""
+    taken = REGISTRY.get(definition.slug)
+    if taken is not None and (taken.compute.__module__ != module or module.startswith("landscape.")):
         raise LandscapeError(f"a score named {definition.slug!r} exists already; choose another slug")
     if definition.family not in FAMILIES:
         raise LandscapeError(f"{definition.slug}: unknown family {definition.family!r}, expected one of {FAMILIES}")
     unknown = set(definition.invariant.split()) - set(TRANSFORMATIONS)
     if unknown:
         raise LandscapeError(f"{definition.slug}: unknown transformations {sorted(unknown)}, expected T1 … T7")
+    return replace(
+        definition,
+        stochastic="seed" in options if definition.stochastic is None else definition.stochastic,
+        reference=definition.radii[0] if len(definition.radii) == 1 else definition.reference,
+    )
 
 
 def _kinds(options: Iterable[inspect.Parameter]) -> dict[str, str]:

@@ -199,7 +199,7 @@ def test_registry_describes_every_score():
 )
 def test_wrong_definitions(definition, message):
     with pytest.raises(LandscapeError, match=message):
-        score(definition)
+        score(definition)(lambda objective: 0.0)
 
 
 def test_a_value_that_is_not_finite_is_marked(classifier):

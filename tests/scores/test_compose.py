@@ -1,0 +1,137 @@
+"""Scores that a user composes of parts, or makes of a function."""
+
+import json
+
+import pytest
+import torch
+
+import landscape as ls
+from landscape.errors import LandscapeError
+from landscape.scores import compose, functionals, gauges, levels, perturbations, quantities
+from landscape.scores.register import REGISTRY, Measurement, options_of, primary, score, select
+
+H = torch.diag(torch.tensor([4.0, 1.0, 0.25]))
+AT = torch.tensor([1.0, -2.0, 0.5])
+
+
+@pytest.fixture(autouse=True)
+def only_the_shipped_scores():
+    before = dict(REGISTRY)
+    yield
+    for slug in set(REGISTRY) - set(before):
+        del REGISTRY[slug]
+
+
+def uniform(slug="shaken", **fields):
+    moved = perturbations.noise(perturbations.weights, "uniform")
+    return compose(slug, "mean rise", quantities.loss, moved, functionals.mean_rise, radii=(0.1, 0.3), **fields)
+
+
+def test_a_composed_score_has_its_closed_form(quadratic):
+    """Uniform noise ρ|w|z has variance ρ²w²/3: the mean rise is ρ²/6 Σ w²H."""
+    for row in uniform()(quadratic(H, at=AT), pairs=4000):
+        expected = row.radius**2 / 6 * float((AT.square() * H.diagonal()).sum())
+        assert abs(row.value - expected) < 3 * row.standard_error < 0.1 * expected
+
+
+ALL = {
+    # parts: (needs, unit, cost, invariances)
+    (gauges.none, quantities.loss, perturbations.noise(perturbations.ones), functionals.mean_rise): (
+        ((), "loss", 17 / 3, "T4 T5"),
+    ),
+    (gauges.normalised, quantities.loss, perturbations.box(perturbations.weights), functionals.largest_rise): (
+        (("three classes",), "loss", 21, "T1 T2 T4 T5 T7"),
+    ),
+    (gauges.normalised, quantities.loss, perturbations.noise(perturbations.ones), functionals.mean_rise): (
+        (("classes",), "loss", 17 / 3, "T4 T5"),
+    ),
+    (gauges.none, quantities.error, perturbations.noise(perturbations.weights), functionals.mean_rise): (
+        (("errors",), "1", 17 / 3, "T1 T2 T4 T7"),
+    ),
+    (gauges.none, quantities.error, perturbations.noise(perturbations.ones), levels.tolerated_noise): (
+        (("errors",), "1", 1.0, "T4"),
+    ),
+    (gauges.none, quantities.divergence, perturbations.filters, functionals.second_difference): (
+        (("classes",), "nat", 3, "T1"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("parts", "expected"), [(parts, expected) for parts, (expected,) in ALL.items()])
+def test_what_follows_from_the_parts(parts, expected):
+    gauge, *others = parts
+    compose("made-up", "t", *others, gauge=gauge, radii=(0.1,))
+    made = REGISTRY["made-up"]
+    assert (made.needs, made.unit, made.invariant) == (expected[0], expected[1], expected[3])
+    assert made.cost == pytest.approx(expected[2], abs=0.5)
+    assert made.reference == 0.1
+    assert made.stochastic == ("seed" in options_of(made))
+
+
+def test_derived_invariances_are_those_that_an_audit_measures(classifier):
+    uniform("with-gauge", gauge=gauges.normalised)
+    uniform("without")
+    report = ls.audit(classifier(), ["with-gauge", "without"])
+    assert all(row.agrees for row in report.rows)
+    invariant = {
+        slug: [t for t in ("T1", "T2", "T4", "T5", "T7") if report.verdict(slug, t) == "invariant"]
+        for slug in ("with-gauge", "without")
+    }
+    assert invariant == {"with-gauge": ["T1", "T2", "T4", "T5", "T7"], "without": ["T1", "T2", "T4"]}
+
+
+def test_options_come_from_the_parts_and_are_described():
+    made = uniform(gauge=gauges.shift_removed)
+    assert list(options_of(REGISTRY["shaken"])) == ["radii", "noise", "pairs", "seed", "gauge"]
+    assert all(f"\n    {name}: " in made.__doc__ for name in ("objective", "radii", "pairs", "seed", "gauge"))
+    with pytest.raises(TypeError, match="unexpected keyword argument 'probes'"):
+        made(None, probes=3)
+
+
+def test_a_score_of_ones_own_is_kept_audited_and_compared(classifier, tmp_path):
+    uniform(gauge=gauges.shift_removed)
+    panel = ls.sharpness(classifier(), ["shaken", "loss"], save=(tmp_path / "study.h5", "net/scores"), audit=True)
+    assert ls.open_study(tmp_path / "study.h5")["net/scores"].rows == panel.rows
+    assert panel["shaken"].audited.startswith("T1 =, T2 =, T4 =, T5 =, T7")
+    assert json.dumps(panel.to_dict())
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (2.0, [(2.0, None, 5.0)]),
+        ((2.0, 0.5), [(2.0, 0.5, 5.0)]),
+        (Measurement(2.0, gradients=1.0), [(2.0, None, 1.0)]),
+        ([Measurement(2.0), Measurement(3.0, 0.1)], [(2.0, None, 0.0), (3.0, 0.1, 0.0)]),
+    ],
+)
+def test_what_a_decorated_function_may_return(quadratic, found, expected):
+    rows = score("own", "t", cost=5.0)(lambda objective: found)(quadratic(H))
+    assert [(row.value, row.standard_error, row.gradients) for row in rows] == expected
+
+
+def test_a_function_of_one_radius_is_called_for_every_radius(quadratic):
+    @score("own", "t", radii=(0.1, 0.2), reference=0.2, cost=4)
+    def own(objective, *, radius: float, power: int = 1, seed: int = 0):
+        return radius**power
+
+    rows = own(quadratic(H), power=2)
+    assert [(row.radius, row.reference, row.gradients) for row in rows] == [(0.1, False, 2.0), (0.2, True, 2.0)]
+    assert [row.value for row in ls.sharpness(quadratic(H), "own", radii=[0.5]).rows] == [0.5]
+    assert REGISTRY["own"].stochastic
+    with pytest.raises(LandscapeError, match=r"power=1.5 is float, expected a whole number"):
+        own(quadratic(H), power=1.5)
+
+
+def test_a_cell_that_runs_twice_defines_its_score_anew(quadratic):
+    for value in (1.0, 2.0):
+        score("own", "t")(lambda objective, value=value: value)
+    assert ls.sharpness(quadratic(H), "own")["own"].value == 2.0
+    with pytest.raises(LandscapeError, match="a score named 'trace' exists already"):
+        score("trace", "t")(lambda objective: 0.0)
+
+
+def test_an_own_score_comes_last_and_never_decides():
+    uniform()
+    assert select("all")[-1].slug == "shaken"
+    assert primary() == ("adaptive-worst-linf", "adaptive-average", "inverse-sigma-mag")
