@@ -69,7 +69,7 @@ def _tables(content: Content) -> Iterator[tuple[str, Table]]:
             yield f"{name}-tests-{i}", table
     for entry, panels in content.by_entry(Scores).items():
         for owner, panel in panels.items():
-            [table] = panel.tables()
+            table = panel.tables()[0].only("score", "value ± s.e.", "radius", "declared invariant to", "status")
             yield f"{owner}-{entry}", replace(table, title=f"{table.title}, {content.label(owner)}")
     for entry, spectra in content.by_entry(Eigenpairs).items():
         yield f"eigenvalues-{entry}", _eigenvalues(content, spectra)

@@ -42,22 +42,32 @@ class Drawing:
 
 def drawings(content: Content) -> Iterator[Drawing]:
     """Yield the figures of a study in the order of a report."""
-    for name, comparison in content.comparisons.items():
+    named = _literal(content)
+    for name, comparison in named.comparisons.items():
         yield from _comparison(name, comparison)
     for entry, found in content.by_entry(Plane).items():
-        yield _planes(entry, content.first_of_each(found))
-    yield from _lines(content)
+        yield _planes(entry, named.first_of_each(found))
+    yield from _lines(named)
     paths = content.of(Path)
     if paths:
         yield _paths(paths)
     for entry, pairs in content.by_entry(Eigenpairs).items():
-        yield _eigenvalues(entry, content, pairs)
+        yield _eigenvalues(entry, named, pairs)
     for entry, densities in content.by_entry(SpectralDensity).items():
-        yield _densities(entry, content.first_of_each(densities))
+        yield _densities(entry, named.first_of_each(densities))
     for name, audit in content.of(Audit).items():
         yield _audit(name, content.label(name.rpartition("/")[0]), audit)
     for kind in sorted(plots.KINDS.keys() - DRAWN_TOGETHER - AS_TABLES):
         yield from _others(content, KINDS[kind])
+
+
+def _literal(content: Content) -> Content:
+    """Return the content with names of recipes that Matplotlib draws as they are, not as formulas between dollars."""
+    named = {
+        name: one.replace(long_names=tuple(word.replace("$", r"\$") for word in one.long_names))
+        for name, one in content.comparisons.items()
+    }
+    return replace(content, results={**content.results, **named})
 
 
 def _others(content: Content, cls: type[Result]) -> Iterator[Drawing]:
@@ -76,7 +86,7 @@ def _others(content: Content, cls: type[Result]) -> Iterator[Drawing]:
 
 def _comparison(name: str, comparison: Comparison) -> Iterator[Drawing]:
     if np.isfinite(comparison.values).any():
-        caption = "One marker a seed; the line is the median, the bar reaches from the smallest to the largest."
+        caption = "One marker per seed; the line is the median, the bar reaches from the smallest to the largest."
         yield Drawing(f"{name}-scores", "Scores by recipe", caption, partial(plots.comparison, comparison))
     names = dict(zip(comparison.recipes, comparison.long_names, strict=True))
     named = [replace(row, a=names[row.a], b=names[row.b]) for row in comparison.tests]
@@ -129,7 +139,7 @@ def _eigenvalues(entry: str, content: Content, pairs: dict[str, Eigenpairs]) -> 
     recipes: dict[str, list[Eigenpairs]] = {}
     for owner, one in pairs.items():
         recipes.setdefault(content.recipe_of(owner)[0], []).append(one)
-    caption = "One marker a seed, with its measured residual as a bar; dashes are medians."
+    caption = "One marker per seed, with its measured residual as a bar; dashes are medians."
     return Drawing(f"eigenvalues-{entry}", f"Eigenvalues: {entry}", caption, partial(plots.eigenvalues, recipes))
 
 

@@ -153,7 +153,8 @@ class Scores(Result):
                 f"{self.timings[row.name]:.2g}" if row.name in self.timings else None,
                 row.invariant_to or None,
                 row.audited or None,
-                f"{row.status}: {row.note}" if row.note else row.status,
+                row.status,
+                row.note or None,
             )
             for row in self.rows
         )
@@ -166,6 +167,7 @@ class Scores(Result):
             "declared invariant to",
             "measured",
             "status",
+            "note",
         )
         note = "± is the Monte-Carlo standard error; values without it are deterministic."
         return (Table("Sharpness scores", columns, body, note, significant=5).filled(),)

@@ -48,8 +48,8 @@ class Table:
         return self._of(kept) if self.rows else self
 
     def only(self, *columns: str) -> Table:
-        """Return the table with some of its columns, in the order given."""
-        return self._of([self.columns.index(name) for name in columns])
+        """Return the table with some of its columns, in the order given; those it does not have are passed over."""
+        return self._of([self.columns.index(name) for name in columns if name in self.columns])
 
     def head(self, most: int) -> Table:
         """Return the table with its first rows, and a note that says so where there are more."""

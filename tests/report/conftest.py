@@ -22,7 +22,7 @@ from landscape.results import (
 )
 from landscape.results.comparison import Audited, Gate, Test, Verdict
 
-EVIL = "Random <script>alert(1)</script> & labels_{x}"
+EVIL = r"Random <script>alert(1)</script> & labels_{x} $\frac{$ 100% #~^"
 ORIGIN = {
     "package": "0.1.0", "model": "Sequential", "parameters": 4810, "loss": "cross_entropy()", "dtype": "float64",
     "device": "cpu", "mode": "eval", "examples": 1000, "weights_sha256": "a" * 64, "data_sha256": "b" * 64,

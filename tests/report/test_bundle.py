@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from landscape.report import bundle
+from landscape.results import Score, Scores
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,16 @@ def test_every_table_has_as_many_cells_as_columns(folder):
         rows = [line for line in text.splitlines() if line.endswith(r"\\")]
         assert rows
         assert all(len(re.split(r"(?<!\\)&", row)) == columns for row in rows), path.name
+
+
+def test_latex_never_has_to_keep_more_floats_than_it_can(tmp_path):
+    for seed in range(40):  # LaTeX gives up at some 50 that wait for a place
+        Scores(rows=(Score(name="trace", value=1.0),)).save(tmp_path / "study.h5", f"a-{seed}/scores")
+    bundle(tmp_path / "study.h5", tmp_path / "paper")
+    body = (tmp_path / "paper" / "main.tex").read_text(encoding="utf-8").partition("methods")[2]
+    waiting = [part.count(r"\input{tables") for part in body.split(r"\clearpage")]
+    assert sum(waiting) == 41
+    assert max(waiting) <= 8
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")

@@ -76,7 +76,7 @@ def test_nothing_is_fetched_or_run(page, written):
 
 def test_names_from_the_file_are_text_not_markup(page, written):
     assert "<script" not in written.read_text(encoding="utf-8")
-    assert "Random <script>alert(1)</script> & labels_{x}" in "".join(page.text)
+    assert r"Random <script>alert(1)</script> & labels_{x} $\frac{$ 100% #~^" in "".join(page.text)
 
 
 def test_figures_are_inside_and_tables_scroll_in_their_own_box(page, written):
