@@ -17,7 +17,7 @@ from landscape.store.decode import change_in, read_attributes, read_result, stor
 from landscape.store.reader import Study, open_study
 from landscape.store.run import read_parts, unfinished
 from landscape.store.safe import dataset_problem, link_problem, opened, read_attribute, walk
-from landscape.store.writer import check_format, check_seal_of
+from landscape.store.writer import check_format
 from landscape.tables import hanging
 
 
@@ -70,8 +70,8 @@ def tree(study: Study) -> str:
 def validate(path: str | os.PathLike[str]) -> list[str]:
     """Return what is wrong with a study file, one line a problem; an empty list when all of it can be trusted.
 
-    Checked are the checksum of the file, every link, the type, storage and size of every dataset, every result against
-    its class, the fingerprint of its content, and the parts of unfinished results.
+    Checked are every link, the type, storage and size of every dataset, every result against its class, the fingerprints
+    of its content and its provenance, and the parts of unfinished results.
 
     >>> import tempfile
     >>> from landscape.results import Estimate
@@ -82,19 +82,13 @@ def validate(path: str | os.PathLike[str]) -> list[str]:
     """
     path = Path(path).expanduser()
     problems: list[str] = []
-    for check in (_check_bytes, _check_structure, _check_results, _check_parts):
+    for check in (_check_structure, _check_results, _check_parts):
         try:
             problems += check(path)
         except LandscapeError as error:
             problems.append(str(error))
             break  # what cannot be opened or trusted has no further parts
     return problems
-
-
-def _check_bytes(path: Path) -> Iterator[str]:
-    with opened(path):
-        check_seal_of(path)
-    yield from ()
 
 
 def _check_structure(path: Path) -> Iterator[str]:

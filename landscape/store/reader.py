@@ -14,11 +14,11 @@ import h5py
 from landscape.errors import LandscapeError
 from landscape.lazy import verb
 from landscape.results import Result
-from landscape.store.decode import change_in, read_attributes, read_result, stored_results
+from landscape.store.decode import read_attributes, read_result, stored_results
 from landscape.store.rows import growing, read_rows
 from landscape.store.run import partial_file, unfinished
 from landscape.store.safe import member, opened
-from landscape.store.writer import check_format, check_seal_of
+from landscape.store.writer import check_format, read_checked
 
 
 def open_study(path: str | os.PathLike[str], *, verify: bool = True) -> Study:
@@ -26,8 +26,7 @@ def open_study(path: str | os.PathLike[str], *, verify: bool = True) -> Study:
 
     Args:
         path: the file.
-        verify: compare the whole file with its checksum first (about a second for five gigabytes), or, when another
-            program edited it and so cut the checksum off, each result with its fingerprint when it is read.
+        verify: compare each result with its fingerprints when it is read, and refuse one that was edited or damaged.
 
     Returns:
         A `Study`: ``study["sgd-0/top5"]`` reads a result, ``study.names`` lists them.
@@ -56,8 +55,6 @@ class Study(Mapping[str, Result]):
     def __init__(self, path: str | os.PathLike[str], *, verify: bool = True):
         self.path = Path(path).expanduser().resolve()
         self._verify = verify
-        self._seen: tuple[int, int, int] | None = None
-        self._sealed = False
         if self.path.exists() or not unfinished(self.path):
             with self.open():
                 pass
@@ -84,17 +81,8 @@ class Study(Mapping[str, Result]):
             with self.open() as file:
                 for stored, _, group in stored_results(file):
                     if stored == name:
-                        return self._checked(group)
+                        return read_checked(group, self.path) if self._verify else read_result(group)
         return None
-
-    def _checked(self, group: h5py.Group) -> Result:
-        result = read_result(group)
-        if self._verify and not self._sealed and (part := change_in(group, result)):
-            raise LandscapeError(
-                f"the {part} of {group.name!r} is not what was saved: {self.path.name} was edited or damaged elsewhere; "
-                "restore it from a copy, or read what it says now with open_study(..., verify=False)"
-            )
-        return result
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -165,13 +153,7 @@ class Study(Mapping[str, Result]):
 
     @contextmanager
     def open(self) -> Iterator[h5py.File]:
-        """Open the HDF5 file for reading in a `with` block, after comparing it with its checksum when it changed."""
-        if self._verify and self.path.is_file():
-            about = self.path.stat()
-            now = (about.st_ino, about.st_size, about.st_mtime_ns)
-            if now != self._seen:
-                self._sealed = check_seal_of(self.path)
-                self._seen = now
+        """Open the HDF5 file for reading in a `with` block."""
         with opened(self.path) as file:
             check_format(file, self.path)
             yield file

@@ -1,14 +1,15 @@
-"""Reading HDF5 from strangers: nothing outside the file is followed, no size is believed before it is checked.
+"""Reading HDF5 that a stranger may have written: nothing is executed, nothing outside the file is followed, and no size is
+believed that the file could not fill.
 
-Only hard links are followed (no soft, external or user-defined ones), only plain numbers and text are read (no object
-or compound types, references, virtual or external storage), filters are those we write, and an array is allocated
-only when the bytes stored can hold it.
+`docs/study-file.md` says what a study defends against and what it does not.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,9 +22,8 @@ from landscape.errors import LandscapeError
 from landscape.store.text import from_attribute
 
 _DEPTH = 12
-_RATIO = 1032  # deflate cannot expand further
-_LARGEST = 2**30  # bytes of an array that unfolds from less than a sixteenth of its size
-_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
+_LARGEST = 2**28  # bytes of an array that may unfold from less than a sixteenth of its size
+_PLAIN = (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.STRING)
 _H5_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
 
 
@@ -32,12 +32,14 @@ def opened(path: Path) -> Iterator[h5py.File]:
     """Open a file for reading within a `with` block; whatever HDF5 raises there becomes a `LandscapeError`.
 
     Raises:
-        LandscapeError: the file is missing, foreign, truncated or damaged; the message says which.
+        LandscapeError: the file is missing, foreign, truncated, damaged or being edited; the message says which.
     """
     _check_signature(path)
     # through a file of our own: HDF5 refuses a second look at what the same process opened in another way
-    with explained(path), open(path, "rb", buffering=0) as raw, h5py.File(raw, "r") as file:
-        yield file
+    with explained(path), open(path, "rb", buffering=0) as raw:
+        check_not_edited(raw.fileno(), path)
+        with h5py.File(raw, "r") as file:
+            yield file
 
 
 @contextmanager
@@ -49,12 +51,10 @@ def explained(path: Path) -> Iterator[None]:
         raise
     except _H5_ERRORS as error:
         if "truncated file" in str(error):
-            text = "is truncated: its end is missing; restore it from a copy"
-        elif "already open for write" in str(error):
-            text = "is open for writing elsewhere: close it there, or run h5clear -s on it when that program died"
+            text = "is truncated: its end is missing"
         else:
-            text = f"is damaged and cannot be read ({first_line(error)}); restore it from a copy"
-        raise LandscapeError(f"{path.name} {text}") from error
+            text = f"is damaged and cannot be read ({first_line(error)})"
+        raise LandscapeError(f"{path.name} {text}; restore it from a copy") from error
 
 
 def first_line(error: BaseException) -> str:
@@ -63,26 +63,43 @@ def first_line(error: BaseException) -> str:
     return re.sub(r"filename = '[^']*', ", "", text.splitlines()[0].strip("'\""))[:200]
 
 
-def _check_signature(path: Path) -> None:
-    if path.is_dir():
-        raise LandscapeError(f"{path.name} is a folder; expected a study file such as 'study.h5'")
+def check_not_edited(fd: int, path: Path) -> None:
+    """Raise when another program, such as h5py, has an open file open for writing, as far as the system tells.
+
+    Raises:
+        LandscapeError: it has; what it writes may be half done, and would be lost in a copy.
+    """
+    if sys.platform == "win32":
+        return  # there the file cannot even be opened
+    import fcntl
+
     try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_UN)
+    except BlockingIOError:
+        raise LandscapeError(f"{path.name} is open for writing in another program; close it there first") from None
+    except OSError:
+        pass  # a file system without locks
+
+
+def _check_signature(path: Path) -> None:
+    try:
+        if path.is_dir():
+            raise LandscapeError(f"{path.name} is a folder; expected a study file such as 'study.h5'")
         if h5py.is_hdf5(path):
             return
         with open(path, "rb") as file:
-            start = file.read(8)
+            what = "is no HDF5 file, or its first bytes are damaged" if os.fstat(file.fileno()).st_size else "is empty"
     except FileNotFoundError:
         raise LandscapeError(f"there is no file {path.name}; expected a study file written by this package") from None
     except OSError as error:
         raise LandscapeError(f"cannot read {path.name}: {error.strerror}") from error
-    what = "is empty" if not start else "is no HDF5 file, or its first bytes are damaged"
     raise LandscapeError(f"{path.name} {what}; expected a study file written by this package")
 
 
 def link_problem(group: h5py.Group, name: str) -> str | None:
     """Say why a member may not be followed, or `None` when it is an ordinary member."""
-    link = group.get(name, getlink=True)
-    if isinstance(link, h5py.HardLink):
+    if isinstance(group.get(name, getlink=True), h5py.HardLink):
         return None
     return f"'{group.name.rstrip('/')}/{name}' is a link to elsewhere, which is not followed"
 
@@ -103,22 +120,21 @@ def member(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset | None:
 
 
 def walk(group: h5py.Group) -> Iterator[tuple[str, h5py.Group]]:
-    """Yield (path, group) of all groups below one, each once, whatever loops the file holds."""
+    """Yield (path, group) of all groups below one, parents first, each once whatever loops the file holds."""
     seen = {h5py.h5o.get_info(group.id).addr}
-    stack = [(group, "", 0)]
+    stack = [("", group)]
     while stack:
-        parent, path, depth = stack.pop()
+        path, parent = stack.pop()
+        if path:
+            yield path, parent
         below = []
-        for name in parent if depth < _DEPTH else ():
+        for name in parent if path.count("/") < _DEPTH else ():
             if link_problem(parent, name) or parent.get(name, getclass=True) is not h5py.Group:
                 continue
             child = parent[name]
-            address = h5py.h5o.get_info(child.id).addr
-            if address not in seen:
+            if (address := h5py.h5o.get_info(child.id).addr) not in seen:
                 seen.add(address)
-                below.append((child, f"{path}/{name}".lstrip("/"), depth + 1))
-        for child, below_path, _ in below:
-            yield below_path, child
+                below.append((f"{path}/{name}".lstrip("/"), child))
         stack.extend(reversed(below))
 
 
@@ -126,7 +142,7 @@ def read_dataset(dataset: Any) -> np.ndarray:
     """Return the values of a dataset after checking what it is and how large.
 
     Raises:
-        LandscapeError: its type, storage, filters or size are not those of a plain stored array.
+        LandscapeError: its type, storage or size are not those of a plain stored array.
     """
     if not isinstance(dataset, h5py.Dataset):
         raise LandscapeError(f"{getattr(dataset, 'name', 'a part')!r} is missing or no dataset")
@@ -139,32 +155,18 @@ def read_dataset(dataset: Any) -> np.ndarray:
 
 def dataset_problem(dataset: h5py.Dataset) -> str | None:
     """Say what is wrong with a dataset before anything is allocated for it, or `None`."""
-    kind = dataset.id.get_type().get_class()
-    text = h5py.check_string_dtype(dataset.dtype)
-    if kind not in (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.STRING) and dataset.dtype != np.bool_:
+    if dataset.id.get_type().get_class() not in _PLAIN and dataset.dtype != np.bool_:
         return f"holds {dataset.dtype} values, expected plain numbers or text"
     storage = dataset.id.get_create_plist()
     if storage.get_layout() == h5py.h5d.VIRTUAL or storage.get_external_count():
         return "keeps its values in other files"
-    used = {storage.get_filter(i)[0] for i in range(storage.get_nfilters())}
-    if used - _FILTERS:
-        return f"uses HDF5 filters {sorted(used - _FILTERS)} that this package does not write"
     if dataset.shape is None:
         return "has no shape"
-    return _size_problem(dataset, bool(used), text is not None and text.length is None)
-
-
-def _size_problem(dataset: h5py.Dataset, filtered: bool, pointers: bool) -> str | None:
-    width = 16 if pointers else dataset.dtype.itemsize
-    needed, stored = math.prod(dataset.shape) * width, dataset.id.get_storage_size()
-    if needed == 0:
-        return None
-    if (not filtered and needed > stored) or (filtered and needed > stored * _RATIO + 65536):
-        return f"claims {needed} bytes but stores {stored}"
-    if needed > _LARGEST and needed > 16 * stored:
-        return f"would unfold {stored} bytes to {needed}"
-    if dataset.chunks and (chunk := math.prod(dataset.chunks) * width) > max(_LARGEST, 2 * needed):
-        return f"has chunks of {chunk} bytes"
+    text = h5py.check_string_dtype(dataset.dtype)
+    width = 16 if text is not None and text.length is None else dataset.dtype.itemsize
+    largest = max(math.prod(dataset.shape), math.prod(dataset.chunks or ())) * width
+    if largest > _LARGEST and largest > 16 * (stored := dataset.id.get_storage_size()):
+        return f"claims {largest} bytes but stores {stored}"
     return None
 
 
@@ -179,11 +181,10 @@ def read_attribute(owner: h5py.Group | h5py.Dataset, name: str, *, is_json: bool
         return None
     attribute = h5py.h5a.open(owner.id, key)
     kind = attribute.get_type().get_class()
-    allowed = (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.STRING)
     if (
         (is_json and kind != h5py.h5t.STRING)
         or attribute.shape != ()
-        or (kind not in allowed and attribute.dtype != np.bool_)
+        or (kind not in _PLAIN and attribute.dtype != np.bool_)
     ):
         raise LandscapeError(f"the attribute {name!r} of {owner.name!r} is no single number or text")
     try:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 
@@ -20,35 +19,28 @@ from landscape.results import Result
 from landscape.store.decode import change_in, check_version, read_attributes, read_result, stored_results
 from landscape.store.disk import WorkingFile
 from landscape.store.encode import content_sha256, write_attributes, write_result
-from landscape.store.files import locked
-from landscape.store.heaps import check_heaps
+from landscape.store.files import locked, put_in_place
 from landscape.store.identity import canonical, difference
-from landscape.store.journal import sync_folder
 from landscape.store.names import check_slug, path_of
 from landscape.store.origin import FORMAT, root_attributes
-from landscape.store.repack import repack
 from landscape.store.safe import first_line, member, opened, read_attribute
-from landscape.store.seal import check_seal, seal, unseal
 from landscape.store.text import dumps
 
 _NEW = "being-written"
 _OPEN: ContextVar[Mapping[Path, Writer]] = ContextVar("open batches", default=MappingProxyType({}))
 
 
-def save(
-    result: Result, path: str | os.PathLike[str], name: str, *, overwrite: bool = False, settings_sha256: str = ""
-) -> None:
+def save(result: Result, path: str | os.PathLike[str], name: str, *, overwrite: bool = False) -> None:
     """Write a result into a study file under a name.
 
     Saving the same numbers again changes nothing, whatever their provenance and seconds say; with ``overwrite`` the new
-    provenance replaces the old. Each call rewrites the file; use `batch` to store many results in a large one.
+    provenance replaces the old. Each call rewrites the file; within a `batch` of the same file many are stored in one.
 
     Args:
         result: any result of this package.
         path: the study file, created when absent.
         name: ``owner/entry`` for what belongs to one checkpoint, ``entry`` for the rest.
         overwrite: replace a different result of that name.
-        settings_sha256: fingerprint of the settings of a resumable computation.
 
     Raises:
         LandscapeError: the name is taken by something different, or the file cannot be written.
@@ -59,7 +51,7 @@ def save(
     >>> save(Estimate(value=2.0, standard_error=0.1, matvecs=3, method="xtrace", quantity="trace"), path, "sgd-0/trace")
     """
     with batch(path) as writer:
-        writer.save(result, name, overwrite=overwrite, settings_sha256=settings_sha256)
+        writer.save(result, name, overwrite=overwrite)
 
 
 def describe_checkpoint(path: str | os.PathLike[str], name: str, attributes: Mapping[str, Any]) -> None:
@@ -80,6 +72,8 @@ def describe_checkpoint(path: str | os.PathLike[str], name: str, attributes: Map
 @contextmanager
 def batch(path: str | os.PathLike[str], *, wait: float = 10.0) -> Iterator[Writer]:
     """Store many results in one rewrite of the file; nothing is stored when the block raises.
+
+    Whatever the block saves into the same file, by `Result.save`, by ``save=`` or in another batch, is stored with it.
 
     Args:
         path: the study file, created when absent.
@@ -122,11 +116,8 @@ class Writer:
         self._copy = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
         self._disk: WorkingFile | None = None
         self._file: h5py.File | None = None
-        self._deleted = False
         self._afterwards: list[Callable[[], None]] = []
         self.depth = 0
-        if target.exists():
-            check_seal_of(target)
 
     @property
     def shared(self) -> bool:
@@ -138,13 +129,7 @@ class Writer:
         self._afterwards.append(act)
 
     def save(
-        self,
-        result: Result,
-        name: str,
-        *,
-        overwrite: bool = False,
-        identity: Mapping[str, Any] | None = None,
-        settings_sha256: str = "",
+        self, result: Result, name: str, *, overwrite: bool = False, identity: Mapping[str, Any] | None = None
     ) -> None:
         """Add a result, as `landscape.store.save` does.
 
@@ -156,41 +141,36 @@ class Writer:
         """
         if not isinstance(result, Result):
             raise LandscapeError(f"a study file stores results of this package, not a {type(result).__name__}")
-        path = path_of(type(result), name)
-        stored = ("/" + path, content_sha256(result))
+        path, content = path_of(type(result), name), content_sha256(result)
         taken = self._taken(name)
-        different = any(there[:2] != stored for there in taken)
-        if different and not overwrite:
-            raise LandscapeError(
-                f"{name!r} in {self._target.name} already holds a different result; "
-                "choose another name, or replace it with overwrite=True"
-            )
-        if taken and not different:
-            (_, _, settings, provenance, known), *_ = taken
-            same = settings == settings_sha256 and known == (None if identity is None else canonical(identity))
-            if same and (not overwrite or provenance == dumps(result.provenance)):
-                return
+        if any((old.group, old.content) != ("/" + path, content) for old in taken):
+            if not overwrite:
+                raise LandscapeError(
+                    f"{name!r} in {self._target.name} already holds a different result; "
+                    "choose another name, or replace it with overwrite=True"
+                )
+        elif (
+            taken
+            and (identity is None or taken[0].identity == canonical(identity))
+            and (not overwrite or taken[0].provenance == dumps(result.provenance))
+        ):
+            return
         with self._explained():
             file = self._working(result.provenance)
             try:
-                self._write(file.create_group(_NEW), result, identity, settings_sha256)
+                self._write(file.create_group(_NEW), result, identity)
             except BaseException:
                 del file[_NEW]  # a batch may go on after an error, without half a result
                 raise
-            for old, *_ in taken:
-                del file[old]
-                self._deleted = True
+            for old in taken:
+                del file[old.group]
             parent, _, last = path.rpartition("/")
             file.move(_NEW, f"{_require(file, parent).name}/{last}")
 
-    def _write(
-        self, group: h5py.Group, result: Result, identity: Mapping[str, Any] | None, settings_sha256: str
-    ) -> None:
+    def _write(self, group: h5py.Group, result: Result, identity: Mapping[str, Any] | None) -> None:
         write_result(group, result)
         if identity is not None:
             write_attributes(group, {"identity": identity})
-        if settings_sha256:
-            group.attrs["settings_sha256"] = settings_sha256
         if self._disk is not None:
             self._disk.check()
 
@@ -202,31 +182,20 @@ class Writer:
     def commit(self) -> None:
         """Put the working copy in the place of the file, when anything changed."""
         if self._file is not None:
-            self._replace()
+            with self._explained():
+                self._close()
+                if self._target.exists():
+                    shutil.copymode(self._target, self._copy)
+                put_in_place(self._copy, self._target)
         for act in self._afterwards:
             act()
-
-    def _replace(self) -> None:
-        with self._explained():
-            self._close()
-            if self._deleted:
-                loose = self._copy.with_suffix(".loose.tmp")
-                os.replace(self._copy, loose)
-                repack(loose, self._copy)
-                loose.unlink()
-            if self._target.exists():
-                shutil.copymode(self._target, self._copy)
-            seal(self._copy)
-            os.replace(self._copy, self._target)
-            sync_folder(self._target.parent)
 
     def discard(self) -> None:
         """Remove the working copy, if it is still there."""
         with suppress(OSError, RuntimeError):
             self._close()
         with suppress(OSError):
-            for copy in (self._copy, self._copy.with_suffix(".loose.tmp")):
-                copy.unlink(missing_ok=True)
+            self._copy.unlink(missing_ok=True)
 
     def _close(self) -> None:
         """Close the working copy and raise what failed while it was written."""
@@ -237,8 +206,7 @@ class Writer:
             disk.close()
             disk.check()
 
-    def _taken(self, name: str) -> list[tuple[str, str, str, str, str | None]]:
-        """Return (group, content, settings, provenance, identity) of the results stored under a name."""
+    def _taken(self, name: str) -> list[_Stored]:
         if self._file is not None:
             return _named(self._file, name)
         if not self._target.exists():
@@ -248,20 +216,22 @@ class Writer:
             return _named(file, name)
 
     def _working(self, provenance: Mapping[str, Any]) -> h5py.File:
-        if self._file is None:
-            for left in self._target.parent.glob(f".{self._target.name}.*.tmp"):  # of a writer that was killed
+        if self._file is not None:
+            return self._file
+        for left in self._target.parent.iterdir():  # of a writer that was killed
+            if left.name.startswith(f".{self._target.name}.") and left.suffix == ".tmp":
                 left.unlink(missing_ok=True)
-            fresh = not self._target.exists()
-            if not fresh:
-                with opened(self._target) as file:
-                    check_format(file, self._target)
-                shutil.copyfile(self._target, self._copy)
-                unseal(self._copy)
-            self._disk = WorkingFile(self._copy, fresh=fresh)
-            # HDF5 1.10's format keeps checksums of all its own structures
-            self._file = h5py.File(self._disk, "w" if fresh else "r+", libver=("v110", "latest"))
-            if fresh:
-                write_attributes(self._file, root_attributes(provenance))
+        fresh = not self._target.exists()
+        if not fresh:
+            with opened(self._target) as file:
+                check_format(file, self._target)
+            shutil.copyfile(self._target, self._copy)
+        self._disk = WorkingFile(self._copy, fresh=fresh)
+        # HDF5 1.10's format keeps checksums of its own structures, and a list of the room that deleted results leave
+        room = {"fs_strategy": "fsm", "fs_persist": True} if fresh else {}
+        self._file = h5py.File(self._disk, "w" if fresh else "r+", libver=("v110", "latest"), **room)
+        if fresh:
+            write_attributes(self._file, root_attributes(provenance))
         return self._file
 
     @contextmanager
@@ -270,51 +240,9 @@ class Writer:
             yield
         except LandscapeError:
             raise
-        except (OSError, RuntimeError, KeyError) as error:
+        except (OSError, RuntimeError, KeyError, ValueError) as error:
             reason = getattr(error, "strerror", None) or first_line(error)
             raise LandscapeError(f"cannot write {self._target.name}: {reason}; it is as it was before") from error
-
-
-def check_not_edited(path: Path) -> None:
-    """Raise when another program, such as h5py, has a file open for writing, as far as the system tells.
-
-    Raises:
-        LandscapeError: it has; what it writes may be half done, and would be lost in a copy.
-    """
-    if sys.platform == "win32":
-        return  # there the file cannot even be opened
-    import fcntl
-
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise LandscapeError(f"{path.name} is open for writing in another program; close it there first") from None
-    except OSError:
-        pass  # a file system without locks
-    finally:
-        os.close(fd)
-
-
-def check_seal_of(path: Path) -> bool:
-    """Compare a file with the checksum behind its end, and walk its heaps of text.
-
-    Returns:
-        Whether there is a checksum; another program that edits the file cuts it off.
-
-    Raises:
-        LandscapeError: they differ, or the file cannot be read.
-    """
-    try:
-        check_not_edited(path)
-        sealed = check_seal(path)
-        if h5py.is_hdf5(path):
-            check_heaps(path)
-        return sealed
-    except IsADirectoryError:
-        raise LandscapeError(f"{path.name} is a folder; expected a study file such as 'study.h5'") from None
-    except OSError as error:
-        raise LandscapeError(f"cannot read {path.name}: {error.strerror}") from error
 
 
 def check_format(file: h5py.File, path: Path) -> None:
@@ -328,17 +256,6 @@ def check_format(file: h5py.File, path: Path) -> None:
     check_version(read_attribute(file, "schema_version"), path.name)
 
 
-def _named(file: h5py.File, name: str) -> list[tuple[str, str, str, str, str | None]]:
-    found = []
-    for stored, _, group in stored_results(file):
-        if stored == name:
-            content, settings = (str(read_attribute(group, key) or "") for key in ("content_sha256", "settings_sha256"))
-            known = read_attributes(group, "identity").get("identity")
-            identity = canonical(known) if isinstance(known, Mapping) else None
-            found.append((group.name, content, settings, dumps(read_attributes(group).get("provenance")), identity))
-    return found
-
-
 def stored_as(path: Path, name: str, identity: Mapping[str, Any]) -> Any:
     """Return the result of a computation that a study holds already, or `None` where the name is free.
 
@@ -347,31 +264,55 @@ def stored_as(path: Path, name: str, identity: Mapping[str, Any]) -> Any:
     """
     if not path.exists():
         return None
-    check_seal_of(path)
     with opened(path) as file:
         check_format(file, path)
-        for stored, _, group in stored_results(file):
-            if stored == name:
-                known = read_attributes(group, "identity").get("identity")
-                if not isinstance(known, Mapping) or (changed := difference(known, identity)):
-                    how = f"of another computation ({changed})" if isinstance(known, Mapping) else "from elsewhere"
-                    raise LandscapeError(
-                        f"{name!r} in {path.name} already holds a result {how}; "
-                        "choose another name, or replace it (overwrite=True; --overwrite in the shell)"
-                    )
-                result = read_result(group)
-                if part := change_in(group, result):
-                    raise LandscapeError(edited(group, part, path))
-                return result
-    return None
+        group = next((group for stored, _, group in stored_results(file) if stored == name), None)
+        if group is None:
+            return None
+        known = read_attributes(group, "identity").get("identity")
+        if not isinstance(known, Mapping) or (changed := difference(known, identity)):
+            how = f"of another computation ({changed})" if isinstance(known, Mapping) else "from elsewhere"
+            raise LandscapeError(
+                f"{name!r} in {path.name} already holds a result {how}; "
+                "choose another name, or replace it (overwrite=True; --overwrite in the shell)"
+            )
+        return read_checked(group, path)
 
 
-def edited(group: h5py.Group, part: str, path: Path) -> str:
-    """Say that a result is not what was saved."""
-    return (
-        f"the {part} of {group.name!r} is not what was saved: {path.name} was edited or damaged elsewhere; "
-        "restore it from a copy, or read what it says now with open_study(..., verify=False)"
-    )
+def read_checked(group: h5py.Group, path: Path) -> Result:
+    """Return the result that a group holds, after comparing it with its fingerprints.
+
+    Raises:
+        LandscapeError: it is not what was saved, or cannot be read.
+    """
+    result = read_result(group)
+    if part := change_in(group, result):
+        raise LandscapeError(
+            f"the {part} of {group.name!r} is not what was saved: {path.name} was edited or damaged elsewhere; "
+            "restore it from a copy, or read what it says now with open_study(..., verify=False)"
+        )
+    return result
+
+
+class _Stored(NamedTuple):
+    """What a file says of a result, without reading it."""
+
+    group: str
+    content: str
+    provenance: str
+    identity: str | None
+
+
+def _named(file: h5py.File, name: str) -> list[_Stored]:
+    """Return what is stored under a name: one result, unless the file was edited."""
+    found = []
+    for stored, _, group in stored_results(file):
+        if stored == name:
+            known = read_attributes(group, "identity", "provenance")
+            identity = canonical(known["identity"]) if isinstance(known.get("identity"), Mapping) else None
+            content = str(read_attribute(group, "content_sha256") or "")
+            found.append(_Stored(group.name, content, dumps(known.get("provenance")), identity))
+    return found
 
 
 def _require(file: h5py.File, path: str) -> h5py.Group:

@@ -2,7 +2,6 @@
 
 import os
 import resource
-import shutil
 import signal
 import stat
 import subprocess
@@ -20,7 +19,6 @@ import landscape as ls
 from landscape import store
 from landscape.errors import LandscapeError
 from landscape.results import Estimate, Line, Plane
-from landscape.store import seal
 from landscape.store.files import locked
 
 
@@ -41,43 +39,32 @@ def test_saving_the_same_again_changes_nothing(path):
     assert leftovers(path) == []
 
 
-def test_something_different_needs_overwrite(path):
-    estimate(1.0).save(path, "sgd-0/trace")
-    with pytest.raises(LandscapeError, match=r"already holds a different result.*overwrite=True"):
-        estimate(2.0).save(path, "sgd-0/trace")
-    assert ls.open_study(path)["sgd-0/trace"].value == 1.0
-    estimate(2.0).save(path, "sgd-0/trace", overwrite=True)
-    assert ls.open_study(path)["sgd-0/trace"].value == 2.0
-
-
-def test_overwrite_replaces_provenance_of_the_same_numbers(path):
-    estimate(provenance={"run": 1}).save(path, "sgd-0/trace")
-    estimate(provenance={"run": 2}).save(path, "sgd-0/trace", overwrite=True)
-    assert ls.open_study(path)["sgd-0/trace"].provenance == {"run": 2}
-
-
-def test_a_name_belongs_to_one_result_whatever_its_kind(path):
-    line = Line(x=np.arange(2.0), values={})
-    estimate().save(path, "sgd-0/a")
-    with pytest.raises(LandscapeError, match="different result"):
-        line.save(path, "sgd-0/a")
-    line.save(path, "sgd-0/a", overwrite=True)
-    assert ls.open_study(path).kinds == {"sgd-0/a": "line"}
+@pytest.mark.parametrize("other", [estimate(2.0), Line(x=np.arange(2.0), values={}), estimate(provenance={"run": 2})])
+def test_something_different_needs_overwrite(path, other):
+    estimate(1.0).save(path, "sgd-0/a")
+    if not other.provenance:
+        with pytest.raises(LandscapeError, match=r"already holds a different result.*overwrite=True"):
+            other.save(path, "sgd-0/a")
+    assert ls.open_study(path)["sgd-0/a"].value == 1.0
+    other.save(path, "sgd-0/a", overwrite=True)
+    assert repr(ls.open_study(path)["sgd-0/a"]) == repr(other)
+    assert ls.open_study(path)["sgd-0/a"].provenance == other.provenance
+    assert ls.open_study(path).kinds == {"sgd-0/a": other.kind}
 
 
 def test_overwriting_again_and_again_does_not_let_the_file_grow(path):
-    plane = {"y": np.arange(30.0), "values": {"train/loss": np.random.default_rng(0).standard_normal((30, 30))}}
+    plane = {"y": np.arange(90.0), "values": {"train/loss": np.random.default_rng(0).standard_normal((90, 90))}}
     sizes = []
-    for i in range(5):
-        Plane(x=np.arange(30.0) + i, computed=np.ones((30, 30)), **plane).save(path, "sgd-0/p", overwrite=True)
+    for i in range(6):
+        Plane(x=np.arange(90.0) + i, computed=np.ones((90, 90)), **plane).save(path, "sgd-0/p", overwrite=True)
         estimate().save(path, "sgd-0/trace")
         sizes.append(path.stat().st_size)
-    assert max(sizes) < 1.2 * sizes[0]
+    assert sizes[-1] < sizes[1] + 20_000  # what was deleted leaves room for what comes; texts leave 4 kB each time
     assert store.validate(path) == []
-    with h5py.File(path) as file:  # scales survive the repacking that an overwrite brings
+    with h5py.File(path) as file:  # with its scales
         loss = file["checkpoints/sgd-0/slices/p/train/loss"]
         assert [loss.dims[0].keys(), loss.dims[1].keys()] == [["y"], ["x"]]
-        assert loss.dims[1][0][0] == 4.0
+        assert loss.dims[1][0][0] == 5.0
 
 
 @pytest.mark.parametrize(
@@ -89,19 +76,20 @@ def test_names_are_slugs(path, name):
     assert not path.exists()
 
 
-def test_only_results_are_stored(path):
-    with pytest.raises(LandscapeError, match="not a dict"):
-        store.save({"value": 1.0}, path, "sgd-0/trace")
-
-
 def test_a_batch_is_stored_as_a_whole(path):
     with store.batch(path) as writer:
         for i in range(5):
             writer.save(estimate(float(i)), f"sgd-{i}/trace")
         writer.describe_checkpoint("sgd-0", {"lr": 0.1, "long_name": "SGD"})
+        estimate(5.0).save(path, "sgd-5/trace")  # saved within, stored with the others
+        writer.save(estimate(5.0), "sgd-5/trace")
+        with pytest.raises(LandscapeError, match="different result"):
+            estimate(6.0).save(path, "sgd-5/trace")
+        with pytest.raises(LandscapeError, match="not a dict"):
+            store.save({"value": 1.0}, path, "sgd-0/trace")
         assert not path.exists()
     opened = ls.open_study(path)
-    assert [opened[f"sgd-{i}/trace"].value for i in range(5)] == [0, 1, 2, 3, 4]
+    assert [opened[f"sgd-{i}/trace"].value for i in range(6)] == [0, 1, 2, 3, 4, 5]
     assert opened.checkpoints["sgd-0"] == {"lr": 0.1, "long_name": "SGD"}
 
 
@@ -118,15 +106,6 @@ def test_a_batch_that_fails_stores_nothing(path):
         save_all_then_fail(path)
     assert path.read_bytes() == before
     assert leftovers(path) == []
-
-
-def test_within_a_batch_names_are_taken_too(path):
-    with store.batch(path) as writer:
-        writer.save(estimate(1.0), "sgd-0/trace")
-        writer.save(estimate(1.0), "sgd-0/trace")
-        with pytest.raises(LandscapeError, match="different result"):
-            writer.save(estimate(2.0), "sgd-0/trace")
-    assert ls.open_study(path)["sgd-0/trace"].value == 1.0
 
 
 def test_a_batch_goes_on_after_a_refused_result_without_half_of_it(path):
@@ -151,20 +130,15 @@ def test_the_root_tells_how_the_file_was_made(path, monkeypatch):
     assert b"secret" not in path.read_bytes()
 
 
-def test_a_link_to_the_file_stays_a_link(path, tmp_path):
+def test_a_link_to_the_file_stays_a_link_and_permissions_are_kept(path, tmp_path):
     estimate().save(path, "sgd-0/trace")
     link = tmp_path / "link.h5"
     link.symlink_to(path)
+    path.chmod(0o640)
     estimate().save(link, "sgd-1/trace")
     assert link.is_symlink()
-    assert ls.open_study(path).names == ("sgd-0/trace", "sgd-1/trace")
-
-
-def test_permissions_are_kept(path):
-    estimate().save(path, "sgd-0/trace")
-    path.chmod(0o640)
-    estimate().save(path, "sgd-1/trace")
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert ls.open_study(path).names == ("sgd-0/trace", "sgd-1/trace")
 
 
 def test_another_writer_is_named_and_readers_go_on(path):
@@ -220,13 +194,6 @@ def test_a_file_that_h5py_writes_meanwhile_is_told_from_a_damaged_one(path):
                 use(path)
     estimate().save(path, "sgd-1/trace")
     assert ls.open_study(path).attributes["note"] == "mine"
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_folder(tmp_path):
-    tmp_path.chmod(0o555)
-    with pytest.raises(LandscapeError, match="Permission denied"):
-        estimate().save(tmp_path / "study.h5", "sgd-0/trace")
 
 
 def test_a_read_only_file_system(path, monkeypatch):
@@ -346,23 +313,6 @@ def test_killed_writers(path):
 @pytest.mark.slow
 def test_a_hundred_killed_writers(path):
     kill_while_saving(path, kills=100, seed=1)
-
-
-def test_a_file_that_is_replaced_while_it_is_checked_is_not_called_damaged(path, monkeypatch):
-    estimate().save(path, "sgd-0/first")
-    newer = path.with_name("newer.h5")
-    shutil.copy(path, newer)
-    estimate().save(newer, "sgd-0/second")
-    checksum = seal._checksum
-
-    def replaced_meanwhile(*arguments):
-        if newer.exists():
-            newer.replace(path)
-        return checksum(*arguments)
-
-    monkeypatch.setattr(seal, "_checksum", replaced_meanwhile)
-    assert seal.check_seal(path)
-    assert not newer.exists()
 
 
 def test_readers_beside_a_writer_always_see_a_whole_file(path):
