@@ -32,13 +32,18 @@ def checked(metrics: Mapping[str, Metric] | None) -> dict[str, Metric]:
     return found
 
 
+def is_graded(loss: Loss, target: Tensor) -> bool:
+    """Return whether a prediction is right or wrong, so that there is an accuracy."""
+    return loss.task == "binary" or (loss.task == "classes" and not target.is_floating_point())
+
+
 def hits(loss: Loss, output: Tensor, target: Tensor) -> Tensor | None:
     """Return which targets are predicted rightly, as their shape; `None` where the task is no classification."""
-    if loss.task == "classes" and not target.is_floating_point():
+    if not is_graded(loss, target):
+        return None
+    if loss.task == "classes":
         return (output.argmax(1) == target) & (target != loss.ignore_index)
-    if loss.task == "binary":
-        return (output > 0) == (target > 0.5)
-    return None
+    return (output > 0) == (target > 0.5)
 
 
 def graded(loss: Loss, target: Tensor) -> int:

@@ -127,6 +127,15 @@ class Objective(Function):
             return {"loss": self.batch_loss(theta, batch).double()}
         return self.metrics_of(self.batch_outputs(theta, batch), batch)
 
+    @property
+    def metric_names(self) -> list[str]:
+        """The names of what `batch_metrics` returns, in order."""
+        if self._criterion is None:
+            return ["loss"]
+        target = self.batches[0].target
+        graded = target is not None and _metrics.is_graded(self.known, target)
+        return ["loss", *(["accuracy"] if graded else []), *self.metrics]
+
     def metrics_of(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Return what `batch_metrics` does, from the network's outputs on the batch, computed elsewhere.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -72,19 +72,31 @@ class Directions(Result):
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Slice(Result):
-    """What lines and planes share: named values over a grid, and the directions that span it.
+    """Named values over a grid of one to three axes: a `Line`, a `Plane` or a `Volume`; arrays are (nz, ny, nx), x fastest.
 
     Attributes:
+        x: (nx,) coordinates along the first direction; with ``y`` and ``z`` for the others, where there are any.
         values: arrays over the grid by name: ``train/loss``, ``train/accuracy``, ``test/loss`` …; NaN if not computed.
+        computed: of planes and volumes: 1 where a value was computed, 2 where it was interpolated, 0 where it is missing.
         directions: the directions of the axes.
         dataset: which data set ``loss`` and ``accuracy`` mean: the first part of the names.
         evaluation: how the points were computed, in words.
     """
 
     location: ClassVar[str] = "checkpoints/{owner}/slices/{entry}"
+    axis_names: ClassVar[tuple[str, ...]]
 
     dataset: str = "train"
     evaluation: str = volatile("")
+    x: np.ndarray = array("x", long_name="coordinate along the first direction")
+    if TYPE_CHECKING:  # each kind declares them after its axes: fingerprints in study files go by the order of the fields
+        values: Mapping[str, np.ndarray]
+        directions: Directions | None
+
+    @property
+    def axes(self) -> dict[str, np.ndarray]:
+        """The coordinates by axis, x first."""
+        return {name: np.asarray(getattr(self, name), dtype=float) for name in self.axis_names}
 
     @property
     def loss(self) -> np.ndarray:
@@ -102,11 +114,10 @@ class Slice(Result):
         Raises:
             KeyError: there is no such metric; the message lists those that exist.
         """
-        values: Mapping[str, np.ndarray] = getattr(self, "values")  # noqa: B009 - the subclasses declare it
         key = f"{dataset or self.dataset}/{name}"
-        if key not in values:
-            raise KeyError(f"no values named {key!r}; this slice holds {', '.join(sorted(values))}")
-        return values[key]
+        if key not in self.values:
+            raise KeyError(f"no values named {key!r}; this slice holds {', '.join(sorted(self.values))}")
+        return self.values[key]
 
     def columns(self) -> dict[str, Any]:
         """Return one row per grid point, x fastest: the coordinates, the values, and whether each was computed."""
@@ -115,10 +126,22 @@ class Slice(Result):
 
     def tables(self) -> tuple[Table, ...]:
         """Return one row per metric: its value at the centre, the lowest and the highest with their coordinates."""
-        axes = [np.asarray(getattr(self, name), dtype=float) for name in ("x", "y", "z") if hasattr(self, name)]
-        values: Mapping[str, np.ndarray] = getattr(self, "values")  # noqa: B009 - the subclasses declare it
-        body = tuple((name, *_extremes(array, axes)) for name, array in values.items())
+        body = tuple((name, *_extremes(array, list(self.axes.values()))) for name, array in self.values.items())
         return (Table(self.title, ("values", "at the centre", "lowest", "at", "highest", "at"), body),)
+
+    def summary(self) -> Iterator[tuple[str, str]]:
+        """Yield the window, the ranges of the values and how much of the grid was computed."""
+        for name, axis in self.axes.items():
+            yield ("points" if len(self.axis_names) == 1 else name), f"{len(axis)} from {axis[0]:.4g} to {axis[-1]:.4g}"
+        for name, value in self.values.items():
+            yield name, describe(value)
+        computed = getattr(self, "computed", None)
+        if computed is not None and (computed != 1).any():
+            rest = "the rest interpolated" if computed.all() else "the rest missing"
+            yield "computed", f"{(computed == 1).mean():.0%} of the grid, {rest}"
+        if self.directions is not None:
+            yield ("direction" if len(self.axis_names) == 1 else "directions"), self.directions.words
+        yield "time", duration(self.seconds)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -126,6 +149,7 @@ class Line(Slice):
     """Loss and metrics along one line: value[i] = f(theta + x[i] d), or along a path with parameter x."""
 
     kind: ClassVar[str] = "line"
+    axis_names: ClassVar[tuple[str, ...]] = ("x",)
 
     x: np.ndarray = array("x", long_name="coordinate along the direction")
     values: Mapping[str, np.ndarray] = arrays("x", long_name="value on the line")
@@ -134,15 +158,6 @@ class Line(Slice):
     def tables(self) -> tuple[Table, ...]:
         """Return one row per point: the coordinate and the values there."""
         return (aligned_table(self),)
-
-    def summary(self) -> Iterator[tuple[str, str]]:
-        """Yield the span, the loss at the centre and its range."""
-        yield "points", f"{len(self.x)} from {self.x[0]:.4g} to {self.x[-1]:.4g}"
-        for name, value in self.values.items():
-            yield name, describe(value)
-        if self.directions is not None:
-            yield "direction", self.directions.words
-        yield "time", duration(self.seconds)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -196,25 +211,12 @@ class Plane(Slice):
     """Loss and metrics on a plane: value[j, i] = f(theta + x[i] d0 + y[j] d1); arrays are (ny, nx), x fastest."""
 
     kind: ClassVar[str] = "plane"
+    axis_names: ClassVar[tuple[str, ...]] = ("x", "y")
 
-    x: np.ndarray = array("x", long_name="coordinate along the first direction")
     y: np.ndarray = array("y", long_name="coordinate along the second direction")
     values: Mapping[str, np.ndarray] = arrays("y", "x", long_name="value on the plane")
     computed: np.ndarray = array("y", "x", long_name="1 where the value was computed, 2 where it was interpolated")
     directions: Directions | None = nested(Directions, optional=True)
-
-    def summary(self) -> Iterator[tuple[str, str]]:
-        """Yield the window, the ranges and how much of the grid was computed."""
-        yield "x", f"{len(self.x)} from {self.x[0]:.4g} to {self.x[-1]:.4g}"
-        yield "y", f"{len(self.y)} from {self.y[0]:.4g} to {self.y[-1]:.4g}"
-        for name, value in self.values.items():
-            yield name, describe(value)
-        if (self.computed != 1).any():
-            rest = "the rest interpolated" if self.computed.all() else "the rest missing"
-            yield "computed", f"{(self.computed == 1).mean():.0%} of the grid, {rest}"
-        if self.directions is not None:
-            yield "directions", self.directions.words
-        yield "time", duration(self.seconds)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -222,24 +224,13 @@ class Volume(Slice):
     """Loss and metrics in a volume: value[k, j, i] = f(theta + x[i] d0 + y[j] d1 + z[k] d2), arrays (nz, ny, nx)."""
 
     kind: ClassVar[str] = "volume"
+    axis_names: ClassVar[tuple[str, ...]] = ("x", "y", "z")
 
-    x: np.ndarray = array("x", long_name="coordinate along the first direction")
     y: np.ndarray = array("y", long_name="coordinate along the second direction")
     z: np.ndarray = array("z", long_name="coordinate along the third direction")
     values: Mapping[str, np.ndarray] = arrays("z", "y", "x", long_name="value in the volume")
     computed: np.ndarray = array("z", "y", "x", long_name="1 where the value was computed")
     directions: Directions | None = nested(Directions, optional=True)
-
-    def summary(self) -> Iterator[tuple[str, str]]:
-        """Yield the window and the ranges."""
-        for name in ("x", "y", "z"):
-            axis = getattr(self, name)
-            yield name, f"{len(axis)} from {axis[0]:.4g} to {axis[-1]:.4g}"
-        for name, value in self.values.items():
-            yield name, describe(value)
-        if self.directions is not None:
-            yield "directions", self.directions.words
-        yield "time", duration(self.seconds)
 
 
 def _extremes(values: np.ndarray, axes: list[np.ndarray]) -> tuple[Cell, ...]:

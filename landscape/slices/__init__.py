@@ -1,9 +1,7 @@
 """Slices of the loss surface: directions, lines, planes and paths between solutions, and what can be read off them."""
 
 from landscape.slices.adaptive import adaptive_plane
-from landscape.slices.alignment import align
 from landscape.slices.coordinates import log_coordinates
-from landscape.slices.curves import connect
 from landscape.slices.directions import (
     direction_between,
     eigen_directions,
@@ -11,18 +9,18 @@ from landscape.slices.directions import (
     plane_through,
     random_directions,
 )
-from landscape.slices.eigen_ratio import eigen_ratio
-from landscape.slices.interpolation import barriers, interpolate
-from landscape.slices.line import line
-from landscape.slices.overlay import quadratic_overlay
-from landscape.slices.plane import plane
-from landscape.slices.projection import project
-from landscape.slices.reading import read_slice
-from landscape.slices.scale_curvature import scale_curvature
-from landscape.slices.smoothness import smoothness
-from landscape.slices.topology import basins, topology
-from landscape.slices.trajectory import trajectory_plane
-from landscape.slices.volume import volume
+from landscape.slices.grid import line, plane, volume
+from landscape.slices.paths.alignment import align
+from landscape.slices.paths.curves import connect
+from landscape.slices.paths.interpolation import barriers, interpolate
+from landscape.slices.paths.trajectory import trajectory_plane
+from landscape.slices.readings.eigen_ratio import eigen_ratio
+from landscape.slices.readings.numbers import read_slice
+from landscape.slices.readings.overlay import quadratic_overlay
+from landscape.slices.readings.projection import project
+from landscape.slices.readings.scale_curvature import scale_curvature
+from landscape.slices.readings.smoothness import smoothness
+from landscape.slices.readings.topology import basins, topology
 
 __all__ = [
     "adaptive_plane",

@@ -15,13 +15,11 @@ from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
 from landscape.results import Plane
 from landscape.slices.coordinates import Span
-from landscape.slices.directions import vectors_of
-from landscape.slices.engine import Engine, Values, named
-from landscape.slices.sweep import begun
-from landscape.slices.window import Window
+from landscape.slices.evaluate.engine import Engine, named
+from landscape.slices.grid import Grid
+from landscape.slices.rows import Values, begun
 from landscape.store import Run, identity
 from landscape.store.rows import COMPUTED
-from landscape.store.run import placed
 
 
 @numbers_checked
@@ -79,17 +77,15 @@ def adaptive_plane(
             "expected at least 5, at least 1, above 0"
         )
     size = (coarse - 1) * 2**refinements + 1
-    window = Window.of(Plane, objective, directions, span, size)
-    target = placed(save, Plane)
+    grid = Grid.of(Plane, objective, directions, span, size)
     objectives = named(objective, also, dataset)
-
-    settings = {"slice": "adaptive-plane", **window.settings, "coarse": coarse, "tolerance": tolerance}
-    run: Run[Plane] = Run(target, lambda: identity(objectives, **settings), overwrite=overwrite)
-    with run, Engine(objectives, vectors_of(window.directions), points=coarse**2 * 4) as engine:
+    settings = {"slice": "adaptive-plane", **grid.settings, "coarse": coarse, "tolerance": tolerance}
+    run: Run[Plane] = Run(save, lambda: identity(objectives, **settings), kind=Plane, overwrite=overwrite)
+    with run, Engine(objectives, grid.vectors, points=coarse**2 * 4) as engine:
         if run.result is not None:
             return run.result
-        blank = begun(run, lambda: window.template(Plane, objective, dataset, engine.names()))
-        work = _Surface(engine, window, run, key=f"{dataset}/loss")
+        blank = begun(run, lambda: grid.blank(Plane, objective, dataset, engine.names))
+        work = _Surface(engine, grid, run, key=f"{dataset}/loss")
         step = 2**refinements
         work.evaluate(_lattice(size, step))
         open_cells = np.ones((coarse - 1, coarse - 1), dtype=bool)
@@ -110,10 +106,10 @@ def adaptive_plane(
 class _Surface:
     """The finest grid, filled level by level."""
 
-    def __init__(self, engine: Engine, window: Window, run: Run[Plane], key: str):
+    def __init__(self, engine: Engine, grid: Grid, run: Run[Plane], key: str):
         self.engine, self.run, self.key = engine, run, key
-        self.x, self.y = window.axes["x"], window.axes["y"]
-        self.computed = np.zeros(window.shape, dtype=bool)
+        self.x, self.y = grid.axes["x"], grid.axes["y"]
+        self.computed = np.zeros(grid.shape, dtype=bool)
         self.values: Values = {}
 
     def evaluate(self, wanted: np.ndarray) -> None:

@@ -68,7 +68,7 @@ def random_directions(
     check_rules(normalize, vectors)
     if not 1 <= n <= objective.size:
         raise LandscapeError(f"n is {n}, expected between 1 and the {objective.size} parameters")
-    theta = objective.theta.detach().cpu().double()
+    theta = torch.as_tensor(whole_theta(objective))
     parts = layouts(objective.model, objective.space, attention=attention)
     generator = seeded_generator(seed)
     draws = [torch.randn(objective.size, dtype=torch.float64, generator=generator) for _ in range(n)]
@@ -196,7 +196,7 @@ def gradient_direction(objective: Objective) -> Directions:
     Raises:
         LandscapeError: the gradient is zero.
     """
-    gradient = objective.gradient().detach().cpu().double()
+    gradient = objective.world.whole(objective.gradient()).detach().cpu().double()
     norm = float(gradient.norm())
     if norm == 0:
         raise LandscapeError(
@@ -255,6 +255,11 @@ def vectors_of(directions: Directions) -> np.ndarray:
     return np.asarray(directions.vectors)
 
 
+def whole_theta(objective: Objective) -> np.ndarray:
+    """Return all of theta (P,) in float64; directions and distances are taken on the host, whole."""
+    return objective.world.whole(objective.theta).detach().cpu().double().numpy()
+
+
 def _check(vectors: np.ndarray, cosines: np.ndarray) -> None:
     for index, vector in enumerate(vectors):
         if not np.isfinite(vector).all():
@@ -309,7 +314,7 @@ def _storage(objective: Objective) -> torch.dtype:
 def _point(given: Any) -> np.ndarray:
     """Return the vector (P,) of an objective, a tensor or an array."""
     if isinstance(given, Objective):
-        given = given.theta
+        given = given.world.whole(given.theta)
     if isinstance(given, Tensor):
         return given.detach().cpu().to(torch.promote_types(given.dtype, torch.float32)).numpy()
     if isinstance(given, np.ndarray):

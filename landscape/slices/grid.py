@@ -1,91 +1,242 @@
-"""Slices as plain grids: values with their axes, for code that reads surfaces of any dimension."""
+"""Lines, planes and volumes: loss and metrics on one grid of one to three axes."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import product
+from typing import Any, Self, TypedDict, TypeVar, Unpack
 
 import numpy as np
 
-from landscape.errors import LandscapeError
+from landscape.arguments import numbers_checked
+from landscape.function.objective import Objective
+from landscape.results import Directions, Line, Plane, Volume
 from landscape.results.slices import Slice
+from landscape.slices.coordinates import Points, Span, coordinates, per_axis
+from landscape.slices.directions import as_directions, vectors_of
+from landscape.slices.evaluate.engine import Engine, named
+from landscape.slices.rows import Values, begun, fill
+from landscape.store import Run, identity
 
-_AXES = ("x", "y", "z")
+S = TypeVar("S", bound=Slice)
+
+
+class Options(TypedDict, total=False):
+    """What lines, planes and volumes take alike; `plane` describes them."""
+
+    also: Mapping[str, Objective] | None
+    dataset: str
+    compiled: bool
+    errors: bool
+    together: int
+    save: tuple[Any, str] | None
+    overwrite: bool
+
+
+def line(
+    objective: Objective, direction: Any, *, span: Span = 1.0, points: Points = 51, **options: Unpack[Options]
+) -> Line:
+    r"""Evaluate loss and metrics along a line, :math:`f(\theta + x_i d)`.
+
+    Args:
+        objective: the function, centred at theta.
+        direction: a `Directions` result, or a vector (P,) as a tensor or array.
+        span: ``s`` for x from −s to s, or a pair (low, high), in lengths of the direction.
+        points: how many, or the coordinates themselves.
+        options: ``also``, ``dataset``, ``compiled``, ``errors``, ``together``, ``save`` and ``overwrite``, as `plane` takes
+            them; a saved line is on disk point by point.
+
+    Returns:
+        A line with ``values["train/loss"]``, ``["train/accuracy"]``, ``["test/loss"]`` … (n,). NaN and inf are kept.
+
+    Raises:
+        LandscapeError: a direction of the wrong size, zero or NaN; fewer than 2 points; an empty span; a study that
+            holds another slice of that name.
+
+    >>> import torch, landscape as ls
+    >>> model, data = torch.nn.Linear(1, 1, bias=False), (torch.ones(4, 1), torch.zeros(4, 1))
+    >>> objective = ls.Objective(model, data, "mse_loss", dtype=torch.float64).at(torch.zeros(1))
+    >>> line(objective, torch.ones(1), span=2, points=5).loss  # x²
+    array([4., 1., 0., 1., 4.])
+    """
+    return _evaluated(Line, objective, direction, span, points, **options)
+
+
+def plane(
+    objective: Objective,
+    directions: Any,
+    *,
+    span: Span | tuple[Span, Span] = 1.0,
+    points: Points | tuple[Points, Points] = 51,
+    **options: Unpack[Options],
+) -> Plane:
+    r"""Evaluate loss and metrics on a grid, :math:`f(\theta + x_i d_0 + y_j d_1)`.
+
+    Args:
+        objective: the function, centred at theta.
+        directions: a `Directions` result or two vectors (2, P).
+        span: ``s`` for both axes from −s to s, or one entry for each axis: ``(1.0, 2.0)``, ``((-1, 3), (0, 1))``.
+        points: how many on both axes, or a pair (nx, ny); each may be the coordinates themselves.
+        also: further objectives of the same network, ``{"test": other}``, evaluated at the same points in the same
+            pass.
+        dataset: the name of the objective's own data; ``train`` by default.
+        compiled: compile the network with Inductor; takes seconds to minutes, pays for many points.
+        errors: add the standard error of the loss over the examples, for data that is a sample:
+            ``train/loss-standard-error``.
+        together: points to call the network for at once by `torch.vmap`; pays for small networks on a GPU. 1 by default.
+        save: ``("study.h5", "sgd-0/plane")``: store the result; each row is on disk when it is finished, and a run that
+            was interrupted resumes.
+        overwrite: replace a different result of that name.
+
+    Returns:
+        A plane whose arrays are (ny, nx), x fastest: ``values["train/loss"][j, i]`` is the loss at x[i], y[j].
+
+    Raises:
+        LandscapeError: directions of the wrong size, zero, NaN or collinear; fewer than 2 points; an empty
+            span; a study that holds another slice of that name.
+
+    >>> import torch, landscape as ls
+    >>> model, data = torch.nn.Linear(2, 1, bias=False), (torch.eye(2), torch.zeros(2, 1))
+    >>> objective = ls.Objective(model, data, "mse_loss", dtype=torch.float64).at(torch.zeros(2))
+    >>> plane(objective, torch.eye(2), span=(1, 2), points=(3, 2)).loss  # (x² + y²)/2 on 2 rows of 3
+    array([[2.5, 2. , 2.5],
+           [2.5, 2. , 2.5]])
+    """
+    return _evaluated(Plane, objective, directions, span, points, **options)
+
+
+def volume(
+    objective: Objective,
+    directions: Any,
+    *,
+    span: Span | tuple[Span, Span, Span] = 1.0,
+    points: Points | tuple[Points, Points, Points] = 15,
+    **options: Unpack[Options],
+) -> Volume:
+    r"""Evaluate loss and metrics on a grid of three axes, :math:`f(\theta + x_i d_0 + y_j d_1 + z_k d_2)`.
+
+    Args:
+        objective: the function, centred at theta.
+        directions: a `Directions` result or three vectors (3, P).
+        span: as in `plane`, for three axes.
+        points: as in `plane`, for three axes.
+        options: those of `plane`; a saved volume is on disk layer by layer.
+
+    Returns:
+        A volume whose arrays are (nz, ny, nx), x fastest.
+
+    Raises:
+        LandscapeError: as `plane`.
+
+    >>> import torch, landscape as ls
+    >>> net, data = torch.nn.Linear(3, 1, bias=False), (torch.eye(3), torch.zeros(3, 1))
+    >>> objective = ls.Objective(net, data, "mse_loss", dtype=torch.float64).at(torch.zeros(3))
+    >>> volume(objective, torch.eye(3), span=(1, 2, 3), points=(3, 3, 2)).loss[0, 0]  # (x² + 4 + 9)/3
+    array([4.66666667, 4.33333333, 4.66666667])
+    """
+    return _evaluated(Volume, objective, directions, span, points, **options)
 
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Values over a grid of one to three axes.
+    """A grid in the span of directions.
 
     Attributes:
-        values: C order, x fastest: (nx,), (ny, nx) or (nz, ny, nx).
-        axes: coordinates, x first.
-        metric: name of the values.
+        directions: one for each axis.
+        axes: the coordinates by axis: ``{"x": (nx,), "y": (ny,)}``.
     """
 
-    values: np.ndarray
-    axes: tuple[np.ndarray, ...]
-    metric: str
+    directions: Directions
+    axes: Mapping[str, np.ndarray]
 
-    @property
-    def window(self) -> tuple[tuple[float, float], ...]:
-        """(low, high) of each axis, x first."""
-        return tuple((float(axis[0]), float(axis[-1])) for axis in self.axes)
+    @classmethod
+    def of(cls, kind: type[Slice], objective: Objective, directions: Any, span: Any, points: Any) -> Self:
+        """Read directions, spans and numbers of points as users give them.
 
-    @property
-    def resolution(self) -> tuple[int, ...]:
-        """Points on each axis, x first."""
-        return tuple(len(axis) for axis in self.axes)
-
-    @property
-    def masked(self) -> int:
-        """Number of cells without a finite value."""
-        return int((~np.isfinite(self.values)).sum())
-
-    def coordinates(self, cell: int) -> tuple[float, ...]:
-        """Return the coordinates of a cell given by its flat index, x first."""
-        return tuple(float(axis[i]) for axis, i in zip(self.axes, reversed(self.place(cell)), strict=True))
-
-    def place(self, cell: int) -> tuple[int, ...]:
-        """Return the index of a cell in ``values``, given its flat index."""
-        return tuple(int(i) for i in np.unravel_index(cell, self.values.shape))
-
-
-def grid_of(surface: Slice | np.ndarray, metric: str = "loss", dataset: str | None = None) -> Grid:
-    """Return the values of a line, plane or volume with their axes; an array gets its indices as coordinates.
-
-    Raises:
-        LandscapeError: there is no such metric, no finite value, or the dimension is not 1, 2 or 3.
-    """
-    if isinstance(surface, Slice):
-        try:
-            values = surface.value(metric, dataset)
-        except KeyError as error:
-            raise LandscapeError(str(error.args[0])) from error
-        axes = tuple(np.asarray(getattr(surface, name)) for name in _AXES[: values.ndim])
-        name = f"{dataset or surface.dataset}/{metric}"
-    else:
-        values = np.asarray(surface, dtype=np.float64)
-        axes = tuple(np.arange(float(n)) for n in reversed(values.shape))
-        name = metric
-    if not 1 <= values.ndim <= 3 or values.size == 0:
-        raise LandscapeError(f"values of shape {values.shape}, expected a line, plane or volume")
-    if not np.isfinite(values).any():
-        raise LandscapeError("no cell of the slice has a finite value; choose a smaller span")
-    return Grid(np.asarray(values, dtype=np.float64), axes, name)
-
-
-def centre_of(axis: np.ndarray) -> int:
-    """Return the index of coordinate 0 on an axis, up to the rounding of evenly spaced numbers.
-
-    Raises:
-        LandscapeError: it is not on the grid.
-
-    >>> centre_of(np.array([-1.0, 0.0, 2.0]))
-    1
-    """
-    at = int(np.abs(axis).argmin())
-    if abs(axis[at]) > 1e-9 * float(np.abs(axis).max()):
-        raise LandscapeError(
-            "the centre (coordinate 0) is not on the grid; use an odd number of points and a symmetric span"
+        Raises:
+            LandscapeError: directions of the wrong size, zero, NaN or collinear; too few points; an empty span.
+        """
+        names = kind.axis_names
+        n = len(names)
+        found = as_directions(directions, n, objective.size)
+        pairs = (
+            zip(per_axis(span, n, "span"), per_axis(points, n, "points"), strict=True) if n > 1 else [(span, points)]
         )
-    return at
+        return cls(found, {name: coordinates(*pair) for name, pair in zip(names, pairs, strict=True)})
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """The vectors of the directions (axes, P)."""
+        return vectors_of(self.directions)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the values: x is the last axis."""
+        return tuple(len(axis) for axis in self.axes.values())[::-1]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides where the points lie, as JSON values."""
+        return {"directions": self.directions.sha256, **{name: axis.tolist() for name, axis in self.axes.items()}}
+
+    def blank(self, kind: type[S], objective: Objective, dataset: str, names: Iterable[str]) -> S:
+        """Return the slice with none of the named values computed."""
+        fields: dict[str, Any] = dict(self.axes)
+        if len(self.axes) > 1:
+            fields["computed"] = np.zeros(self.shape, dtype=np.uint8)
+        return kind(
+            **fields,
+            values={name: np.full(self.shape, np.nan) for name in names},
+            directions=self.directions,
+            dataset=dataset,
+            provenance=objective.provenance(),
+        )
+
+
+@numbers_checked
+def _evaluated(
+    kind: type[S],
+    objective: Objective,
+    directions: Any,
+    span: Any,
+    points: Any,
+    *,
+    also: Mapping[str, Objective] | None = None,
+    dataset: str = "train",
+    compiled: bool = False,
+    errors: bool = False,
+    together: int = 1,
+    save: tuple[Any, str] | None = None,
+    overwrite: bool = False,
+) -> S:
+    started = time.perf_counter()
+    objectives = named(objective, also, dataset)
+    grid = Grid.of(kind, objective, directions, span, points)
+    settings = {"slice": kind.kind, **grid.settings, "errors": errors}
+    run: Run[S] = Run(save, lambda: identity(objectives, **settings), kind=kind, overwrite=overwrite)
+    with run:
+        if run.result is not None:
+            return run.result
+        total = int(np.prod(grid.shape))
+        with Engine(
+            objectives, grid.vectors, points=total, compiled=compiled, errors=errors, together=together
+        ) as engine:
+            blank = begun(run, lambda: grid.blank(kind, objective, dataset, engine.names))
+            whole = fill(run, blank, _rows(engine, grid, at_once=save is None), label=kind.kind)
+            return run.finish(whole.replace(evaluation=engine.description, seconds=time.perf_counter() - started))
+
+
+def _rows(engine: Engine, grid: Grid, *, at_once: bool) -> Callable[[int], Values]:
+    """Return what computes a row of a plane, a layer of a volume, or a point of a line."""
+    x, *others = grid.axes.values()
+    if not others:
+        return engine.along(x, at_once=at_once)
+    *middle, outer = others
+
+    def layer(k: int) -> Values:
+        rows = [engine.row(x, rest) for rest in product(*middle, outer[k : k + 1])]
+        return {name: np.stack([row[name] for row in rows]).reshape(grid.shape[1:]) for name in rows[0]}
+
+    return layer

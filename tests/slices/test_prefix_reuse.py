@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 import landscape as ls
 from landscape.models import mlp, resnet, small_cnn
-from landscape.slices import prefix, reusing
-from landscape.slices.calling import Plain
-from landscape.slices.prefix import cut
-from landscape.slices.reusing import Reusing
+from landscape.slices.evaluate import prefix, reusing
+from landscape.slices.evaluate.plain import Plain
+from landscape.slices.evaluate.prefix import cut
+from landscape.slices.evaluate.reusing import Reusing
 
 
 def images(n=6, channels=1, size=8, classes=10):

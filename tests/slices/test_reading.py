@@ -8,9 +8,9 @@ from torch import nn
 import landscape as ls
 from landscape.models import mlp
 from landscape.results import Line, Plane
-from landscape.slices.overlay import quadratic_overlay
-from landscape.slices.reading import nonconvex_share, read_slice
-from landscape.slices.scale_curvature import scale_curvature
+from landscape.slices.readings.overlay import quadratic_overlay
+from landscape.slices.readings.numbers import nonconvex_share, read_slice
+from landscape.slices.readings.scale_curvature import scale_curvature
 
 
 def line_of(values, x):
@@ -136,6 +136,6 @@ def test_the_quadratic_overlay_is_the_surface_of_a_quadratic():
 
 
 def test_too_small_grids_have_no_convexity():
-    from landscape.slices.grid import grid_of
+    from landscape.slices.readings.surface import surface_of
 
-    assert nonconvex_share(grid_of(np.zeros((2, 5)))) is None
+    assert nonconvex_share(surface_of(np.zeros((2, 5)))) is None

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import landscape as ls
 from landscape.results import Line, Plane
-from landscape.slices.topology import basins, topology
+from landscape.slices.readings.topology import basins, topology
 
 
 def plane_of(function, x, y):

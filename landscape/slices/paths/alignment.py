@@ -12,7 +12,7 @@ from landscape.function.batches import pick
 from landscape.function.objective import Objective
 from landscape.graphs.units.flow import follow
 from landscape.graphs.units.spaces import Use
-from landscape.slices.points import Solution, centred
+from landscape.slices.paths.points import Solution, centred
 
 MAX_SWEEPS = 100
 

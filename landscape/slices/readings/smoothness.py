@@ -13,7 +13,7 @@ from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
 from landscape.results.trajectory import Smoothness
-from landscape.slices.points import Solution, centred
+from landscape.slices.paths.points import Solution, centred
 from landscape.store.run import placed
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Self
 
@@ -10,14 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.errors import LandscapeError
-from landscape.function.batches import Batch
+from landscape.errors import LandscapeError, NotDefinedError
+from landscape.function.batches import Batch, pick
 from landscape.function.objective import Objective
-from landscape.slices.calling import Evaluator
-from landscape.slices.evaluators import evaluator_for
-from landscape.slices.standard_errors import SQUARE, STANDARD_ERROR, Values, with_squares, with_standard_errors
+from landscape.graphs import TraceError
+from landscape.slices.evaluate.plain import Evaluator, Plain, Together
+from landscape.slices.evaluate.prefix import WORTH, cut
+from landscape.slices.evaluate.reusing import Reusing
+from landscape.slices.rows import Values
 
-__all__ = ["Engine", "Values", "named"]
+TRACED_FROM = 64
+"""Grid points from which tracing can pay for itself."""
+SQUARE = "-square"
+STANDARD_ERROR = "-standard-error"
 
 
 class Engine:
@@ -54,7 +59,7 @@ class Engine:
         if together < 1:
             raise LandscapeError(f"together is {together}, expected at least 1 point")
 
-        self.objectives = {name: with_squares(other) if errors else other for name, other in objectives.items()}
+        self.objectives = {name: _with_squares(other) if errors else other for name, other in objectives.items()}
         first = next(iter(self.objectives.values()))
         for name, other in self.objectives.items():
             if other.names != first.names or other.space.shapes != first.space.shapes:
@@ -64,7 +69,7 @@ class Engine:
                 )
         dtype = torch.promote_types(first.dtype, torch.float32)  # half-precision steps would round away
         self._theta = first.theta.to(dtype)
-        self._directions = torch.as_tensor(np.asarray(directions)).to(first.device, dtype)
+        self._directions = first.world.part(torch.as_tensor(np.asarray(directions)).to(first.device, dtype))
         self._options: Mapping[str, Any] = {"points": points, "compiled": compiled, "together": together}
         self._stack = ExitStack()
         self._evaluators: dict[str, Evaluator] = {}
@@ -75,7 +80,7 @@ class Engine:
                 entered.enter_context(objective.guard())
             entered.enter_context(torch.no_grad())
             self._evaluators = {
-                name: evaluator_for(objective, self._theta, self._directions, **self._options)
+                name: _evaluator_for(objective, self._theta, self._directions, **self._options)
                 for name, objective in self.objectives.items()
             }
             self._stack = entered.pop_all()
@@ -89,12 +94,13 @@ class Engine:
         """How the points are evaluated, in words."""
         return "; ".join(f"{name}: {evaluator.description}" for name, evaluator in self._evaluators.items())
 
+    @property
     def names(self) -> list[str]:
-        """Return the names of all values, by evaluating one batch of each objective at θ."""
+        """The names of all values."""
         return [
             STANDARD_ERROR.join(f"{dataset}/{name}".rsplit(SQUARE, 1))
             for dataset, objective in self.objectives.items()
-            for name in objective.batch_metrics(self._theta, objective.batches[0])
+            for name in objective.metric_names
         ]
 
     def row(self, x: np.ndarray, rest: Sequence[float] = ()) -> Values:
@@ -107,7 +113,14 @@ class Engine:
         names = [name for found, _ in tables for name in found]
         values = torch.cat([table for _, table in tables], dim=1).cpu().numpy()
         found = {name: values[:, k].copy() for k, name in enumerate(names)}
-        return with_standard_errors(found, {name: objective.n for name, objective in self.objectives.items()})
+        return _with_standard_errors(found, {name: objective.n for name, objective in self.objectives.items()})
+
+    def along(self, x: np.ndarray, *, at_once: bool) -> Callable[[int], Values]:
+        """Return what gives one point of a line: computed then, or all in one pass over the data where none is kept before."""
+        if not at_once:
+            return lambda i: {name: value[0] for name, value in self.row(x[i : i + 1]).items()}
+        every = self.row(x)
+        return lambda i: {name: value[i] for name, value in every.items()}
 
     def _table(self, dataset: str, x: np.ndarray, rest: Sequence[float]) -> tuple[list[str], Tensor]:
         """Return the names and the values (n, metrics) of one objective, still on the device."""
@@ -123,7 +136,7 @@ class Engine:
                 names = list(shares)
                 table = torch.zeros(len(x), len(names), dtype=torch.float64, device=self._theta.device)
             table[i] += torch.stack([share.detach().reshape(()) for share in shares.values()])
-        return [f"{dataset}/{name}" for name in names], table
+        return [f"{dataset}/{name}" for name in names], objective.world.sum(table)
 
 
 def _order(objective: Objective, points: int) -> Iterator[tuple[int, int, Batch]]:
@@ -156,3 +169,86 @@ def named(objective: Objective, also: Mapping[str, Objective] | None, dataset: s
                 f"also= holds {type(other).__name__} under {name!r}, expected an objective, such as objective.on(data)"
             )
     return {dataset: objective, **others}
+
+
+def _evaluator_for(
+    objective: Objective,
+    theta: Tensor,
+    directions: Tensor,
+    *,
+    points: int,
+    compiled: bool = False,
+    together: int = 1,
+) -> Evaluator:
+    """Choose how to evaluate an objective at many points, by a fixed rule: no timing, so that digits do not vary.
+
+    Tracing needs a criterion of outputs and targets, data on the device, single or double precision and evaluation
+    mode. It is tried for 64 points or more, and kept when at least 5 % of the network's work can be computed once; a
+    trace of two examples tells.
+
+    Raises:
+        LandscapeError: several points together, for a loss that is not a function of outputs or together with
+            compiling.
+    """
+    if together > 1:
+        if compiled or not objective.has_criterion:
+            raise LandscapeError("together= needs a criterion of outputs and targets, and compiled=False")
+        return Together(objective, theta, directions, chunk=together)
+    suited = (
+        objective.has_criterion
+        and objective.batches.resident
+        and objective.mode == "eval"
+        and set(objective.space.dtypes) == {theta.dtype}
+        and theta.dtype in (torch.float32, torch.float64)
+    )
+    if suited and (compiled or points >= TRACED_FROM):
+        try:
+            if compiled or _worth_reusing(objective, directions):
+                return Reusing(objective, theta, directions, compiled=compiled)
+        except TraceError:
+            pass
+    return Plain(objective, theta, directions)
+
+
+def _worth_reusing(objective: Objective, directions: Tensor) -> bool:
+    moving = [name for name, where in objective.space.slices.items() if bool(directions[:, where].any())]
+    first = objective.batches[0]
+    return cut(objective, pick(first, torch.arange(min(2, first.size))), moving).saved >= WORTH
+
+
+def _with_squares(objective: Objective) -> Objective:
+    """Return the objective with the mean squared loss of its examples as a further metric, ``loss-square``.
+
+    Raises:
+        NotDefinedError: the loss does not split into terms of single examples.
+    """
+    terms = objective.known.per_example
+    if terms is None or objective.n < 2 or objective.reduction != "mean":
+        raise NotDefinedError("standard errors need a loss that is the mean of terms of at least 2 single examples")
+
+    def squares(output: Tensor, target: Tensor) -> Tensor:
+        return terms(output, target).double().square()
+
+    fresh = objective.at(objective.theta)
+    fresh.metrics = {**objective.metrics, f"loss{SQUARE}": squares}
+    return fresh
+
+
+def _with_standard_errors(values: Values, examples: Mapping[str, int]) -> Values:
+    r"""Turn mean squares into standard errors, :math:`\sqrt{(\overline{\ell^2} - \bar\ell^2)/(N - 1)}`.
+
+    All points of a grid see the same examples, so that differences between points are known better than this says.
+
+    >>> values = {"train/loss": np.array([2.0]), "train/loss-square": np.array([5.0])}
+    >>> _with_standard_errors(values, {"train": 2})["train/loss-standard-error"]
+    array([1.])
+    """
+    out = {}
+    for name, value in values.items():
+        if not name.endswith(SQUARE):
+            out[name] = value
+            continue
+        metric, dataset = name.removesuffix(SQUARE), name.partition("/")[0]
+        variance = np.maximum(value - values[metric] ** 2, 0.0)
+        out[metric + STANDARD_ERROR] = np.sqrt(variance / (examples[dataset] - 1))
+    return out

@@ -10,7 +10,7 @@ import numpy as np
 from landscape.errors import LandscapeError
 from landscape.results.slices import Slice
 from landscape.results.topology import MergeNode, Minimum, Topology
-from landscape.slices.grid import Grid, grid_of
+from landscape.slices.readings.surface import Surface, surface_of
 
 
 def topology(
@@ -48,7 +48,7 @@ def topology(
     started = time.perf_counter()
     if not min_persistence >= 0:
         raise LandscapeError(f"min_persistence is {min_persistence}, expected at least 0")
-    grid = grid_of(surface, metric, dataset)
+    grid = surface_of(surface, metric, dataset)
     flat = grid.values.reshape(-1)
     forest = _sweep(grid, min_persistence)
     shares = _basin_shares(grid, forest)
@@ -80,7 +80,7 @@ def basins(surface: Slice | np.ndarray, *, metric: str = "loss", dataset: str | 
     >>> basins(np.array([3.0, 1.0, 2.0, 0.0, 5.0]))
     array([1, 1, 3, 3, 3])
     """
-    grid = grid_of(surface, metric, dataset)
+    grid = surface_of(surface, metric, dataset)
     return _descend(grid).reshape(grid.values.shape)
 
 
@@ -99,7 +99,7 @@ class _Forest:
     nodes: list[MergeNode] = field(default_factory=list)
 
 
-def _sweep(grid: Grid, min_persistence: float) -> _Forest:
+def _sweep(grid: Surface, min_persistence: float) -> _Forest:
     """Add cells in order of value and watch components appear and meet."""
     flat = grid.values.reshape(-1)
     order = np.argsort(flat, kind="stable")
@@ -148,7 +148,7 @@ def _tree(flat: np.ndarray, merges: list[tuple[int, int, list[int]]], survivors:
     return forest
 
 
-def _minimum(grid: Grid, cell: int, forest: _Forest, share: float) -> Minimum:
+def _minimum(grid: Surface, cell: int, forest: _Forest, share: float) -> Minimum:
     value = float(grid.values.reshape(-1)[cell])
     end = forest.leaves[cell]
     saddle = float("inf") if end < 0 else float(grid.values.reshape(-1)[end])
@@ -158,7 +158,7 @@ def _minimum(grid: Grid, cell: int, forest: _Forest, share: float) -> Minimum:
     return Minimum(x, y, z, value, saddle, saddle - value, share, rim)
 
 
-def _basin_shares(grid: Grid, forest: _Forest) -> dict[int, float]:
+def _basin_shares(grid: Surface, forest: _Forest) -> dict[int, float]:
     """Return the share of the finite cells that flow into each minimum; shallow ones pass theirs on at their saddle."""
     ends = _descend(grid)
     cells, counts = np.unique(ends[ends >= 0], return_counts=True)
@@ -173,7 +173,7 @@ def _basin_shares(grid: Grid, forest: _Forest) -> dict[int, float]:
     return shares
 
 
-def _descend(grid: Grid) -> np.ndarray:
+def _descend(grid: Surface) -> np.ndarray:
     """Return the flat index at which steepest descent from each cell ends, −1 for masked cells."""
     flat = grid.values.reshape(-1)
     finite = np.isfinite(flat)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
-import torch
 
 from landscape.arguments import numbers_checked
 from landscape.bars import bar
@@ -16,9 +16,10 @@ from landscape.function.objective import Objective
 from landscape.results import Path
 from landscape.slices.coordinates import Points, coordinates
 from landscape.slices.directions import direction_between, vectors_of
-from landscape.slices.engine import Engine, Values, named
-from landscape.slices.points import Solution, between, centred, has_running_statistics, same_fixed
-from landscape.slices.sweep import sweep, sweep_along
+from landscape.slices.evaluate.engine import Engine, named
+from landscape.slices.paths.points import Solution, between, centred, has_running_statistics, same_fixed
+from landscape.slices.rows import Values, begun, fill
+from landscape.store import Run, identity
 from landscape.store.run import placed
 
 FROZEN = "-frozen"
@@ -73,35 +74,36 @@ def interpolate(
     1.0
     """
     started = time.perf_counter()
-    target = placed(save, Path)
     start, end = centred(objective, a), centred(objective, b)
     direction = vectors_of(direction_between(start, end))
     objectives = {name: _moved(other, start) for name, other in named(objective, also, dataset).items()}
     t = coordinates((0.0, 1.0), points)
+    settings = {"slice": "path", **settings_of(start, end, t, recalibrate)}
+    run: Run[Path] = Run(save, lambda: identity(objectives, **settings), kind=Path, overwrite=overwrite)
     normed = has_running_statistics(objective)
-    provenance = {**objective.provenance(), "ends": fingerprints_of(start, end)}
-
-    def blank(values: Values) -> Path:
-        notes = notes_of(normed, recalibrate)
-        return Path(x=t, values=values, dataset=dataset, path_kind="linear", notes=notes, provenance=provenance)
-
-    options: dict[str, Any] = {
-        "objectives": objectives,
-        "save": target,
-        "overwrite": overwrite,
-        "settings": {"slice": "path", **settings_of(start, end, t, recalibrate)},
-        "started": started,
-    }
-    if normed or not same_fixed(start, end):
-        evaluate = Evaluation(objectives, recalibrate if normed else False)
-        return sweep(
-            lambda: blank({name: np.full(t.shape, np.nan) for name in evaluate.names()}),
-            lambda i: evaluate(between(start, end, float(t[i]))),
-            description=evaluate.description,
-            **options,
+    with run, ExitStack() as held:
+        if run.result is not None:
+            return run.result
+        walk: Evaluation | Engine
+        if normed or not same_fixed(start, end):
+            walk = evaluate = Evaluation(objectives, recalibrate if normed else False)
+            point: Callable[[int], Values] = lambda i: evaluate(between(start, end, float(t[i])))  # noqa: E731
+        else:
+            walk = held.enter_context(Engine(objectives, direction, points=len(t)))
+            point = walk.along(t, at_once=save is None)
+        blank = begun(
+            run,
+            lambda: Path(
+                x=t,
+                values={name: np.full(t.shape, np.nan) for name in walk.names},
+                dataset=dataset,
+                path_kind="linear",
+                notes=notes_of(normed, recalibrate),
+                provenance={**objective.provenance(), "ends": fingerprints_of(start, end)},
+            ),
         )
-    with Engine(objectives, direction, points=len(t)) as engine:
-        return sweep_along(blank, engine, t, **options)
+        whole = fill(run, blank, point, label="path")
+        return run.finish(whole.replace(evaluation=walk.description, seconds=time.perf_counter() - started))
 
 
 @numbers_checked
@@ -180,15 +182,15 @@ class Evaluation:
         self.objectives, self.recalibrate = objectives, recalibrate
         self.description = "network called at every point, with buffers of its own"
 
+    @property
     def names(self) -> list[str]:
-        """Return the names of all values; those without re-estimation are ``train-frozen/loss`` and so on."""
-        out = []
-        for suffix in ("",) if self.recalibrate is False else ("", FROZEN):
-            for dataset, objective in self.objectives.items():
-                with objective.guard(), torch.no_grad():
-                    found = objective.batch_metrics(objective.theta, objective.batches[0])
-                out += [f"{dataset}{suffix}/{name}" for name in found]
-        return out
+        """The names of all values; those without re-estimation are ``train-frozen/loss`` and so on."""
+        return [
+            f"{dataset}{suffix}/{name}"
+            for suffix in (("",) if self.recalibrate is False else ("", FROZEN))
+            for dataset, objective in self.objectives.items()
+            for name in objective.metric_names
+        ]
 
     def __call__(self, here: Objective) -> Values:
         """Return all values at one point, with re-estimated statistics and with those the point came with."""

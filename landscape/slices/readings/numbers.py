@@ -10,7 +10,7 @@ import numpy as np
 from landscape.errors import LandscapeError
 from landscape.results.slices import Slice
 from landscape.results.topology import Reading
-from landscape.slices.grid import Grid, centre_of, grid_of
+from landscape.slices.readings.surface import Surface, centre_of, surface_of
 
 
 def read_slice(
@@ -57,7 +57,7 @@ def read_slice(
     ((6.0,), 0.0, (0.0,))
     """
     started = time.perf_counter()
-    grid = grid_of(surface, metric, dataset)
+    grid = surface_of(surface, metric, dataset)
     if grid.values.ndim > 2:
         raise LandscapeError("a volume has no reading; take planes of it")
     centre = _centre(grid)
@@ -99,7 +99,7 @@ def second_differences(values: np.ndarray, axis: np.ndarray, dimension: int) -> 
     return np.moveaxis(2 * np.diff(slopes, axis=-1) / (before + after), -1, dimension)
 
 
-def nonconvex_share(grid: Grid) -> float | None:
+def nonconvex_share(grid: Surface) -> float | None:
     """Return the share of the inner cells where the Hessian of differences has a negative eigenvalue.
 
     Cells whose stencil holds a value that is not finite are left out. Second differences below rounding count as zero.
@@ -125,7 +125,7 @@ def nonconvex_share(grid: Grid) -> float | None:
     return float((usable < -floor).mean()) if usable.size else None
 
 
-def _centre(grid: Grid) -> tuple[int, ...]:
+def _centre(grid: Surface) -> tuple[int, ...]:
     """Return the index of the cell at coordinate 0 on every axis."""
     found = tuple(centre_of(axis) for axis in reversed(grid.axes))
     if not np.isfinite(grid.values[found]):
@@ -133,7 +133,7 @@ def _centre(grid: Grid) -> tuple[int, ...]:
     return found
 
 
-def _through(grid: Grid, centre: tuple[int, ...]) -> list[tuple[int | slice, ...]]:
+def _through(grid: Surface, centre: tuple[int, ...]) -> list[tuple[int | slice, ...]]:
     """Return the indices of the lines through the centre, x first."""
     out = []
     for dimension in reversed(range(grid.values.ndim)):
@@ -198,7 +198,7 @@ def _total_variation(values: np.ndarray) -> float:
     return float(steps.mean() / spread) if steps.size and spread > 0 else 0.0
 
 
-def _volume_fraction(grid: Grid, level: float) -> float:
+def _volume_fraction(grid: Surface, level: float) -> float:
     """Return the share of the window below a level; each cell stands for the region nearest to it."""
     weights = np.ones(())
     for axis in reversed(grid.axes):

@@ -8,7 +8,7 @@ import numpy as np
 
 from landscape.errors import LandscapeError
 from landscape.results import Line, Plane
-from landscape.slices.grid import centre_of
+from landscape.slices.readings.surface import centre_of
 
 S = TypeVar("S", Line, Plane)
 
@@ -32,7 +32,7 @@ def quadratic_overlay(surface: S, matrix: np.ndarray | float, *, slope: np.ndarr
     >>> quadratic_overlay(line, 2.0).loss
     array([1.5, 0.5, 1.5])
     """
-    axes = [surface.x, surface.y] if isinstance(surface, Plane) else [surface.x]
+    axes = list(surface.axes.values())
     m = np.atleast_1d(np.asarray(matrix, dtype=np.float64))
     m = np.diag(m) if m.ndim == 1 else m
     g = np.broadcast_to(np.asarray(slope, dtype=np.float64), (len(axes),))

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from landscape.function.objective import Objective
-from landscape.slices.directions import as_directions, vectors_of
-from landscape.slices.points import Solution, centred
+from landscape.slices.directions import as_directions, vectors_of, whole_theta
+from landscape.slices.paths.points import Solution, centred
 
 
 def project(objective: Objective, directions: Any, solutions: Sequence[Solution]) -> tuple[np.ndarray, np.ndarray]:
@@ -41,8 +41,8 @@ def project(objective: Objective, directions: Any, solutions: Sequence[Solution]
     found = getattr(directions, "directions", directions)
     vectors = getattr(found, "vectors", found)
     axes = vectors_of(as_directions(found, len(np.atleast_2d(vectors)), objective.size)).astype(np.float64)
-    origin = objective.theta.detach().cpu().double().numpy()
-    thetas = np.stack([centred(objective, s).theta.detach().cpu().double().numpy() for s in solutions])
+    origin = whole_theta(objective)
+    thetas = np.stack([whole_theta(centred(objective, solution)) for solution in solutions])
     coordinates = np.linalg.solve(axes @ axes.T, axes @ (thetas - origin).T).T
     residual = thetas - origin - coordinates @ axes
     return coordinates, np.linalg.norm(residual, axis=1)

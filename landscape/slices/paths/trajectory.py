@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -11,16 +10,13 @@ import numpy as np
 import torch
 
 from landscape.arguments import numbers_checked
-from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
 from landscape.results.trajectory import Trajectory
-from landscape.slices.directions import describe_directions
-from landscape.slices.points import Solution, centred
-from landscape.slices.sweep import begun
+from landscape.slices.directions import describe_directions, whole_theta
+from landscape.slices.paths.points import Solution, centred
+from landscape.slices.rows import Values, begun, fill
 from landscape.store import Run, identity
-from landscape.store.rows import filled
-from landscape.store.run import placed
 
 
 @numbers_checked
@@ -62,22 +58,26 @@ def trajectory_plane(
     (array([0., 0., 0., 0.]), array([0., 0.]))
     """
     started = time.perf_counter()
-    target = placed(save, Trajectory)
     here = [_resolved(solution, objective) for solution in solutions]
+    objectives = {str(i): o for i, o in enumerate(here)}
+    run: Run[Trajectory] = Run(
+        save, lambda: identity(objectives, slice="trajectory", n=n), kind=Trajectory, overwrite=overwrite
+    )
     if len(here) < n + 1:
         raise LandscapeError(f"{len(here)} checkpoints, expected at least {n + 1} for {n} components")
-    thetas = np.stack([o.theta.detach().cpu().double().numpy() for o in here])
+    thetas = np.stack([whole_theta(o) for o in here])
     components, explained = _principal(thetas, n)
     from_last = thetas - thetas[-1]
     points = from_last @ components.T
     residual = from_last - points @ components
     last = here[-1]
 
-    @functools.cache  # the template has the names of the first row
-    def row(i: int) -> dict[str, np.ndarray]:
-        projected = last.evaluate(torch.as_tensor(thetas[-1] + points[i] @ components))
+    def row(i: int) -> Values:
+        projected = last.evaluate(last.world.part(torch.as_tensor(thetas[-1] + points[i] @ components)))
         both = {**here[i].evaluate(), **{f"projected/{name}": value for name, value in projected.items()}}
         return {name: np.array(value) for name, value in both.items()}
+
+    names = [*here[0].metric_names, *(f"projected/{name}" for name in last.metric_names)]
 
     def blank() -> Trajectory:
         info = {"explained_variance_ratio": explained.tolist()}
@@ -88,19 +88,15 @@ def trajectory_plane(
             points=points,
             off_plane=np.linalg.norm(residual, axis=1),
             explained=explained,
-            values={name: np.full(len(here), np.nan) for name in row(0)},
+            values={name: np.full(len(here), np.nan) for name in names},
             provenance=last.provenance(),
         )
 
-    objectives = {str(i): o for i, o in enumerate(here)}
-    run: Run[Trajectory] = Run(target, lambda: identity(objectives, slice="trajectory", n=n), overwrite=overwrite)
     with run:
         if run.result is not None:
             return run.result
-        template = begun(run, blank)
-        for i in bar([i for i in range(len(here)) if i not in run.done], desc="trajectory", unit="checkpoint"):
-            run.keep(i, row(i))
-        return run.finish(filled(template, run.done).replace(seconds=time.perf_counter() - started))
+        whole = fill(run, begun(run, blank), row, label="trajectory", unit="checkpoint")
+        return run.finish(whole.replace(seconds=time.perf_counter() - started))
 
 
 def _resolved(solution: Solution, objective: Objective | None) -> Objective:

@@ -12,12 +12,10 @@ from landscape.function.objective import Objective
 from landscape.operators import Hessian
 from landscape.results import Plane
 from landscape.slices.coordinates import Points, Span
-from landscape.slices.directions import vectors_of
-from landscape.slices.engine import Values
-from landscape.slices.sweep import sweep
-from landscape.slices.window import Window
+from landscape.slices.grid import Grid
+from landscape.slices.rows import Values, begun, fill
 from landscape.spectra import top_eigenpairs
-from landscape.store.run import placed
+from landscape.store import Run, identity
 
 NAMES = ("loss", "lambda-max", "lambda-min", "eigen-ratio")
 
@@ -66,26 +64,24 @@ def eigen_ratio(
     array([0.5, 0.5, 0.5])
     """
     started = time.perf_counter()
-    window = Window.of(Plane, objective, directions, span, points)
-    x, y = window.axes["x"], window.axes["y"]
-    target = placed(save, Plane)
-    along = torch.as_tensor(vectors_of(window.directions)).to(objective.device, objective.dtype)
+    grid = Grid.of(Plane, objective, directions, span, points)
+    x, y = grid.axes.values()
+    settings = {"slice": "eigen-ratio", **grid.settings, "tol": tol, "seed": seed}
+    run: Run[Plane] = Run(save, lambda: identity({dataset: objective}, **settings), kind=Plane, overwrite=overwrite)
+    along = objective.world.part(torch.as_tensor(grid.vectors).to(objective.device, objective.dtype))
     theta = objective.theta
 
     def row(j: int) -> Values:
         found = [_extremes(objective.at(theta + float(s) * along[0] + float(y[j]) * along[1]), tol, seed) for s in x]
         return {f"{dataset}/{name}": np.array([point[k] for point in found]) for k, name in enumerate(NAMES)}
 
-    return sweep(
-        lambda: window.template(Plane, objective, dataset, [f"{dataset}/{name}" for name in NAMES]),
-        row,
-        objectives={dataset: objective},
-        description=f"extreme eigenvalues by Lanczos to {tol:g}",
-        save=target,
-        overwrite=overwrite,
-        settings={"slice": "eigen-ratio", **window.settings, "tol": tol, "seed": seed},
-        started=started,
-    )
+    with run:
+        if run.result is not None:
+            return run.result
+        blank = begun(run, lambda: grid.blank(Plane, objective, dataset, [f"{dataset}/{name}" for name in NAMES]))
+        whole = fill(run, blank, row, label="eigen-ratio")
+        evaluation = f"extreme eigenvalues by Lanczos to {tol:g}"
+        return run.finish(whole.replace(evaluation=evaluation, seconds=time.perf_counter() - started))
 
 
 def _extremes(objective: Objective, tol: float, seed: int) -> tuple[float, float, float, float]:

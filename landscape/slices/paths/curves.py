@@ -20,12 +20,11 @@ from landscape.function.objective import Objective
 from landscape.results import Path
 from landscape.slices.coordinates import Points, coordinates
 from landscape.slices.directions import direction_between
-from landscape.slices.engine import Values, named
-from landscape.slices.interpolation import Evaluation, notes_of, settings_of
-from landscape.slices.points import Solution, between, centred, has_running_statistics
-from landscape.slices.sweep import begun, fill
+from landscape.slices.evaluate.engine import named
+from landscape.slices.paths.interpolation import Evaluation, notes_of, settings_of
+from landscape.slices.paths.points import Solution, between, centred, has_running_statistics
+from landscape.slices.rows import Values, begun, fill
 from landscape.store import Run, identity
-from landscape.store.run import placed
 
 Kind = Literal["bezier", "polygon"]
 
@@ -96,7 +95,6 @@ def connect(
         raise LandscapeError(f"kind is {kind!r}, expected 'bezier' or 'polygon'")
     if bends < 1 or steps < 1:
         raise LandscapeError(f"{bends} bends and {steps} steps; expected at least 1 of each")
-    target = placed(save, Path)
     start, end = centred(objective, a), centred(objective, b)
     direction_between(start, end)
     basis = _bezier if kind == "bezier" else _polygon
@@ -105,32 +103,31 @@ def connect(
     training = {"kind": kind, "bends": bends, "steps": steps, "lr": lr, "seed": seed}
     objectives = named(objective, also, dataset)
     evaluate = Evaluation(objectives, recalibrate if normed else False)
-
-    def template() -> Path:
-        controls = _train(start, end, basis, bends, steps, lr, seed)
-        return Path(
-            x=t,
-            values={name: np.full(t.shape, np.nan) for name in evaluate.names()},
-            dataset=dataset,
-            path_kind=kind,
-            controls=controls.cpu().numpy(),
-            notes=notes_of(normed, recalibrate),
-            provenance={**objective.provenance(), **training},
-        )
-
     settings = {"slice": "curve", **settings_of(start, end, t, recalibrate), **training}
-    run: Run[Path] = Run(target, lambda: identity(objectives, **settings), overwrite=overwrite)
+    run: Run[Path] = Run(save, lambda: identity(objectives, **settings), kind=Path, overwrite=overwrite)
     with run:
         if run.result is not None:
             return run.result
-        blank = begun(run, template)
+        blank = begun(
+            run,
+            lambda: Path(
+                x=t,
+                values={name: np.full(t.shape, np.nan) for name in evaluate.names},
+                dataset=dataset,
+                path_kind=kind,
+                controls=_train(start, end, basis, bends, steps, lr, seed).cpu().numpy(),
+                notes=notes_of(normed, recalibrate),
+                provenance={**objective.provenance(), **training},
+            ),
+        )
+        controls = torch.as_tensor(blank.controls).to(start.device).double()
 
         def point(i: int) -> Values:
             weights = torch.as_tensor(basis(float(t[i]), bends + 1)).to(start.device)
-            controls = torch.as_tensor(blank.controls).to(start.device)
-            return evaluate(between(start, end, float(t[i]), weights @ controls.double()))
+            return evaluate(between(start, end, float(t[i]), weights @ controls))
 
-        return fill(run, blank, point, label="curve", description=evaluate.description, started=started)
+        whole = fill(run, blank, point, label="curve")
+        return run.finish(whole.replace(evaluation=evaluate.description, seconds=time.perf_counter() - started))
 
 
 def _bezier(t: float, degree: int) -> np.ndarray:

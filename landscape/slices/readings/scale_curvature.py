@@ -14,7 +14,7 @@ from landscape.function.objective import Objective
 from landscape.operators import Hessian
 from landscape.results.topology import ScaleCurvature
 from landscape.slices.directions import as_directions, vectors_of
-from landscape.slices.engine import Engine
+from landscape.slices.evaluate.engine import Engine
 
 DISAGREE = 2.0
 """Ratio of second difference to second derivative from which the result warns."""
@@ -66,8 +66,8 @@ def scale_curvature(
         loss = engine.row(np.concatenate([-h[::-1], [0.0], h]))["train/loss"]
     kappa = (loss[points + 1 :] + loss[points - 1 :: -1] - 2 * loss[points]) / h**2
     rounding = 4 * torch.finfo(objective.dtype).eps * max(abs(float(loss[points])), 1e-300) / h**2
-    d = torch.as_tensor(vectors_of(axis)[0]).to(objective.device, objective.dtype)
-    hessian = float(d.double() @ (Hessian(objective) @ d).double())
+    d = objective.world.part(torch.as_tensor(vectors_of(axis)[0]).to(objective.device, objective.dtype))
+    hessian = float(objective.world.dot(d, Hessian(objective) @ d))
     return ScaleCurvature(
         h=h,
         kappa=kappa,

@@ -13,8 +13,8 @@ from landscape.errors import LandscapeError
 from landscape.function.batches import Batch, pick
 from landscape.function.objective import Objective
 from landscape.graphs import TraceError, flatten, signature
-from landscape.slices.calling import Evaluator, Plain, combined
-from landscape.slices.prefix import KEPT_BYTES, Program, cut
+from landscape.slices.evaluate.plain import Evaluator, Plain, combined
+from landscape.slices.evaluate.prefix import KEPT_BYTES, Program, cut
 
 CACHE_BYTES = 2 << 20
 """Compiled on a CPU, the network sees as many examples at once as keep its widest activation within this much memory.

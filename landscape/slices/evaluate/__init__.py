@@ -1,0 +1,1 @@
+"""Evaluating objectives at many points of a grid: plainly, several at once, or with what stays the same computed once."""

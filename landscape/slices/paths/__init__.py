@@ -1,0 +1,1 @@
+"""Paths between solutions and through training runs."""
