@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +14,12 @@ from torch import Tensor, nn
 from landscape.arguments import device_named
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.batches import Batch
-from landscape.function.forward import Bound, forward, logits, unwrapped
+from landscape.function.forward import forward, logits, unwrapped
 from landscape.function.guard import guard, second_order
 from landscape.function.losses import BatchLoss, Loss, resolve
 from landscape.function.metrics import Metric, checked, hits
 from landscape.function.parameters import ParameterSpace, Selection
+from landscape.function.structure import Structure
 
 
 class Function:
@@ -64,13 +66,17 @@ class Function:
         own = dict(self.model.named_parameters())
         self.device = own[self.space.names[0]].device if device is None else device_named(device)
         self._requested_dtype, self.data_dtype = dtype, dtype or self.space.dtype
-        self._bound = Bound(self.model)
+        self._structure = Structure(self.model)
         self._fixed: dict[str, Tensor] = {}
         self._take_loss(loss, count)
 
     def _take_loss(self, loss: Any, count: Callable[[Any, Tensor], float] | None) -> None:
         self.given_loss, self.count = loss, count
         self._criterion: Loss | None = None if isinstance(loss, BatchLoss) else resolve(loss, count)
+        self._batch_loss = loss if isinstance(loss, BatchLoss) else None
+        if self._batch_loss is not None:  # one that was written over the model itself is to meet theta there
+            fn, outputs = (f and self._structure.adopted(f) for f in (loss.fn, loss.outputs))
+            self._batch_loss = replace(loss, fn=fn, outputs=outputs)
 
     def _take_tensors(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Copy parameters and buffers by name; return theta, and hold the rest fixed."""
@@ -88,6 +94,19 @@ class Function:
                 f"the weights of {', '.join(bad[:3])} are NaN or infinite; load a checkpoint that is sound"
             )
         return theta
+
+    def __copy__(self) -> Self:
+        fresh = object.__new__(type(self))
+        fresh.__dict__.update(self.__dict__)
+        return fresh
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_structure"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._structure = Structure(self.model)
+        self._take_loss(self.given_loss, self.count)
 
     # --- what it is ---------------------------------------------------------------------------------------------------
 
@@ -132,6 +151,11 @@ class Function:
         return f"BatchLoss({getattr(self.given_loss.fn, '__qualname__', type(self.given_loss.fn).__name__)})"
 
     @property
+    def network(self) -> nn.Module:
+        """The private copy of the model's structure that is evaluated; inside `call` it holds theta."""
+        return self._structure.model
+
+    @property
     def size(self) -> int:
         """P, the number of parameters."""
         return self.space.size
@@ -157,9 +181,9 @@ class Function:
     def guard(self, *, second: bool = False, tf32: bool = False) -> Iterator[None]:
         """Evaluation mode, isolated random state; with ``second=True`` also kernels that have a second derivative."""
         with ExitStack() as stack:
-            stack.enter_context(guard(self.model, mode=self.mode, device=self.device))
+            stack.enter_context(guard(self.network, mode=self.mode, device=self.device))
             if second:
-                stack.enter_context(second_order(self.model, self.device, tf32=tf32))
+                stack.enter_context(second_order(self.network, self.device, tf32=tf32))
             yield
 
     def call(self, theta: Tensor, compute: Callable[[nn.Module], Any]) -> Any:
@@ -171,7 +195,7 @@ class Function:
 
     def call_with(self, tensors: Mapping[str, Tensor], compute: Callable[[nn.Module], Any]) -> Any:
         """Return ``compute(model)`` with parameters and buffers given by name. Use inside `guard`."""
-        return self._bound.call(tensors, compute)
+        return self._structure.call(tensors, compute)
 
     def batch_outputs(self, theta: Tensor, batch: Batch) -> Tensor:
         """Return the network's outputs on a batch: a tensor, the first item of a tuple, or ``.logits`` of a structure.
@@ -179,10 +203,10 @@ class Function:
         Raises:
             NotDefinedError: the loss is a `BatchLoss` without ``outputs``.
         """
-        if isinstance(self.given_loss, BatchLoss):
-            if self.given_loss.outputs is None:
+        if self._batch_loss is not None:
+            if self._batch_loss.outputs is None:
                 raise NotDefinedError("this loss does not say what the outputs are; pass ls.BatchLoss(fn, outputs=…)")
-            reader = self.given_loss.outputs
+            reader = self._batch_loss.outputs
             return self.call(theta, lambda model: reader(model, batch.raw))
         return self.call(theta, lambda model: logits(forward(model, batch.inputs)))
 
@@ -198,8 +222,8 @@ class Function:
 
     def batch_value(self, theta: Tensor, batch: Batch) -> Tensor:
         """Return the loss of a batch as the user's function gives it, without its share. Use inside `guard`."""
-        if isinstance(self.given_loss, BatchLoss):
-            loss = self.given_loss.fn
+        if self._batch_loss is not None:
+            loss = self._batch_loss.fn
             return self.call(theta, lambda model: loss(model, batch.raw))
         assert batch.target is not None
         return self.known.fn(self.batch_outputs(theta, batch), batch.target)
@@ -212,8 +236,8 @@ class Function:
 
     def batch_count(self, theta: Tensor, batch: Batch) -> float:
         """Return c, what the mean loss of a batch divides by. Use inside `guard`."""
-        if isinstance(self.given_loss, BatchLoss):
-            return float(self.given_loss.count(batch.raw)) if self.given_loss.count else float(batch.size)
+        if self._batch_loss is not None:
+            return float(self._batch_loss.count(batch.raw)) if self._batch_loss.count else float(batch.size)
         if self.known.count is None:
             return float(batch.size)
         assert batch.target is not None

@@ -2,94 +2,86 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
+import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from types import FrameType
 from typing import Any
 
 import torch
 import torch.utils.checkpoint
-from torch import Tensor, nn
+from torch import nn
 
 from landscape.errors import LandscapeError
 
 _EVALUATING = threading.RLock()
+_SIGINT = int(signal.SIGINT)
 
 
 @contextmanager
 def guard(model: nn.Module, *, mode: str = "eval", device: torch.device | None = None) -> Iterator[None]:
-    """Run a block with the model in a mode of its own and the global random state set aside.
+    """Run a block with a network in a mode of its own and the global random state set aside.
 
-    On leaving, also through an exception, every module's ``training`` flag and the random state are as before. Transformer
-    layers stay off their fused inference path, which has no derivatives and, given a padding mask, returns zeros for the
-    padded tokens: the loss would be another function than the one that is differentiated.
+    On leaving, also through an exception, the random state is as before. Transformer layers stay off their fused inference
+    path, which has no derivatives and, given a padding mask, returns zeros for the padded tokens: the loss would be another
+    function than the one that is differentiated.
     An autocast block around the call has no effect, because the dtype of theta decides; one inside the network has.
-    Threads wait for one another: modes, random state and the network's own tensors, in whose places an evaluation puts
-    others, are the same for all of them.
-    Parameters, buffers and gradients are safe because the objective only ever passes its own copies to the model.
+    Threads wait for one another: the random state, kernels and the tensors that stand in the network are the same for all.
 
     Args:
-        model: the module whose flags are set.
+        model: an objective's own copy of the network, whose flags are set.
         mode: ``eval`` (norm statistics frozen, dropout off) or ``train``.
         device: where it runs; of a CUDA device the generator is also set aside.
 
     Raises:
         LandscapeError: inference mode is on.
     """
-    modules = list(model.modules())
     devices = [device] if device is not None and device.type == "cuda" else []
     kind = "cpu" if device is None else device.type
     if torch.is_inference_mode_enabled():
         raise LandscapeError(
             "nothing can be differentiated under torch.inference_mode(); use torch.no_grad(), or neither"
         )
-    with _EVALUATING, ExitStack() as stack:
-        flags = [module.training for module in modules]
+    stack, interrupts = ExitStack(), _Interrupts()
+    hold, note = interrupts.hold, interrupts.note
+    before = hold(_SIGINT, note)
+    try:
+        stack.enter_context(_EVALUATING)
+        stack.callback(torch.set_grad_enabled, torch.is_grad_enabled())  # an interrupt in `torch.no_grad` leaves it off
         stack.enter_context(torch.random.fork_rng(devices=devices))
-        if any(hasattr(module, "_orig_mod") or module._compiled_call_impl is not None for module in modules):
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
         if torch.is_autocast_enabled(kind):
             stack.enter_context(torch.autocast(kind, enabled=False))
         stack.enter_context(_plain_checkpoints())
-        stack.enter_context(_plain_embeddings(modules))
         stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
         torch.backends.mha.set_fastpath_enabled(False)
-        try:
-            model.train(mode == "train")
-            yield
-        finally:
-            for module, flag in zip(modules, flags, strict=True):
-                module.training = flag
-
-
-@contextmanager
-def _plain_embeddings(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Look tokens up without what PyTorch does to the gradient alone, so that all derivatives are those of one function.
-
-    The vector of the padding token counts as a constant, as in training, also in second and forward-mode derivatives, where
-    PyTorch forgets it. Gradients are dense, and not divided by how often a token occurs.
-    """
-    plain = {"padding_idx": None, "sparse": False, "scale_grad_by_freq": False}
-    with ExitStack() as stack:
-        for module in modules:
-            if not isinstance(module, nn.Embedding):
-                continue
-            if module.padding_idx is not None:
-                hook = partial(_constant_padding, module.padding_idx)
-                stack.callback(module.register_forward_hook(hook, with_kwargs=True).remove)
-            for key, value in plain.items():
-                if getattr(module, key) != value:
-                    stack.callback(setattr, module, key, getattr(module, key))
-                    setattr(module, key, value)
+        model.train(mode == "train")
+        interrupts.release(before)
         yield
+    finally:
+        # nothing is called before this, so that no interrupt comes between
+        now = hold(_SIGINT, note)
+        stack.close()
+        interrupts.release(before if now is note else now)
 
 
-def _constant_padding(
-    padding: int, module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor
-) -> Tensor:
-    tokens = args[0] if args else kwargs["input"]
-    return torch.where((tokens == padding).unsqueeze(-1), output.detach(), output)
+class _Interrupts:
+    """Ctrl-C that waits while settings are made or put back, so that none stays half made."""
+
+    def __init__(self) -> None:
+        in_charge = threading.current_thread() is threading.main_thread() and callable(_signal.getsignal(_SIGINT))
+        # the handler in C, since one written in Python can be interrupted itself
+        self.hold: Callable[[int, Any], Any] = _signal.signal if in_charge else lambda number, handler: None
+        self.note = lambda number, frame: self.pressed.append((number, frame))
+        self.pressed: list[tuple[int, FrameType | None]] = []
+
+    def release(self, before: Any) -> None:
+        """Put a handler back, and let it handle what was pressed meanwhile."""
+        self.hold(_SIGINT, before)
+        if self.pressed:
+            pressed, self.pressed = self.pressed, []
+            before(*pressed[0])
 
 
 class _Direct:

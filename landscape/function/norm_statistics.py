@@ -26,7 +26,7 @@ def reestimated(function: Function, theta: Tensor, data: Data) -> dict[str, Tens
     fixed = {name: tensor.clone() for name, tensor in function.fixed.items()}
     named: dict[str, Any] = {
         name: module
-        for name, module in function.model.named_modules()
+        for name, module in function.network.named_modules()
         if all(getattr(module, key, None) is not None for key in _STATISTICS) and hasattr(module, "momentum")
     }
     if not named:

@@ -14,6 +14,7 @@ from landscape.function.data import Data
 from landscape.function.forward import forward, logits
 from landscape.function.function import Function
 from landscape.function.losses import BatchLoss
+from landscape.function.structure import Watch
 from landscape.function.world import World
 
 _DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
@@ -118,7 +119,14 @@ def _check_loss(function: Function, theta: Tensor, few: Batch) -> Tensor | None:
             check_labels(few, outputs.shape[1], function.known.ignore_index)
         if function.known.elementwise:
             _check_shapes(outputs, few.target)
-    value = function.batch_value(theta, few)
+    own = dict(function.model.named_parameters())
+    with Watch({name: own[name] for name in function.names}) as watch:
+        value = function.batch_value(theta, few)
+    if watch.read:
+        raise LandscapeError(
+            f"parameters reached other than by name ({', '.join(watch.read[:3])}: through a list, a closure, a view or a global "
+            "variable), where theta cannot stand; use them as attributes of their modules, or of the model given to ls.BatchLoss"
+        )
     if not isinstance(value, Tensor) or value.numel() != 1:
         found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise LandscapeError(

@@ -8,6 +8,7 @@ from torch import Tensor
 from landscape.function.batches import Batch
 from landscape.operators.failures import out_of_memory
 from landscape.operators.programs.program import Program
+from landscape.operators.programs.rule import Rule
 from landscape.operators.rewrites import Rewrites
 
 
@@ -20,8 +21,11 @@ class Recompute(Program):
 
     name = "recompute"
     keeps = False
-    forward_mode = True
-    """Whether forward mode has worked so far: checkpointed blocks and some operations have none."""
+
+    def __init__(self, rule: Rule, theta: Tensor):
+        super().__init__(rule, theta)
+        # whether forward mode has worked so far: checkpointed blocks and some operations have none, scripts a wrong one
+        self.forward_mode = not any(isinstance(m, torch.jit.ScriptModule) for m in rule.objective.network.modules())
 
     def build(self, batch: Batch) -> None:
         """Nothing to build."""
