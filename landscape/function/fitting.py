@@ -187,8 +187,9 @@ def _bare(name: str) -> str:
 
 def _check_numbers(given: Weights, own: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> None:
     for name, tensor in given.items():
-        if tensor.is_quantized or tensor.layout != torch.strided:
-            kind = "quantised" if tensor.is_quantized else "sparse"
+        wrapped = type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__  # DTensor, torchao
+        if tensor.is_quantized or tensor.layout != torch.strided or wrapped:
+            kind = "quantised" if tensor.is_quantized else f"a {type(tensor).__name__}" if wrapped else "sparse"
             raise LandscapeError(f"{name!r} is {kind}; save dense floating-point weights")
         if name in own and tensor.is_complex() and not own[name].is_complex():
             raise LandscapeError(f"{name!r} is complex, the model's is real; build the model it was saved from")
@@ -197,9 +198,10 @@ def _check_numbers(given: Weights, own: Mapping[str, Tensor], parameters: Mappin
 
 
 def _misfit(model: nn.Module, missing: list[str], unexpected: list[str]) -> str:
-    if missing and any(part in _ADAPTERS for name in unexpected for part in name.split(".")):
-        remedy = "load both as PEFT does, then pass that model alone"
-        return f"the weights are an adapter ({few(unexpected)}) without its base network; {remedy}"
+    adapter = [name for name in unexpected if any(part in _ADAPTERS for part in name.split("."))]
+    if missing and adapter:
+        base = "without its base network" if adapter == unexpected else "that the model has no place for"
+        return f"the weights hold an adapter ({few(adapter, 1)}) {base}; load both as PEFT does, then pass that model alone"
     parts = [f"{word} {few(names)}" for word, names in (("lack", missing), ("have unexpected", unexpected)) if names]
     remedy = "build the model they were saved from"
     if missing and not unexpected:

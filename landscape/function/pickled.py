@@ -40,7 +40,7 @@ _DENSE = {f"torch._utils._rebuild_tensor{version}": version for version in ("", 
 _SPECIAL = {"_rebuild_qtensor": "quantised", "_rebuild_sparse_tensor": "sparse"}
 _PLAIN = re.compile(
     r"torch\.(\w+|(storage|cuda)\.\w+|(_utils|_tensor|serialization)\._\w+|nn\.parameter\.\w+)$|(collections|_codecs)\."
-    r"|(builtins|__builtin__)\.(object|complex|bytearray|bytes|slice|range|set|frozenset|list|dict|tuple|int|float|str|bool)$"
+    r"|(builtins|__builtin__)\.(object|complex|bytearray|bytes|slice|range|set|frozenset|list|dict|tuple|int|long|float|str|unicode|bool)$"
 )
 
 
@@ -183,6 +183,7 @@ class Archive:
             elif what == "_rebuild_from_type_v2":
                 kind, args = args[0].name, args[2]
             else:
+                what = args[0].name.split(".")[-1] if what == "_rebuild_wrapper_subclass" else what
                 raise LandscapeError(f"a weight is {_SPECIAL.get(what, what)}; save dense floating-point weights")
         (_, storage, key, *_), offset, size, stride = args[:4]
         if kind.endswith("_v3"):

@@ -192,6 +192,10 @@ def _entry(here: Mapping[Any, Any], key: str | None) -> tuple[Any, tuple[str, ..
     plain = [k for k in states if k not in averages]
     containers = [k for k in _NESTED if k in inner and k not in states]
     for candidates in ([k for k in plain if k in _NESTED], containers[:1], plain):
+        if candidates == ["state_dict"] and "current_model_state" in states:  # Lightning's averaging swaps the two
+            return "state_dict", (
+                "it is an average of weights; key='current_model_state' reads those training ended at",
+            )
         if len(candidates) == 1:
             return candidates[0], (f"left out the average {few(averages)} (key= reads it)",) if averages else ()
         if candidates:

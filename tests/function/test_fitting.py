@@ -144,6 +144,10 @@ CASES = {
         {"key": "state_dict_ema"}, "['state_dict_ema']",
     ),
     "moving average alone": (norms, norms, lambda s: {"model_ema": s, "updates": 3}, {}, "is an average of weights"),
+    "Lightning, averaging": (
+        norms, norms, lambda s: {"state_dict": s, "current_model_state": s, "averaging_state": {"n_averaged": torch.ones(1)}},
+        {}, "it is an average of weights; key='current_model_state'",
+    ),
     "weight averaging": (
         norms, norms, lambda s: {"n_averaged": torch.tensor(3), **around("module.")(s)}, {},
         "left out 'n_averaged'; the weights are an average",
@@ -251,7 +255,11 @@ REFUSED = {
     "a base without its head, prefixed": (
         Headed, without("head.weight", "head.bias"), {}, r"they lack 'head\.weight', 'head\.bias'; a part",
     ),
-    "an adapter": (norms, lora, {}, r"an adapter \(.*\) without its base network; load both as PEFT does"),
+    "an adapter": (norms, lora, {}, r"hold an adapter \(.*\) without its base network; load both"),
+    "an adapter and its base": (
+        norms, lambda s: {**lora(s), **{name.replace("0.", "0.base_layer."): t for name, t in s.items()}}, {},
+        r"hold an adapter \('base_model.*0\.lora_A.* that the model has no place for",
+    ),
     "missing and unexpected": (
         norms, lambda s: {**without("3.bias")(s), "extra": torch.ones(1)}, {}, r"lack '3\.bias' and have unexpected 'extra'",
     ),
