@@ -161,6 +161,11 @@ CASES = {
         norms, norms, lambda s: around("student.")(s) | around("teacher.")({k: 0 * v for k, v in s.items()}),
         {"prefix": "student"}, "left out 'teacher'",
     ),
+    "the part of its shapes": (
+        *[lambda: nn.Linear(4, 3)] * 2, lambda s: around("a.")({k: torch.ones(4, 4) for k in s}) | around("b.")(s), {},
+        "without 'b.'; left out 'a' beside 'b.'",
+    ),
+    "a part for the whole of a wrapper": (norms, lambda: nn.Sequential(norms()), dict, {}, ""),
     "batch norm of before version 2": (norms, norms, lambda s: dict(without("num_batches_tracked")(s)), {}, ""),
     "half precision": (norms, norms, lambda s: {k: v.half() if v.is_floating_point() else v for k, v in s.items()}, {}, ""),
     "old weight norm": (old_weight_norm, lambda: parametrizations.weight_norm(nn.Linear(4, 3)), dict, {}, ""),
@@ -184,6 +189,7 @@ CASES = {
 OWNERS = {
     "half precision": lambda net, trained: (net.load_state_dict(trained.half().state_dict()), trained.float()),
     "a head beside its base": lambda net, trained: net.load_state_dict(trained.base.state_dict()),
+    "a part for the whole of a wrapper": lambda net, trained: net[0].load_state_dict(trained.state_dict()),
     "an own hook": lambda net, trained: net.load_state_dict(kernels(trained.state_dict())),
     "a buffer that is no longer kept": lambda net, trained: (
         net.load_state_dict(trained.state_dict(), strict=False), net.scale.copy_(trained.scale)
@@ -264,6 +270,10 @@ REFUSED = {
         norms, lambda s: {**without("3.bias")(s), "extra": torch.ones(1)}, {}, r"lack '3\.bias' and have unexpected 'extra'",
     ),
     "counters of a new file are missed": (norms, without("num_batches_tracked"), {}, r"lack '1\.num_batches_tracked'"),
+    "counters of a new file below a wrapper": (
+        lambda: nn.Sequential(norms()), lambda s: without("num_batches_tracked")(norms().state_dict()), {},
+        r"lack '0\.1\.num_batches_tracked'",
+    ),
     "other shapes": (norms, changed("3.bias", lambda t: torch.ones(5)), {}, r"3\.bias \(5,\), the model has \(3,\)"),
     "NaN": (norms, changed("0.weight", lambda t: t / 0 * 0), {}, r"NaN or infinite in '0\.weight'"),
     "infinite": (norms, changed("0.weight", lambda t: t + float("inf")), {}, r"NaN or infinite in '0\.weight'"),
