@@ -65,6 +65,8 @@ VERBS = {
     "plot": "plots:plot",
     "thumbnail": "plots.thumbnails:thumbnail",
     "card": "report:card",
+    "tree": "store.check:tree",
+    "xarray": "store.labelled:to_xarray",
     "interval": "statistics.intervals:student_interval",
     "peaks": "statistics.peaks:peaks",
 }

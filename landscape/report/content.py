@@ -80,7 +80,7 @@ class Content:
         return {entry: self.in_order(found) for entry, found in grouped.items()}
 
     def first_of_each(self, found: Mapping[str, R], limit: int = 12) -> dict[str, R]:
-        """Return one result a recipe, that of the first seed, by label; at most `limit`."""
+        """Return one result per recipe, that of the first seed, by label; at most `limit`."""
         chosen: dict[str, str] = {}
         for owner in found:
             chosen.setdefault(self.recipe_of(owner)[0], owner)

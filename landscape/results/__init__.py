@@ -1,5 +1,8 @@
 """Result types: frozen dataclasses with one field schema. Below them stand only tables and errors."""
 
+from importlib import import_module
+from pkgutil import iter_modules
+
 from landscape.results.architecture import Architecture, ArchitectureRow
 from landscape.results.audit import Audit, AuditRow
 from landscape.results.base import KINDS, Result
@@ -23,6 +26,9 @@ from landscape.results.spectra import Diagonal, Eigenpairs, Estimate, LayerRow, 
 from landscape.results.topology import MergeNode, Minimum, Reading, ScaleCurvature, Topology
 from landscape.results.track import Track
 from landscape.results.trajectory import Smoothness, Trajectory
+
+for _module in iter_modules(__path__):  # a kind is known as soon as its file is here
+    import_module(f"{__name__}.{_module.name}")
 
 __all__ = [
     "Architecture",

@@ -58,7 +58,7 @@ class Audit(Result):
     """Table of S(T(w)) / S(w): what transformations that keep the function do to scores; of logarithms, the difference.
 
     Attributes:
-        rows: one a score, radius and transformation.
+        rows: one per score, radius and transformation.
         changes: largest change of a predicted probability by transformation, as measured on the network.
         examples: examples the scores were measured on.
         seed: of draws and transformations.

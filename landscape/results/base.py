@@ -5,17 +5,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from textwrap import indent
 from typing import Any, ClassVar, Self
 
 from landscape.errors import LandscapeError
 from landscape.lazy import verb
 from landscape.results.schema import describe, plain, volatile
-from landscape.results.tabulate import columns_of, summary_of, tables_of
+from landscape.results.tabulate import columns_of, holds_rows, summary_of, tables_of
 from landscape.tables import Table, hanging, render
 from landscape.tables.html import card, lines_of
 
 KINDS: dict[str, type[Result]] = {}
 """Every result class by the slug that a study file stores; a class is entered when it is defined."""
+_FEW = 24
+"""Rows of a table that stand below the key numbers in print."""
 _MOST = 200
 """Rows of a table that a notebook unfolds."""
 
@@ -120,7 +123,10 @@ class Result:
     def __repr__(self) -> str:
         lines = list(self.summary())
         width = max((len(label) for label, _ in lines), default=0)
-        return "\n".join([type(self).__name__, *(hanging(f"  {label:<{width}}  ", text) for label, text in lines)])
+        text = "\n".join([type(self).__name__, *(hanging(f"  {label:<{width}}  ", text) for label, text in lines)])
+        if type(self).summary is not Result.summary or not holds_rows(self):
+            return text
+        return f"{text}\n{indent(render(self.tables()[0].head(_FEW)), '  ')}"  # its rows are what it is
 
     def _repr_html_(self) -> str:
         table, lines = self.tables()[0], tuple(self.summary())

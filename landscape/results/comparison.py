@@ -164,11 +164,11 @@ class Comparison(Result):
 
     @property
     def verdict(self) -> str:
-        """The verdicts as sentences, one a line."""
+        """The verdicts as sentences, one per line."""
         return "\n".join(row.text for row in self.verdicts)
 
     def score(self, name: str, radius: int | None = None) -> dict[str, np.ndarray]:
-        """Return the values of a score per recipe, one a seed: at one radius index, or the geometric mean over radii.
+        """Return the values of a score per recipe, one per seed: at one radius index, or the geometric mean over radii.
 
         Raises:
             KeyError: there is no such score.

@@ -109,7 +109,7 @@ class Scores(Result):
         return next((row for row in found if row.reference), found[0])
 
     def all(self, name: str) -> tuple[Score, ...]:
-        """Return the rows of a score, one a radius.
+        """Return the rows of a score, one per radius.
 
         Raises:
             KeyError: there is no such score; the message lists those that exist.

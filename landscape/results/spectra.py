@@ -12,7 +12,7 @@ from landscape.lazy import verb
 from landscape.results.base import Result
 from landscape.results.schema import array, describe, printed, rows
 from landscape.results.tabulate import aligned_table
-from landscape.tables import Cell, Measured, Table, cell, duration, number_text, share
+from landscape.tables import Cell, Measured, Table, cell, duration, number_text
 
 QUANTILES = {"smallest": 0.0, "5 %": 0.05, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "95 %": 0.95, "largest": 1.0}
 """The entries of a diagonal that its table shows."""
@@ -25,7 +25,7 @@ class Eigenpairs(Result):
     Attributes:
         values: (k,) Rayleigh quotients, in the order asked for.
         residuals: (k,) measured ‖Av − λv‖₂ of each unit vector; an eigenvalue of A lies within that distance of λ.
-        vectors: (k, P) unit eigenvectors, one a row.
+        vectors: (k, P) unit eigenvectors, one per row.
         gaps: (k,) distance to the nearest other Ritz interval; NaN where intervals overlap.
         history: (checks,) largest relative residual estimate among the wanted pairs after each block of products.
         history_matvecs: (checks,) products spent by then.
@@ -55,9 +55,13 @@ class Eigenpairs(Result):
         error="residuals",
     )
     residuals: np.ndarray = array("k", long_name="measured residual norm", units="loss per parameter squared")
-    vectors: np.ndarray | None = array("k", "P", long_name="unit eigenvectors, one a row", optional=True)
+    vectors: np.ndarray | None = array("k", "P", long_name="unit eigenvectors, one per row", optional=True)
     gaps: np.ndarray | None = array(
-        "k", long_name="distance to the nearest other Ritz interval", units="loss per parameter squared", optional=True
+        "k",
+        long_name="distance to the nearest other Ritz interval",
+        units="loss per parameter squared",
+        optional=True,
+        title="gap",
     )
     history: np.ndarray | None = array("check", long_name="largest relative residual", optional=True)
     history_matvecs: np.ndarray | None = array("check", long_name="products spent", optional=True)
@@ -311,7 +315,7 @@ class Layers(Result):
     """Curvature layer by layer, and how much of the operator lies between layers.
 
     Attributes:
-        rows: one a layer, in the operator's order.
+        rows: one per layer, in the operator's order.
         missed: ‖A − D‖_F / ‖A‖_F with D the block diagonal: what ‖Av − Dv‖ / ‖Av‖ is for a random v.
         missed_error: its standard error over the probes.
         operator: what was multiplied.
@@ -319,7 +323,7 @@ class Layers(Result):
         converged: whether every layer reached it.
         message: which layers did not, and what to do.
         probes: random probes of the traces; 0 when every unit vector was multiplied.
-        matvecs: vectors multiplied, one a layer in each product with the block diagonal.
+        matvecs: vectors multiplied, one per layer in each product with the block diagonal.
         passes: passes over the data that these took.
         seed: seed of start vectors and probes.
     """
@@ -327,8 +331,8 @@ class Layers(Result):
     kind: ClassVar[str] = "layers"
     location: ClassVar[str] = "checkpoints/{owner}/layers/{entry}"
 
-    rows: tuple[LayerRow, ...] = rows(LayerRow, dim="layer")
-    missed: float
+    rows: tuple[LayerRow, ...] = rows(LayerRow, dim="layer", title="layers")
+    missed: float = field(metadata=printed("missed by the block diagonal", percent=1))
     missed_error: float
     operator: str
     tol: float
@@ -336,19 +340,5 @@ class Layers(Result):
     message: str = ""
     probes: int
     matvecs: int
-    passes: int
+    passes: int = field(metadata=printed("passes over the data"))
     seed: int = 0
-
-    def summary(self) -> Iterator[tuple[str, str]]:
-        """Yield one line a layer, what the block diagonal misses, and the cost."""
-        for row in self.rows:
-            yield (
-                row.name,
-                f"λmax {cell(row.lambda_max, row.residual)}, trace {cell(row.trace, row.trace_error)}, "
-                f"share {share(row.share, row.share_error)}, {row.parameters} parameters",
-            )
-        yield "missed by the block diagonal", share(self.missed, self.missed_error)
-        yield "operator", self.operator
-        if self.message:
-            yield "message", self.message
-        yield "cost", f"{self.matvecs} products in {self.passes} passes, {duration(self.seconds)}"

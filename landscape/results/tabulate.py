@@ -28,6 +28,11 @@ def tables_of(result: Any) -> Iterator[Table]:
         yield summary_table(result)
 
 
+def holds_rows(result: Any) -> bool:
+    """Whether a result has rows to show."""
+    return any(role_of(f) == "rows" and getattr(result, f.name) for f in dataclasses.fields(result))
+
+
 def row_table(title: str, rows: Sequence[Any], row: type, note: str = "") -> Table:
     """Return a table of row dataclasses: numbers with their errors, columns without anything left out."""
     shown = shown_fields(dataclasses.fields(row))
@@ -137,7 +142,9 @@ def summary_of(result: Any) -> Iterator[tuple[str, str]]:
         value = getattr(result, f.name)
         if value is None or (not isinstance(value, np.ndarray) and value in ("", (), {})) or f.name in _PRODUCTS:
             continue
-        if f.name == "notes":
+        if role_of(f) == "rows":
+            yield heading(f), str(len(value))
+        elif f.name == "notes":
             yield from (("note", note) for note in value)
         elif role_of(f) == "arrays":
             yield from ((name, describe(item)) for name, item in value.items())

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 
 from landscape.results.base import Result
-from landscape.results.schema import array, describe, printed, rows
+from landscape.results.schema import array, printed, rows
 from landscape.results.tabulate import column_table
 from landscape.tables import Table
 
@@ -77,11 +76,11 @@ class Topology(Result):
     location: ClassVar[str] = "checkpoints/{owner}/topology/{entry}"
 
     minima: tuple[Minimum, ...] = rows(Minimum, dim="minimum")
-    tree: tuple[MergeNode, ...] = rows(MergeNode, dim="node")
-    smad: float
-    smad_normalised: float
-    smad_weighted: float
-    min_persistence: float
+    tree: tuple[MergeNode, ...] = rows(MergeNode, dim="node", title="merge tree")
+    smad: float = field(metadata=printed("SMAD"))
+    smad_normalised: float = field(metadata=printed("SMAD / range"))
+    smad_weighted: float = field(metadata=printed("SMAD by basin"))
+    min_persistence: float = field(metadata=printed("least persistence"))
     metric: str
     window: tuple[tuple[float, float], ...]
     resolution: tuple[int, ...]
@@ -91,18 +90,6 @@ class Topology(Result):
     def pairs(self) -> np.ndarray:
         """The persistence diagram, (n, 2): value of each minimum and of the saddle where it ends."""
         return np.array([(m.value, m.saddle) for m in self.minima]).reshape(-1, 2)
-
-    def summary(self) -> Iterator[tuple[str, str]]:
-        """Yield the minima, their depth, and the window they hold for."""
-        rim = sum(m.boundary for m in self.minima)
-        yield "minima", f"{len(self.minima)}, {rim} of them on the rim of the window"
-        deep = [m.persistence for m in self.minima if np.isfinite(m.persistence)]
-        yield "deepest spurious", describe(max(deep)) if deep else "none"
-        yield "SMAD", describe(self.smad)
-        yield "window", " × ".join(f"{low:.4g} … {high:.4g}" for low, high in self.window)
-        yield "resolution", " × ".join(map(str, self.resolution))
-        if self.masked:
-            yield "masked", f"{self.masked} cells without a finite value"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -123,17 +110,8 @@ class ScaleCurvature(Result):
     h: np.ndarray = array("h", long_name="scale", units="lengths of the direction")
     kappa: np.ndarray = array("h", long_name="second difference of the loss", title="κ(h) ± rounding", error="rounding")
     rounding: np.ndarray = array("h", long_name="rounding error of the second difference")
-    hessian: float
+    hessian: float = field(metadata=printed("dᵀHd"))
     notes: tuple[str, ...] = ()
-
-    def summary(self) -> Iterator[tuple[str, str]]:
-        """Yield the second derivative, and the second differences at the smallest and the largest resolved scale."""
-        yield "dᵀHd", describe(self.hessian)
-        resolved = np.flatnonzero(self.rounding < 0.1 * np.abs(self.kappa))
-        for i in sorted({int(resolved[0]), int(resolved[-1])} if resolved.size else ()):
-            yield f"κ({self.h[i]:.1e})", describe(float(self.kappa[i]))
-        for note in self.notes:
-            yield "note", note
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -135,18 +135,15 @@ class Study(Mapping[str, Result]):
 
     def to_xarray(self) -> Any:
         """Return an `xarray.DataTree` of all results (see `landscape.store.labelled.to_xarray`)."""
-        from landscape.store.labelled import to_xarray
-
-        return to_xarray(self)
+        return verb("xarray")(self)
 
     def card(self) -> Any:
         """Return the flatness card of this study (see `landscape.report.card`)."""
         return verb("card")(self)
 
     def __repr__(self) -> str:
-        from landscape.store.check import tree
-
-        return tree(self)
+        text: str = verb("tree")(self)
+        return text
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(repr(self))}</pre>"

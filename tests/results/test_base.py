@@ -4,12 +4,15 @@ import dataclasses
 import json
 import subprocess
 import sys
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
-from landscape.results import KINDS, Eigenpairs, Plane, describe, plain, role_of
+from landscape import exchange
+from landscape.results import KINDS, Eigenpairs, Plane, Result, array, describe, plain, role_of
 from landscape.results.comparison import over_radii
+from landscape.store import open_study
 from landscape.tables import format_table
 
 
@@ -103,6 +106,34 @@ def test_radii_are_combined_by_the_geometric_mean():
 def test_columns_of_a_text_table_start_below_each_other():
     head, rule, *body = format_table(("score", "SGD"), [("lambda-max", "1.25"), ("x", "22.5")]).splitlines()
     assert {head.index("SGD"), rule.rindex(" ") + 1, body[0].index("1.25"), body[1].index("22.5")} == {12}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Ranks(Result):
+    """Effective rank of each layer's representation."""
+
+    kind: ClassVar[str] = "ranks"
+    location: ClassVar[str] = "checkpoints/{owner}/ranks/{entry}"
+    index: ClassVar[str] = "layer"
+    rank: np.ndarray = array("layer", long_name="effective rank", title="rank ± s.e.", error="errors")
+    errors: np.ndarray = array("layer", long_name="standard error")
+    examples: int
+
+
+del KINDS["ranks"]  # no other test should meet it
+
+
+def test_a_new_kind_of_result_needs_nothing_but_its_class(tmp_path, monkeypatch):
+    monkeypatch.setitem(KINDS, "ranks", Ranks)
+    Ranks(rank=np.array([3.0, 1.5]), errors=np.array([0.1, 0.02]), examples=9).save(tmp_path / "study.h5", "sgd-0/all")
+    read = open_study(tmp_path / "study.h5")["sgd-0/all"]
+    assert repr(read) == "Ranks\n  rank ± s.e.  3.00 ± 0.10, 1.500 ± 0.020\n  examples     9\n  time         0 s"
+    assert read.table("markdown").splitlines()[2] == "| 1     | 3.00 ± 0.10   |"
+    assert {name: list(column) for name, column in read.columns().items()} == {
+        "layer": [1, 2], "rank": [3.0, 1.5], "errors": [0.1, 0.02],
+    }  # fmt: skip
+    assert "<table>" in read._repr_html_()
+    assert r"$1.500 \pm 0.020$" in exchange.latex(read, tmp_path / "ranks.tex").read_text(encoding="utf-8")
 
 
 def test_import_is_lazy():
