@@ -24,14 +24,14 @@ _SIGINT = int(signal.SIGINT)
 def guard(model: nn.Module, *, mode: str = "eval", device: torch.device | None = None) -> Iterator[None]:
     """Run a block with a network in a mode of its own and the global random state set aside.
 
-    On leaving, also through an exception, the random state is as before. Transformer layers stay off their fused inference
+    On leaving, also through an exception, every module's ``training`` flag and the random state are as before. Transformer layers stay off their fused inference
     path, which has no derivatives and, given a padding mask, returns zeros for the padded tokens: the loss would be another
     function than the one that is differentiated.
     An autocast block around the call has no effect, because the dtype of theta decides; one inside the network has.
     Threads wait for one another: the random state, kernels and the tensors that stand in the network are the same for all.
 
     Args:
-        model: an objective's own copy of the network, whose flags are set.
+        model: the module whose flags are set; an objective's is a copy of its own.
         mode: ``eval`` (norm statistics frozen, dropout off) or ``train``.
         device: where it runs; of a CUDA device the generator is also set aside.
 
@@ -56,6 +56,8 @@ def guard(model: nn.Module, *, mode: str = "eval", device: torch.device | None =
         stack.enter_context(_plain_checkpoints())
         stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
         torch.backends.mha.set_fastpath_enabled(False)
+        for module in model.modules():
+            stack.callback(setattr, module, "training", module.training)
         model.train(mode == "train")
         interrupts.release(before)
         yield
