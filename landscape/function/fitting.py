@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from landscape.errors import LandscapeError
+from landscape.function.structure import Structure
 from landscape.function.weights import Weights, few, load_weights
 
 _WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"}
@@ -46,10 +49,15 @@ def fit_weights(model: nn.Module, weights: Mapping[str, Tensor], *, prefix: str 
     if isinstance(weights, Weights) and weights.fits is model and prefix is None:
         return weights
     weights = weights if isinstance(weights, Weights) else load_weights(weights)
+    void = next((name for name, tensor in _tensors(model).items() if is_lazy(tensor) or tensor.is_meta), None)
+    if void is not None:
+        raise LandscapeError(
+            f"{void!r} of the model has no values yet; call a lazy model once, build a meta model on a device"
+        )
     given, stripped, left_out = _under_own_names(model, weights, prefix)
     private = _private(model)
     parameters = dict(private.named_parameters(remove_duplicate=False))
-    own = {**parameters, **dict(private.named_buffers(remove_duplicate=False))}
+    own = _tensors(private)
     _check_numbers(given, own, parameters)
     for name, tensor in parameters.items():
         if name in given and given[name].dtype.itemsize > tensor.dtype.itemsize:
@@ -63,6 +71,7 @@ def fit_weights(model: nn.Module, weights: Mapping[str, Tensor], *, prefix: str 
         ]  # fmt: skip
         text = f"{len(shapes)} weights have other shapes than {type(model).__name__}: {'; '.join(shapes[:3])}"
         raise LandscapeError(text if shapes else " ".join(str(error).split())[:300]) from error
+    own = _tensors(private)  # hooks may have put others in their places
     loaded = {id(own[name]) for name in given if name in own}
     missing = [k for k in missing if k in own and id(own[k]) not in loaded]  # one of a tied pair suffices
     with torch.no_grad():  # buffers that files kept before they were declared not to be kept
@@ -84,32 +93,43 @@ def fit_weights(model: nn.Module, weights: Mapping[str, Tensor], *, prefix: str 
 
 
 def _private(model: nn.Module) -> nn.Module:
-    """Copy a network to the CPU with tensors of its own; attributes that cannot be copied, such as locks, are shared."""
-    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
-        return copy.deepcopy(model).cpu()
-    memo: dict[int, object] = {id(module): module.__class__.__new__(module.__class__) for module in model.modules()}
-    for tensor in (*model.parameters(), *model.buffers()):
-        if tensor.is_meta:
-            raise LandscapeError(
-                "the model is on the meta device, without values; build it on another, or call to_empty"
-            )
-        own = tensor.detach().to("cpu", copy=True)
-        memo[id(tensor)] = nn.Parameter(own, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else own
-    for module in model.modules():
-        fresh = memo[id(module)].__dict__
-        for name, value in vars(module).items():
-            fresh[name] = value
-            if isinstance(value, dict | list | tuple | set | Tensor):  # a trainer or a data set would be copied whole
-                with suppress(Exception):  # locks, generators, and what else cannot be copied
-                    fresh[name] = copy.deepcopy(value, memo)
-    return memo[id(model)]  # type: ignore[return-value]
+    """Copy a network's structure to the CPU, with tensors of its own to load into, and hooks of loading that find the copy."""
+    private, tensors = Structure(model).model, dict[int, Tensor]()
+    for module in private.modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            continue  # copied with its tensors
+        holders: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+        for holder in holders:
+            for key, tensor in holder.items():
+                if tensor is not None and id(tensor) not in tensors:
+                    own = tensor.detach().to("cpu", copy=True)
+                    trained = isinstance(tensor, nn.Parameter)
+                    tensors[id(tensor)] = nn.Parameter(own, tensor.requires_grad) if trained else own
+                holder[key] = tensors.get(id(tensor))
+        hooks = module._load_state_dict_pre_hooks
+        vars(module)["_load_state_dict_pre_hooks"] = type(hooks)(
+            (key, _bound(hook, module)) for key, hook in hooks.items()
+        )
+    return private
+
+
+def _bound(hook: Any, module: nn.Module) -> Any:
+    """Return a hook that is given the module it was registered on, and is to be given another."""
+    if getattr(hook, "with_module", False):
+        hook = copy.copy(hook)
+        hook.module = weakref.ref(module)
+    return hook
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    return {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers(remove_duplicate=False))}
 
 
 def _under_own_names(
     model: nn.Module, weights: Weights, prefix: str | None
 ) -> tuple[Weights, list[str], tuple[str, ...]]:
     """Rename weights to the network's names where only wrappers or one prefix differ; say what was taken off and left out."""
-    own = {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers(remove_duplicate=False))}
+    own = _tensors(model)
     counters = [name for name in weights if name.split(".")[-1] in _COUNTERS and name not in own]
     left_out: tuple[str, ...] = (f"left out {few(counters)}",) if counters else ()
     if "n_averaged" in counters:

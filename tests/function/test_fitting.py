@@ -282,7 +282,8 @@ REFUSED = {
     "quantised": (norms, changed("0.weight", quantised), {}, "quantised; save dense floating-point weights"),
     "complex": (norms, changed("0.weight", lambda t: t + 1j), {}, "is complex, the model's is real"),
     "integers": (norms, changed("0.weight", torch.Tensor.char), {}, r"is torch\.int8: packed or quantised"),
-    "on no device": (lambda: norms().to("meta"), lambda s: norms().state_dict(), {}, "on the meta device, without values"),
+    "on no device": (lambda: norms().to("meta"), lambda s: norms().state_dict(), {}, "has no values yet"),
+    "lazy": (lambda: nn.LazyLinear(3), lambda s: nn.Linear(4, 3).state_dict(), {}, "'weight' of the model has no values yet"),
 }  # fmt: skip
 
 
@@ -317,11 +318,19 @@ def test_parameters_keep_a_higher_precision_than_the_networks():
     assert fitted["1.running_var"].dtype == net[1].running_var.dtype
 
 
-def test_what_cannot_be_copied_is_shared():
-    net = norms()
-    net.lock, net.trainer = threading.Lock(), net.state_dict
-    net.places = [net.lock]
-    assert fit_weights(net, net.state_dict()).keys() == net.state_dict().keys()
+def test_hooks_of_loading_change_the_copy_alone():
+    def grow(module, state, prefix, *_):
+        module.grown = True
+        module.table = nn.Buffer(torch.zeros_like(state[f"{prefix}table"]))
+
+    net = nn.Linear(4, 3)
+    net.table = nn.Buffer(torch.zeros(2))
+    net.lock, net.trainer = threading.Lock(), net.state_dict  # what cannot be copied, or leads back to the network
+    net.register_load_state_dict_pre_hook(grow)
+    fitted = fit_weights(net, {**net.state_dict(), "table": torch.ones(5)})
+    assert torch.equal(fitted["table"], torch.ones(5))
+    assert net.table.shape == (2,)
+    assert not hasattr(net, "grown")
 
 
 def test_fitted_weights_are_not_fitted_again():
