@@ -40,8 +40,8 @@ from landscape.experiments import TrainedRun, as_checkpoint, get_recipe, train_m
 from landscape.function.gradients import gradient_noise_ratio
 from landscape.models import mlp
 from landscape.results import Comparison, Placebo, Result
+from landscape.scores.fit import class_margins
 from landscape.scores.gauges import logit_normalized
-from landscape.scores.margin import class_margins
 from landscape.scores.perturbations import draws
 from landscape.scores.register import REGISTRY, select
 from landscape.tables import format_table, spread

@@ -93,14 +93,13 @@ def compose(
         grids = [tuple(radii if grid is None else grid)] if has_radii else []
         return functional(case, *grids, **{k: v for k, v in given.items() if k in own})
 
-    source = f"\n\nSource: {definition.source}." if definition.source else ""
     return register(
         [definition],
         measure,
         options,
         name=slug.replace("-", "_"),
         module=sys._getframe(1).f_globals.get("__name__", __name__),
-        text=f"{title[0].upper()}{title[1:]}.\n\n{definition.formula}\n\n{about}{source}",
+        text=f"{title[0].upper()}{title[1:]}.\n\n{definition.formula}\n\n{about}",
     )
 
 

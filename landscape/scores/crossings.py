@@ -10,10 +10,9 @@ from scipy.special import gammaln
 from torch import Tensor
 
 from landscape.bars import bar
-from landscape.errors import NotDefinedError
 from landscape.scores.functionals import Case, Functional
 from landscape.scores.quantities import Meter
-from landscape.scores.register import Measurement
+from landscape.scores.register import Measurement, UndefinedError
 
 OCTAVES = 30
 STEPS = 10
@@ -92,7 +91,7 @@ def crossings(case: Case, level: float, directions: Sequence[Tensor], meter: Met
     return crossing_radii(directions, lambda steps: values(case.displaced(steps)) - base, level, guess=guess)
 
 
-def log_radius(radii: np.ndarray, slug: str) -> tuple[float, float, str]:
+def log_radius(radii: np.ndarray) -> tuple[float, float, str]:
     """Return the median of log r with a standard error of the median by bootstrap, and a note on censored directions.
 
     Raises:
@@ -100,9 +99,7 @@ def log_radius(radii: np.ndarray, slug: str) -> tuple[float, float, str]:
     """
     censored = int(np.isinf(radii).sum())
     if censored * 2 >= len(radii):
-        raise NotDefinedError(
-            f"{slug} is not defined here: {censored} of {len(radii)} directions never reach the level"
-        )
+        raise UndefinedError(f"{censored} of {len(radii)} directions never reach the level")
     logs = np.log(radii)
     rng = np.random.default_rng(0)
     medians = np.median(rng.choice(logs, (500, len(logs))), axis=1)
@@ -115,7 +112,7 @@ def _median_radius(case: Case, radii: Sequence[float], *, directions: int = 20, 
     drawn = case.perturbation.directions(directions, seed)
     for level in radii:
         meter = Meter()
-        log, error, note = log_radius(crossings(case, level, drawn, meter, guess=2.0**-6), case.slug)
+        log, error, note = log_radius(crossings(case, level, drawn, meter, guess=2.0**-6))
         value = float(np.exp(-2 * log))
         yield Measurement(value, 2 * error * value, level, meter.gradients, note=note)
 
@@ -159,7 +156,7 @@ def _spread_of_radii(case: Case, *, directions: int = 40, level: float = 1e-2, s
     meter = Meter()
     radii = crossings(case, level, case.perturbation.directions(directions, seed), meter, guess=2.0**-6)
     if np.isinf(radii).mean() >= 0.5:
-        raise NotDefinedError(f"{case.slug} is not defined here: half of the directions never reach the level")
+        raise UndefinedError("half of the directions never reach the level")
 
     def spread(sample: np.ndarray) -> float:
         return float(np.log10(np.median(sample)) - np.log10(np.quantile(sample, 0.05, method="lower")))

@@ -66,27 +66,22 @@ scaled_trace = Functional(_scaled_trace, lambda radii, *, matvecs, **_: PRODUCT 
     Definition(
         "lambda-max",
         "largest eigenvalue of the Hessian",
-        family="curvature",
         formula="λmax(∇²L(w))",
         source="Keskar et al. 2017, arXiv 1609.04836; ½ρ²λmax is the worst rise within ‖δ‖₂ ≤ ρ at a minimum",
-        stochastic=False,
         cost=70,
-        invariant="T4 T5",
-        unit=_PER_SQUARE,
-        panel=True,
     ),
     Definition(
         "lambda-min",
         "smallest eigenvalue of the Hessian",
-        family="curvature",
         formula="λmin(∇²L(w))",
         orientation="control",
-        stochastic=False,
         cost=0,
-        invariant="T4 T5",
-        unit=_PER_SQUARE,
-        panel=True,
     ),
+    family="curvature",
+    stochastic=False,
+    invariant="T4 T5",
+    unit=_PER_SQUARE,
+    panel=True,
 )
 def extreme_eigenvalues(
     objective: Objective, *, tol: float = 1e-3, max_matvecs: int = PRODUCTS, seed: int = 0
@@ -148,33 +143,27 @@ def _extremes(objective: Objective, *, tol: float, max_matvecs: int, seed: int) 
     Definition(
         "trace",
         "trace of the Hessian",
-        family="curvature",
         formula="Tr ∇²L(w)",
         source="Hutchinson 1990; ½s²Tr H is the mean rise under noise N(0, s²I)",
         cost=60,
-        invariant="T4 T5",
-        unit=_PER_SQUARE,
-        panel=True,
     ),
     Definition(
         "frobenius",
         "Frobenius norm of the Hessian",
-        family="curvature",
         formula="‖∇²L(w)‖_F",
         source="E‖Hz‖² = ‖H‖_F² from the products of the trace",
         cost=0,
-        invariant="T4 T5",
-        unit=_PER_SQUARE,
-        panel=True,
     ),
+    family="curvature",
+    invariant="T4 T5",
+    unit=_PER_SQUARE,
+    panel=True,
 )
 def trace_and_norm(objective: Objective, *, matvecs: int = PROBES, seed: int = 0) -> list[Measurement]:
     """Estimate the trace and the Frobenius norm of the Hessian from the same products with random signs.
 
     Args:
         matvecs: products with the Hessian; from P on both are exact.
-
-    Source: Hutchinson 1990.
 
     >>> import torch, landscape as ls
     >>> X = torch.diag(torch.tensor([2.0, 1.0], dtype=torch.float64))

@@ -6,22 +6,19 @@ from typing import Any
 
 import torch
 
-from landscape.errors import NotDefinedError
 from landscape.function.checkpoint import Checkpoint
 from landscape.function.objective import Objective
-from landscape.scores.register import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, UndefinedError, score
 
 
-def initial_weights(objective: Objective, checkpoint: Any, slug: str) -> Objective:
+def initial_weights(objective: Objective, checkpoint: Any) -> Objective:
     """Return the objective at the weights that training started from.
 
     Raises:
         NotDefinedError: they are not known.
     """
     if not isinstance(checkpoint, Checkpoint) or checkpoint.init is None:
-        raise NotDefinedError(
-            f"{slug} is not defined here: the initial weights are not known; pass checkpoint=ls.Checkpoint(…, init=…)"
-        )
+        raise UndefinedError("the initial weights are not known; pass checkpoint=ls.Checkpoint(…, init=…)")
     return objective.at(checkpoint.init)
 
 
@@ -29,24 +26,20 @@ def initial_weights(objective: Objective, checkpoint: Any, slug: str) -> Objecti
     Definition(
         "distance-from-init",
         "distance from initialisation",
-        family="function space",
         formula="‖w − w₀‖₂",
         source="Dziugaite et al. 2020, arXiv 2010.11924, dist-init",
-        orientation="control",
-        cost=0,
-        invariant="",
         unit="parameter",
     ),
     Definition(
         "relative-movement",
         "relative movement of the weights",
-        family="function space",
         formula="‖w − w₀‖₂ / ‖w₀‖₂",
         source="Chizat et al. 2019, arXiv 1812.07956",
-        orientation="control",
-        cost=0,
-        invariant="",
     ),
+    family="function space",
+    orientation="control",
+    cost=0,
+    invariant="",
 )
 def distance_from_init(objective: Objective, *, checkpoint: Any = None) -> list[Measurement]:
     """Return the Euclidean distance from the initial weights, and that distance over their length.
@@ -59,7 +52,7 @@ def distance_from_init(objective: Objective, *, checkpoint: Any = None) -> list[
 
     Source: Chizat et al. 2019 (arXiv 1812.07956): small relative movement is the lazy regime.
     """
-    start = initial_weights(objective, checkpoint, "distance-from-init").theta.double()
+    start = initial_weights(objective, checkpoint).theta.double()
     moved = float(torch.linalg.vector_norm(objective.theta.double() - start))
     length = float(torch.linalg.vector_norm(start))
     return [

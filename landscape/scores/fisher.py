@@ -15,7 +15,7 @@ from landscape.function.objective import Objective
 from landscape.operators import Fisher, Hessian, scaled
 from landscape.operators.fisher import FisherRule
 from landscape.scores.curvature import largest_eigenvalue
-from landscape.scores.example_gradients import gradient_rows
+from landscape.scores.gradient_noise import gradient_rows
 from landscape.scores.network import in_double
 from landscape.scores.register import Measurement, score
 from landscape.scores.requirements import class_count
@@ -97,11 +97,6 @@ def fisher_rao(objective: Objective) -> Measurement:
 
     Args:
         objective: a negative log-likelihood.
-
-    Raises:
-        NotDefinedError: no likelihood.
-
-    Source: Liang et al. 2017 (arXiv 1711.01530), definition 2.
 
     >>> import torch, landscape as ls
     >>> net = torch.nn.Linear(1, 2, bias=False)

@@ -1,14 +1,16 @@
-"""What every comparison of sharpness has to be seen beside: loss, accuracy, gradient and size of the weights."""
+"""What every comparison of sharpness has to be seen beside: loss, accuracy, gradient, weights, margins, confidence."""
 
 from __future__ import annotations
 
 import math
 
 import torch
+from torch import Tensor
 
 from landscape.function.objective import Objective
-from landscape.scores.quantities import Meter, error_share, values_at
-from landscape.scores.register import Measurement, score
+from landscape.scores.quantities import FORWARD, Meter, error_share, values_at
+from landscape.scores.register import Definition, Measurement, score
+from landscape.transforms.logits import normalize_logits
 
 
 @score(
@@ -86,3 +88,134 @@ def gradient_norm(objective: Objective) -> Measurement:
 def weight_norm(objective: Objective) -> Measurement:
     """Return the Euclidean length of theta (P,), all selected parameters included."""
     return Measurement(math.sqrt(float(objective.theta.double().square().sum())))
+
+
+PERCENTILE = 0.1
+
+
+def class_margins(output: Tensor, target: Tensor) -> Tensor:
+    """Return the right class's logit minus the largest other one, (N, …).
+
+    >>> class_margins(torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor([0]))
+    tensor([1.])
+    """
+    right = output.gather(1, target.unsqueeze(1)).squeeze(1)
+    others = output.scatter(1, target.unsqueeze(1), float("-inf"))
+    return right - others.amax(1)
+
+
+@score(
+    Definition(
+        "margin",
+        "margin, 10th percentile",
+        formula="10th percentile of f_y − max over k ≠ y of f_k",
+        source="Dziugaite et al. 2020, arXiv 2010.11924, margin",
+        cost=0.33,
+        invariant="T1 T2 T3 T4 T5 T6",
+        unit="logit",
+    ),
+    Definition(
+        "margin-normalized",
+        "margin of normalised logits, 10th percentile",
+        formula="10th percentile of (f_y − max over k ≠ y of f_k) / ‖f − mean f‖₂",
+        source="Dziugaite et al. 2020, arXiv 2010.11924; Andriushchenko et al. 2023, arXiv 2302.07011",
+        cost=0.0,
+        invariant="T1 T2 T3 T4 T5 T6 T7",
+    ),
+    family="function space",
+    orientation="control",
+    needs=("classes",),
+    panel=True,
+)
+def margins(objective: Objective, *, percentile: float = PERCENTILE) -> list[Measurement]:
+    """Return a low percentile of the margins, raw and divided by each example's logit norm.
+
+    Args:
+        objective: a classifier.
+        percentile: between 0 and 1.
+
+    Source: Jiang et al. 2020 (arXiv 1912.02178), who use the inverse square of the 10th percentile.
+
+    >>> import torch, landscape as ls
+    >>> net = torch.nn.Identity()
+    >>> net.w = torch.nn.Parameter(torch.zeros(1))
+    >>> logits, y = torch.tensor([[2.0, 0.0, 0.0], [0.0, 4.0, 0.0]]), torch.tensor([0, 1])
+    >>> [round(row.value, 3) for row in margins(ls.Objective(net, (logits, y), "cross_entropy"), percentile=0.5)]
+    [3.0, 1.225]
+    """
+    raw, normalized = [], []
+    with objective.guard(), torch.no_grad():
+        for batch in objective.batches:
+            output = objective.batch_outputs(objective.theta, batch).double()
+            target = batch.target
+            assert target is not None
+            counted = target != objective.known.ignore_index
+            safe = torch.where(counted, target, 0)
+            raw.append(class_margins(output, safe)[counted])
+            normalized.append(class_margins(normalize_logits(output), safe)[counted])
+    return [
+        Measurement(float(torch.quantile(torch.cat(raw), percentile)), gradients=FORWARD, name="margin"),
+        Measurement(float(torch.quantile(torch.cat(normalized), percentile)), name="margin-normalized"),
+    ]
+
+
+_ALL = "T1 T2 T3 T4 T5 T6"
+
+
+def expected_calibration_error(confidence: Tensor, right: Tensor, bins: int = 15) -> float:
+    """Return Σ_b (n_b/n) |accuracy_b − confidence_b| over equal bins of confidence.
+
+    >>> expected_calibration_error(torch.tensor([0.75, 0.75]), torch.tensor([True, False]))
+    0.25
+    """
+    where = (confidence * bins).long().clamp_max(bins - 1)
+    gap = torch.zeros(bins, dtype=torch.float64, device=confidence.device)
+    gap.index_add_(0, where, right.double() - confidence.double())
+    return float(gap.abs().sum() / len(confidence))
+
+
+@score(
+    Definition(
+        "calibration-error",
+        "expected calibration error",
+        formula="Σ_b (n_b/n) |accuracy_b − confidence_b|, 15 bins",
+        source="Guo et al. 2017, arXiv 1706.04599, eq. 3",
+        cost=FORWARD,
+    ),
+    Definition(
+        "confidence",
+        "mean largest probability",
+        formula="E max_k p_k",
+        cost=0,
+    ),
+    Definition(
+        "logit-norm",
+        "mean length of the centred logits",
+        formula="E ‖f − mean f‖₂",
+        source="Andriushchenko et al. 2023, arXiv 2302.07011",
+        cost=0,
+        unit="logit",
+    ),
+    family="function space",
+    orientation="control",
+    invariant=_ALL,
+    needs=("classes",),
+)
+def calibration(objective: Objective, *, bins: int = 15) -> list[Measurement]:
+    """Measure how confident the predictions are and whether rightly so, from one forward pass.
+
+    Args:
+        objective: a classifier.
+        bins: equal bins of confidence.
+    """
+    logits, target = objective.outputs().double(), objective.targets
+    counted = (target != objective.known.ignore_index).flatten()
+    rows = logits.movedim(1, -1).flatten(0, -2)[counted]
+    confidence, predicted = rows.softmax(1).max(1)
+    right = predicted == target.flatten()[counted]
+    length = torch.linalg.vector_norm(rows - rows.mean(1, keepdim=True), dim=1)
+    return [
+        Measurement(expected_calibration_error(confidence, right, bins), gradients=FORWARD, name="calibration-error"),
+        Measurement(float(confidence.mean()), name="confidence"),
+        Measurement(float(length.mean()), name="logit-norm"),
+    ]

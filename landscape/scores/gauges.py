@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -93,13 +92,3 @@ def logit_normalized(objective: Objective) -> Objective:
             likelihood=None,
         )
     )
-
-
-def cross_entropy_floor(classes: int) -> float:
-    """Return the smallest cross-entropy of unit-length centred logits of C classes.
-
-    >>> round(cross_entropy_floor(10), 5)
-    1.41987
-    """
-    c = torch.tensor(float(classes), dtype=torch.float64)
-    return float(torch.log1p((c - 1) * torch.exp(-torch.sqrt(c / (c - 1)))))

@@ -1,12 +1,109 @@
-"""The noise of single examples' gradients: covariance, noise scale, signal-to-noise ratio of every layer."""
+"""Gradients of single examples, a chunk at a time, their first two moments, and the scores of their noise."""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import grad, vmap
+
+from landscape.errors import NotDefinedError
+from landscape.function.batches import Batch
 from landscape.function.objective import Objective
-from landscape.scores.example_gradients import Moments, gradient_moments
 from landscape.scores.register import Definition, Measurement, score
+
+CHUNK_BYTES = 16 * 2**20
+"""Memory that the gradients of the examples treated at once may take: what fits the cache is fastest."""
+
+Quantity = Callable[[Tensor, Batch], Tensor]
+
+
+def lifted(inputs: Any) -> Any:
+    """Give one example its batch dimension back."""
+    if isinstance(inputs, Tensor):
+        return inputs[None]
+    if isinstance(inputs, tuple):
+        return tuple(lifted(item) for item in inputs)
+    if isinstance(inputs, dict):
+        return {key: lifted(item) for key, item in inputs.items()}
+    return inputs
+
+
+def gradient_rows(objective: Objective, quantity: Quantity | None = None) -> Iterator[Tensor]:
+    """Yield gradients in theta of a scalar of each example, as rows (chunk, P).
+
+    Args:
+        objective: the function.
+        quantity: ``(theta, batch of one example) -> scalar``; `None`: the loss of the example.
+
+    Raises:
+        NotDefinedError: the loss is a `BatchLoss`, or the network cannot be mapped over examples.
+    """
+    if not objective.has_criterion:
+        raise NotDefinedError("gradients of single examples are not defined here: a BatchLoss reads whole batches")
+    theta = objective.theta
+    scalar = quantity or (lambda at, one: objective.batch_value(at, one).reshape(()))
+
+    def row(inputs: Any, target: Tensor) -> Tensor:
+        return grad(lambda at: scalar(at, Batch(lifted(inputs), target[None], (inputs, target), 1)))(theta)
+
+    chunks = objective.rebatch(max(1, CHUNK_BYTES // (objective.size * theta.element_size())))
+    with objective.guard(second=True):
+        for batch in chunks.batches:
+            try:
+                assert batch.target is not None
+                yield vmap(row, randomness="same")(batch.inputs, batch.target).detach()
+            except RuntimeError as error:
+                raise NotDefinedError(
+                    "gradients of single examples are not defined here: the network cannot be mapped over examples "
+                    f"({str(error).splitlines()[0]})"
+                ) from error
+
+
+@dataclass(frozen=True)
+class Moments:
+    """First two moments of the gradients of n single examples.
+
+    Attributes:
+        mean: g, (P,), in float64.
+        square: mean of the squared entries, (P,), in float64: the diagonal of the uncentred covariance.
+        n: number of examples.
+    """
+
+    mean: Tensor
+    square: Tensor
+    n: int
+
+    @property
+    def variance(self) -> Tensor:
+        """Diagonal of C = (1/n) Σ (g_i − g)(g_i − g)ᵀ, (P,)."""
+        return (self.square - self.mean.square()).clamp_min(0)
+
+
+def gradient_moments(objective: Objective) -> Moments:
+    """Return the moments of the gradients of all examples, with equal weights.
+
+    Raises:
+        NotDefinedError: examples do not have equal weights in the loss, or see `gradient_rows`.
+    """
+    total = torch.zeros(objective.size, dtype=torch.float64, device=objective.device)
+    squares = torch.zeros_like(total)
+    for rows in gradient_rows(objective):
+        total += rows.double().sum(0)
+        squares += rows.double().square().sum(0)
+    mean, square = total / objective.n, squares / objective.n
+    expected = objective.gradient().double() / (objective.n if objective.reduction == "sum" else 1)
+    slack = 1e3 * torch.finfo(objective.dtype).eps * float(square.sum().sqrt())
+    if float((mean - expected).norm()) > slack:
+        raise NotDefinedError(
+            "the covariance of gradients is not defined here: examples have unequal weights in the loss (ignored "
+            "targets or class weights), so that it is not the mean over examples"
+        )
+    return Moments(mean, square, objective.n)
 
 
 def layer_snr(objective: Objective, moments: Moments | None = None) -> dict[str, float]:
@@ -34,7 +131,6 @@ def layer_snr(objective: Objective, moments: Moments | None = None) -> dict[str,
     Definition(
         "gradient-covariance",
         "trace of the covariance of single gradients",
-        family="noise",
         formula="Tr C, C = (1/n) Σ (g_i − g)(g_i − g)ᵀ",
         source="Jiang et al. 2020, arXiv 1912.02178, final gradient noise",
         cost=2,
@@ -44,7 +140,6 @@ def layer_snr(objective: Objective, moments: Moments | None = None) -> dict[str,
     Definition(
         "noise-scale",
         "gradient noise scale",
-        family="noise",
         formula="Tr C / ‖g‖₂²",
         source="McCandlish et al. 2018, arXiv 1812.06162, eq. 2.9",
         orientation="control",
@@ -55,13 +150,13 @@ def layer_snr(objective: Objective, moments: Moments | None = None) -> dict[str,
     Definition(
         "gradient-snr",
         "signal-to-noise ratio of the gradient, geometric mean over tensors",
-        family="noise",
         formula="exp mean_l log(‖g_l‖₂² / Tr C_l)",
         source="Shwartz-Ziv and Tishby 2017, arXiv 1703.00810, section 3.3",
         orientation="control",
         cost=0,
         invariant="T1 T4 T5",
     ),
+    family="noise",
 )
 def gradient_noise(objective: Objective) -> list[Measurement]:
     """Measure how much the gradients of single examples scatter; exact, from one pass over single gradients.

@@ -8,10 +8,9 @@ import numpy as np
 import torch
 
 from landscape.bars import bar
-from landscape.errors import NotDefinedError
 from landscape.scores.functionals import Case, Functional
 from landscape.scores.quantities import Meter
-from landscape.scores.register import Measurement
+from landscape.scores.register import Measurement, UndefinedError
 
 RISE = 0.1
 OCTAVES = 12
@@ -20,7 +19,7 @@ BISECTIONS = 4
 
 
 def find_level(
-    errors: Callable[[float], np.ndarray], start: float, *, guess: float, rise: float, slug: str
+    errors: Callable[[float], np.ndarray], start: float, *, guess: float, rise: float
 ) -> tuple[float, float]:
     r"""Find the level at which the mean error has risen by a given amount.
 
@@ -33,7 +32,6 @@ def find_level(
         start: error of the unperturbed network.
         guess: first level tried.
         rise: rise of the mean error looked for.
-        slug: the score, for messages.
 
     Returns:
         The level and its standard error; 0 for a single sample.
@@ -42,11 +40,9 @@ def find_level(
         NotDefinedError: the error leaves no room for the rise, or no level within 12 octaves reaches it.
     """
     if start + rise >= 1:
-        raise NotDefinedError(
-            f"{slug} is not defined here: the error is {start:.3g} already and cannot rise by {rise:g}"
-        )
+        raise UndefinedError(f"the error is {start:.3g} already and cannot rise by {rise:g}")
     seen: dict[float, np.ndarray] = {}
-    with bar(desc=slug, unit="level") as progress:
+    with bar(desc="levels of noise", unit="level") as progress:
 
         def rises(octave: float) -> np.ndarray:
             if octave not in seen:
@@ -54,7 +50,7 @@ def find_level(
                 progress.update()
             return seen[octave]
 
-        low, high = _bracket(lambda octave: bool(rises(octave).mean() < rise), float(np.log2(guess)), slug, rise)
+        low, high = _bracket(lambda octave: bool(rises(octave).mean() < rise), float(np.log2(guess)), rise)
         for _ in range(BISECTIONS):
             middle = (low + high) / 2
             low, high = (middle, high) if rises(middle).mean() < rise else (low, middle)
@@ -68,16 +64,14 @@ def find_level(
     return float(level), float(level * np.log(2) * spread / slope)
 
 
-def _bracket(below: Callable[[float], bool], guess: float, slug: str, rise: float) -> tuple[float, float]:
+def _bracket(below: Callable[[float], bool], guess: float, rise: float) -> tuple[float, float]:
     """Return neighbouring octaves (in log2) between which the mean error passes the rise."""
     step = 1 if below(guess) else -1
     for octave in range(OCTAVES):
         level = guess + step * (octave + 1)
         if below(level) != (step == 1):
             return (level - 1, level) if step == 1 else (level, level + 1)
-    raise NotDefinedError(
-        f"{slug} is not defined here: levels up to 2^{guess + step * OCTAVES:.0f} do not move the error by {rise:g}"
-    )
+    raise UndefinedError(f"levels up to 2^{guess + step * OCTAVES:.0f} do not move the error by {rise:g}")
 
 
 def _tolerated_noise(
@@ -91,7 +85,7 @@ def _tolerated_noise(
         deviation = level * moved.c if epsilon == 0 else torch.hypot(level * moved.c, torch.full_like(moved.c, epsilon))
         return values(case.displaced(deviation * z for z in moved.drawn(samples, seed))) - start
 
-    level, error = find_level(errors, start, guess=guess * moved.size, rise=rise, slug=case.slug)
+    level, error = find_level(errors, start, guess=guess * moved.size, rise=rise)
     return [Measurement(level**-2, 2 * error / level**3, None, meter.gradients)]
 
 

@@ -14,9 +14,10 @@ from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
 from landscape.results.scores import Score
 from landscape.scores.gauges import Gauged
-from landscape.scores.keeping import Measured
 from landscape.scores.register import REGISTRY, Definition, options_of, select
 
+Measured = tuple[tuple[Score, ...], float]
+"""The rows of a score and the seconds that they took."""
 Radii = Mapping[str, Sequence[float]] | Sequence[float] | None
 """A grid for all scores that have radii, or a grid by slug."""
 

@@ -78,6 +78,20 @@ OPTIONS = {
 """What options of scores mean, in the docs of every score that has one and does not say more of it."""
 
 
+LACKS = {
+    "classes": "no class logits",
+    "three classes": "no logits of three or more classes",
+    "errors": "no 0–1 error",
+    "likelihood": "the loss is no negative log-likelihood",
+    "tensor inputs": "the inputs are not one floating-point tensor",
+}
+"""Why a score that needs something refuses."""
+
+
+class UndefinedError(NotDefinedError):
+    """What a score finds missing, in words; the register puts before it which score is not defined."""
+
+
 @dataclass(frozen=True)
 class Measurement:
     """What a score's function hands back: a number, and the facts about this one measurement."""
@@ -190,7 +204,7 @@ def score(*definitions: Definition | str, **fields: Any) -> Callable[[Callable[.
 
     Args:
         definitions: the scores it measures; or slug and title of a single one.
-        fields: further fields of the `Definition` of a single score.
+        fields: further fields of the `Definition`, of all where there are several.
 
     Raises:
         LandscapeError: a slug is taken, a family is unknown, or an invariance is not one of T1 … T7.
@@ -198,9 +212,8 @@ def score(*definitions: Definition | str, **fields: Any) -> Callable[[Callable[.
     >>> REGISTRY["gradient-norm"].family
     'gradient'
     """
-    rows = [definition for definition in definitions if isinstance(definition, Definition)] or [
-        Definition(*definitions, **fields)  # type: ignore[arg-type]
-    ]
+    rows = [replace(row, **fields) for row in definitions if isinstance(row, Definition)]
+    rows = rows or [Definition(*definitions, **fields)]  # type: ignore[arg-type]
 
     def decorate(measure: Callable[..., Found]) -> Compute:
         options = keyword_options(measure)
@@ -268,7 +281,11 @@ def register(
             objective = Gauged(objective)
         for definition in entered:
             require(objective.objective, definition.needs, definition.slug)
-        measured, seed = measure(objective, **given), int(given.get("seed", 0))
+        seed = int(given.get("seed", 0))
+        try:
+            measured = measure(objective, **given)
+        except UndefinedError as lack:
+            raise NotDefinedError(f"{entered[0].slug} is not defined here: {lack}") from None
         return tuple(
             row
             for definition in entered
@@ -276,7 +293,7 @@ def register(
         )
 
     compute.__name__ = compute.__qualname__ = name
-    compute.__module__, compute.__doc__ = module, documented(text, options)
+    compute.__module__, compute.__doc__ = module, documented(text, options, entered[0])
     compute.__signature__ = signature  # type: ignore[attr-defined]
     for definition in entered:
         REGISTRY[definition.slug] = replace(definition, compute=compute)
@@ -310,20 +327,32 @@ def options_of(definition: Definition) -> dict[str, str]:
     return _kinds(keyword_options(definition.compute).values())
 
 
-def documented(text: str, options: Iterable[str]) -> str:
-    """Return a docstring in which the arguments that it does not describe have the words of `OPTIONS`."""
+def documented(text: str, options: Iterable[str], definition: Definition) -> str:
+    """Return a docstring with what it leaves unsaid of arguments, refusals and source, as register and definition have it."""
     text = inspect.cleandoc(text)
-    head, block, rest = text.partition("\nArgs:\n")
-    if not block:
-        end = re.search(r"^(Returns:|Raises:|Source:|>>>)|\Z", text, re.MULTILINE)
-        assert end is not None
-        head, rest = text[: end.start()].rstrip() + "\n", "\n" + text[end.start() :]
-    lines = [
+    text, example, rest = text.partition("\n>>> ")
+    head, _, described = text.rstrip().partition("\nArgs:\n")
+    if not described:
+        end = re.search(r"^(Returns|Raises|Source):", head, re.MULTILINE)
+        described = head[end.start() :] if end else ""
+        head = head[: end.start()] if end else head
+        described = f"\n{described}" if described else ""
+    arguments = [
         f"    {name}: {OPTIONS[name]}\n"
         for name in ("objective", *options)
-        if name in OPTIONS and not re.search(rf"^    {name}: ", rest, re.MULTILINE)
+        if name in OPTIONS and not re.search(rf"^    {name}: ", described, re.MULTILINE)
     ]
-    return f"{head}\nArgs:\n{''.join(lines)}{rest}"
+    page = f"{head.rstrip()}\n\nArgs:\n{''.join(arguments)}{described}".rstrip()
+    if definition.needs and "Raises:" not in page:
+        lacks = ", ".join(LACKS[need] for need in definition.needs)
+        page = (
+            page.replace("\nSource:", f"\nRaises:\n    NotDefinedError: {lacks}.\n\nSource:")
+            if "\nSource:" in page
+            else (f"{page}\n\nRaises:\n    NotDefinedError: {lacks}.")
+        )
+    if definition.source and "\nSource:" not in page:
+        page += f"\n\nSource: {definition.source}."
+    return f"{page}\n\n>>> {rest}" if example else page
 
 
 def ordered() -> list[Definition]:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from landscape.arguments import seeded_generator
-from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.objective import Objective
-from landscape.operators import Hessian
 from landscape.scores.quantities import FORWARD
-from landscape.scores.register import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, UndefinedError, score
 from landscape.transforms.head import head_of, observed
 
 _SOURCE = "Petzka et al. 2021, arXiv 2001.00939, definition 3"
@@ -50,33 +46,27 @@ def normalized(features: Tensor, scale: Tensor) -> Tensor:
     Definition(
         "relative-flatness",
         "relative flatness of the last layer, features normalised",
-        family="relative flatness",
         formula="Σ_{s,s′} ⟨w_s, w_s′⟩ Tr H_{s,s′}, features at unit standard deviation",
-        source=_SOURCE,
         cost=FORWARD,
         invariant="T1 T2 T4 T5",
-        needs=("classes", "likelihood"),
     ),
     Definition(
         "relative-flatness-raw",
         "relative flatness of the last layer",
-        family="relative flatness",
         formula="Σ_{s,s′} ⟨w_s, w_s′⟩ Tr H_{s,s′}",
-        source=_SOURCE,
         cost=0,
         invariant="T1 T4 T5",
-        needs=("classes", "likelihood"),
     ),
     Definition(
         "relative-flatness-max",
         "relative flatness of the last layer, largest eigenvalues",
-        family="relative flatness",
         formula="Σ_s ‖w_s‖² λmax(H_{s,s}), features at unit standard deviation",
-        source=_SOURCE,
         cost=0,
         invariant="T1 T2 T4",
-        needs=("classes", "likelihood"),
     ),
+    family="relative flatness",
+    source=_SOURCE,
+    needs=("classes", "likelihood"),
 )
 def relative_flatness(objective: Objective) -> list[Measurement]:
     r"""Measure the relative flatness of the softmax layer in closed form, from one forward pass.
@@ -93,28 +83,23 @@ def relative_flatness(objective: Objective) -> list[Measurement]:
     Raises:
         NotDefinedError: no class likelihood, or no such layer.
 
-    Source: Petzka et al. 2021 (arXiv 2001.00939), definition 3.
-
     >>> import torch, landscape as ls
     >>> X, y = torch.randn(9, 4, generator=torch.Generator().manual_seed(0)), torch.arange(9) % 3
     >>> objective = ls.Objective(ls.models.mlp((4, 6, 3)), (X, y), "cross_entropy")
     >>> relative_flatness(objective)[0].value > 0
     True
     """
-    refusal = "relative-flatness is not defined here:"
     head = head_of(objective)
     if head is None or head.weight.name not in objective.names or not _is_linear(objective, head.name):
-        raise NotDefinedError(f"{refusal} no linear layer of its own computes the logits")
+        raise UndefinedError("no linear layer of its own computes the logits")
     features = _inputs_of(objective, head.name).double()
     if features.ndim != 2:
-        raise NotDefinedError(
-            f"{refusal} the inputs of {head.name!r} have shape {tuple(features.shape)}, expected (N, d)"
-        )
+        raise UndefinedError(f"the inputs of {head.name!r} have shape {tuple(features.shape)}, expected (N, d)")
     tensors = {**objective.fixed, **objective.space.unflatten(objective.theta)}
     weights, outputs = tensors[head.weight.name].double(), objective.outputs().double()
     logits = features @ weights.T + (0.0 if head.bias is None else tensors[head.bias.name].double())
     if not bool(((logits - outputs).abs() <= 1e-2 * outputs.abs().max()).all()):  # scaled or pooled on their way
-        raise NotDefinedError(f"{refusal} the logits are not the outputs of {head.name!r} as they are")
+        raise UndefinedError(f"the logits are not the outputs of {head.name!r} as they are")
     p = outputs.softmax(1)
     scale = feature_scale(features)
     scaled_features, scaled_weights = normalized(features, scale), weights * scale
@@ -134,65 +119,6 @@ def relative_flatness(objective: Objective) -> list[Measurement]:
 def _block(features: Tensor, p: Tensor) -> Tensor:
     """Return H_{s,s} = (1/n) Σ_i p_is (1 − p_is) a_i a_iᵀ, (d, d)."""
     return features.T @ (features * (p * (1 - p))[:, None]) / len(features)
-
-
-def layer_flatness(
-    objective: Objective, weight: str, *, normalize: bool = True, matvecs: int = 100, seed: int = 0
-) -> tuple[float, float]:
-    r"""Estimate the relative flatness of any layer from products with its block of the Hessian.
-
-    With :math:`U = (W\xi)z^T` for Gaussian ξ and random signs z, :math:`E\,\mathrm{vec}(U)^T H\,\mathrm{vec}(U)` is κ.
-
-    Args:
-        weight: name of the layer's weight, whose rows are the layer's outputs.
-        normalize: divide the layer's inputs by their standard deviations over the data (linear layers only).
-        matvecs: products to spend; from d² on, d the number of inputs, the value is exact.
-
-    Returns:
-        The estimate and its standard error (0 when exact).
-
-    Raises:
-        LandscapeError: the parameter is not selected, or is not a matrix.
-
-    Source: Petzka et al. 2021 (arXiv 2001.00939), definition 3.
-    """
-    if weight not in objective.names:
-        raise LandscapeError(
-            f"{weight!r} is not one of the objective's parameters; they are {', '.join(objective.names)}"
-        )
-    tensor = objective.space.unflatten(objective.theta)[weight].double()
-    if tensor.ndim < 2:
-        raise LandscapeError(f"{weight!r} is a vector; relative flatness needs a weight matrix (outputs, inputs)")
-    W = tensor.flatten(1)
-    scale = _input_scale(objective, weight.rpartition(".")[0]) if normalize else W.new_ones(W.shape[1])
-    H, inputs = Hessian(objective).block(weight), W.shape[1]
-    if matvecs >= inputs**2:
-        basis = torch.eye(inputs, dtype=torch.float64, device=W.device)
-        pairs = [(basis[k], basis[j]) for k in range(inputs) for j in range(inputs)]
-        terms = [_term(H, W, xi, z, scale) for xi, z in pairs]
-        return float(np.sum(terms)), 0.0
-    generator = seeded_generator(seed)
-    samples = []
-    for _ in range(matvecs):
-        xi = torch.randn(inputs, dtype=torch.float64, generator=generator).to(W)
-        z = (2 * torch.randint(2, (inputs,), generator=generator) - 1).to(W)
-        samples.append(_term(H, W, xi, z, scale))
-    return float(np.mean(samples)), float(np.std(samples, ddof=1) / np.sqrt(matvecs))
-
-
-def _term(H: object, W: Tensor, xi: Tensor, z: Tensor, scale: Tensor) -> float:
-    u = torch.outer((W * scale) @ xi, normalized(z, scale)).flatten()
-    product = H @ u.to(H.dtype)  # type: ignore[operator, attr-defined]
-    return float(u @ product.double())
-
-
-def _input_scale(objective: Objective, module: str) -> Tensor:
-    """Return the scale of a linear layer's inputs over the data, (d,)."""
-    if not _is_linear(objective, module):
-        raise LandscapeError(
-            f"{module!r} is not a linear layer: only its inputs can be normalised; pass normalize=False"
-        )
-    return feature_scale(_inputs_of(objective, module).flatten(0, -2).double())
 
 
 def _is_linear(objective: Objective, module: str) -> bool:

@@ -70,7 +70,20 @@ def _likelihood(objective: Objective) -> str | None:
     return None
 
 
-_CHECKS = {"classes": _classes, "errors": _errors, "three classes": _three_classes, "likelihood": _likelihood}
+def _tensor_inputs(objective: Objective) -> str | None:
+    inputs = objective.batches[0].inputs
+    if isinstance(inputs, torch.Tensor) and inputs.is_floating_point():
+        return None
+    return "the inputs are not one floating-point tensor"
+
+
+_CHECKS = {
+    "classes": _classes,
+    "errors": _errors,
+    "three classes": _three_classes,
+    "likelihood": _likelihood,
+    "tensor inputs": _tensor_inputs,
+}
 
 
 def require(objective: Objective, needs: Iterable[str], slug: str) -> None:
@@ -79,7 +92,7 @@ def require(objective: Objective, needs: Iterable[str], slug: str) -> None:
     Args:
         objective: the function to be scored.
         needs: names among ``classes`` (logits and class indices), ``three classes`` (C ≥ 3), ``errors`` (a classifier,
-            one logit included) and ``likelihood``.
+            one logit included), ``likelihood`` and ``tensor inputs`` (one floating-point tensor).
         slug: the score, for the message.
 
     Raises:

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 
 from landscape.arguments import seeded_generator
-from landscape.errors import LandscapeError, NotDefinedError
+from landscape.errors import LandscapeError
 from landscape.function.checkpoint import Checkpoint
 from landscape.function.objective import Objective
 from landscape.operators import Hessian
 from landscape.scores.curvature import extreme_eigenvalues
 from landscape.scores.quantities import PRODUCT
-from landscape.scores.register import Measurement, score
+from landscape.scores.register import Measurement, UndefinedError, score
 
 RULES = ("sgd", "heavy ball", "nesterov", "adam")
 
@@ -48,19 +48,17 @@ def threshold(lr: float, momentum: float = 0.0, *, rule: str = "heavy ball") -> 
     return (2 + 2 * momentum) / lr / slowed[rule]
 
 
-def training_threshold(checkpoint: Any, slug: str) -> float:
+def training_threshold(checkpoint: Any) -> float:
     """Return the threshold of the optimiser a checkpoint says it was trained with.
 
     Raises:
         NotDefinedError: there is no checkpoint, it does not know its learning rate, or its optimiser is not SGD.
     """
     if not isinstance(checkpoint, Checkpoint) or checkpoint.lr is None:
-        raise NotDefinedError(
-            f"{slug} is not defined here: it needs the learning rate; pass checkpoint=ls.Checkpoint(…, lr=…)"
-        )
+        raise UndefinedError("it needs the learning rate; pass checkpoint=ls.Checkpoint(…, lr=…)")
     name = (checkpoint.optimizer or "sgd").lower()
     if "adam" in name or "rms" in name:
-        raise NotDefinedError(f"{slug} is not defined here: the threshold of {name} depends on its second moments")
+        raise UndefinedError(f"the threshold of {name} depends on its second moments")
     return threshold(checkpoint.lr, checkpoint.momentum or 0.0, rule="nesterov" if "nesterov" in name else "heavy ball")
 
 
@@ -86,10 +84,8 @@ def stability(objective: Objective, *, checkpoint: Any = None, seed: int = 0) ->
 
     Raises:
         NotDefinedError: the learning rate is not known.
-
-    Source: Cohen et al. 2021 (arXiv 2103.00065).
     """
-    limit = training_threshold(checkpoint, "stability")
+    limit = training_threshold(checkpoint)
     largest, smallest = extreme_eigenvalues(objective, seed=seed)
     return Measurement(
         largest.value / limit,
@@ -125,18 +121,14 @@ def batch_sharpness(
 
     Raises:
         NotDefinedError: learning rate or batch size are not known, or every gradient is zero.
-
-    Source: Andreyev and Beneventano 2024 (arXiv 2412.20553), definition 1.
     """
-    limit = training_threshold(checkpoint, "batch-sharpness")
+    limit = training_threshold(checkpoint)
     size = subset or checkpoint.batch_size
     if size is None:
-        raise NotDefinedError(
-            "batch-sharpness is not defined here: it needs the batch size of the training; pass subset="
-        )
+        raise UndefinedError("it needs the batch size of the training; pass subset=")
     quotients = minibatch_quotients(objective, size, seed)
     if len(quotients) < 1:
-        raise NotDefinedError("batch-sharpness is not defined here: the gradient of every minibatch is zero")
+        raise UndefinedError("the gradient of every minibatch is zero")
     value = float(quotients.mean())
     error = float(quotients.std() / len(quotients) ** 0.5) if len(quotients) > 1 else None
     note = f"batch sharpness {value:.4g}, threshold {limit:.4g}, minibatches of {size}"

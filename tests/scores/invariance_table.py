@@ -13,10 +13,10 @@ import torch
 import landscape as ls
 from landscape import transforms
 from landscape.operators import Hessian, scaled
+from landscape.scores.audit import reindexed
 from landscape.scores.curvature import spectrum
 from landscape.scores.functionals import Case, mean_rise
 from landscape.scores.perturbations import Noise, ones, weights
-from landscape.scores.reindexed import reindexed
 
 DENSE = {"max_matvecs": 100}
 

@@ -6,7 +6,7 @@ from torch import nn
 
 import landscape as ls
 from landscape.errors import LandscapeError
-from landscape.scores.reindexed import reindexed
+from landscape.scores.audit import reindexed
 
 NEEDS_A_CHECKPOINT = {"stability", "batch-sharpness", "distance-from-init", "relative-movement", "ntk-movement"}
 NEEDS_A_CHECKPOINT |= {"ntk-distance", "intrinsic-dimension", "pac-bayes-init", "pac-bayes-orig"}

@@ -9,9 +9,8 @@ from torch.nn import functional as F
 import landscape as ls
 from landscape.errors import LandscapeError, NotDefinedError, NumericalError
 from landscape.scores.distance import distance_from_init
-from landscape.scores.gauges import cross_entropy_floor, logit_normalized
-from landscape.scores.margin import margins
-from landscape.scores.more.calibration import calibration, expected_calibration_error
+from landscape.scores.fit import calibration, expected_calibration_error, margins
+from landscape.scores.gauges import logit_normalized
 from landscape.scores.more.critical_samples import critical_sample_ratio
 from landscape.scores.more.input_jacobian import input_jacobian
 from landscape.scores.more.linearised import (
@@ -59,7 +58,6 @@ def test_ignored_targets_do_not_count():
 
 @pytest.mark.parametrize(("classes", "floor"), [(2, 0.21762), (3, 0.46226), (10, 1.41987), (100, 3.61730)])
 def test_floor_of_the_normalised_cross_entropy(classes, floor):
-    assert cross_entropy_floor(classes) == pytest.approx(floor, abs=5e-6)
     right = 1e3 * torch.eye(classes, dtype=torch.float64)
     objective = ls.Objective(Logits(), (right, torch.arange(classes)), "cross_entropy")
     assert logit_normalized(objective).loss() == pytest.approx(floor, abs=5e-6)

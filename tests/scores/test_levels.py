@@ -157,6 +157,6 @@ def test_noise_level_of_a_rise_of_the_loss(quadratic):
     def rises(level):
         return quantities.loss.begin(objective, quantities.Meter())[1](level * noise)
 
-    level, error = find_level(rises, 0.0, guess=0.1, rise=0.05, slug="sigma")
+    level, error = find_level(rises, 0.0, guess=0.1, rise=0.05)
     assert abs(level - np.sqrt(2 * 0.05 / float(D.trace()))) < 3 * error
     assert error < 0.02 * level

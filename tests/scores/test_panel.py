@@ -11,8 +11,8 @@ import torch
 import landscape as ls
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.results import Scores
-from landscape.scores import keeping
 from landscape.scores.register import REGISTRY, Definition, score
+from landscape.scores.sharpness import panel_identity
 
 PRIMARY = {"adaptive-worst-linf", "adaptive-average", "inverse-sigma-mag"}
 
@@ -264,7 +264,7 @@ def test_an_interrupted_panel_goes_on_where_it_was(objective, counted, tmp_path)
 def test_the_seconds_of_kept_scores_are_those_that_they_took(objective, counted, tmp_path):
     save = (tmp_path / "study.h5", "net/scores")
     interrupted(objective, counted, save)
-    with ls.Run(save, keeping.panel_identity(objective, 0, None, None, None, False)) as run:
+    with ls.Run(save, panel_identity(objective, 0, None, None, None, False)) as run:
         _, seconds = run.done["trace"]
     assert ls.sharpness(objective, ASKED, save=save).timings["trace"] == seconds > 0
 
@@ -309,7 +309,7 @@ def test_what_a_checkpoint_says_of_its_training_decides(objective):
         ls.Checkpoint(objective.model, loss="cross_entropy", train=(torch.randn(4, 3), torch.arange(4) % 3), lr=lr)
         for lr in (0.1, 0.2)
     )
-    assert keeping.panel_identity(objective, 0, None, None, one, False) != keeping.panel_identity(
+    assert panel_identity(objective, 0, None, None, one, False) != panel_identity(
         objective, 0, None, None, other, False
     )
 

@@ -49,14 +49,14 @@ def test_a_direction_that_never_crosses_is_censored_not_dropped(quadratic):
     objective = quadratic(torch.diag(torch.tensor([1.0, 0.0])))
     radii = first_radii(objective, list(torch.eye(2).double()), 0.1, guess=1e-3)
     assert np.isinf(radii).tolist() == [False, True]
-    log, _, note = log_radius(np.array([1.0, 2.0, 4.0, np.inf]), "x")
+    log, _, note = log_radius(np.array([1.0, 2.0, 4.0, np.inf]))
     assert log == pytest.approx(np.log(np.sqrt(8)))  # the median of four, the censored one counted as large
     assert "1 of 4" in note
 
 
 def test_mostly_censored_is_not_defined():
     with pytest.raises(NotDefinedError, match="2 of 3"):
-        log_radius(np.array([1.0, np.inf, np.inf]), "kl-radius")
+        log_radius(np.array([1.0, np.inf, np.inf]))
 
 
 def test_volume_of_a_ball_is_exact(quadratic):

@@ -54,26 +54,22 @@ def pruned(objective: Objective, share: float) -> Tensor:
     Definition(
         "bits",
         "bits a weight at +1 % training error",
-        family="compressibility",
         formula="min b: err(w rounded to b bits a tensor) ≤ err(w) + 0.01",
         source="Arora et al. 2018, arXiv 1802.05296, for compression and generalisation",
-        cost=6,
-        invariant="T1 T4 T7",
-        needs=("errors",),
         unit="bit",
         compared="difference",
     ),
     Definition(
         "pruned",
         "share of weights that can be removed at +1 % training error",
-        family="compressibility",
         formula="max s: err(w without its smallest share s a matrix) ≤ err(w) + 0.01",
         source="Zhou et al. 2019, arXiv 1804.05862",
         orientation="lower is sharper",
-        cost=6,
-        invariant="T1 T4 T7",
-        needs=("errors",),
     ),
+    family="compressibility",
+    cost=6,
+    invariant="T1 T4 T7",
+    needs=("errors",),
 )
 def compressibility(objective: Objective, *, rise: float = RISE) -> list[Measurement]:
     """Measure how coarsely the weights can be rounded, and how many removed, at the price of one per cent of errors.
@@ -84,11 +80,6 @@ def compressibility(objective: Objective, *, rise: float = RISE) -> list[Measure
     Args:
         objective: a classifier on its training data.
         rise: rise of the error that is allowed.
-
-    Raises:
-        NotDefinedError: no 0–1 error.
-
-    Source: Arora et al. 2018 (arXiv 1802.05296); Zhou et al. 2019 (arXiv 1804.05862).
     """
     meter = Meter()
     limit = float(values_at(objective, [objective.theta], error_share, meter)[0]) + rise + 1e-12
@@ -154,10 +145,8 @@ def intrinsic_dimension(
 
     Raises:
         NotDefinedError: no 0–1 error, or the initial weights are not known.
-
-    Source: Li et al. 2018 (arXiv 1804.08838), section 2.
     """
-    start = initial_weights(objective, checkpoint, "intrinsic-dimension")
+    start = initial_weights(objective, checkpoint)
     meter = Meter()
     goal = share * (1 - float(values_at(objective, [objective.theta], error_share, meter)[0]))
     dimension, top = 2, min(largest, objective.size)

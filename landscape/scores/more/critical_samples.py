@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from landscape.errors import LandscapeError, NotDefinedError
+from landscape.errors import LandscapeError
 from landscape.function.batches import Batch
 from landscape.function.gradients import value_and_gradient
 from landscape.function.objective import Objective
-from landscape.scores.margin import class_margins
+from landscape.scores.fit import class_margins
 from landscape.scores.quantities import FORWARD
-from landscape.scores.register import Measurement, score
+from landscape.scores.register import Measurement, UndefinedError, score
 
 ITERATIONS = 20
 STEP = 0.125
@@ -31,9 +30,7 @@ def flipped(objective: Objective, batch: Batch, radius: float, iterations: int) 
     with torch.no_grad():
         output = objective.batch_outputs(theta, batch)
     if output.ndim != 2:
-        raise NotDefinedError(
-            f"critical-sample-ratio is not defined here: logits have shape {tuple(output.shape)}, expected (N, C)"
-        )
+        raise UndefinedError(f"logits have shape {tuple(output.shape)}, expected (N, C)")
     decision = output.argmax(1)
     found = torch.zeros(len(decision), dtype=torch.bool, device=decision.device)
     moved = torch.zeros_like(x)
@@ -62,7 +59,7 @@ def _margins(objective: Objective, batch: Batch, decision: Tensor) -> Tensor:
     source="Arpit et al. 2017, arXiv 1706.05394, section 4.2",
     cost=20,
     invariant="T1 T2 T3 T4 T5 T6 T7",
-    needs=("classes",),
+    needs=("classes", "tensor inputs"),
     radii=(0.3,),
 )
 def critical_sample_ratio(objective: Objective, *, radius: float, iterations: int = ITERATIONS) -> Measurement:
@@ -99,10 +96,5 @@ def critical_sample_ratio(objective: Objective, *, radius: float, iterations: in
     hits = 0
     with objective.guard():
         for batch in objective.batches:
-            inputs: Any = batch.inputs
-            if not isinstance(inputs, Tensor) or not inputs.is_floating_point():
-                raise NotDefinedError(
-                    "critical-sample-ratio is not defined here: the inputs are not one floating-point tensor"
-                )
             hits += int(flipped(objective, batch, radius, iterations).sum())
     return Measurement(hits / objective.n, gradients=iterations + 2 * FORWARD)

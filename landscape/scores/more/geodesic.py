@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from landscape.errors import LandscapeError, NotDefinedError
+from landscape.errors import LandscapeError
 from landscape.function.batches import Batch
 from landscape.function.gradients import value_and_gradient
 from landscape.function.objective import Objective
@@ -16,10 +16,11 @@ from landscape.graphs.units.factors import find_products
 from landscape.scores import quantities
 from landscape.scores.apgd import Evaluate
 from landscape.scores.compose import compose
-from landscape.scores.functionals import SUBSET, Case, largest_rise
+from landscape.scores.functionals import largest_rise
 from landscape.scores.gauges import normalised
 from landscape.scores.network import network
 from landscape.scores.perturbations import Ball, Perturbation, Scale, in_ball, unit, weights
+from landscape.scores.register import UndefinedError
 
 Walk = Callable[[Tensor], Tensor]
 """Coordinates x of unit length in the metric -> weights at the end of the geodesic, (P,) each."""
@@ -53,7 +54,7 @@ class FactorPair:
             factor = theta[where].double().T
             values, vectors = torch.linalg.eigh(factor.T @ factor)
             if not values[0] > 1e-12 * values[-1]:
-                raise NotDefinedError("geodesic-worst is not defined here: an attention factor does not have full rank")
+                raise UndefinedError("an attention factor does not have full rank")
             factors.append(factor)
             roots.append((vectors * values.sqrt()) @ vectors.T)
         return cls((left, right), (factors[0], factors[1]), (roots[0], roots[1]))
@@ -97,7 +98,7 @@ def attention_pairs(objective: Objective) -> list[FactorPair]:
     try:
         products = find_products(network(objective), objective.batches[0].inputs)
     except LandscapeError as error:
-        raise NotDefinedError(f"geodesic-worst is not defined here: {error}") from error
+        raise UndefinedError(str(error)) from error
     slices, pairs = objective.space.slices, []
     for product in products:
         names = {name for name, _ in (*product.left, *product.right)}
@@ -108,7 +109,7 @@ def attention_pairs(objective: Objective) -> list[FactorPair]:
             ]
             pairs.append(FactorPair.at(objective.theta, *sides))
     if not pairs:
-        raise NotDefinedError("geodesic-worst is not defined here: no attention was found; use adaptive-worst-l2")
+        raise UndefinedError("no attention was found; use adaptive-worst-l2")
     return pairs
 
 
@@ -177,38 +178,3 @@ of the metric; all other weights move in units of their own size, as in `adaptiv
     radii=(0.25, 0.5, 1.0, 2.0),
     reference=1.0,
 )
-
-
-def geodesic_of_diagonal(
-    objective: Objective, u: str, v: str, radius: float, *, subset: int = SUBSET, iterations: int = 20
-) -> float:
-    r"""Return the worst case over geodesics for a network that depends on two parameters only through u ∘ v.
-
-    With the metric :math:`\sum_i du_i^2/u_i^2 + dv_i^2/v_i^2` the horizontal geodesics are exact:
-    :math:`u_i e^{b_i}, v_i e^{b_i}` with :math:`2\lVert b\rVert^2 \le \rho^2`.
-
-    Args:
-        objective: the function; other parameters stay where they are.
-        u: name of the first parameter.
-        v: name of the second, of the same shape.
-        radius: ρ.
-        subset: examples a sub-batch.
-        iterations: steps of the ascent.
-
-    Raises:
-        LandscapeError: the parameters are not selected or differ in size.
-
-    Source: da Silva et al. 2025, ICML (arXiv 2505.05409), diagonal networks.
-    """
-    slices, theta = objective.space.slices, objective.theta.double()
-    missing = [name for name in (u, v) if name not in slices]
-    if missing or theta[slices[u]].shape != theta[slices[v]].shape:
-        raise LandscapeError(f"{u!r} and {v!r} must be selected parameters of one size; there are {', '.join(slices)}")
-
-    def horizontal(x: Tensor) -> Tensor:
-        out = torch.zeros_like(x)
-        out[slices[u]] = out[slices[v]] = (x[slices[u]] + x[slices[v]]) / 2
-        return out
-
-    moved = Geodesics(objective, weights, lambda x: theta * torch.exp(horizontal(x)), horizontal)
-    return largest_rise(Case(objective, moved), [radius], subset=subset, iterations=iterations)[0].value

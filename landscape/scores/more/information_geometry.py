@@ -35,11 +35,6 @@ def igs(objective: Objective, *, iterations: int = ITERATIONS, tol: float = 1e-6
         objective: a negative log-likelihood.
         iterations: products with the Fisher matrix at most.
         tol: relative residual at which to stop.
-
-    Raises:
-        NotDefinedError: no likelihood.
-
-    Source: after Jang et al. 2022 (openreview AVh_HTC76u).
     """
     F, g = Fisher(objective), objective.gradient()
     b = g.double()

@@ -10,12 +10,12 @@ from torch.func import jvp, vjp
 
 from landscape.arguments import seeded_generator
 from landscape.bars import bar
-from landscape.errors import NotDefinedError, NumericalError
+from landscape.errors import NumericalError
 from landscape.function.batches import Batch, pick
 from landscape.function.checkpoint import Checkpoint
 from landscape.function.objective import Objective
 from landscape.scores.distance import initial_weights
-from landscape.scores.register import Measurement, score
+from landscape.scores.register import Measurement, UndefinedError, score
 
 _SLUG = "linearised-agreement"
 
@@ -96,10 +96,8 @@ def linearisation_error(objective: Objective, *, checkpoint: Any = None) -> Meas
 
     Raises:
         NotDefinedError: the initial weights are not known, or the outputs never moved.
-
-    Source: Lee et al. 2019 (arXiv 1902.06720), equation 4.
     """
-    start = initial_weights(objective, checkpoint, "linearisation-error")
+    start = initial_weights(objective, checkpoint)
     missed = moved = 0.0
     with objective.guard(second=True), torch.no_grad():
         for batch in objective.batches:
@@ -107,7 +105,7 @@ def linearisation_error(objective: Objective, *, checkpoint: Any = None) -> Meas
             missed += float((after - linearised_outputs(start, objective.theta, batch)).double().square().sum())
             moved += float((after - before).double().square().sum())
     if moved == 0:
-        raise NotDefinedError("linearisation-error is not defined here: the outputs are those of the initial weights")
+        raise UndefinedError("the outputs are those of the initial weights")
     return Measurement((missed / moved) ** 0.5, gradients=1.33)
 
 
@@ -139,18 +137,16 @@ def linearised_agreement(
     Raises:
         NotDefinedError: how the network was trained is not known, or not by SGD.
         NumericalError: the linearised network diverges at this learning rate.
-
-    Source: Lee et al. 2019 (arXiv 1902.06720), section 2.2; Chizat et al. 2019 (arXiv 1812.07956).
     """
-    start = initial_weights(objective, checkpoint, _SLUG)
+    start = initial_weights(objective, checkpoint)
     assert isinstance(checkpoint, Checkpoint)
     assert checkpoint.init is not None
     wanted = {"lr": checkpoint.lr, "batch_size": checkpoint.batch_size, "step": steps or checkpoint.step}
     missing = [name for name, value in wanted.items() if value is None]
     if missing:
-        raise NotDefinedError(f"{_SLUG} is not defined here: the checkpoint does not know its {', '.join(missing)}")
+        raise UndefinedError(f"the checkpoint does not know its {', '.join(missing)}")
     if (checkpoint.optimizer or "sgd").lower() != "sgd":
-        raise NotDefinedError(f"{_SLUG} is not defined here: it trains by SGD, not {checkpoint.optimizer}")
+        raise UndefinedError(f"it trains by SGD, not {checkpoint.optimizer}")
     lr, size, count = float(wanted["lr"] or 0), int(wanted["batch_size"] or 0), int(wanted["step"] or 0)
     trained_on = checkpoint.objective("train").at(checkpoint.init)
     theta = train_linearised(

@@ -109,8 +109,6 @@ def local_volume(
     Raises:
         NotDefinedError: no class probabilities.
         LandscapeError: an unknown preconditioner.
-
-    Source: Scherlis and Belrose 2025 (arXiv 2501.18812), section 3.
     """
     w, size = objective.theta.double().cpu(), objective.size
     s = float(w.square().mean().sqrt()) if prior is None else float(prior)

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from landscape.errors import NotDefinedError
 from landscape.function.objective import Objective
 from landscape.scores.catalogue import inverse_sigma, inverse_sigma_mag
 from landscape.scores.distance import initial_weights
-from landscape.scores.register import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, UndefinedError, score
 
 EPSILON = 1e-3
 _SOURCE = "Jiang et al. 2020, arXiv 1912.02178; Dziugaite et al. 2020, arXiv 2010.11924"
@@ -80,12 +79,12 @@ def pac_bayes(objective: Objective, *, checkpoint: Any = None, samples: int = 16
 
     Source: Jiang et al. 2020 (arXiv 1912.02178), appendix C; Dziugaite et al. 2020 (arXiv 2010.11924), appendix C.
     """
-    start = initial_weights(objective, checkpoint, "pac-bayes-init").theta
+    start = initial_weights(objective, checkpoint).theta
     theta, m = objective.theta, objective.n
     plain = inverse_sigma(objective, samples=samples, seed=seed)[0]
     relative = inverse_sigma_mag(objective, samples=samples, epsilon=EPSILON, gauge=False, seed=seed)[0]
     if not (plain.value > 0 and relative.value > 0):
-        raise NotDefinedError("pac-bayes-init is not defined here: no finite noise level raises the error")
+        raise UndefinedError("no finite noise level raises the error")
     sigma, sigma_mag = plain.value**-0.5, relative.value**-0.5
     zero = theta * 0
     moved, size = (float((theta.double() - c.double()).square().sum()) for c in (start, zero))

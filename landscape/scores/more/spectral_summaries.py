@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from landscape.errors import NotDefinedError
 from landscape.function.objective import Objective
 from landscape.operators import GaussNewton, Hessian
 from landscape.scores.curvature import spectrum
 from landscape.scores.quantities import PRODUCT
-from landscape.scores.register import Measurement, score
+from landscape.scores.register import Measurement, UndefinedError, score
 from landscape.spectra import spectral_density
 from landscape.spectra.functionals import effective_dimension, renyi_entropy, spectral_sum
 
@@ -33,7 +32,7 @@ def renyi_of(values: np.ndarray, order: float) -> float:
     """
     sizes = np.abs(values)
     if not sizes.sum() > 0:
-        raise NotDefinedError("renyi-sharpness is not defined here: every eigenvalue is zero")
+        raise UndefinedError("every eigenvalue is zero")
     p = sizes / sizes.sum()
     p = p[p > 0]
     return float(-(p * np.log(p)).sum()) if order == 1 else float(np.log((p**order).sum()) / (1 - order))
@@ -127,7 +126,7 @@ def renyi_sharpness(
             errors.append(found.standard_error)
             cost += PRODUCT * density.matvecs
     if not entropies:
-        raise NotDefinedError("renyi-sharpness is not defined here: no weight matrix is selected")
+        raise UndefinedError("no weight matrix is selected")
     error = float(np.linalg.norm(errors)) / len(entropies)
     return Measurement(-float(np.mean(entropies)), error, gradients=cost)
 
@@ -169,9 +168,7 @@ def local_entropy_quadratic(
     if objective.size <= EXACT:
         values = spectrum(H)
         if values[0] <= -min(radii):
-            raise NotDefinedError(
-                f"local-entropy-quadratic is not defined here: the eigenvalue {values[0]:.3g} is below −γ; use a larger γ"
-            )
+            raise UndefinedError(f"the eigenvalue {values[0]:.3g} is below −γ; use a larger γ")
         cost = PRODUCT * objective.size / len(radii)
         return [Measurement(0.5 * float(np.log1p(values / gamma).sum()), 0.0, gamma, cost) for gamma in radii]
     density = spectral_density(H, probes=probes, steps=steps, seed=seed)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from landscape.errors import NotDefinedError
 from landscape.function.objective import Objective
 from landscape.operators import Fisher, GradientCovariance
-from landscape.scores.example_gradients import gradient_moments
 from landscape.scores.fisher import fisher_diagonal, score_rows
+from landscape.scores.gradient_noise import gradient_moments
 from landscape.scores.quantities import PRODUCT
-from landscape.scores.register import Measurement, score
+from landscape.scores.register import Measurement, UndefinedError, score
 from landscape.spectra import trace
 
 ROUNDING = 0.05
@@ -47,8 +46,8 @@ def tic(objective: Objective, *, rtol: float | None = None) -> Measurement:
     Source: Thomas et al. 2020 (arXiv 1906.07774), equation 5.
     """
     if objective.size > DENSE:
-        raise NotDefinedError(
-            f"tic is not defined here: {objective.size} parameters are too many to invert F; use tic-diagonal, or "
+        raise UndefinedError(
+            f"{objective.size} parameters are too many to invert F; use tic-diagonal, or "
             f"select at most {DENSE} with parameters="
         )
     value, rank = _of_classifier(objective, rtol) if objective.likelihood == "categorical" else _dense(objective, rtol)

@@ -7,12 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from landscape.errors import NotDefinedError
 from landscape.function.batches import Batch
 from landscape.function.objective import Objective
 from landscape.scores.distance import initial_weights
-from landscape.scores.example_gradients import gradient_rows
-from landscape.scores.register import Definition, Measurement, score
+from landscape.scores.gradient_noise import gradient_rows
+from landscape.scores.register import Definition, Measurement, UndefinedError, score
 from landscape.scores.requirements import class_count
 
 EXAMPLES = 100
@@ -65,8 +64,6 @@ def ntk_alignment(objective: Objective, *, examples: int = EXAMPLES) -> Measurem
 
     Raises:
         NotDefinedError: no class labels, or one class only.
-
-    Source: Cortes et al. 2012 (JMLR 13, 795), definition 4.
     """
     kernel = tangent_kernel(objective, examples)
     labels = objective.subset(range(len(kernel))).targets.flatten()[: len(kernel)]
@@ -76,9 +73,7 @@ def ntk_alignment(objective: Objective, *, examples: int = EXAMPLES) -> Measurem
     target = one_hot @ one_hot.T
     size = float(centred.norm() * target.norm())
     if size == 0:
-        raise NotDefinedError(
-            "ntk-alignment is not defined here: all examples have the same label, or the kernel is zero"
-        )
+        raise UndefinedError("all examples have the same label, or the kernel is zero")
     return Measurement(
         float((centred * target).sum()) / size, gradients=len(kernel) * class_count(objective) / objective.n
     )
@@ -88,23 +83,21 @@ def ntk_alignment(objective: Objective, *, examples: int = EXAMPLES) -> Measurem
     Definition(
         "ntk-movement",
         "relative change of the neural tangent kernel in training",
-        family="function space",
         formula="‖Θ − Θ₀‖_F / ‖Θ₀‖_F",
         source="Chizat et al. 2019, arXiv 1812.07956; Fort et al. 2020, arXiv 2010.15110",
-        orientation="control",
         cost=2,
         invariant="",
     ),
     Definition(
         "ntk-distance",
         "kernel distance travelled in training",
-        family="function space",
         formula="1 − ⟨Θ, Θ₀⟩ / (‖Θ‖_F ‖Θ₀‖_F)",
         source="Fort et al. 2020, arXiv 2010.15110, eq. 2",
-        orientation="control",
         cost=0,
         invariant="T4",
     ),
+    family="function space",
+    orientation="control",
 )
 def ntk_movement(objective: Objective, *, checkpoint: Any = None, examples: int = EXAMPLES) -> list[Measurement]:
     """Measure how far training moved the tangent kernel: near zero in the lazy, or kernel, regime.
@@ -118,7 +111,7 @@ def ntk_movement(objective: Objective, *, checkpoint: Any = None, examples: int 
 
     Source: Fort et al. 2020 (arXiv 2010.15110), equation 2.
     """
-    before = tangent_kernel(initial_weights(objective, checkpoint, "ntk-movement"), examples)
+    before = tangent_kernel(initial_weights(objective, checkpoint), examples)
     after = tangent_kernel(objective, examples)
     cost = 2 * len(after) * class_count(objective) / objective.n
     cosine = float((before * after).sum() / (before.norm() * after.norm()))

@@ -28,7 +28,7 @@ def _tolerated_box(case: Case, *, rise: float = RISE, iterations: int = 10, gues
         meter.gradient(iterations + 1)
         return values(case.displaced([moved.displacement(best)])) - start
 
-    level, _ = find_level(errors, start, guess=guess * moved.size, rise=rise, slug=case.slug)
+    level, _ = find_level(errors, start, guess=guess * moved.size, rise=rise)
     return [Measurement(level**-2, gradients=meter.gradients)]
 
 
