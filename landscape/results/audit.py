@@ -118,7 +118,8 @@ class Audit(Result):
             body.append((label, *cells, ", ".join(self.survived(score)) or "none"))
         differences = dict.fromkeys(row.score for row in self.rows if row.compared != "ratio")
         beside = f"; differences S(T(w)) − S(w) for {', '.join(differences)}" if differences else ""
-        note = f"Ratios S(T(w)) / S(w) on {self.examples} examples{beside}; scores that move describe only."
+        note = f"Ratios S(T(w)) / S(w) on {self.examples} examples{beside}; = is equality up to rounding"
+        note = f"{note}; scores that move describe only."
         return (Table("Audit", ("score", *self.transformations, "unmoved by"), tuple(body), note, significant=3),)
 
     def summary(self) -> Iterator[tuple[str, str]]:
@@ -139,4 +140,4 @@ def _short(row: AuditRow) -> str:
 def _cell(row: AuditRow) -> Cell:
     if row.verdict == "not applicable" or not math.isfinite(row.change):
         return None
-    return Measured(row.change, row.standard_error)
+    return "=" if row.verdict == "invariant" else Measured(row.change, row.standard_error)
