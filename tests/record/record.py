@@ -180,6 +180,10 @@ def differences(old: Any, new: Any, rtol: float | None = None) -> Iterator[tuple
             continue
         for call in {**a["calls"], **b["calls"]}:
             left, right = a["calls"].get(call, {}), b["calls"].get(call, {})
+            if (call in a["calls"]) != (call in b["calls"]):
+                there = ("recorded" if call in one["calls"] else "—" for one in (a, b))
+                yield f"{part} | {call}", *there, math.inf, False
+                continue
             for name in {**left, **right}:
                 x, y = left.get(name, "—"), right.get(name, "—")
                 distance, within = apart(x, y, a["tolerance"] if rtol is None else rtol)
