@@ -1,9 +1,10 @@
-"""What writing costs: planes of 51 × 51 points that are saved row by row, over the same planes that are not.
+"""What writing costs: planes of 51 × 51 points that are saved row by row, over the same planes that are not; and bytes
+written when 24 score tables come into a large study.
 
-Run ``python benchmarks/writing.py`` (``--quick`` for smaller planes); the table goes to ``benchmarks/results/writing.md``.
+Run ``python benchmarks/writing.py`` (``--quick`` for smaller planes); the tables go to ``benchmarks/results/writing.md``.
 Both ways are timed in turn, wall-clock, several times over. Their difference is small beside what a busy machine does to
-them, so the time within the calls that write is measured as well: opening the journal, each row with its wait for the
-disk, and the merge into the study.
+them, so the time within the calls that write is measured as well: opening the run, each row with its wait for the
+disk, and storing the result in the study. Bytes are those that the system counts for this process.
 """
 
 from __future__ import annotations
@@ -26,11 +27,16 @@ from settings import run_settled
 import landscape as ls
 from landscape.models import mlp
 from landscape.results import Estimate
-from landscape.store import Rows, batch
+from landscape.store import batch
 
 CASES = ((2048, 1), (8192, 1), (8192, 100))
 """Examples of the network's data, and megabytes that the study holds before."""
-CALLS = {"opening": (Rows, "__init__"), "rows": (Rows, "append"), "merge": (Rows, "merge"), "disk": (os, "fsync")}
+CALLS = {
+    "opening": (ls.Run, "__enter__"),
+    "rows": (ls.Run, "keep"),
+    "merge": (ls.Run, "finish"),
+    "disk": (os, "fsync"),
+}
 
 
 @contextmanager
@@ -88,7 +94,7 @@ def compared(examples: int, megabytes: int, side: int, rounds: int, path: Path) 
         with stopwatch() as spent:
             saved.append(seconds((path, f"sgd-{turn}/plane")))
         inside.append({name: sum(times) for name, times in spent.items()})
-        waits += spent["disk"][2 : side + 2]  # the first two are the journal's header and its folder
+        waits += spent["disk"][2 : side + 2]  # the first two are the file's header and its folder
     base = statistics.median(plain)
     difference = statistics.median(b / a - 1 for a, b in zip(plain, saved, strict=True))
     mine = {name: statistics.median(one[name] for one in inside) for name in CALLS}
@@ -98,6 +104,45 @@ def compared(examples: int, megabytes: int, side: int, rounds: int, path: Path) 
         f"{1e3 * statistics.median(waits):.2f} ms | {1e3 * mine['merge']:.0f} ms | {writing / base:.2%} | "
         f"{difference:+.1%} |"
     )
+
+
+def written() -> int:
+    """Return the bytes that this process has handed to the file system so far."""
+    return int(Path("/proc/self/io").read_text().split("wchar: ")[1].split()[0])
+
+
+def bytes_of(name: str, act: Callable[[Path], None], megabytes: int, folder: Path) -> str:
+    """Return a row of the table: what is written when score tables come into a study of some size."""
+    path = filled(folder / f"{name.replace(' ', '-')}.h5", megabytes)
+    size, before = path.stat().st_size, written()
+    act(path)
+    spent = written() - before
+    held = sum("scores" in entry for entry in ls.open_study(path).kinds)
+    path.unlink()
+    return f"| {name} | {held} | {size / 1e6:.0f} MB | {spent / 1e6:.1f} MB | {spent / size:.2f} |"
+
+
+def score_tables(megabytes: int, folder: Path) -> Iterator[str]:
+    """Yield the rows of the table of bytes."""
+    data = torch.randn(40, 8, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 3
+    networks = [ls.Checkpoint(mlp((8, 8, 3), seed=seed), loss="cross_entropy", train=data) for seed in range(24)]
+    objectives = [network.objective("train") for network in networks]
+    asked = ["margin", "weight-norm"]
+
+    def compared(path: Path) -> None:
+        ls.compare({"first": networks[:12], "second": networks[12:]}, scores=asked, save=path)
+
+    def together(path: Path) -> None:
+        with batch(path):
+            each(path)
+
+    def each(path: Path) -> None:
+        for index, objective in enumerate(objectives):
+            ls.sharpness(objective, asked, save=(path, f"sgd-{index}/scores"))
+
+    yield bytes_of("compare of 24 checkpoints", compared, megabytes, folder)
+    yield bytes_of("24 sharpness in a batch", together, megabytes, folder)
+    yield bytes_of("24 sharpness one by one", each, megabytes, folder)
 
 
 def main() -> None:
@@ -115,6 +160,7 @@ def main() -> None:
             path = Path(folder) / f"{examples}-{megabytes}.h5"
             rows.append(compared(examples, megabytes, side, options.rounds, path))
             print(rows[-1], flush=True)
+        tables = list(score_tables(10 if options.quick else 100, Path(folder)))
     text = "\n".join(
         [
             "# What writing costs",
@@ -129,8 +175,16 @@ def main() -> None:
             "|---|---|---|---|---|---|---|---|",
             *rows,
             "",
-            "A row is its journal's append with one `fsync`; the merge copies the study, adds the plane, and waits for the "
-            "disk twice. The last column is the same share by difference of whole runs, and mostly noise.",
+            "A row is kept with one `fsync`; the merge copies the study, adds the plane, and waits for the disk twice. The last "
+            "column is the same share by difference of whole runs, and mostly noise.",
+            "",
+            "Score tables that come into a large study; a copy is the size of the study before.",
+            "",
+            "| how | score tables | in the study | written | whole copies |",
+            "|---|---|---|---|---|",
+            *tables,
+            "",
+            "One by one, each save rewrites the study: what a reader or a kill finds is complete at every moment.",
             "",
         ]
     )

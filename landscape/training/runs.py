@@ -7,7 +7,6 @@ import hashlib
 import inspect
 import json
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +25,7 @@ from landscape.datasets import Split, digits, fingerprint
 from landscape.datasets.split import Pair
 from landscape.errors import LandscapeError
 from landscape.models import MODELS
+from landscape.store.files import replacing
 from landscape.training.recipes import Recipe
 from landscape.training.training_data import TrainingSet, heldout_set, training_set
 
@@ -184,27 +184,10 @@ def save_run(run: TrainedRun, folder: str | os.PathLike[str], *, init: bool = Tr
         contents[f"{run.name}.init.safetensors"] = safetensors.torch.save(dict(run.init))
     files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     contents[f"{run.name}.json"] = _manifest(run, files).encode()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            _write(folder / name, content)
-    except OSError as error:
-        raise LandscapeError(
-            f"cannot write to {folder} ({error.strerror}); choose a folder you may write to"
-        ) from error
+    for name, content in contents.items():
+        with replacing(folder / name) as fresh:
+            fresh.write_bytes(content)
     return folder / f"{run.name}.json"
-
-
-def _write(path: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def _manifest(run: TrainedRun, files: Mapping[str, str]) -> str:
