@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -136,64 +136,59 @@ def _under_own_names(
         left_out += ("the weights are an average, not those that training ended at",)
     names = {name: name for name in weights if name not in counters}
     versions = {path: f"{path}." for path in weights._metadata or {}}
-    if prefix is None and own.keys() & model.state_dict().keys() <= names.keys():
-        return _renamed(weights, names, versions), [], left_out
-    bare = {_bare(name): name for name in own}
-    wrapped = bare.keys() != own.keys()
-    for renamed in (names, versions):
-        for name, now in renamed.items():
-            renamed[name] = bare.get(_bare(now), now if wrapped else _bare(now))
-    off = _prefix(names.values(), own, {name: weights[old].shape for old, name in names.items()}, prefix)
-    within = {old: name.removeprefix(off) for old, name in names.items() if name.startswith(off)}
+    off = on = ""
+    stripped = []
+    if prefix is not None or not own.keys() & model.state_dict().keys() <= names.keys():
+        bare = {_bare(name): name for name in own}
+        wrapped = bare.keys() != own.keys()
+        for renamed in (names, versions):
+            for name, now in renamed.items():
+                renamed[name] = bare.get(_bare(now), now if wrapped else _bare(now))
+        off, on = _prefixes({name: weights[old].shape for old, name in names.items()}, own, prefix)
+        parts = [{part for name in some for part in name.split(".")} & _WRAPPERS for some in (weights, own)]
+        stripped = [f"{part}." for part in sorted(parts[0] - parts[1])] + [off] * (off != "")
     beside = sorted({name.split(".")[0] for name in names.values() if not name.startswith(off)})
     if beside:
-        left_out = (*left_out, f"left out {few(beside)} beside {off!r}")
-    before = Counter(o[:at] for o in own for at in _places(o) if at and o[at:] in within.values())
-    if not off and before and before.most_common(1)[0][1] > sum(name in own for name in within.values()):
-        added = before.most_common(1)[0][0]  # the file holds one part of the network, such as a base without its head
-        within = {old: added + name for old, name in within.items()}
-        versions = {path: added + now for path, now in versions.items()}
-    paths = {path: now.removeprefix(off) for path, now in versions.items() if now.startswith(off)}
-    parts = [{part for name in some for part in name.split(".")} & _WRAPPERS for some in (weights, own)]
-    stripped = [f"{part}." for part in sorted(parts[0] - parts[1])] + [off] * (off != "")
-    return _renamed(weights, within, paths), stripped, left_out
+        left_out += (f"left out {few(beside)} beside {off!r}",)
+    found = {on + now.removeprefix(off): weights[name] for name, now in names.items() if now.startswith(off)}
+    known = {
+        (on + now.removeprefix(off)).removesuffix("."): weights._metadata[path]
+        for path, now in versions.items() if now.startswith(off)
+    }  # fmt: skip
+    return Weights(found, versions=known or None), stripped, left_out
 
 
-def _renamed(weights: Weights, names: Mapping[str, str], paths: Mapping[str, str]) -> Weights:
-    versions = {now.removesuffix("."): weights._metadata[path] for path, now in paths.items()}
-    return Weights({name: weights[old] for old, name in names.items()}, versions=versions or None)
-
-
-def _prefix(
-    names: Iterable[str], own: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], asked: str | None
-) -> str:
-    """Return the prefix under which most of the network's names stand in a file.
+def _prefixes(shapes: Mapping[str, torch.Size], own: Mapping[str, Tensor], asked: str | None) -> tuple[str, str]:
+    """Return the prefix to take off a file's names, or to put before them, so that most of them are the network's.
 
     Raises:
-        LandscapeError: several fit equally well, or none does that was asked for.
+        LandscapeError: several prefixes fit equally well, or none of the network's names has the one that was asked for.
     """
-    found: Counter[str] = Counter()
-    fitting: Counter[str] = Counter()
-    for name in names:
+    fitting: Counter[tuple[str, str]] = Counter()
+    for name, shape in shapes.items():
         for at in _places(name):
             if name[at:] in own:
-                found[name[:at]] += 1
-                fitting[name[:at]] += own[name[at:]].shape == shapes[name]
+                fitting[name[:at], ""] += own[name[at:]].shape == shape
     if asked is not None:
         asked = asked and asked.removesuffix(".") + "."
-        if not found[asked]:
-            raise LandscapeError(
-                f"no weights of the model lie under {asked!r}; expected one of {few(sorted(found), 12)}"
-            )
-        return asked
-    counts = fitting if any(fitting.values()) else found
-    best = sorted(prefix for prefix, count in counts.items() if count == max(counts.values()))
-    if "" in best or not best or 2 * counts[best[0]] < len(own):
-        firsts = {name[: name.find(".") + 1] for name in names}
-        return firsts.pop() if len(firsts) == 1 and not counts[""] else ""
-    if len(best) > 1:
-        raise LandscapeError(f"{len(best)} parts fit the model, {few(best, 12)}; choose one with prefix=")
-    return best[0]
+        if (asked, "") not in fitting:
+            there = few(sorted(off for off, _ in fitting), 12)
+            raise LandscapeError(f"no weights of the model lie under {asked!r}; expected one of {there}")
+        return asked, ""
+    for name, tensor in own.items():
+        for at in _places(name)[1:]:
+            if name[at:] in shapes:  # the file holds one part of the network, such as a base without its head
+                fitting["", name[:at]] += tensor.shape == shapes[name[at:]]
+    most = max(fitting.values(), default=0)
+    best = sorted(pair for pair, count in fitting.items() if count == most and 2 * count >= len(own))
+    if len(best) > 1 and best[0][0]:
+        raise LandscapeError(
+            f"{len(best)} parts fit the model, {few([off for off, _ in best], 12)}; choose one with prefix="
+        )
+    if len(best) == 1:
+        return best[0]
+    firsts = {name[: name.find(".") + 1] for name in shapes}
+    return (firsts.pop(), "") if len(firsts) == 1 and not fitting["", ""] else ("", "")
 
 
 def _places(name: str) -> list[int]:
