@@ -74,7 +74,7 @@ def write_goldstein(
     ...     sorted(file), file["train_loss"].shape
     (['dir_file', 'landscape', 'train_loss', 'xcoordinates', 'ycoordinates'], (7, 11))
     """
-    result = check_slice(result, "a surface file")
+    result = check_slice(result, "a surface file", Line, Plane)
     names = _original_names(result.values)
     if not any(name.endswith("_loss") for name in names.values()):
         held = ", ".join(sorted(result.values)) or "nothing"

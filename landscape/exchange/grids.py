@@ -1,4 +1,4 @@
-"""Lines and planes checked and taken apart for the formats that store grids."""
+"""Lines and planes checked for the formats that store grids."""
 
 from __future__ import annotations
 
@@ -10,36 +10,22 @@ from landscape.errors import LandscapeError
 from landscape.results import Line, Plane
 
 
-def check_plane(result: Any, what: str) -> Plane:
-    """Return a plane whose arrays are (ny, nx).
+def check_slice(result: Any, what: str, *kinds: type[Line] | type[Plane]) -> Any:
+    """Return a line or plane whose arrays have the shape of its grid, (nx,) or (ny, nx).
 
     Args:
         result: what the caller gave.
         what: the format, for the message.
-
-    Raises:
-        LandscapeError: it is no plane, or an array has another shape.
-    """
-    if not isinstance(result, Plane):
-        raise LandscapeError(f"{what} holds planes, not a {type(result).__name__}; export a Plane")
-    shape = (len(result.y), len(result.x))
-    wrong = next((name for name, value in result.values.items() if np.shape(value) != shape), None)
-    if wrong is not None:
-        found = np.shape(result.values[wrong])
-        raise LandscapeError(f"the values {wrong!r} have shape {found}, expected (ny, nx) = {shape}")
-    return result
-
-
-def check_slice(result: Any, what: str) -> Line | Plane:
-    """Return a line or plane whose arrays have the shape of its grid.
+        *kinds: which of both the format can hold.
 
     Raises:
         LandscapeError: it is neither, or an array has another shape.
     """
-    if isinstance(result, Line):
-        wrong = next((name for name, value in result.values.items() if np.shape(value) != (len(result.x),)), None)
-        if wrong is not None:
-            found = np.shape(result.values[wrong])
-            raise LandscapeError(f"the values {wrong!r} have shape {found}, expected (nx,) = ({len(result.x)},)")
-        return result
-    return check_plane(result, what)
+    if not isinstance(result, kinds):
+        raise LandscapeError(f"{what} holds planes, not a {type(result).__name__}; export a Plane")
+    shape = tuple(len(getattr(result, axis)) for axis in ("y", "x") if hasattr(result, axis))
+    for name, value in result.values.items():
+        if np.shape(value) != shape:
+            expected = f"{'(ny, nx)' if len(shape) == 2 else '(nx,)'} = {shape}"
+            raise LandscapeError(f"the values {name!r} have shape {np.shape(value)}, expected {expected}")
+    return result

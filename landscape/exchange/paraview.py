@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from landscape.errors import LandscapeError
-from landscape.exchange.grids import check_plane
+from landscape.exchange.grids import check_slice
 from landscape.results import Plane
 from landscape.store.files import replacing
 from landscape.store.names import path_of
@@ -47,7 +47,7 @@ def paraview(
     >>> [file.name for file in paraview(bowl, Path(tempfile.mkdtemp()) / "bowl.xdmf")]
     ['bowl.xdmf', 'bowl.h5']
     """
-    plane = check_plane(plane, "a VTK grid")
+    plane = check_slice(plane, "a VTK grid", Plane)
     target = Path(path).expanduser()
     target = target if target.suffix == ".xdmf" else target.with_name(f"{target.name}.xdmf")
     own, files = target.with_suffix(".h5"), [target]

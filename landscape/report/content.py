@@ -14,6 +14,7 @@ from landscape.results import Comparison, Result
 from landscape.store import Study, open_study
 
 R = TypeVar("R", bound=Result)
+V = TypeVar("V")
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Content:
                 grouped.setdefault(entry, {})[owner] = result
         return {entry: self.in_order(found) for entry, found in grouped.items()}
 
-    def first_of_each(self, found: Mapping[str, R], limit: int = 12) -> dict[str, R]:
+    def first_of_each(self, found: Mapping[str, V], limit: int = 12) -> dict[str, V]:
         """Return one result per recipe, that of the first seed, by label; at most `limit`."""
         chosen: dict[str, str] = {}
         for owner in found:

@@ -41,22 +41,37 @@ class Drawing:
 
 
 def drawings(content: Content) -> Iterator[Drawing]:
-    """Yield the figures of a study in the order of a report."""
+    """Yield the figures of a study in the order of a report; of checkpoints, the first seed of each recipe."""
     named = _literal(content)
+    first = named.first_of_each
     for name, comparison in named.comparisons.items():
         yield from _comparison(name, comparison)
-    for entry, found in content.by_entry(Plane).items():
-        yield _planes(entry, named.first_of_each(found))
-    yield from _lines(named)
-    paths = content.of(Path)
-    if paths:
-        yield _paths(paths)
+    for entry, planes in content.by_entry(Plane).items():
+        caption = "The loss around each solution, with levels, colours and window in common; first seed of each recipe."
+        yield Drawing(f"planes-{entry}", f"Planes: {entry}", caption, partial(plots.grid, first(planes)))
+    for stem, lines in _bands(content).items():
+        caption = (
+            "Mean over the directions, and the range between the lowest and the highest; first seed of each recipe."
+        )
+        yield Drawing(f"lines-{stem}", f"Lines: {stem}", caption, partial(plots.lines_grid, first(lines)))
+    if paths := list(content.of(Path).items())[:MOST]:
+        shown = {name.replace("-to-", " to "): [path] for name, path in paths}
+        caption = "The loss between two solutions; 0 is the first, 1 the second."
+        yield Drawing("paths", "Paths between solutions", caption, partial(plots.lines_grid, shown))
     for entry, pairs in content.by_entry(Eigenpairs).items():
-        yield _eigenvalues(entry, named, pairs)
+        recipes: dict[str, list[Eigenpairs]] = {}
+        for owner, one in pairs.items():
+            recipes.setdefault(named.recipe_of(owner)[0], []).append(one)
+        caption = "One marker per seed, with its measured residual as a bar; dashes are medians."
+        yield Drawing(f"eigenvalues-{entry}", f"Eigenvalues: {entry}", caption, partial(plots.eigenvalues, recipes))
     for entry, densities in content.by_entry(SpectralDensity).items():
-        yield _densities(entry, named.first_of_each(densities))
+        caption = "Density of eigenvalues with a band of two standard errors; first seed of each recipe."
+        draw = partial(plots.density, first(densities))
+        yield Drawing(f"density-{entry}", f"Spectral density: {entry}", caption, draw)
     for name, audit in content.of(Audit).items():
-        yield _audit(name, content.label(name.rpartition("/")[0]), audit)
+        title = f"Audit: {content.label(name.rpartition('/')[0])}"
+        caption = "How much each score changes when the network is transformed without changing its function."
+        yield Drawing(f"audit-{name.replace('/', '-')}", title, caption, partial(plots.audit, audit))
     for kind in sorted(plots.KINDS.keys() - DRAWN_TOGETHER - AS_TABLES):
         yield from _others(content, KINDS[kind])
 
@@ -101,53 +116,12 @@ def _comparison(name: str, comparison: Comparison) -> Iterator[Drawing]:
             )
 
 
-def _planes(entry: str, planes: dict[str, Plane]) -> Drawing:
-    caption = "The loss around each solution, with levels, colours and window in common; first seed of each recipe."
-    return Drawing(f"planes-{entry}", f"Planes: {entry}", caption, partial(plots.grid, planes))
-
-
-def _lines(content: Content) -> Iterator[Drawing]:
-    """Gather ``line-0``, ``line-1`` … of a checkpoint into one band, and draw the first seed of each recipe."""
+def _bands(content: Content) -> dict[str, dict[str, list[Line]]]:
+    """Gather ``line-0``, ``line-1`` … of each checkpoint into one band, by their stem and the checkpoint."""
     stems: dict[str, dict[str, list[Line]]] = {}
     for entry, found in sorted(content.by_entry(Line).items()):
-        stem = re.sub(r"-\d+$", "", entry)
         for owner, line in found.items():
-            members = stems.setdefault(stem, {}).setdefault(owner, [])
+            members = stems.setdefault(re.sub(r"-\d+$", "", entry), {}).setdefault(owner, [])
             if not members or np.array_equal(members[0].x, line.x):
                 members.append(line)
-    for stem, owners in stems.items():
-        first: dict[str, list[Line]] = {}
-        seen: set[str] = set()
-        for owner, members in owners.items():
-            recipe = content.recipe_of(owner)[0]
-            if recipe not in seen and len(seen) < 12:
-                seen.add(recipe)
-                first[content.label(owner)] = members
-        caption = (
-            "Mean over the directions, and the range between the lowest and the highest; first seed of each recipe."
-        )
-        yield Drawing(f"lines-{stem}", f"Lines: {stem}", caption, partial(plots.lines_grid, first))
-
-
-def _paths(paths: dict[str, Path]) -> Drawing:
-    shown = {name.replace("-to-", " to "): [path] for name, path in list(paths.items())[:12]}
-    caption = "The loss between two solutions; 0 is the first, 1 the second."
-    return Drawing("paths", "Paths between solutions", caption, partial(plots.lines_grid, shown))
-
-
-def _eigenvalues(entry: str, content: Content, pairs: dict[str, Eigenpairs]) -> Drawing:
-    recipes: dict[str, list[Eigenpairs]] = {}
-    for owner, one in pairs.items():
-        recipes.setdefault(content.recipe_of(owner)[0], []).append(one)
-    caption = "One marker per seed, with its measured residual as a bar; dashes are medians."
-    return Drawing(f"eigenvalues-{entry}", f"Eigenvalues: {entry}", caption, partial(plots.eigenvalues, recipes))
-
-
-def _densities(entry: str, densities: dict[str, SpectralDensity]) -> Drawing:
-    caption = "Density of eigenvalues with a band of two standard errors; first seed of each recipe."
-    return Drawing(f"density-{entry}", f"Spectral density: {entry}", caption, partial(plots.density, densities))
-
-
-def _audit(name: str, label: str, audit: Audit) -> Drawing:
-    caption = "How much each score changes when the network is transformed without changing its function."
-    return Drawing(f"audit-{name.replace('/', '-')}", f"Audit: {label}", caption, partial(plots.audit, audit))
+    return stems

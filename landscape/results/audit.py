@@ -115,12 +115,11 @@ class Audit(Result):
             by_name = {r.transformation: r for r in self.rows if (r.score, r.radius) == (score, radius)}
             cells = [_cell(by_name[name]) for name in self.transformations]
             label = score if radius is None else f"{score} ({radius:g})"
-            body.append((label, *cells, ", ".join(self.survived(score)) or "none"))
+            body.append((label, *cells))
         differences = dict.fromkeys(row.score for row in self.rows if row.compared != "ratio")
         beside = f"; differences S(T(w)) − S(w) for {', '.join(differences)}" if differences else ""
-        note = f"Ratios S(T(w)) / S(w) on {self.examples} examples{beside}; = is equality up to rounding"
-        note = f"{note}; scores that move describe only."
-        return (Table("Audit", ("score", *self.transformations, "unmoved by"), tuple(body), note, significant=3),)
+        note = f"Ratios S(T(w)) / S(w) on {self.examples} examples{beside}; = unmoved, ≈ within its error."
+        return (Table("Audit", ("S(T(w)) / S(w)", *self.transformations), tuple(body), note, significant=3),)
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield what each score survived."""
@@ -140,4 +139,6 @@ def _short(row: AuditRow) -> str:
 def _cell(row: AuditRow) -> Cell:
     if row.verdict == "not applicable" or not math.isfinite(row.change):
         return None
-    return "=" if row.verdict == "invariant" else Measured(row.change, row.standard_error)
+    unmoved = row.verdict == "invariant"  # and then its error says nothing
+    mark = "=" if unmoved else "≈" if row.verdict == "within error" else ""
+    return Measured(row.change, None if unmoved else row.standard_error, mark=mark)

@@ -165,7 +165,7 @@ class Scores(Result):
             "gradients",
             "seconds",
             "declared invariant to",
-            "measured",
+            "measured on this network",
             "status",
             "note",
         )

@@ -19,11 +19,13 @@ class Measured:
         value: the number.
         error: its standard error, residual or standard deviation; `None` where it has none.
         percent: decimals of a share, which is written in per cent; 0: it is no share.
+        mark: a sign behind it, such as ``=``.
     """
 
     value: float
     error: float | None = None
     percent: int = field(default=0, repr=False)
+    mark: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,9 @@ class Notation:
 
 TEXT = Notation()
 HTML = Notation("&nbsp;±&nbsp;", "&nbsp;×&nbsp;10<sup>{}</sup>", (("-", "−"),))
-LATEX = Notation(r" \pm ", r" \times 10^{{{}}}", (("−", "-"), ("∞", r"\infty"), ("%", r"\%")), "${}$")
+LATEX = Notation(
+    r" \pm ", r" \times 10^{{{}}}", (("−", "-"), ("∞", r"\infty"), ("%", r"\%"), ("≈", r"\approx")), "${}$"
+)
 
 
 def number_text(number: Measured, significant: int = 4, notation: Notation = TEXT) -> str:
@@ -71,6 +75,7 @@ def number_text(number: Measured, significant: int = 4, notation: Notation = TEX
         body = re.sub(r"e([+-]\d+)", lambda found: notation.power.format(int(found[1])), body)
     if power:
         body = (body if error is None else f"({body})") + notation.power.format(power)
+    body += f" {number.mark}" if number.mark else ""
     for plain, sign in notation.signs:
         body = body.replace(plain, sign)
     return notation.around.format(body)

@@ -11,6 +11,7 @@ from landscape.report.content import gather
 from landscape.report.methods import methods
 from landscape.statistics import detectable
 from landscape.store import open_study
+from landscape.tables import Measured
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def test_it_carries_gates_audit_radii_power_and_fingerprints(made):
     assert [one.title.partition(":")[0] for one in made.tables] == [
         "Gates", "Audit", "Audit of SGD, seed 0", "Scores and radii", "Power", "Fingerprints",
     ]  # fmt: skip
-    assert table(made, "Audit of").rows[0][-1] == "none"  # T1 moves it, T3 does not apply
+    assert table(made, "Audit of").rows[0] == ("keskar (0.001)", Measured(4.0), None)  # T1 moves it, T3 does not apply
     assert table(made, "Scores").rows[1][:2] == ("keskar", "0.001")
     fingerprints = {row[0]: row[1:] for row in table(made, "Fingerprints").rows}
     assert fingerprints["SGD, seed 0"] == ("a" * 12, "b" * 12, "1000", "c" * 12)

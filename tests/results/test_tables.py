@@ -13,6 +13,8 @@ from landscape.errors import LandscapeError
 from landscape.plots.thumbnails import _decisive
 from landscape.results import (
     KINDS,
+    Audit,
+    AuditRow,
     Comparison,
     CriticalPoint,
     Diagonal,
@@ -99,6 +101,23 @@ def test_scores_are_rounded_to_their_error():
     assert dict(panel.summary())["trace"] == "0.0099 ± 0.0012"
     tiny = Scores(rows=(Score(name="trace", value=1.5e-7, standard_error=2e-9),), examples=5)
     assert lines(tiny)[0][1] == "(1.500 ± 0.020)e-7"
+
+
+def test_an_audit_marks_what_did_not_move_and_shows_errors_of_what_may_have():
+    def row(transformation, verdict, after, error=0.1, compared="ratio"):
+        return AuditRow(
+            score="trace", radius=None, transformation=transformation, before=2.0, after=after, ratio=after / 2.0,
+            standard_error=error, verdict=verdict, declared=False, compared=compared,
+        )  # fmt: skip
+
+    audit = Audit(
+        rows=(
+            row("T1", "invariant", 2.0), row("T2", "within error", 2.1), row("T3", "not applicable", np.nan),
+            row("T4", "not invariant", 8.0, None), row("T5", "not invariant", 1.5, None, "difference"),
+        )
+    )  # fmt: skip
+    assert lines(audit) == [["trace", "1 =", "1.05 ± 0.10 ≈", "—", "4", "-0.5"]]
+    assert audit.measured("trace") == "T1 =, T2 ≈, T4 ×4, T5 −0.5"
 
 
 def test_layers_stand_with_all_three_errors_and_exact_ones_without():

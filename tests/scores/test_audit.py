@@ -93,8 +93,7 @@ def test_weights_of_the_objective_not_of_the_model_are_audited(classifier):
 def test_examples_seed_and_table(classifier):
     report = ls.audit(classifier(), ["adaptive-average"], transformations=["T2", "T7"], examples=20, seed=4)
     assert (report.examples, report.seed) == (20, 4)
-    row = next(line for line in report.table().splitlines() if line.startswith("adaptive-average (0.1)"))
-    assert row.split()[2:] == ["=", "=", "T2,", "T7"]
+    assert report.table().splitlines()[2].startswith("adaptive-average (0.1)  1 =  1 =")
     assert "survives T2, T7" in repr(report)
     json.dumps(report.to_dict())
 

@@ -35,6 +35,7 @@ def comparison() -> Comparison:
         (Measured(3e7, 2e8), r"$(0.3 \pm 2.0) \times 10^{8}$"),
         (Measured(1.5e-9), r"$1.5 \times 10^{-9}$"),
         (Measured(0.0, 0.0), "$0$"),
+        (Measured(1.02, 0.05, mark="≈"), r"$1.020 \pm 0.050 \approx$"),
         (Measured(-2.5), "$-2.5$"),
         (Measured(float("-inf")), r"$-\infty$"),
         (Measured(float("nan"), 1.0), "NaN"),

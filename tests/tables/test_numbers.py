@@ -52,6 +52,7 @@ def test_a_single_seed_has_no_deviation():
         (Measured(math.nan, 0.1), "NaN"),
         (Measured(math.inf, math.nan), "∞"),
         (Measured(2.5, 0.0), "2.5"),
+        (Measured(1.02, 0.05, mark="≈"), "1.020 ± 0.050 ≈"),
         ("text", "text"),
         (None, "—"),
         (1234567.0, "1.23e6"),
