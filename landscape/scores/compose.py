@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from landscape.arguments import keyword_options
-from landscape.scores.functionals import Case, Functional
-from landscape.scores.gauges import Gauge, Gauged, none
+from landscape.errors import LandscapeError
+from landscape.scores.functionals import Composition, Functional
+from landscape.scores.gauges import Gauge, none
 from landscape.scores.perturbations import Perturbation
-from landscape.scores.quantities import Quantity
-from landscape.scores.register import Compute, Definition, Measurement, register
-
-_RADII = inspect.Parameter("radii", inspect.Parameter.KEYWORD_ONLY, default=None, annotation="Sequence[float] | None")
-_GAUGE = inspect.Parameter("gauge", inspect.Parameter.KEYWORD_ONLY, default=True, annotation="bool")
+from landscape.scores.quantities import Quantity, loss
+from landscape.scores.register import Compute, Definition, register
 
 
 def compose(
@@ -52,7 +48,7 @@ def compose(
         The function ``(objective, **options) -> rows``. `landscape.sharpness` knows the score by its slug.
 
     Raises:
-        LandscapeError: the slug is taken, or a family or transformation is unknown.
+        LandscapeError: the slug is taken, a family or transformation is unknown, or the parts do not fit.
 
     >>> import torch, landscape as ls
     >>> from landscape.scores import functionals, perturbations, quantities
@@ -65,37 +61,27 @@ def compose(
     >>> del ls.scores.REGISTRY["shaken"]
     """
     functional = functional if isinstance(functional, Functional) else Functional(functional)
-    own, moved = keyword_options(functional.measure), perturbation.options
-    has_radii = "radii" in inspect.signature(functional.measure).parameters
-    options = {
-        **({"radii": _RADII} if has_radii else {}),
-        **moved,
-        **own,
-        **({"gauge": _GAUGE} if gauge.shift_removed else {}),
-    }
-    defaults = {name: option.default for name, option in options.items()}
-    radii: Sequence[float] = fields.get("radii", ())
+    composition = Composition(slug, quantity, perturbation, functional, gauge, tuple(fields.get("radii", ())))
+    if functional.of_loss and quantity is not loss:
+        raise LandscapeError(
+            f"{slug}: its functional follows derivatives of the loss, but the quantity is the {quantity.name}; choose "
+            "quantities.loss, or a functional that reads values, such as mean_rise"
+        )
+    options = composition.options
     derived: dict[str, Any] = {
-        "needs": tuple(_needs(gauge, quantity, functional)),
+        "needs": needs(composition),
         "unit": functional.unit or quantity.unit,
-        "invariant": invariances(gauge, quantity, perturbation, functional),
+        "invariant": invariances(composition),
         "formula": title,
     }
     if functional.cost is not None:
-        cost = functional.cost(len(radii), **{k: v for k, v in defaults.items() if k != "radii"})
+        defaults = {name: option.default for name, option in options.items() if name != "radii"}
+        cost = functional.cost(len(composition.radii), **defaults)
         derived["cost"] = round(cost) if cost > 2 else cost
     definition = Definition(slug, title, **{**derived, **fields})
-
-    def measure(network: Gauged, **given: Any) -> list[Measurement]:
-        at = network.at(gauge, remove_shift=given.pop("gauge", True))
-        case = Case(at, perturbation.about(at, **{k: v for k, v in given.items() if k in moved}), quantity, slug)
-        grid = given.get("radii")
-        grids = [tuple(radii if grid is None else grid)] if has_radii else []
-        return functional(case, *grids, **{k: v for k, v in given.items() if k in own})
-
     return register(
         [definition],
-        measure,
+        composition.measure,
         options,
         name=slug.replace("-", "_"),
         module=sys._getframe(1).f_globals.get("__name__", __name__),
@@ -103,19 +89,20 @@ def compose(
     )
 
 
-def _needs(gauge: Gauge, quantity: Quantity, functional: Functional) -> list[str]:
-    logits = ["three classes" if functional.climbs else "classes"] if gauge.normalised else []
-    return [*logits, *quantity.needs]
+def needs(composition: Composition) -> tuple[str, ...]:
+    """Return what an objective must have for a composed score."""
+    logits = ("three classes" if composition.functional.climbs else "classes",) if composition.gauge.normalised else ()
+    return (*logits, *composition.quantity.needs)
 
 
-def invariances(gauge: Gauge, quantity: Quantity, perturbation: Perturbation, functional: Functional) -> str:
+def invariances(composition: Composition) -> str:
     """Return the transformations among T1 … T7 that leave a composed score unchanged, as its parts have it."""
-    scale = perturbation.scale
+    gauge, scale = composition.gauge, composition.perturbation.scale
     kept = set(scale.invariant.split())
     if "T2" in kept and gauge.shift_removed:
         kept.add("T5")
-    if "T2" in kept and (gauge.normalised or quantity.decisions):
+    if "T2" in kept and (gauge.normalised or composition.quantity.decisions):
         kept.add("T7")
-    if scale.absolute and functional.guesses:
+    if scale.absolute and composition.functional.guesses:
         kept.discard("T5")
     return " ".join(sorted(kept))

@@ -56,9 +56,9 @@ def _scaled_trace(case: Case, *, matvecs: int = PROBES, seed: int = 0) -> Iterat
     yield Measurement(found.value, found.standard_error, gradients=PRODUCT * found.matvecs, note=note)
 
 
-scaled_maximum = Functional(_scaled_maximum)
+scaled_maximum = Functional(_scaled_maximum, of_loss=True)
 """Largest eigenvalue of D H D with D = diag(c): ½ρ² times it is the worst rise within ‖δ/c‖₂ ≤ ρ at a minimum."""
-scaled_trace = Functional(_scaled_trace, lambda radii, *, matvecs, **_: PRODUCT * matvecs)
+scaled_trace = Functional(_scaled_trace, lambda radii, *, matvecs, **_: PRODUCT * matvecs, of_loss=True)
 """Trace of D H D with D = diag(c): ½ρ² times it is the mean rise under noise ρ c ∘ z."""
 
 

@@ -5,6 +5,7 @@ A functional takes a `Case` and the radii, and returns one `Measurement` per rad
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,15 +16,17 @@ import torch
 from scipy.special import logsumexp
 from torch import Tensor
 
+from landscape.arguments import keyword_options
 from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.function.batches import Batch
 from landscape.function.objective import Objective
 from landscape.operators import Hessian
 from landscape.scores.apgd import maximize
+from landscape.scores.gauges import Gauge, Gauged, none
 from landscape.scores.kinks import kink_note
 from landscape.scores.lbfgs import box_maximum
-from landscape.scores.perturbations import Ball, Box, Noise
+from landscape.scores.perturbations import Ball, Box, Noise, Perturbation
 from landscape.scores.quantities import FORWARD, PRODUCT, Meter, Quantity, loss
 from landscape.scores.register import Measurement
 
@@ -61,13 +64,15 @@ class Functional:
         measure: ``(case, radii, **options) -> measurements``, or without radii for scores that have none.
         cost: ``(number of radii, **options) -> gradients``; `None`: not known beforehand.
         unit: of the result; `None`: that of the quantity.
-        climbs: it follows the gradient, so that a quantity without one, as normalised logits of two classes, has no score.
+        of_loss: it follows derivatives of the loss, whatever else it reads.
+        climbs: it follows the gradient, which normalised logits of two classes do not have.
         guesses: it starts from the size of the weights, which a shift of the logits changes.
     """
 
     measure: Callable[..., Iterable[Measurement]]
     cost: Callable[..., float] | None = None
     unit: str | None = None
+    of_loss: bool = False
     climbs: bool = False
     guesses: bool = False
 
@@ -78,6 +83,49 @@ class Functional:
     def with_(self, **defaults: Any) -> Functional:
         """Return the same functional with other defaults of its options."""
         return replace(self, measure=partial(self.measure, **defaults))
+
+
+@dataclass(frozen=True)
+class Composition:
+    """A functional of a quantity under a perturbation, in a gauge.
+
+    Attributes:
+        slug: what it is called in messages.
+        quantity: what is read at the moved weights.
+        perturbation: how they are moved.
+        functional: what is made of it.
+        gauge: what is taken out of the network first.
+        radii: the grid that is measured unless another is given.
+    """
+
+    slug: str
+    quantity: Quantity
+    perturbation: Perturbation
+    functional: Functional
+    gauge: Gauge = none
+    radii: tuple[float, ...] = ()
+
+    @property
+    def options(self) -> dict[str, inspect.Parameter]:
+        """The keyword-only options of all parts, by name."""
+        option = partial(inspect.Parameter, kind=inspect.Parameter.KEYWORD_ONLY)
+        radii = {"radii": option("radii", default=None, annotation="Sequence[float] | None")} if self._has_radii else {}
+        gauge = {"gauge": option("gauge", default=True, annotation="bool")} if self.gauge.shift_removed else {}
+        return radii | self.perturbation.options | keyword_options(self.functional.measure) | gauge
+
+    @property
+    def _has_radii(self) -> bool:
+        return "radii" in inspect.signature(self.functional.measure).parameters
+
+    def measure(self, network: Gauged, **given: Any) -> list[Measurement]:
+        """Measure a network; an option that two parts have goes to both."""
+        at = network.at(self.gauge, remove_shift=given.get("gauge", True))
+        moved, own = self.perturbation.options, keyword_options(self.functional.measure)
+        bound = self.perturbation.about(at, **{name: given[name] for name in moved if name in given})
+        grid = given.get("radii")
+        grids = [tuple(self.radii if grid is None else grid)] if self._has_radii else []
+        case = Case(at, bound, self.quantity, self.slug)
+        return self.functional(case, *grids, **{name: given[name] for name in own if name in given})
 
 
 def _mean_of_largest(parts: Objective, moved: Box, radius: float, iterations: int, meter: Meter) -> float:
@@ -110,7 +158,9 @@ def _largest_rise(
         yield Measurement(value, None, radius, meter.gradients)
 
 
-largest_rise = Functional(_largest_rise, lambda radii, *, iterations, **_: radii * (iterations + 1), climbs=True)
+largest_rise = Functional(
+    _largest_rise, lambda radii, *, iterations, **_: radii * (iterations + 1), of_loss=True, climbs=True
+)
 r"""Mean over sub-batches of :math:`\max_{\delta} L_B(w + \delta) - L_B(w)` in a box or ball, by APGD from δ = 0.
 
 Sub-batches are disjoint, of fixed size, and cut by index, so that the value does not depend on the objective's batches. It is
@@ -132,7 +182,7 @@ def _one_step_rise(case: Case, radii: Sequence[float], *, subset: int | None = S
         yield Measurement(float(total), None, radius, 1 + FORWARD)
 
 
-one_step_rise = Functional(_one_step_rise, lambda radii, **_: radii * (1 + FORWARD), climbs=True)
+one_step_rise = Functional(_one_step_rise, lambda radii, **_: radii * (1 + FORWARD), of_loss=True, climbs=True)
 """Mean over sub-batches of the rise after one step that is steepest within the box or ball."""
 
 
@@ -155,7 +205,7 @@ def _relative_rise(case: Case, radii: Sequence[float], *, iterations: int = 10, 
         yield Measurement(100 * (max(best, base) - base) / (1 + base), None, radius, meter.gradients)
 
 
-relative_rise = Functional(_relative_rise, unit="%", climbs=True)
+relative_rise = Functional(_relative_rise, unit="%", of_loss=True, climbs=True)
 r"""Largest rise of the loss in a box by L-BFGS-B, :math:`100\,(\max L - L(w)) / (1 + L(w))`: a lower bound."""
 
 
@@ -243,7 +293,7 @@ def _curvature(case: Case, *, directions: int = 20, seed: int = 0) -> Iterator[M
     yield Measurement(value, error, gradients=PRODUCT * len(V), note=kink_note(case.objective))
 
 
-curvature = Functional(_curvature, lambda radii, *, directions, **_: PRODUCT * directions)
+curvature = Functional(_curvature, lambda radii, *, directions, **_: PRODUCT * directions, of_loss=True)
 r"""Mean over directions of the second derivative :math:`d^T H d`."""
 
 
@@ -261,7 +311,11 @@ def _worst_over_mean(case: Case, radii: Sequence[float], *, pairs: int = 8, seed
 
 
 worst_over_mean = Functional(
-    _worst_over_mean, lambda radii, *, pairs, **_: radii * (21 + FORWARD * (1 + 2 * pairs)), unit="1", climbs=True
+    _worst_over_mean,
+    lambda radii, *, pairs, **_: radii * (21 + FORWARD * (1 + 2 * pairs)),
+    unit="1",
+    of_loss=True,
+    climbs=True,
 )
 r"""Worst case over average case at equal expected length, :math:`S_{max}(\rho\sqrt{P'}) / S_{avg}(\rho)`.
 

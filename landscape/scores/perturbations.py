@@ -15,9 +15,9 @@ from torch import Tensor
 from landscape.arguments import keyword_options, seeded_generator
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.batches import Batch
+from landscape.function.gradients import value_and_gradient
 from landscape.function.objective import Objective
 from landscape.scores.apgd import Evaluate, Map
-from landscape.scores.quantities import rise_from
 from landscape.slices import random_directions
 
 NoiseKind = Literal["normal", "uniform"]
@@ -110,6 +110,18 @@ def unit(vector: Tensor) -> Tensor:
 def in_ball(x: Tensor, radius: float) -> Tensor:
     """Return the nearest point of the ball about the origin."""
     return x * (radius / torch.linalg.vector_norm(x).clamp_min(radius))
+
+
+def rise_from(objective: Objective, batch: Batch) -> Evaluate:
+    """Return ``delta -> (L_B(theta + delta), its gradient)`` for the mean loss of one batch. Use inside the guard."""
+    theta = objective.theta
+
+    def evaluate(delta: Tensor) -> tuple[Tensor, Tensor]:
+        at = (theta + delta).requires_grad_()
+        value, gradient = value_and_gradient(objective, at, lambda: objective.batch_value(at, batch).reshape(()), at)
+        return value.double(), gradient
+
+    return evaluate
 
 
 class Moved:

@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 
 from landscape.function.batches import Batch
-from landscape.function.gradients import value_and_gradient
 from landscape.function.objective import Objective
-from landscape.scores.apgd import Evaluate
 
 FORWARD = 1 / 3
 """Cost of a forward pass in gradients."""
@@ -137,15 +135,3 @@ def _divergence(objective: Objective, meter: Meter) -> tuple[float, Values]:
 loss = Quantity("loss", _by_shares(loss_share), unit="loss")
 error = Quantity("0–1 error", _by_shares(error_share), needs=("errors",), decisions=True)
 divergence = Quantity("KL divergence of the predictions", _divergence, needs=("classes",), unit="nat")
-
-
-def rise_from(objective: Objective, batch: Batch) -> Evaluate:
-    """Return ``delta -> (L_B(theta + delta), its gradient)`` for the mean loss of one batch. Use inside the guard."""
-    theta = objective.theta
-
-    def evaluate(delta: Tensor) -> tuple[Tensor, Tensor]:
-        at = (theta + delta).requires_grad_()
-        value, gradient = value_and_gradient(objective, at, lambda: objective.batch_value(at, batch).reshape(()), at)
-        return value.double(), gradient
-
-    return evaluate

@@ -80,6 +80,11 @@ def test_derived_invariances_are_those_that_an_audit_measures(classifier):
     assert invariant == {"with-gauge": ["T1", "T2", "T4", "T5", "T7"], "without": ["T1", "T2", "T4"]}
 
 
+def test_a_functional_of_the_loss_refuses_another_quantity():
+    with pytest.raises(LandscapeError, match="follows derivatives of the loss, but the quantity is the 0–1 error"):
+        compose("odd", "t", quantities.error, perturbations.box(perturbations.ones), functionals.largest_rise)
+
+
 def test_options_come_from_the_parts_and_are_described():
     made = uniform(gauge=gauges.shift_removed)
     assert list(options_of(REGISTRY["shaken"])) == ["radii", "noise", "pairs", "seed", "gauge"]
