@@ -46,7 +46,8 @@ class Checkpoint:
         notes: what was read, and what the file also holds that was left out, which is warned of as well.
 
     Raises:
-        LandscapeError: the weights do not fit the model, are NaN, or the file would have to run code to be read.
+        LandscapeError: the weights do not fit the model or are NaN, the file is damaged or made to do harm, or several parts
+            of it fit.
         TypeError: a keyword that is neither one of these nor one of `Objective`.
 
     >>> import torch, landscape as ls
@@ -81,6 +82,8 @@ class Checkpoint:
             raise TypeError(
                 f"Checkpoint() got an unexpected keyword argument {unknown!r}; those of Objective are taken too"
             )
+        if not isinstance(model, nn.Module):
+            raise LandscapeError(f"the model is {type(model).__name__}, expected a torch.nn.Module before the weights")
         self.model = unwrapped(model)
         if weights is None:  # copied at once: the user may go on training the model
             own = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}

@@ -88,6 +88,11 @@ def test_an_unknown_keyword_is_refused_where_it_is_written():
         ls.Checkpoint(network(), loss="cross_entropy", train=(X, Y), optimiser="sgd")
 
 
+def test_a_file_in_the_place_of_the_model_is_named():
+    with pytest.raises(ls.LandscapeError, match=r"the model is str, expected a torch\.nn\.Module before the weights"):
+        ls.Checkpoint("best.pt", network(), loss="cross_entropy", train=(X, Y))
+
+
 def test_what_was_read_and_left_out_is_said(tmp_path):
     trained = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
     state = {f"model.{name}": tensor for name, tensor in trained.state_dict().items()}
