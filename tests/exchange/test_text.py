@@ -50,7 +50,7 @@ def test_a_comparison_leaves_out_the_padding_of_scores_with_fewer_radii():
         radii=np.array([[np.nan, np.nan], [0.1, 0.2]]), values=np.arange(8.0).reshape(2, 1, 2, 2),
         standard_errors=np.zeros((2, 1, 2, 2)), metrics={}, gates=(), tests=(), verdicts=(), audited=(),
     )  # fmt: skip
-    columns = result.columns()
+    columns = export.frame(result)
     assert columns["score"] == ["trace", "sam", "sam"] * 2
     assert columns["value"].tolist() == [0.0, 2.0, 3.0, 4.0, 6.0, 7.0]
 
