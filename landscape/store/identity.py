@@ -72,7 +72,9 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     "of.loss: 'mse' there, 'cross_entropy' here"
     """
     there, here = dict(_leaves(before)), dict(_leaves(now))
-    changed = [key for key in {**there, **here} if there.get(key) != here.get(key)]
+    # as text: NaN is itself there, and 1 is not True
+    texts = {key: [json.dumps(side[key]) if key in side else "" for side in (there, here)] for key in {**there, **here}}
+    changed = [key for key, (one, other) in texts.items() if one != other]
     return ", ".join(f"{key}: {_short(there.get(key))} there, {_short(here.get(key))} here" for key in changed[:3])
 
 
@@ -115,7 +117,7 @@ def _plain(value: Any) -> Any:
 
 def _leaves(of: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in of.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

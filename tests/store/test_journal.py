@@ -64,14 +64,6 @@ def test_an_absurd_length_allocates_nothing(path):
     assert read_journal(path)[1] == []
 
 
-def test_another_identity_is_refused_and_named_whatever_its_order(path):
-    content = write(path)
-    with pytest.raises(LandscapeError, match="seed: 0 there, 1 here"):
-        Journal(path, {**IDENTITY, "seed": 1})
-    assert path.read_bytes() == content
-    assert Journal(path, dict(reversed(IDENTITY.items()))).records == RECORDS
-
-
 @pytest.mark.parametrize("content", [b"my thesis, the only copy", b"LSJRNL1\nof the layout before"])
 def test_foreign_files_are_not_touched(path, content):
     path.parent.mkdir()
@@ -105,9 +97,3 @@ def test_a_journal_is_there_with_its_whole_header_or_not_at_all(path, monkeypatc
     with pytest.raises(LandscapeError, match="No space left on device"):
         Journal(path, IDENTITY)
     assert list(path.parent.iterdir()) == []
-
-
-def test_an_identity_must_be_json(path):
-    with pytest.raises(LandscapeError, match="JSON values"):
-        Journal(path, {"model": object()})
-    assert not path.exists()

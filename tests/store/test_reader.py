@@ -62,20 +62,6 @@ def test_a_wrong_name_lists_the_right_ones(filled):
         ls.open_study(filled)["sgd-0/plan"]
 
 
-def test_an_open_study_sees_what_is_stored_later(filled):
-    opened = ls.open_study(filled)
-    plane().save(filled, "sgd-1/plane")
-    assert "sgd-1/plane" in opened
-
-
-def test_a_long_command_is_cut_in_the_tree(path, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["landscape", "score", *(f"run-{i}.pt" for i in range(99))])
-    plane().save(path, "sgd-0/plane")
-    created = repr(ls.open_study(path)).splitlines()[1]
-    assert len(created) <= 120
-    assert created.endswith("run-6.pt …")
-
-
 def test_the_tree(filled):
     text = repr(ls.open_study(filled))
     assert text == store.info(filled)
@@ -97,27 +83,9 @@ def test_the_tree_counts_the_arrays_of_large_groups(path):
     assert "train/accuracy (3,), train/loss (3,)" in store.info(path)
 
 
-def test_scores_are_one_dataset_a_column(filled):
-    import h5py
-
-    with h5py.File(filled) as file:
-        columns = file["checkpoints/sgd-0/scores/scores"]
-        assert columns["name"].asstr()[:].tolist() == ["trace", "keskar"]
-        assert np.array_equal(columns["value"][:], [2.0, 0.1])
-        assert np.array_equal(columns["radius"][:], [np.nan, 0.5], equal_nan=True)
-        assert columns["seed"][:].tolist() == [4, 0]
-        assert not any(part.dtype.names for part in columns.values())
-
-
 def test_info_does_not_wait_for_torch(filled):
     code = "import sys; from landscape.store import info; info(sys.argv[1]); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code, str(filled)], check=True, timeout=60)
-
-
-def test_a_file_without_checkpoints(path):
-    Path(x=np.arange(3.0), values={}).save(path, "sgd-momentum")
-    assert ls.open_study(path).checkpoints == {}
-    assert "of several checkpoints" in repr(ls.open_study(path))
 
 
 def test_validate_names_what_is_in_the_wrong_place(filled):

@@ -167,23 +167,13 @@ def test_a_relative_place_is_that_of_the_call(tmp_path, monkeypatch):
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-def test_two_cannot_compute_one_result(path):
-    with (
-        ls.Run((path, "mine/x"), IDENTITY),
-        ls.Run((path, "mine/y"), IDENTITY),
-        pytest.raises(LandscapeError, match="is being written by another process"),
-        ls.Run((path, "mine/x"), IDENTITY),
-    ):
-        pass
-    assert list(path.parent.iterdir()) == []
-
-
-@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
-def test_a_file_system_without_locks_is_found_out_first_and_done_without(path, monkeypatch, code):
+@pytest.mark.parametrize("code", [None, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_two_cannot_compute_one_result_also_without_locks_of_the_file_system(path, monkeypatch, code):
     def no_locks(fd, operation):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr("fcntl.flock", no_locks)
+    if code is not None:
+        monkeypatch.setattr("fcntl.flock", no_locks)
     with ls.Run((path, "mine/x"), IDENTITY) as run:
         with pytest.raises(LandscapeError, match="is being written by another process"):
             ls.Run((path, "mine/x"), IDENTITY).__enter__()
@@ -317,27 +307,17 @@ KILLED = """
 """
 
 
-def kill(path, kills, seed):
-    """Kill a run at random moments, then let it finish; return the result and how many kills it took."""
-    rng, script, survived = np.random.default_rng(seed), textwrap.dedent(KILLED), 0
+@pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.slow)])
+def test_killed_runs_end_as_if_they_had_not_been(path, kills):
+    rng, script = np.random.default_rng(kills), textwrap.dedent(KILLED)
     for _ in range(kills):
         process = subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True)
         process.stdout.readline()
         time.sleep(float(rng.uniform(0, 0.08)))
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        survived += process.returncode == 0
     subprocess.run([sys.executable, "-c", script, str(path)], check=True, stdout=subprocess.DEVNULL)
     assert [file.name for file in path.parent.iterdir()] == ["study.h5"]
     assert store.validate(path) == []
     expected = sum(np.random.default_rng(i).standard_normal(500) for i in range(40))
     assert np.array_equal(ls.open_study(path)["mine/x"].samples, expected)
-
-
-def test_killed_runs_end_as_if_they_had_not_been(path):
-    kill(path, kills=3, seed=0)
-
-
-@pytest.mark.slow
-def test_a_hundred_killed_runs(path):
-    kill(path, kills=100, seed=1)
