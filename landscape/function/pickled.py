@@ -36,7 +36,8 @@ _STORAGES = {
     "CharStorage": torch.int8, "ByteStorage": torch.uint8, "BoolStorage": torch.bool,
     "ComplexFloatStorage": torch.complex64, "ComplexDoubleStorage": torch.complex128,
 }  # fmt: skip
-_DENSE = {f"torch._utils._rebuild_tensor{version}": version for version in ("", "_v2", "_v3")}
+_TYPES = {str(kind): kind for kind in vars(torch).values() if isinstance(kind, torch.dtype)}
+_DENSE = {f"torch._utils._rebuild_tensor{version}" for version in ("", "_v2", "_v3")}
 _SPECIAL = {"_rebuild_qtensor": "quantised", "_rebuild_sparse_tensor": "sparse"}
 _PLAIN = re.compile(
     r"torch\.(\w+|(storage|cuda)\.\w+|(_utils|_tensor|serialization)\._\w+|nn\.parameter\.\w+)$|(collections|_codecs)\."
@@ -134,10 +135,7 @@ def is_tensor(value: Any) -> bool:
 
 def data_type(kind: Any) -> torch.dtype:
     """Return the dtype that a name such as ``torch.uint16`` in a pickle stands for."""
-    found = getattr(torch, kind.name.removeprefix("torch."), None)
-    if not isinstance(found, torch.dtype):
-        raise pickle.UnpicklingError(f"{kind.name} is no type of numbers")
-    return found
+    return _TYPES[kind.name]
 
 
 class Archive:
