@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 from landscape.errors import LandscapeError
 from landscape.lazy import verb
 from landscape.results.schema import describe, plain, volatile
-from landscape.results.tabulate import columns_of, holds_rows, summary_of, tables_of
+from landscape.results.tabulate import columns_of, holds_rows, summary_of, summary_table, tables_of
 from landscape.tables import Table, hanging, render
 from landscape.tables.html import card, lines_of
 
@@ -129,11 +129,12 @@ class Result:
         return f"{text}\n{indent(render(self.tables()[0].head(_FEW)), '  ')}"  # its rows are what it is
 
     def _repr_html_(self) -> str:
-        table, lines = self.tables()[0], tuple(self.summary())
-        details = {} if table.rows == lines else {"table": render(table.head(_MOST))}
+        text = self.table()
+        repeats = text == render(summary_table(self))  # what is shown above it anyhow
+        details = {} if repeats else {"table": "\n".join(text.splitlines()[: _MOST + 2])}
         if self.provenance:
             details["provenance"] = lines_of({key: describe(value) for key, value in self.provenance.items()})
-        return card(type(self).__name__, lines, self._picture(), details)
+        return card(type(self).__name__, self.summary(), self._picture(), details)
 
     def _picture(self) -> bytes | None:
         """Draw the result small; without a figure, or when drawing fails, the numbers stand alone."""

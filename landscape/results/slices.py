@@ -89,9 +89,8 @@ class Slice(Result):
     dataset: str = "train"
     evaluation: str = volatile("")
     x: np.ndarray = array("x", long_name="coordinate along the first direction")
-    if (
-        TYPE_CHECKING
-    ):  # each kind declares them after its axes: fingerprints in study files go by the order of the fields
+    # each kind declares them after its axes: fingerprints in study files go by the order of the fields
+    if TYPE_CHECKING:
         values: Mapping[str, np.ndarray]
         directions: Directions | None
 

@@ -16,7 +16,6 @@ from landscape.tables.numbers import (
     interval,
     number_text,
     over_seeds,
-    share,
     spread,
 )
 from landscape.tables.table import Cell, Table
@@ -62,7 +61,6 @@ __all__ = [
     "number_text",
     "over_seeds",
     "render",
-    "share",
     "spread",
     "table_html",
     "table_latex",

@@ -89,15 +89,6 @@ def _shares(number: Measured) -> tuple[str, str | None, int]:
     return f"{number.value:.{number.percent}%}", None if error is None else f"{error:.{number.percent}%}", 0
 
 
-def share(value: float, error: float | None = None) -> str:
-    """Write a share in per cent, with its error where it has one.
-
-    >>> share(0.123, 0.004), share(0.5)
-    ('12.3% ± 0.4%', '50.0%')
-    """
-    return number_text(Measured(float(value), error, percent=1))
-
-
 def cell(value: float | None, error: float | None = None) -> str:
     """Write one number of a table, with its error where it has one; a dash where there is nothing to say.
 

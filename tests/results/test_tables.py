@@ -1,7 +1,6 @@
 """Tables of results: every kind has one, with the numbers that were measured beside their errors."""
 
 import dataclasses
-import inspect
 import sys
 from pathlib import Path
 from typing import ClassVar
@@ -64,23 +63,27 @@ def directions(count=2):
     return Directions(norms=np.arange(1.0, count + 1), cosines=np.eye(count), direction_kind="gaussian")
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the schema alone draws NaN and inf
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # means of what the schema alone draws: all NaN, or inf − inf
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_takes_the_same_styles(kind):
-    _, style, *_ = inspect.signature(KINDS[kind].table).parameters.values()
-    assert (style.name, style.default) == ("style", "text")
+def test_every_kind_shows_itself_in_every_style(kind):
     for seed in range(6):
-        result = Maker(seed, sizes=(2,)).result(KINDS[kind])
+        result = Maker(seed, sizes=(2, 3, 7)).result(KINDS[kind])
         try:
-            text, markdown = result.table(), result.table(style="markdown")
-        except (ValueError, KeyError, IndexError, OverflowError, TypeError):
+            repr(result)
+            text, *others = (result.table(style) for style in ("text", "markdown", "html", "latex"))
+        except (ValueError, KeyError, IndexError, ArithmeticError, TypeError, LandscapeError):
             continue  # numbers that no computation gives
-        if not text:
-            continue  # a table of no stages
-        assert markdown.startswith("| ")
-        assert set(text.splitlines()[1]) <= {"-", " "}
-        with pytest.raises(LandscapeError, match="a table style of 'rtf', expected"):
-            result.table("rtf")
+        assert type(result).__name__ in result._repr_html_()
+        if text:  # else a table of no stages
+            assert [start in other for start, other in zip(("| ", "<table>", r"\toprule"), others, strict=True)] == [
+                True
+            ] * 3
+            assert set((text.splitlines() + [""])[1]) <= {"-", " "}
+
+
+def test_another_style_is_refused():
+    with pytest.raises(LandscapeError, match="a table style of 'rtf', expected one of text, markdown"):
+        critical().table("rtf")
 
 
 def test_eigenvalues_stand_with_residuals_gaps_and_the_bound_that_follows():
