@@ -85,7 +85,7 @@ def compose(
         options,
         name=slug.replace("-", "_"),
         module=sys._getframe(1).f_globals.get("__name__", __name__),
-        text=f"{title[0].upper()}{title[1:]}.\n\n{definition.formula}\n\n{about}",
+        text=f"{title[0].upper()}{title[1:]}.\n\n``{definition.formula}``\n\n{about}",
     )
 
 
