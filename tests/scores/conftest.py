@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -31,6 +32,18 @@ class Each(nn.Module):
     def forward(self, index):
         logits = self.w[index].unsqueeze(1)
         return torch.cat([logits, logits.new_zeros(len(index), self.classes - 1)], 1)
+
+
+@pytest.fixture
+def miscalibration():
+    """``miscalibration(rows)``: the claimed variance against that over seeds, as a z-score of its logarithm."""
+
+    def z(rows):
+        claimed = np.mean([row.standard_error**2 for row in rows])
+        measured = np.var([row.value for row in rows], ddof=1)
+        return float(np.log(claimed / measured) / np.sqrt(2 / (len(rows) - 1)))
+
+    return z
 
 
 @pytest.fixture
