@@ -13,13 +13,12 @@ from inspect import signature
 from typing import Any
 
 from landscape.errors import LandscapeError
-from landscape.plots.animation import animate
 from landscape.plots.architecture import architecture
 from landscape.plots.basin_volume import basin_volume
 from landscape.plots.curvature import scale_curvature
 from landscape.plots.double_descent import double_descent
 from landscape.plots.edge_of_stability import edge_of_stability
-from landscape.plots.grids import grid, lines_grid
+from landscape.plots.grids import grid, lines_grid, volume
 from landscape.plots.guess_and_check import guess_and_check
 from landscape.plots.kernel_regime import kernel_regime
 from landscape.plots.large_batch import large_batch
@@ -42,8 +41,7 @@ from landscape.plots.style import DOUBLE, PALETTE, SINGLE, style
 from landscape.plots.surfaces import surface
 from landscape.plots.tables import comparison_table, panel, summary, table
 from landscape.plots.tracks import track
-from landscape.plots.trajectories import trajectory
-from landscape.plots.volumes import volume
+from landscape.plots.trajectories import animate, trajectory
 from landscape.results import Result
 
 KINDS: dict[str, Callable[..., Any]] = {

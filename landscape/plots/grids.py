@@ -17,7 +17,7 @@ from landscape.plots.scales import add_colourbar
 from landscape.plots.style import COLOURMAP, DOUBLE, SINGLE, legend_inside, legend_outside, sheet
 from landscape.plots.surfaces import surface
 from landscape.plots.windows import hatch_handles, missing, window_of
-from landscape.results import Plane
+from landscape.results import Plane, Volume
 
 _DRAW: dict[str, Callable[..., Axes]] = {"contour": contour, "heatmap": heatmap, "surface": surface}
 
@@ -108,6 +108,41 @@ def grid(
             legend_outside(figure, hatch_handles(reasons))
         elif reasons:
             figure.legend(handles=hatch_handles(reasons), loc="lower center", ncols=3)
+    return figure
+
+
+def volume(result: Volume, figure: Figure | SubFigure | None = None, **options: Any) -> Figure | SubFigure:
+    """Draw the three planes of a volume that go through the point nearest the centre, on shared levels.
+
+    Args:
+        result: values (nz, ny, nx).
+        figure: where to draw; `None`: a new figure, two columns wide.
+        **options: passed on to `grid`: ``metric``, ``levels``, ``limit``, ``kind`` …
+
+    Returns:
+        The figure.
+
+    >>> axis = np.linspace(-1, 1, 3)
+    >>> values = axis**2 + axis[:, None] ** 2 + axis[:, None, None] ** 2
+    >>> found = Volume(x=axis, y=axis, z=axis, values={"train/loss": values}, computed=np.ones((3, 3, 3)))
+    >>> [ax.get_title() for ax in volume(found, Figure()).axes[:3]]
+    ['z = 0', 'y = 0', 'x = 0']
+    """
+    axes, planes = dict(reversed(result.axes.items())), {}
+    for axis, (name, values) in enumerate(axes.items()):
+        middle = int(np.abs(values).argmin())
+        second, first = (other for other in axes if other != name)
+        planes[f"{name} = {values[middle]:.3g}"] = Plane(
+            x=axes[first],
+            y=axes[second],
+            values={key: np.take(value, middle, axis) for key, value in result.values.items()},
+            computed=np.take(result.computed, middle, axis),
+            dataset=result.dataset,
+        )
+    figure = grid(planes, figure, **options)
+    for ax, name in zip(figure.axes, axes, strict=False):
+        second, first = (other for other in axes if other != name)
+        ax.set(xlabel=f"direction {'xyz'.index(first) + 1}", ylabel=f"direction {'xyz'.index(second) + 1}")
     return figure
 
 

@@ -11,8 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from landscape.errors import LandscapeError
-from landscape.plots.style import GREY, PALETTE, SINGLE, canvas, colour, legend_inside, legend_outside
-from landscape.plots.windows import HATCHES, direction_name
+from landscape.plots.style import GREY, PALETTE, SINGLE, canvas, colour, legend_of
+from landscape.plots.windows import HATCHED, HATCHES, direction_name
 from landscape.results import Line, Path
 
 LOSS, ACCURACY = PALETTE[0], PALETTE[1]
@@ -72,14 +72,10 @@ def line(
         if shown if accuracy is None else accuracy:
             right = ax.twinx()
             right.set_label("accuracy")
-            _draw(right, _members(groups), "accuracy", band, ACCURACY, None)
+            _draw(right, next(iter(groups.values())), "accuracy", band, ACCURACY, None)
             _right(ax, right)
         if legend:
-            handles = legend_handles(groups, metric, band, named=several)
-            if own:
-                legend_outside(ax.figure, handles)
-            else:
-                legend_inside(ax, handles)
+            legend_of(ax, legend_handles(groups, metric, band, named=several), own=own)
     return ax
 
 
@@ -127,10 +123,6 @@ def _first(groups: Mapping[str, list[Line]]) -> Line:
     return next(iter(groups.values()))[0]
 
 
-def _members(groups: Mapping[str, list[Line]]) -> list[Line]:
-    return next(iter(groups.values()))
-
-
 def _datasets(example: Line, metric: str) -> list[str]:
     found = [key.removesuffix(f"/{metric}") for key in example.values if key.endswith(f"/{metric}")]
     return sorted(found, key=lambda name: name != example.dataset)
@@ -163,10 +155,7 @@ def _hatch(ax: Axes, x: np.ndarray, mask: np.ndarray) -> None:
     starts, stops = np.flatnonzero(~padded[:-1] & padded[1:]), np.flatnonzero(padded[:-1] & ~padded[1:])
     for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
         left, right = float(x[max(start - 1, 0)]), float(x[min(stop, len(x) - 1)])
-        ax.axvspan(
-            left, right, facecolor="#F2F2F2", edgecolor=GREY, hatch=HATCHES["inf"],
-            linewidth=0, zorder=0,
-        )  # fmt: skip
+        ax.axvspan(left, right, hatch=HATCHES["inf"], zorder=0, **HATCHED)
 
 
 def _left(ax: Axes, example: Line, metric: str, log: bool, limit: float | None) -> None:
@@ -202,9 +191,8 @@ def _right(left: Axes, right: Axes) -> None:
 
 def legend_handles(groups: Mapping[str, list[Line]], metric: str, band: Band, *, named: bool) -> list[Any]:
     """Return entries for the recipes' colours, the data sets' dashes, the band and the hatch."""
-    first = next(iter(groups.values()))[0]
     handles: list[Any] = [Line2D([], [], color=colour(i), label=name) for i, name in enumerate(groups) if named]
-    datasets = _datasets(first, metric)
+    datasets = _datasets(_first(groups), metric)
     if len(datasets) > 1:
         handles += [
             Line2D([], [], color="black", linestyle=dash, label=name)
@@ -216,7 +204,5 @@ def legend_handles(groups: Mapping[str, list[Line]], metric: str, band: Band, *,
         handles.append(Patch(color=GREY, alpha=0.3, linewidth=0, label=f"{what} of {'/'.join(map(str, counts))} lines"))
     values = [one.values[f"{dataset}/{metric}"] for lines in groups.values() for one in lines for dataset in datasets]
     if not all(np.isfinite(value).all() for value in values):
-        handles.append(
-            Patch(facecolor="#F2F2F2", edgecolor=GREY, linewidth=0, hatch=HATCHES["inf"], label="inf or NaN")
-        )
+        handles.append(Patch(hatch=HATCHES["inf"], label="inf or NaN", **HATCHED))
     return handles

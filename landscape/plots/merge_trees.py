@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from landscape.errors import LandscapeError
-from landscape.plots.style import GREY, PALETTE, SINGLE, canvas, legend_inside, legend_outside
+from landscape.plots.style import GREY, PALETTE, SINGLE, canvas, legend_of
 from landscape.results import Minimum, Topology
 
 LARGEST = 9.0
@@ -79,10 +79,8 @@ def merge_tree(
         ax.set_xticks([])
         ax.set_xlim(-0.6, len(shown) - 0.4)
         ax.spines["bottom"].set_visible(False)
-        if legend and own:
-            legend_outside(ax.figure, _handles(minima[row].boundary for row in shown))
-        elif legend:
-            legend_inside(ax, _handles(minima[row].boundary for row in shown))
+        if legend:
+            legend_of(ax, _handles(minima[row].boundary for row in shown), own=own)
     return ax
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypedDict, Unpack
 
 import matplotlib
 import numpy as np
@@ -20,39 +22,46 @@ from landscape.results import Plane
 Levels = int | Sequence[float] | np.ndarray | Scale
 
 
+class Look(TypedDict, total=False):
+    """What pictures of planes take alike; `contour` describes it."""
+
+    metric: str
+    dataset: str | None
+    levels: Levels
+    limit: float | None
+    log: bool | None
+    colourbar: bool
+    legend: bool
+    distances: bool
+    cmap: str
+
+
 def contour(
     plane: Plane,
     ax: Axes | None = None,
     *,
-    metric: str = "loss",
-    dataset: str | None = None,
-    levels: Levels = 12,
-    limit: float | None = None,
-    log: bool | None = None,
     filled: bool = True,
     labels: bool = True,
-    colourbar: bool = True,
-    legend: bool = True,
-    distances: bool = False,
     centre: bool = True,
-    cmap: str = COLOURMAP,
+    **look: Unpack[Look],
 ) -> Axes:
     """Draw the level lines of a plane.
 
     Args:
         plane: values (ny, nx) over x and y.
         ax: where to draw; `None`: a new figure as wide as one column.
-        metric: ``loss``, ``accuracy`` …
-        dataset: ``train``, ``test`` …; `None`: the plane's own.
-        levels: their number (spaced logarithmically above the minimum), the levels, or a `Scale` shared with other figures.
-        limit: the largest value shown; larger ones get the top colour and the colour bar says ``> limit``.
-        log: logarithmic levels; `None`: for everything but accuracies.
         filled: colour the bands between the lines.
         labels: write the level on every second line.
+        centre: mark (0, 0), the trained solution.
+        metric: ``loss``, ``accuracy`` …
+        dataset: ``train``, ``test`` …; `None`: the plane's own.
+        levels: their number (spaced logarithmically above the minimum; 12 by default), the levels, or a `Scale` shared with
+            other figures.
+        limit: the largest value shown; larger ones get the top colour and the colour bar says ``> limit``.
+        log: logarithmic levels; `None`: for everything but accuracies.
         colourbar: add a colour bar.
         legend: explain the hatches, if there are any.
         distances: draw true Euclidean distances, at the true angle between the directions.
-        centre: mark (0, 0), the trained solution.
         cmap: name of the colour map.
 
     Returns:
@@ -67,43 +76,14 @@ def contour(
     >>> contour(bowl, Figure().add_subplot()).get_xlabel()
     'direction 1'
     """
-    [values], scale = scaled([plane], metric, dataset, levels, limit, log)
-    if min(values.shape) < 2:
-        raise LandscapeError(f"contours need at least 2 × 2 points, this plane has {values.shape}; use heatmap")
-    window = window_of(plane, distances=distances)
-    own, limits = ax is None, window.limits(cells=False)
-    height = panel_height(window, limits, width=2.05)
-    with canvas(ax, width=SINGLE, height=height + 0.5) as ax:
-        frame(ax, window, limits)
-        masks = missing(values, plane.computed)
-        hatch(ax, window, masks, spread=True)
-        shades = matplotlib.colormaps[cmap] if filled else darkened(cmap)
-        _bands(ax, window, np.ma.masked_invalid(values), scale, filled=filled, labels=labels, cmap=shades)
-        if centre:
-            mark_centre(ax, window)
-        if colourbar and np.isfinite(values).any():
-            label = label_of(metric, dataset, plane)
-            add_colourbar(ax.figure, scale, ax, label=label, cmap=shades, banded=True, most=_ticks(height))
-        if legend:
-            hatch_legend(ax, masks, outside=own)
-    return ax
+    seen = seen_of(plane, look, levels=12)
+    if min(seen.values.shape) < 2:
+        raise LandscapeError(f"contours need at least 2 × 2 points, this plane has {seen.values.shape}; use heatmap")
+    shades = matplotlib.colormaps[seen.cmap] if filled else darkened(seen.cmap)
+    return _flat(seen, ax, partial(_bands, filled=filled, labels=labels, cmap=shades), shades, centre, cells=False)
 
 
-def heatmap(
-    plane: Plane,
-    ax: Axes | None = None,
-    *,
-    metric: str = "loss",
-    dataset: str | None = None,
-    levels: Levels = 8,
-    limit: float | None = None,
-    log: bool | None = None,
-    colourbar: bool = True,
-    legend: bool = True,
-    distances: bool = False,
-    centre: bool = True,
-    cmap: str = COLOURMAP,
-) -> Axes:
+def heatmap(plane: Plane, ax: Axes | None = None, *, centre: bool = True, **look: Unpack[Look]) -> Axes:
     """Draw each point of a plane as a cell, without interpolation; the arguments are those of `contour`.
 
     Raises:
@@ -115,23 +95,85 @@ def heatmap(
     >>> heatmap(bowl, Figure().add_subplot()).collections[0].get_array().shape
     (7, 11)
     """
-    [values], scale = scaled([plane], metric, dataset, levels, limit, log)
-    window = window_of(plane, distances=distances)
-    own, limits = ax is None, window.limits(cells=True)
+    seen = seen_of(plane, look, levels=8)
+
+    def draw(ax: Axes, window: Window, values: Any, scale: Scale) -> None:
+        ax.pcolormesh(*window.corners(), values, cmap=seen.cmap, norm=scale.norm, rasterized=True)
+
+    return _flat(seen, ax, draw, seen.cmap, centre, cells=True)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A plane as it is to be drawn.
+
+    Attributes:
+        values: (ny, nx), NaN where there is no number.
+        scale: levels, colours and heights.
+        window: where the points lie.
+        masks: the points without a number, by reason.
+        label: the drawn quantity.
+        cmap: name of the colour map.
+        colourbar: whether to add one.
+        legend: whether to explain the hatches.
+    """
+
+    values: np.ndarray
+    scale: Scale
+    window: Window
+    masks: dict[str, np.ndarray]
+    label: str
+    cmap: str
+    colourbar: bool
+    legend: bool
+
+
+def seen_of(plane: Plane, look: Look, *, levels: int) -> Seen:
+    """Read what `contour` and its like were given.
+
+    Raises:
+        LandscapeError: no such metric, or unusable levels; true distances that the directions do not have.
+    """
+    metric, dataset = look.get("metric", "loss"), look.get("dataset")
+    [values], scale = scaled([plane], metric, dataset, look.get("levels", levels), look.get("limit"), look.get("log"))
+    return Seen(
+        values=values,
+        scale=scale,
+        window=window_of(plane, distances=look.get("distances", False)),
+        masks=missing(values, plane.computed),
+        label=label_of(metric, dataset, plane),
+        cmap=look.get("cmap", COLOURMAP),
+        colourbar=look.get("colourbar", True) and bool(np.isfinite(values).any()),
+        legend=look.get("legend", True),
+    )
+
+
+def _flat(
+    seen: Seen,
+    ax: Axes | None,
+    draw: Callable[[Axes, Window, Any, Scale], None],
+    cmap: str | Colormap,
+    centre: bool,
+    *,
+    cells: bool,
+) -> Axes:
+    """Draw a plane seen from above: by cells around the points, or by lines between them."""
+    window, own = seen.window, ax is None
+    limits = window.limits(cells=cells)
     height = panel_height(window, limits, width=2.05)
     with canvas(ax, width=SINGLE, height=height + 0.5) as ax:
-        frame(ax, window, limits)
-        masks = missing(values, plane.computed)
-        X, Y = window.corners()
-        ax.pcolormesh(X, Y, np.ma.masked_invalid(values), cmap=cmap, norm=scale.norm, rasterized=True)
-        hatch(ax, window, masks, spread=False)
-        if centre:
-            mark_centre(ax, window)
-        if colourbar and np.isfinite(values).any():
-            label = label_of(metric, dataset, plane)
-            add_colourbar(ax.figure, scale, ax, label=label, cmap=cmap, banded=False, most=_ticks(height))
-        if legend:
-            hatch_legend(ax, masks, outside=own)
+        _frame(ax, window, limits)
+        draw(ax, window, np.ma.masked_invalid(seen.values), seen.scale)
+        hatch(ax, window, seen.masks, spread=not cells)
+        if centre and min(window.x) <= 0 <= max(window.x) and min(window.y) <= 0 <= max(window.y):
+            outline = [patheffects.withStroke(linewidth=2.6, foreground="black")]
+            ax.plot(0.0, 0.0, "+", color="white", markersize=6, markeredgewidth=1.2, zorder=4, label="centre",
+                    path_effects=outline)  # fmt: skip
+        if seen.colourbar:
+            most = max(3, int(height / 0.13))  # as many labels as fit beside it
+            add_colourbar(ax.figure, seen.scale, ax, label=seen.label, cmap=cmap, banded=not cells, most=most)
+        if seen.legend:
+            hatch_legend(ax, seen.masks, outside=own)
     return ax
 
 
@@ -165,7 +207,7 @@ def label_of(metric: str, dataset: str | None, plane: Plane) -> str:
     return f"{dataset or plane.dataset} {metric}"
 
 
-def frame(ax: Axes, window: Window, limits: tuple[float, float, float, float]) -> None:
+def _frame(ax: Axes, window: Window, limits: tuple[float, float, float, float]) -> None:
     """Set the limits, labels and box of a plane's axes."""
     left, right, bottom, top = limits
     ax.set_xlim(left, right)
@@ -182,18 +224,6 @@ def panel_height(window: Window, limits: tuple[float, float, float, float], *, w
     """Return the height of a panel of a given width, in inches: what true distances ask for, within reason."""
     left, right, bottom, top = limits
     return float(np.clip(width * (top - bottom) / (right - left), 0.7, 2.8)) if window.distances else width
-
-
-def _ticks(height: float) -> int:
-    """Return how many labels of a colour bar fit beside a panel of some height, in inches."""
-    return max(3, int(height / 0.13))
-
-
-def mark_centre(ax: Axes, window: Window) -> None:
-    """Mark the trained solution where it is inside the window."""
-    if min(window.x) <= 0 <= max(window.x) and min(window.y) <= 0 <= max(window.y):
-        ax.plot(0.0, 0.0, "+", color="white", markersize=6, markeredgewidth=1.2, zorder=4, label="centre",
-                path_effects=[patheffects.withStroke(linewidth=2.6, foreground="black")])  # fmt: skip
 
 
 def _bands(ax: Axes, window: Window, values: Any, scale: Scale, *, filled: bool, labels: bool, cmap: Colormap) -> None:

@@ -132,6 +132,14 @@ def legend_inside(ax: Axes, handles: list[Any], *, loc: Any = "best") -> None:
         )
 
 
+def legend_of(ax: Axes, handles: list[Any], *, own: bool) -> None:
+    """Put a legend below a figure of ours, or on axes of the caller."""
+    if own:
+        legend_outside(ax.figure, handles)
+    else:
+        legend_inside(ax, handles)
+
+
 def colour(index: int) -> str:
     """Return the palette's colour of a recipe."""
     return PALETTE[index % len(PALETTE)]

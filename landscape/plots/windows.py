@@ -16,6 +16,8 @@ from landscape.plots.style import GREY, legend_inside, legend_outside
 from landscape.results import Directions, Plane
 
 HATCHES = {"inf": "/////", "NaN": "xxxxx", "not computed": "....."}
+HATCHED: dict[str, Any] = {"facecolor": "#F2F2F2", "edgecolor": GREY, "linewidth": 0.0}
+"""The look of what holds no number, hatched by the reason."""
 _NAMES = {
     "gaussian": "random direction",
     "eigenvector": "eigenvector",
@@ -72,7 +74,8 @@ def window_of(plane: Plane, *, distances: bool) -> Window:
     """
     x, y = np.asarray(plane.x, dtype=float), np.asarray(plane.y, dtype=float)
     if not distances:
-        return Window(x, y, np.eye(2), direction_labels(plane.directions), False)
+        name = direction_name(plane.directions)
+        return Window(x, y, np.eye(2), (f"{name} 1", f"{name} 2"), False)
     if plane.directions is None:
         raise LandscapeError("true distances need the directions of the plane, and it holds none; use distances=False")
     norms = np.asarray(plane.directions.norms, dtype=float)
@@ -81,12 +84,6 @@ def window_of(plane: Plane, *, distances: bool) -> Window:
         raise LandscapeError(f"the cosine of the directions is {cosine:.6g}: they span no plane; use distances=False")
     matrix = np.array([[norms[0], norms[1] * cosine], [0.0, norms[1] * np.sqrt(1 - cosine**2)]])
     return Window(x, y, matrix, ("Euclidean distance", "Euclidean distance"), True)
-
-
-def direction_labels(directions: Directions | None) -> tuple[str, str]:
-    """Name the axes of a plane by its directions."""
-    name = direction_name(directions)
-    return f"{name} 1", f"{name} 2"
 
 
 def direction_name(directions: Directions | None) -> str:
@@ -124,28 +121,22 @@ def hatch(ax: Axes, window: Window, masks: Mapping[str, np.ndarray], *, spread: 
             drawn above cover what is known. Otherwise the cell around the point.
     """
     X, Y = window.points() if spread else window.corners()
+    top, right = X.shape[0] - 1, X.shape[1] - 1
     drawn: list[Collection] = []
     for reason, mask in masks.items():
         polygons = []
         for j, i in np.argwhere(mask):
-            if spread:
-                bottom, top = max(j - 1, 0), min(j + 1, X.shape[0] - 1)
-                left, right = max(i - 1, 0), min(i + 1, X.shape[1] - 1)
-            else:
-                bottom, top, left, right = j, j + 1, i, i + 1
-            around = [(bottom, left), (bottom, right), (top, right), (top, left)]
-            polygons.append([(X[at], Y[at]) for at in around])
-        collection = PolyCollection(
-            polygons,
-            facecolor="#F2F2F2",
-            edgecolor=GREY,
-            linewidth=0.0,
-            hatch=HATCHES[reason],
-            zorder=0.5,
-            label=reason,
-        )
+            rows = (max(j - 1, 0), min(j + 1, top)) if spread else (j, j + 1)
+            columns = (max(i - 1, 0), min(i + 1, right)) if spread else (i, i + 1)
+            polygons.append([(X[at], Y[at]) for at in around(rows, columns)])
+        collection = PolyCollection(polygons, hatch=HATCHES[reason], zorder=0.5, label=reason, **HATCHED)
         drawn.append(ax.add_collection(collection, autolim=False))
     return drawn
+
+
+def around(rows: tuple[int, int], columns: tuple[int, int]) -> list[tuple[int, int]]:
+    """Return the indices of the corners of a rectangle of a grid, in order around it."""
+    return [(rows[0], columns[0]), (rows[0], columns[1]), (rows[1], columns[1]), (rows[1], columns[0])]
 
 
 def hatch_legend(ax: Axes, masks: Mapping[str, np.ndarray], *, outside: bool) -> None:
@@ -168,8 +159,4 @@ def hatch_legend(ax: Axes, masks: Mapping[str, np.ndarray], *, outside: bool) ->
 def hatch_handles(reasons: Iterable[str]) -> list[Any]:
     """Return the legend's entries of the hatches, always in the same order."""
     wanted = set(reasons)
-    return [
-        Patch(facecolor="#F2F2F2", edgecolor=GREY, linewidth=0.0, hatch=pattern, label=reason)
-        for reason, pattern in HATCHES.items()
-        if reason in wanted
-    ]
+    return [Patch(hatch=pattern, label=reason, **HATCHED) for reason, pattern in HATCHES.items() if reason in wanted]

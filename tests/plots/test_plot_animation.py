@@ -9,7 +9,7 @@ from PIL import Image
 
 from landscape import plots
 from landscape.errors import LandscapeError
-from landscape.plots.animation import FFMpegWriter
+from landscape.plots.trajectories import FFMpegWriter
 from landscape.results import Trajectory
 
 
