@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from landscape import plots
-from landscape.errors import LandscapeError
 from landscape.plots.lines import twin_of
 from landscape.results import Line, Path
 
@@ -90,22 +89,3 @@ def test_logarithm_limit_and_labels(ax, directions):
     assert ax.get_legend() is not None
     path = Path(x=FIVE[0].x, values=FIVE[0].values)
     assert plots.line(path).get_xlabel() == "position on the path"
-
-
-@pytest.mark.parametrize(
-    ("results", "options", "message"),
-    [
-        ([], {}, "no lines"),
-        ({}, {}, "no lines"),
-        ({"a": []}, {}, "no lines"),
-        ([make_line(1.0), make_line(1.0, x=np.linspace(-2, 2, 9))], {}, "different x"),
-        (FIVE, {"metric": "error"}, "'error'"),
-        (FIVE, {"band": "sd"}, "two quantiles"),
-        (FIVE, {"band": (0.9, 0.1)}, "two quantiles"),
-        ({"a": FIVE, "b": FIVE}, {"accuracy": True}, "lines_grid"),
-        (make_line(1.0, **{"train/loss": np.linspace(-1, 1, 9)}), {"log": True}, "positive"),
-    ],
-)
-def test_wrong_lines_are_refused(results, options, message):
-    with pytest.raises(LandscapeError, match=message):
-        plots.line(results, **options)

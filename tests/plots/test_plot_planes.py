@@ -1,11 +1,16 @@
+"""Planes from above, as surfaces, and side by side; lines side by side."""
+
 import matplotlib
 import numpy as np
 import pytest
 from matplotlib.collections import PolyCollection, QuadMesh
 from matplotlib.contour import QuadContourSet
+from matplotlib.figure import Figure
+from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 from landscape import plots
-from landscape.errors import LandscapeError
+from landscape.plots.lines import twin_of
+from landscape.results import Line
 
 
 def artists(ax, kind):
@@ -110,13 +115,6 @@ def test_true_distances_keep_lengths_and_angles(make_plane, directions):
     assert ax.get_xlabel() == "Euclidean distance"
 
 
-def test_true_distances_need_directions_that_span_a_plane(valley, directions):
-    with pytest.raises(LandscapeError, match="holds none"):
-        plots.contour(valley, distances=True)
-    with pytest.raises(LandscapeError, match="span no plane"):
-        plots.contour(valley.replace(directions=directions(cosine=1.0)), distances=True)
-
-
 def test_the_centre_is_marked_where_it_is_in_the_window(valley):
     (mark,) = [found for found in plots.contour(valley).lines if found.get_label() == "centre"]
     assert (mark.get_xdata(), mark.get_ydata()) == ([0.0], [0.0])
@@ -142,16 +140,8 @@ def test_planes_without_any_number_and_flat_planes_are_drawn(draw, valley):
     nothing = draw(valley.replace(values={"train/loss": np.full((7, 11), np.nan)}))
     assert len(nothing.figure.axes) == 1
     draw(valley.replace(values={"train/loss": np.full((7, 11), 2.0)})).figure.canvas.draw()
-
-
-def test_wrong_planes_are_refused(valley, make_plane):
-    with pytest.raises(LandscapeError, match="train/loss"):
-        plots.contour(valley, metric="error")
-    with pytest.raises(LandscapeError, match=r"\(ny, nx\) = \(7, 11\)"):
-        plots.heatmap(valley.replace(values={"train/loss": valley.loss.T}))
-    with pytest.raises(LandscapeError, match="use heatmap"):
-        plots.contour(make_plane(lambda x, y: x, ny=1))
-    assert plots.heatmap(make_plane(lambda x, y: x, ny=1)).collections
+    thin = valley.replace(y=valley.y[:1], values={"train/loss": valley.loss[:1]}, computed=valley.computed[:1])
+    assert plots.heatmap(thin).collections
 
 
 def test_figures_stay_small_also_when_drawn_outside_the_style(valley):
@@ -164,3 +154,128 @@ def test_figures_stay_small_also_when_drawn_outside_the_style(valley):
 def test_axes_of_the_caller_keep_the_callers_style(valley, ax):
     plots.contour(valley, ax)
     assert ax.xaxis.label.get_fontsize() == matplotlib.rcParams["font.size"]
+
+
+def squares(ax):
+    return next(found for found in ax.collections if isinstance(found, Poly3DCollection) and not found.get_hatch())
+
+
+def vertices(ax):
+    return np.asarray(squares(ax)._faces)  # 3-D paths have no public reader
+
+
+def test_a_surface_is_not_blank(valley):
+    figure = plots.surface(valley).figure
+    figure.canvas.draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3].reshape(-1, 3)
+    coloured = (pixels.max(axis=1).astype(int) - pixels.min(axis=1) > 60).mean()
+    assert coloured > 0.05
+
+
+def test_the_lowest_corner_of_a_non_square_surface_is_where_it_belongs(valley):
+    corners = vertices(plots.surface(valley))
+    assert corners.shape == (6 * 10, 4, 3)
+    lowest = corners.reshape(-1, 3)[corners[..., 2].argmin()]
+    np.testing.assert_allclose(lowest[:2], [0.5, 0.0], atol=1e-12)
+
+
+def test_heights_follow_the_scale(valley):
+    scale = plots.scale_of([valley.loss], levels=8)
+    heights = np.unique(vertices(plots.surface(valley))[..., 2].round(9))
+    np.testing.assert_allclose(heights, np.unique(np.asarray(scale.norm(valley.loss)).round(9)))
+
+
+def test_walls_are_cut_at_the_limit(valley):
+    ax = plots.surface(valley, limit=0.5)
+    assert (vertices(ax)[..., 2] == 1).sum() > 10
+    assert ax.get_zticklabels()[-1].get_text() == "> 0.5"
+
+
+def test_points_without_a_number_leave_a_hole_hatched_on_the_floor(make_plane):
+    plane = make_plane(lambda x, y: np.where(x + y > 1.5, np.inf, x**2 + y**2))
+    ax = plots.surface(plane)
+    bad = np.isinf(plane.loss)
+    touched = bad[:-1, :-1] | bad[:-1, 1:] | bad[1:, 1:] | bad[1:, :-1]
+    assert len(vertices(ax)) == (~touched).sum()
+    assert np.isfinite(vertices(ax)).all()
+    (floor,) = [found for found in ax.collections if found.get_hatch()]
+    assert len(floor._faces) == bad.sum()
+
+
+def test_camera_and_raster(valley):
+    ax = plots.surface(valley, elevation=20, azimuth=30)
+    assert (ax.elev, ax.azim) == (20, 30)
+    assert squares(ax).get_rasterized()
+
+
+@pytest.fixture
+def three(make_plane):
+    return {
+        "flat": make_plane(lambda x, y: x**2 + y**2),
+        "sharp": make_plane(lambda x, y: 30 * (x**2 + y**2) + 0.1),
+        "wide": make_plane(lambda x, y: np.where(x > 1.9, np.nan, x**2), span=2.0),
+    }
+
+
+def test_contours_share_levels_limits_and_one_colour_bar(three):
+    figure = plots.grid(three)
+    *panels, bar = figure.axes
+    assert [ax.get_title() for ax in panels] == list(three)
+    bands = [next(found for found in ax.get_children() if isinstance(found, QuadContourSet)) for ax in panels]
+    wanted = plots.scale_of([plane.loss for plane in three.values()], levels=12).levels
+    for one in bands:
+        np.testing.assert_array_equal(one.levels, wanted)
+        assert (one.norm.vmin, one.norm.vmax) == (0.0, 60.1)
+    assert {ax.get_xlim() for ax in panels} == {(-2.0, 2.0)}
+    assert {ax.get_ylim() for ax in panels} == {(-2.0, 2.0)}
+    assert bar.get_ylabel() == "train loss"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["NaN"]
+
+
+def test_equal_values_have_equal_colours(three):
+    *panels, _ = plots.grid(three, kind="heatmap", limit=20.0).axes
+    meshes = [next(found for found in ax.get_children() if isinstance(found, QuadMesh)) for ax in panels]
+    probe = np.array([0.0, 0.3, 5.0, 19.0, 50.0])
+    colours = [mesh.to_rgba(probe) for mesh in meshes]
+    np.testing.assert_array_equal(colours[0], colours[1])
+    np.testing.assert_array_equal(colours[0], colours[2])
+
+
+def test_surfaces_share_heights_and_camera(three):
+    *panels, bar = plots.grid(three, kind="surface", azimuth=10.0, limit=20.0).axes
+    assert {ax.get_zlim() for ax in panels} == {(-0.35, 1.0)}
+    assert {(ax.elev, ax.azim) for ax in panels} == {(32.0, 10.0)}
+    assert {ax.get_xlim() for ax in panels} == {(-2.0, 2.0)}
+    assert {tuple(text.get_text() for text in ax.get_zticklabels()) for ax in panels} == {
+        tuple(text.get_text() for text in panels[0].get_zticklabels())
+    }
+    assert bar.get_yticklabels()[-1].get_text() == "> 20"
+
+
+def test_inner_panels_have_no_repeated_labels(three):
+    panels = plots.grid(three, columns=2).axes[:-1]
+    assert [ax.get_ylabel() != "" for ax in panels] == [True, False, True]
+    assert [ax.get_xlabel() != "" for ax in panels] == [False, True, True]
+
+
+def test_a_part_of_a_figure_can_hold_a_grid(three):
+    whole = Figure(layout="constrained")
+    part = whole.subfigures(1, 2)[0]
+    assert plots.grid(three, part) is part
+    assert len(part.axes) == 4
+
+
+def test_lines_share_both_axes():
+    x = np.linspace(-1, 1, 9)
+    a, b, c = (Line(x=x, values={"train/loss": s * x**2, "train/accuracy": np.exp(-s * x**2)}) for s in (1, 2, 40))
+    figure = plots.lines_grid({"flat": [a, b], "sharp": [c]})
+    flat, sharp = (ax for ax in figure.axes if ax.get_title())
+    assert flat.get_ylim() == sharp.get_ylim()
+    assert sharp.get_ylim()[1] >= 40
+    for ax in (flat, sharp):
+        assert twin_of(ax).get_ylim() == (0, 100)
+    assert flat.get_ylabel() == "loss"
+    assert sharp.get_ylabel() == ""
+    assert twin_of(flat).get_ylabel() == ""
+    assert twin_of(sharp).get_ylabel() == "accuracy (%)"
+    assert "min–max of 2 lines" in [text.get_text() for text in figure.legends[0].get_texts()]

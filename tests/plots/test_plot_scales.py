@@ -1,11 +1,20 @@
+"""Scales that panels share, and the style of all figures."""
+
+import subprocess
+import sys
+
+import matplotlib
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
+from landscape import plots
 from landscape.errors import LandscapeError
 from landscape.plots.scales import LevelNorm, Scale, add_colourbar, distinct, scale_of, thinned
+from landscape.plots.style import ink
+from landscape.results import KINDS
 
 BOWL = np.linspace(0, 1, 1000) ** 2 * 50 + 2.0
 
@@ -55,21 +64,6 @@ def test_flat_and_empty_values_still_have_a_scale(values):
     scale = scale_of([values])
     assert (np.diff(scale.levels) > 0).all()
     assert np.isfinite(scale.norm(scale.levels)).all()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"levels": 1}, "at least 2"),
-        ({"levels": [3.0, 2.0]}, "increase"),
-        ({"levels": [1.0, np.inf]}, "finite"),
-        ({"limit": 2.0}, "smallest value"),
-        ({"limit": np.nan}, "smallest value"),
-    ],
-)
-def test_unusable_levels_are_refused(options, message):
-    with pytest.raises(LandscapeError, match=message):
-        scale_of([BOWL], **options)
 
 
 @pytest.mark.parametrize("log", [True, False])
@@ -123,3 +117,40 @@ def test_a_colour_bar_is_labelled_at_the_levels(banded):
     assert [text.get_text() for text in bar.ax.get_yticklabels()] == ["0", "1", "10", "> 100"]
     assert bar.ax.get_ylabel() == "loss"
     assert bar.extend == "max"
+
+
+def test_the_style_embeds_fonts_and_goes_away():
+    before = matplotlib.rcParams["pdf.fonttype"]
+    with plots.style(axes_linewidth=2.0):
+        assert matplotlib.rcParams["pdf.fonttype"] == 42
+        assert matplotlib.rcParams["axes.linewidth"] == 2.0
+    assert matplotlib.rcParams["pdf.fonttype"] == before
+
+
+def test_the_style_goes_away_also_after_an_error(valley):
+    with pytest.raises(LandscapeError):
+        plots.contour(valley, limit=-1.0)
+    assert matplotlib.rcParams["font.size"] == matplotlib.rcParamsDefault["font.size"]
+
+
+def test_figures_have_the_width_of_columns(valley):
+    assert plots.contour(valley).figure.get_figwidth() == plots.SINGLE == 3.25
+    assert plots.grid({"a": valley, "b": valley}).get_figwidth() == plots.DOUBLE == 6.75
+
+
+def test_ink_is_readable():
+    assert (ink("white" and (1, 1, 1)), ink((0, 0, 0.3)), ink((0.99, 0.9, 0.14))) == ("black", "white", "black")
+
+
+def test_every_kind_that_can_be_drawn_exists():
+    assert set(plots.KINDS) - {"scores", "comparison"} <= set(KINDS)
+
+
+def test_plot_dispatches_on_the_kind(valley, directions, ax):
+    assert valley.plot(ax=ax, levels=4) is ax
+    assert directions().plot().get_title() == "gaussian directions"
+
+
+def test_figures_load_neither_torch_nor_pyplot():
+    code = "import sys, landscape.plots; sys.exit('torch' in sys.modules or 'matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -3,21 +3,15 @@ import pytest
 from matplotlib.collections import LineCollection
 
 from landscape import plots
-from landscape.errors import LandscapeError
 from landscape.results import Diagonal, Eigenpairs, Estimate, SpectralDensity
 
 
 def pairs(values, converged=True):
     values = np.asarray(values, dtype=float)
     return Eigenpairs(
-        values=values,
-        residuals=0.1 * np.abs(values),
-        operator="hessian",
-        which="LA",
-        tol=1e-3,
-        matvecs=9,
+        values=values, residuals=0.1 * np.abs(values), operator="hessian", which="LA", tol=1e-3, matvecs=9,
         converged=converged,
-    )
+    )  # fmt: skip
 
 
 def bars(ax):
@@ -59,10 +53,6 @@ def test_pairs_that_did_not_converge_are_open():
 
 def test_negative_eigenvalues_get_a_linear_axis():
     assert plots.eigenvalues(pairs([1.0, -1.0])).get_yscale() == "linear"
-    with pytest.raises(LandscapeError, match="positive"):
-        plots.eigenvalues(pairs([1.0, -1.0]), log=True)
-    with pytest.raises(LandscapeError, match="no eigenvalues"):
-        plots.eigenvalues({"a": []})
 
 
 def test_the_band_of_a_density_is_its_standard_error():
@@ -89,8 +79,6 @@ def test_outliers_are_stems_as_high_as_one_eigenvalue():
 def test_densities_of_recipes_are_named():
     ax = plots.density({"sgd": make_density(), "momentum": make_density(size=10)})
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["sgd", "momentum"]
-    with pytest.raises(LandscapeError, match="no densities"):
-        plots.density({})
 
 
 @pytest.mark.parametrize("samples", [None, np.array([1.0, 3.0])])

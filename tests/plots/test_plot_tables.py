@@ -1,8 +1,12 @@
+"""Tables, matrices with numbers in their cells, and bars of layers."""
+
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from landscape import plots
-from landscape.errors import LandscapeError
-from landscape.results import Estimate
+from landscape.results import Comparison, Estimate
 
 ROWS = [["trace", (123.4, 5.6), None], ["a much longer name of a score", (0.5, 0.01), 2.0]]
 
@@ -24,11 +28,7 @@ def test_numbers_are_flush_right_and_words_flush_left():
     assert len(ax.lines) == 3
 
 
-def test_wrong_tables_are_refused():
-    with pytest.raises(LandscapeError, match="2 cells"):
-        plots.table(["a", "b"], [["x"]])
-    with pytest.raises(LandscapeError, match="at least one column"):
-        plots.table([], [])
+def test_a_table_without_rows_has_its_header():
     assert plots.table(["a"], []).texts
 
 
@@ -36,3 +36,88 @@ def test_results_without_a_figure_are_drawn_as_their_summary(monkeypatch):
     one = Estimate(value=2.0, standard_error=0.5, matvecs=2, method="hutchinson", quantity="trace")
     monkeypatch.delitem(plots.KINDS, "estimate")
     assert "trace" in [text.get_text() for text in one.plot().texts]
+
+
+def result():
+    values = np.full((2, 3, 2, 1), np.nan)
+    values[0, :, 0, 0], values[1, :, 0, 0] = [1.0, 2.0, 3.0], [5.0, 5.0, 5.0]
+    values[:, :, 1, 0] = 0.5
+    return Comparison(
+        recipes=("a", "b"),
+        long_names=("A", "B"),
+        scores=("trace", "loss"),
+        radii=np.full((2, 1), np.nan),
+        values=values,
+        standard_errors=np.full_like(values, np.nan),
+        metrics={"train/loss": np.full((2, 3), 0.5)},
+        gates=(),
+        tests=(),
+        verdicts=(),
+        audited=(),
+    )
+
+
+def test_mean_and_spread_over_seeds_and_no_row_twice():
+    ax = plots.comparison_table(result(), Figure().add_subplot())
+    texts = [text.get_text() for text in ax.texts]
+    assert texts == ["", "A", "B", "train/loss", "0.5", "0.5", "trace", "2.0 ± 1.0", "5"]
+
+
+def test_panels_leave_out_what_the_metrics_say_already():
+    figure = plots.comparison(result())
+    assert [ax.get_title() for ax in figure.axes] == ["trace"]
+
+
+def texts(ax):
+    return {(round(text.get_position()[1]), round(text.get_position()[0])): text.get_text() for text in ax.texts}
+
+
+def test_barriers_leave_the_diagonal_empty_and_hatch_what_was_not_measured():
+    ax = plots.barriers(np.array([[9.0, 1.5, np.nan], [1.5, 9.0, 3.0], [np.nan, 3.0, 9.0]]), ["a", "b", "c"])
+    assert texts(ax) == {(0, 1): "1.5", (1, 0): "1.5", (1, 2): "3", (2, 1): "3", (0, 2): "n/a", (2, 0): "n/a"}
+    image = ax.images[0].get_array()
+    assert image.mask.diagonal().all()
+    assert image.max() == 3.0
+    hatched = [patch for patch in ax.patches if isinstance(patch, Rectangle) and patch.get_hatch()]
+    assert sorted((patch.get_y() + 0.5, patch.get_x() + 0.5) for patch in hatched) == [(0, 2), (2, 0)]
+
+
+def test_invariance_has_scores_in_rows_and_ratios_in_cells():
+    ratios = np.array([[1.001, 100.0, 0.5], [np.nan, 1e6, np.inf]])
+    ax = plots.invariance(ratios, ["trace", "keskar"], ["T1", "T2", "T3"])
+    assert texts(ax) == {(0, 0): "·", (0, 1): "×100", (0, 2): "÷2", (1, 0): "n/a", (1, 1): "×1e6", (1, 2): "×∞"}
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["trace", "keskar"]
+    drawn = ax.images[0].get_array()
+    assert drawn[0, 0] == 1.0
+    assert drawn[1, 1] == 100.0
+    assert drawn.mask[1, 0]
+    norm = ax.images[0].norm
+    assert norm(1.0) == pytest.approx(0.5)
+    assert norm(0.5) + norm(2.0) == pytest.approx(1.0)
+
+
+def test_a_score_that_changes_sign_says_so():
+    assert texts(plots.invariance(np.array([[-2.0]]), ["gap"], ["T1"])) == {(0, 0): "-2"}
+
+
+def test_cosines_are_written_out(directions):
+    ax = plots.cosines(directions(cosine=-0.25))
+    assert texts(ax) == {(0, 0): "1.00", (0, 1): "-0.25", (1, 0): "-0.25", (1, 1): "1.00"}
+
+
+def test_bars_stand_in_order_with_their_errors():
+    ax = plots.layers({"conv": 3.0, "fc": 1.0}, errors={"conv": 0.5}, label="trace")
+    assert [bar.get_width() for bar in ax.patches] == [3.0, 1.0]
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]
+    assert (ax.get_xlabel(), ax.get_xscale()) == ("trace", "linear")
+    ends = ax.collections[0].get_paths()[0].vertices[:, 0]
+    np.testing.assert_allclose(ends, [2.5, 3.5])
+
+
+def test_recipes_stand_side_by_side():
+    ax = plots.layers({"sgd": {"conv": 1.0, "fc": 2.0}, "momentum": {"fc": 100.0}})
+    assert ax.get_xscale() == "log"
+    widths = [bar.get_width() for bar in ax.patches]
+    np.testing.assert_array_equal(widths, [1, 2, np.nan, 100])
+    spans = [(bar.get_y(), bar.get_y() + bar.get_height()) for bar in ax.patches]
+    assert spans[1][1] <= spans[3][0]

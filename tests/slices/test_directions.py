@@ -90,8 +90,6 @@ def test_attention_can_be_cut_by_heads():
     ratios = [float(direction[i : i + 4].norm() / weight[i : i + 4].norm()) for i in range(0, 24, 4)]
     assert ratios == pytest.approx([1] * 6, abs=1e-6)
     assert float(direction[0].norm() / weight[0].norm()) != pytest.approx(1, abs=1e-3)
-    with pytest.raises(ls.LandscapeError, match="'row' or 'head'"):
-        ls.random_directions(objective, 1, attention="layer")
 
 
 def test_norm_layers_are_vectors_whatever_their_shape():
@@ -122,10 +120,6 @@ def test_filters_of_zeros_stay_and_are_noted():
         "0.weight: 2 of 6 filters have zero weights and get a zero direction",
         "1.weight: 2 of 2 filters have zero weights and get a zero direction",
     )
-    with torch.no_grad():
-        model[0].weight.zero_()
-    with pytest.raises(ls.LandscapeError, match="directions are zero"):
-        ls.random_directions(objective_of(model), 1)
 
 
 @pytest.fixture
@@ -219,37 +213,14 @@ def test_relu_rescaling_leaves_the_slice_unchanged():
 def test_eigenvectors_are_used_as_they_are():
     vectors = np.linalg.qr(np.random.default_rng(0).standard_normal((5, 2)))[0].T
     pairs = ls.Eigenpairs(
-        values=np.array([3.0, 1.0]),
-        residuals=np.zeros(2),
-        vectors=vectors,
-        operator="hessian",
-        which="LA",
-        tol=1e-3,
-        matvecs=9,
-        converged=True,
-    )
+        values=np.array([3.0, 1.0]), residuals=np.zeros(2), vectors=vectors, operator="hessian", which="LA", tol=1e-3,
+        matvecs=9, converged=True,
+    )  # fmt: skip
     found = ls.slices.eigen_directions(pairs, 2)
     np.testing.assert_array_equal(found.vectors, vectors)
     assert (found.direction_kind, found.normalize, found.info["eigenvalues"]) == ("eigenvector", "none", [3.0, 1.0])
-    with pytest.raises(ls.LandscapeError, match="without vectors"):
-        ls.slices.eigen_directions(pairs.replace(vectors=None), 1)
-    with pytest.raises(ls.LandscapeError, match="between 1 and the 2"):
-        ls.slices.eigen_directions(pairs, 3)
 
 
 def test_direction_between_solutions_runs_from_the_first_to_the_second(small):
     end = small.at(small.theta + 1)
     np.testing.assert_allclose(ls.direction_between(small, end).vectors, 1)
-    with pytest.raises(ls.LandscapeError, match="same point"):
-        ls.direction_between(small, small)
-    with pytest.raises(ls.LandscapeError, match="same network"):
-        ls.direction_between(small, np.ones(3))
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [({"normalize": "filters"}, "normalize is"), ({"vectors": "none"}, "vectors is"), ({"n": 0}, "n is 0")],
-)
-def test_unknown_rules_are_refused(small, options, message):
-    with pytest.raises(ls.LandscapeError, match=message):
-        ls.random_directions(small, **options)

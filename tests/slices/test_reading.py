@@ -11,6 +11,7 @@ from landscape.results import Line, Plane
 from landscape.slices.readings.numbers import nonconvex_share, read_slice
 from landscape.slices.readings.overlay import quadratic_overlay
 from landscape.slices.readings.scale_curvature import scale_curvature
+from landscape.slices.readings.surface import surface_of
 
 
 def line_of(values, x):
@@ -91,13 +92,6 @@ def test_half_of_a_cosine_is_not_convex():
     assert read_slice(line_of(-np.cos(x), x)).nonconvex == pytest.approx(0.5, abs=0.01)
 
 
-def test_a_centre_off_the_grid_is_refused():
-    with pytest.raises(ls.LandscapeError, match="not on the grid"):
-        read_slice(line_of(np.zeros(4), np.linspace(-1, 1, 4)))
-    with pytest.raises(ls.LandscapeError, match="at the centre is nan"):
-        read_slice(line_of(np.array([0.0, np.nan, 0.0]), np.array([-1.0, 0.0, 1.0])))
-
-
 def digits_like(activation):
     torch.manual_seed(0)
     X, y = torch.randn(256, 20), torch.randint(5, (256,))
@@ -123,19 +117,13 @@ def test_kinks_are_seen_by_second_differences_only_and_warned_of():
     found = scale_curvature(objective, ls.random_directions(objective, 1), smallest=1e-4, points=9)
     assert found.kappa[found.h <= 1e-2].max() > 3 * found.hessian
     assert "leave out the kinks" in found.notes[0]
-    with pytest.raises(ls.LandscapeError, match="from small to large"):
-        scale_curvature(objective, ls.random_directions(objective, 1), smallest=2.0)
 
 
 def test_the_quadratic_overlay_is_the_surface_of_a_quadratic():
     surface = plane_of(lambda x, y: 1 + x - y + x**2 + 3 * y**2 + x * y, np.linspace(-1, 1, 5), np.linspace(-2, 2, 3))
     model = quadratic_overlay(surface, np.array([[2.0, 1.0], [1.0, 6.0]]), slope=np.array([1.0, -1.0]))
     np.testing.assert_allclose(model.loss, surface.loss)
-    with pytest.raises(ls.LandscapeError, match="one row for each axis"):
-        quadratic_overlay(surface, 3.0)
 
 
 def test_too_small_grids_have_no_convexity():
-    from landscape.slices.readings.surface import surface_of
-
     assert nonconvex_share(surface_of(np.zeros((2, 5)))) is None

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import landscape as ls
 from landscape.results import Line, Plane
 from landscape.slices.readings.topology import basins, topology
 
@@ -72,8 +71,6 @@ def test_masked_cells_are_walls():
     assert [(m.value, m.persistence) for m in found.minima] == [(0.0, np.inf), (1.0, np.inf)]
     assert found.masked == 2
     assert basins(values).tolist() == [[0, -1, 2], [0, -1, 2]]
-    with pytest.raises(ls.LandscapeError, match="finite value"):
-        topology(np.full((2, 2), np.nan))
 
 
 def test_shallow_minima_are_left_out_as_noise():
@@ -81,15 +78,11 @@ def test_shallow_minima_are_left_out_as_noise():
     assert [m.value for m in topology(values, min_persistence=0.2).minima] == [0.0, 0.5]
     assert topology(values, min_persistence=0.2).smad == pytest.approx((2.0 + 1.5) / 2)
     assert sum(m.basin_share for m in topology(values, min_persistence=0.2).minima) == pytest.approx(1)
-    with pytest.raises(ls.LandscapeError, match="at least 0"):
-        topology(values, min_persistence=-1)
 
 
 def test_other_metrics_and_lines():
     found = Line(x=np.arange(3.0), values={"train/loss": np.zeros(3), "test/loss": np.array([1.0, 0.0, 1.0])})
     assert topology(found, dataset="test").minima[0].x == 1.0
-    with pytest.raises(ls.LandscapeError, match="no values named"):
-        topology(found, metric="accuracy")
 
 
 def brute_force_pairs(values):

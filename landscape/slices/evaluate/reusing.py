@@ -25,7 +25,7 @@ in parts of 16.
 _SIGNATURES = 4
 
 
-class Reusing:
+class Reusing(Evaluator):
     """Runs what is left of a traced network once its fixed and affine parts are taken out.
 
     Raises:
@@ -35,13 +35,12 @@ class Reusing:
     """
 
     def __init__(self, objective: Objective, theta: Tensor, directions: Tensor, *, compiled: bool = False):
-        self.objective, self.compiled = objective, compiled
         spans = objective.space.slices
+        self.compiled = compiled
         self.moving = [name for name in objective.names if bool(directions[:, spans[name]].any())]
         pieces = [spans[name] for name in self.moving]
-        self.theta = torch.cat([theta[piece] for piece in pieces])
-        self.directions = torch.cat([directions[:, piece] for piece in pieces], dim=1)
-        self.row, self.point = self.theta.clone(), self.theta.clone()
+        moved = torch.cat([directions[:, piece] for piece in pieces], dim=1)
+        super().__init__(objective, torch.cat([theta[piece] for piece in pieces]), moved)
         shapes = dict(zip(objective.names, objective.space.shapes, strict=True))
         parts = self.point.split([shapes[name].numel() for name in self.moving])
         self.views = {name: part.view(shapes[name]) for name, part in zip(self.moving, parts, strict=True)}
@@ -73,21 +72,20 @@ class Reusing:
         return part
 
     def start_row(self, x: Sequence[float], rest: Sequence[float]) -> None:
-        """Go to the row with coordinates x along d₀ and these along d₁, d₂, …."""
-        self.x = x
-        self.row = combined(self.theta, self.directions[1:], rest)
-        for part in self._all_parts():
+        """As `Evaluator.start_row`."""
+        super().start_row(x, rest)
+        for part in (part for parts in self.batches for part in parts):
             part.start_row(rest)
 
     def move(self, i: int) -> None:
-        """Go to point i of the row."""
+        """As `Evaluator.move`."""
+        super().move(i)
         self.at = float(self.x[i])
-        torch.add(self.row, self.directions[0], alpha=self.at, out=self.point)
         for network in self.networks.values():
             network.move()
 
     def shares(self, index: int, batch: Batch) -> dict[str, Tensor]:
-        """Return the shares of a batch in loss and metrics at the present point."""
+        """As `Evaluator.shares`."""
         return self.objective.metrics_of(self._outputs(index), batch)
 
     def _outputs(self, index: int) -> Tensor:
@@ -106,9 +104,6 @@ class Reusing:
             raise LandscapeError(
                 f"the network could not be compiled ({type(error).__name__}: {first}); pass compiled=False"
             ) from error
-
-    def _all_parts(self) -> list[_Part]:
-        return [part for parts in self.batches for part in parts]
 
     def _check(self, plain: Plain) -> None:
         """Compare outputs with the plain network's away from where the trace was made."""

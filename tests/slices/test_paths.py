@@ -1,4 +1,4 @@
-"""Curves between solutions and permutation alignment: closed forms, two trained networks, batch norm."""
+"""Paths between solutions: straight ones and their barriers, curves, permutation alignment, norm statistics."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 import landscape as ls
 from landscape.datasets import digits
 from landscape.models import mlp, small_cnn
-from landscape.slices import align, connect, interpolate
+from landscape.slices import align, barriers, connect, interpolate
 from landscape.slices.paths.curves import _bezier, _polygon
 
 
@@ -72,12 +72,6 @@ def test_running_statistics_are_moved_but_not_matched():
     torch.testing.assert_close(aligned.outputs(), objective.at(misled).outputs())
 
 
-def test_networks_without_hidden_units_cannot_be_aligned():
-    objective = ls.Objective(nn.Linear(3, 2), (torch.ones(4, 3), torch.zeros(4, dtype=torch.long)), "cross_entropy")
-    with pytest.raises(ls.LandscapeError, match="nothing to align"):
-        align(objective, objective, objective)
-
-
 def test_basis_functions_interpolate_the_ends_and_sum_to_one():
     for basis in (_bezier, _polygon):
         for degree in (2, 4):
@@ -138,10 +132,72 @@ def test_networks_with_batch_norm_are_connected_and_left_alone():
     assert curve.barrier < interpolate(objective, a, b, points=5).barrier
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [({"kind": "spline"}, "'bezier' or 'polygon'"), ({"bends": 0}, "at least 1"), ({"steps": 0}, "at least 1")],
-)
-def test_wrong_curves_are_refused(options, message):
-    with pytest.raises(ls.LandscapeError, match=message):
-        connect(ring(), torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), **options)
+def double_well():
+    """L(w) = (w² − 1)² + w/10, with minima near ±1."""
+    loss = ls.BatchLoss(lambda model, batch: ((model.weight**2 - 1) ** 2 + 0.1 * model.weight).sum())
+    return ls.Objective(nn.Linear(1, 1, bias=False), [(torch.zeros(1, 1),)], loss, dtype=torch.float64)
+
+
+def point(value):
+    return torch.tensor([value], dtype=torch.float64)
+
+
+def test_the_barrier_is_measured_over_the_higher_end_and_over_the_mean():
+    path = interpolate(double_well(), point(-1.0), point(1.0), points=3)
+    np.testing.assert_allclose(path.loss, [-0.1, 1.0, 0.1])
+    assert path.barrier == pytest.approx(0.9)
+    assert path.barrier_of(over="mean") == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="'larger' or 'mean'"):
+        path.barrier_of(over="smaller")
+    with pytest.raises(KeyError, match="train/loss"):
+        path.barrier_of("accuracy")
+
+
+def test_the_ends_are_the_solutions():
+    # the first version of one peer walked along the end itself instead of the difference
+    path = interpolate(double_well(), point(-1.0), point(0.5), points=4)
+    expected = [double_well().loss(point(w)) for w in (-1.0, -0.5, 0.0, 0.5)]
+    np.testing.assert_allclose(path.loss, expected, atol=1e-12)
+
+
+def test_the_matrix_of_barriers_is_symmetric():
+    found = barriers(double_well(), [point(-1.0), point(1.0), point(0.9)], points=21)
+    np.testing.assert_array_equal(found, found.T)
+    assert np.diag(found).tolist() == [0, 0, 0]
+    assert found[1, 2] == pytest.approx(0, abs=0.01)
+    assert found[0, 1] == pytest.approx(0.9)
+
+
+def normed(seed):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3)).double()
+
+
+def test_norm_statistics_are_estimated_again_along_the_path_and_both_versions_kept():
+    torch.manual_seed(0)
+    X, y = torch.randn(50, 4, dtype=torch.float64) * 3 + 1, torch.randint(3, (50,))
+    a, b = normed(1), normed(2)
+    for model in (a, b):
+        model.train()(X)
+    objective = ls.Objective(a, (X, y), "cross_entropy")
+    other = objective.on((X[:9], y[:9]))
+    path = interpolate(objective, a.state_dict(), b.state_dict(), points=3, also={"test": other})
+    middle = {k: v if v.dtype == torch.int64 else (v + b.state_dict()[k]) / 2 for k, v in a.state_dict().items()}
+    frozen = objective.at(middle)
+    fresh = frozen.recalibrated()
+    assert path.value("loss", "train-frozen")[1] == pytest.approx(frozen.loss())
+    assert path.value("loss", "train")[1] == pytest.approx(fresh.loss())
+    assert path.value("loss", "test")[1] == pytest.approx(fresh.on((X[:9], y[:9])).loss())
+    assert abs(path.value("loss", "train")[1] - path.value("loss", "train-frozen")[1]) > 1e-4
+    assert path.value("loss", "train-frozen")[2] == pytest.approx(objective.at(b.state_dict()).loss())
+    assert "re-estimated" in path.notes[0]
+    plain = interpolate(objective, a.state_dict(), b.state_dict(), points=3, recalibrate=False)
+    np.testing.assert_allclose(plain.loss, path.value("loss", "train-frozen"))
+
+
+def test_frozen_parameters_of_the_ends_are_interpolated_too():
+    a, b = nn.Linear(2, 2).double(), nn.Linear(2, 2).double()
+    data = (torch.eye(2, dtype=torch.float64), torch.ones(2, 2, dtype=torch.float64))
+    objective = ls.Objective(a, data, "mse_loss", parameters="weight")
+    path = interpolate(objective, a.state_dict(), b.state_dict(), points=5)
+    assert path.loss[-1] == pytest.approx(ls.Objective(b, data, "mse_loss").loss())
