@@ -75,7 +75,6 @@ class Panels:
         try:
             if error is None and self._study is not None:
                 self._store(self._study)
-                self._run.finish()
         finally:
             self._run.__exit__(kind, error, trace)
 
@@ -86,6 +85,7 @@ class Panels:
                 first, second = _names(owner)
                 name = second if first in opened and _others(opened[first], panel) else first
                 writer.save(panel, name, overwrite=True, identity=self._identities[owner])
+            writer.afterwards(self._run.finish)
 
 
 def _names(owner: str) -> tuple[str, str]:

@@ -14,7 +14,7 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -165,35 +165,26 @@ def _framed(payload: Payload) -> list[bytes | memoryview]:
 
 
 def _scan(path: Path, count: int | None = None) -> list[bytearray]:
-    """Return the whole records from the first on."""
+    """Return the whole records from the first on, identity included."""
     found: list[bytearray] = []
     try:
         with open(path, "rb") as file:
-            magic = file.read(len(_MAGIC))
+            magic, remaining = file.read(len(_MAGIC)), os.fstat(file.fileno()).st_size - len(_MAGIC)
             if magic != _MAGIC[: len(magic)]:
                 raise LandscapeError(f"{path.name} is not a journal of this package; delete it or choose another name")
-            for record in _records(file, os.fstat(file.fileno()).st_size - len(_MAGIC)):
-                found.append(record)
-                if len(found) == count:
+            while len(found) != count and remaining >= _FRAME.size:
+                frame = file.read(_FRAME.size)
+                length, checksum = _FRAME.unpack(frame)
+                remaining -= _FRAME.size + length
+                if remaining < 0:  # torn, or a damaged length: never allocate what the file cannot hold
                     break
-    except OSError as error:
-        raise LandscapeError(f"cannot read {path.name}: {error.strerror}") from error
+                record = bytearray(length)
+                if file.readinto(record) < length or zlib.crc32(record, zlib.crc32(frame[:8])) != checksum:
+                    break
+                found.append(record)
+    except (OSError, struct.error) as error:
+        raise LandscapeError(f"cannot read {path.name}: {error}") from error
     return found
-
-
-def _records(file: Any, remaining: int) -> Iterator[bytearray]:
-    while remaining >= _FRAME.size:
-        frame = file.read(_FRAME.size)
-        if len(frame) < _FRAME.size:
-            return
-        length, checksum = _FRAME.unpack(frame)
-        remaining -= _FRAME.size + length
-        if remaining < 0:  # torn, or a damaged length: never allocate what the file cannot hold
-            return
-        payload = bytearray(length)
-        if file.readinto(payload) < length or zlib.crc32(payload, zlib.crc32(frame[:8])) != checksum:
-            return
-        yield payload
 
 
 def _difference(before: bytes | bytearray, now: bytes) -> str:

@@ -114,6 +114,7 @@ class Run(Generic[R]):
         Args:
             key: text, a number or a tuple of them. A part that is kept again replaces the one before.
             value: arrays, numbers, text, `None`, and tuples, lists or mappings of them; or a result of this package.
+                Leave it as it is from then on.
 
         Raises:
             LandscapeError: the value is of another kind, the disk is full, or the run is closed. What was kept before is
@@ -122,9 +123,7 @@ class Run(Generic[R]):
         if not self._open:
             raise LandscapeError("this run is closed; keep parts within its `with` block")
         if self._file is not None:
-            record = _packed(key, value)
-            self._write(key, record)
-            self._sizes[key] = sum(memoryview(piece).nbytes for piece in record)
+            self._write(self._file, key, _packed(key, value))
         self._done[key] = value
 
     @overload
@@ -207,7 +206,7 @@ class Run(Generic[R]):
                 self._drop()
                 return
         if file.exists():
-            if self._overwrite and not _is_of(file, self._identity):
+            if self._overwrite and self._study is not None and not _is_of(file, self._identity):
                 file.unlink()
                 return
             self._journal = Journal(file, self._identity)
@@ -216,17 +215,18 @@ class Run(Generic[R]):
                 self._done[key], self._sizes[key] = value, len(record)
             self._journal.records.clear()
 
-    def _write(self, key: Any, record: Payload) -> None:
-        assert self._file is not None
+    def _write(self, file: Path, key: Any, record: Payload) -> None:
         if self._journal is None:
-            self._journal = Journal(self._file, self._identity)
+            self._journal = Journal(file, self._identity)
         size = sum(memoryview(piece).nbytes for piece in record)
-        live = size + sum(kept for other, kept in self._sizes.items() if other != key)
-        if key in self._sizes and self._journal.size + size >= 2 * live:  # most of the file would be replaced parts
+        replaced = self._sizes.get(key, 0)
+        if replaced and self._journal.size + size >= 2 * (sum(self._sizes.values()) - replaced + size):
+            # more than half of the file would be parts that were replaced, as with a state that is kept again and again
             others = ((other, value) for other, value in self._done.items() if other != key)
             self._journal.rewrite([*(_packed(*part) for part in others), record])
         else:
             self._journal.append(record)
+        self._sizes[key] = size
 
     def _drop(self) -> None:
         if self._journal is not None:
