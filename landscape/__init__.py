@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from landscape.results import Line as Line
     from landscape.results import Plane as Plane
     from landscape.results import SpectralDensity as SpectralDensity
+    from landscape.results import Trials as Trials
 
 _WHERE = {name: module for module, names in HOME.items() for name in names}
 

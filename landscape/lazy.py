@@ -12,7 +12,7 @@ from typing import Any
 HOME = {
     "errors": ["LandscapeError", "NotDefinedError", "NumericalError"],
     "bars": ["progress"],
-    "results": ["Directions", "Eigenpairs", "Estimate", "Line", "Plane", "SpectralDensity"],
+    "results": ["Directions", "Eigenpairs", "Estimate", "Line", "Plane", "SpectralDensity", "Trials"],
     "function.losses": ["BatchLoss"],
     "function.objective": ["Objective"],
     "function.checkpoint": ["Checkpoint"],
@@ -67,6 +67,7 @@ VERBS = {
     "card": "report:card",
     "tree": "store.check:tree",
     "xarray": "store.labelled:to_xarray",
+    "contrast": "statistics.contrasts:contrast",
     "interval": "statistics.intervals:student_interval",
     "peaks": "statistics.peaks:peaks",
 }

@@ -82,10 +82,10 @@ def train(arguments: argparse.Namespace) -> Any:
 
 def experiment(arguments: argparse.Namespace) -> Any:
     """Run a published experiment, or list them."""
-    from landscape.studies.registry import EXPERIMENTS, describe_experiments, run_experiment
+    from landscape.studies.registry import describe_experiments, experiments, run_experiment
 
     if arguments.name is None:
-        return Printed(describe_experiments(), {name: one.question for name, one in EXPERIMENTS.items()})
+        return Printed(describe_experiments(), {name: one.question for name, one in experiments().items()})
     done = run_experiment(
         arguments.name, arguments.out, save=arguments.save, workers=arguments.workers, quick=arguments.quick
     )
@@ -234,12 +234,12 @@ def completion(arguments: argparse.Namespace) -> Any:
     """Print the script that completes commands and options in a shell."""
     from landscape.cli.completion import script
     from landscape.scores import REGISTRY
-    from landscape.studies.registry import EXPERIMENTS
+    from landscape.studies.registry import experiments
     from landscape.training.recipes import RECIPES
 
     names = {
         ("train", "recipe"): [*RECIPES],
-        ("experiment", "name"): [*EXPERIMENTS],
+        ("experiment", "name"): [*experiments()],
         ("score", "scores"): ["all", *REGISTRY],
         ("compare", "scores"): [*REGISTRY],
     }
@@ -269,8 +269,8 @@ def _each(arguments: argparse.Namespace, measure: Any, entry: str, *, finds: boo
 
     One that `finds` takes a finished result of the same settings from there; another name that is taken is refused at once.
     """
-    from landscape.comparison import slugify
     from landscape.results import Scores
+    from landscape.store.names import slugify
 
     texts, records = [], {}
     members = [(load(arguments, path), path) for path in arguments.checkpoint]

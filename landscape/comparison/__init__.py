@@ -1,10 +1,14 @@
 """Many checkpoints → one table, gates, statistics and a verdict in words that claim geometry only."""
 
-from landscape.comparison.compare import compare, slugify
-from landscape.comparison.decide import PRIMARY, compare_scores, decide
+from landscape.comparison.compare import compare
+from landscape.comparison.decide import compare_scores, decide
 from landscape.comparison.gates import GATES, Facts, check, facts
 from landscape.comparison.judge import judge
 from landscape.comparison.placebo import placebo
+from landscape.scores.register import primary
+
+PRIMARY = primary()
+"""The scores that a verdict is decided on, as the register of scores declares them."""
 
 __all__ = [
     "GATES",
@@ -17,5 +21,4 @@ __all__ = [
     "facts",
     "judge",
     "placebo",
-    "slugify",
 ]

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
 
 from landscape.function.objective import Objective
 from landscape.results import Audit
@@ -13,6 +17,10 @@ TOLERANCE = 0.01
 """How far S(T(w))/S(w) may lie from 1, beyond its error, before a score is descriptive only."""
 
 
+AUDIT = "audit/"
+"""In the row of a run, what the names of the columns of `Audited` begin with."""
+
+
 def audit_recipes(objectives: Mapping[str, Objective], scores: Sequence[str], seed: int) -> list[Audited]:
     """Put one network of every recipe through all transformations and return how each score took each of them."""
     return [
@@ -20,6 +28,18 @@ def audit_recipes(objectives: Mapping[str, Objective], scores: Sequence[str], se
         for recipe, objective in objectives.items()
         for row in _worst_over_radii(recipe, audit(objective, list(scores), seed))
     ]
+
+
+def audit_columns(recipe: str, objective: Objective, scores: Sequence[str], seed: int) -> dict[str, np.ndarray]:
+    """Audit one network and return the columns of `Audited` under `AUDIT`, to be kept with its row of a study."""
+    rows = audit_recipes({recipe: objective}, scores, seed) if scores else []
+    return {AUDIT + field.name: np.array([getattr(row, field.name) for row in rows]) for field in fields(Audited)}
+
+
+def audited_in(row: Mapping[str, Any]) -> list[Audited]:
+    """Return what `audit_columns` has put into the row of a run; nothing where it was not audited."""
+    columns = [row.get(AUDIT + field.name, np.zeros(0)).tolist() for field in fields(Audited)]
+    return [Audited(*values) for values in zip(*columns, strict=True)]
 
 
 def failed(rows: Sequence[Audited]) -> set[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,9 +12,8 @@ import numpy as np
 from landscape.arguments import numbers_checked
 from landscape.bars import bar
 from landscape.comparison.audits import audit_recipes
-from landscape.comparison.decide import PRIMARY
-from landscape.comparison.gates import Facts, facts, gates_named
-from landscape.comparison.judge import judge
+from landscape.comparison.gates import facts, gates_named
+from landscape.comparison.judge import fact_row, judge
 from landscape.comparison.matching import (
     Match,
     Matched,
@@ -29,8 +27,10 @@ from landscape.comparison.panels import Panels
 from landscape.errors import LandscapeError
 from landscape.function.checkpoint import Checkpoint
 from landscape.function.objective import Objective
-from landscape.results import Comparison, Scores
-from landscape.results.comparison import Audited
+from landscape.results import Comparison, Scores, Trials
+from landscape.results.scores import radii_in, score_columns
+from landscape.scores.register import primary
+from landscape.store.names import slugify
 
 One = Checkpoint | Objective
 Arm = Sequence[One | Sequence[One]] | One
@@ -40,7 +40,7 @@ Members = dict[str, list[list[One]]]
 
 @numbers_checked
 def compare(
-    recipes: Mapping[str, Arm],
+    recipes: Mapping[str, Arm] | Trials,
     *,
     scores: Sequence[str] | str | None = None,
     seed: int = 0,
@@ -52,6 +52,7 @@ def compare(
     match: Match | None = None,
     audit: bool = True,
     save: str | Path | None = None,
+    by: str = "recipe",
 ) -> Comparison:
     """Compare recipes over seeds: scores, gates, exact tests, and a verdict for every pair with the first recipe.
 
@@ -60,7 +61,8 @@ def compare(
 
     Args:
         recipes: name → checkpoints (or objectives), one a seed; the first is the reference. With ``match="interpolate"``
-            each seed is a list of the checkpoints saved of its run, in the order of training.
+            each seed is a list of the checkpoints saved of its run, in the order of training. Or trials that were measured
+            before, with the factors `by` and ``seed``: nothing is measured again.
         scores: as in `sharpness`; the primary ones are needed for a verdict.
         seed: seed of the scores' random draws.
         level: level of the tests.
@@ -77,6 +79,7 @@ def compare(
         save: a study file. Each checkpoint's scores are kept beside it as they finish, and found again when the same call
             is repeated after an interruption; at the end all are stored, as ``RECIPE-INDEX/scores``. Scores that you saved
             under such a name are kept, and those of the comparison stand beside them as ``RECIPE-INDEX/scores-compared``.
+        by: the factor of trials that is compared, its first level the reference.
 
     Returns:
         A `Comparison`: ``.table()``, ``.verdict``, ``.plot()``, ``.save("study.h5", "main")``.
@@ -108,11 +111,16 @@ def compare(
         raise LandscapeError(
             f"save is {save!r}, expected the path of a study file; name the result with result.save(path, name)"
         )
+    options: dict[str, Any] = {
+        "level": level, "margin": margin, "fewest": fewest, "loss_tolerance": loss_tolerance, "waive": waive,
+    }  # fmt: skip
+    if isinstance(recipes, Trials):
+        wanted = [scores] if isinstance(scores, str) else scores
+        return _with_origin(judge(recipes, by=by, scores=wanted, **options), recipes.provenance, seed, options, started)
     members = _members(recipes)
     arms, matched = _matched(members, match)
-    results: dict[str, list[Scores]] = {}
-    measured: dict[str, list[Facts]] = {}
-    metrics: dict[str, list[dict[str, float]]] = {}
+    scored: list[Scores] = []
+    rows: list[dict[str, Any]] = []
     owned = {owner: at for slug, arm in arms.items() for i, one in enumerate(arm) for owner, at in _owned(slug, i, one)}
     total = sum(map(len, arms.values()))
     with (
@@ -120,25 +128,42 @@ def compare(
         bar(total=total, desc="checkpoints", unit="checkpoint") as progress,
     ):
         for slug, arm in arms.items():
-            results[slug], measured[slug], metrics[slug] = [], [], []
             for index, one in enumerate(arm):
                 found = [panels[owner] for owner, _ in _owned(slug, index, one)]
-                results[slug].append(blend_scores(found, one.share))
-                measured[slug].append(blend_facts([facts(objective) for objective in one.at], one.share))
-                metrics[slug].append(_metrics(members[slug][index], one, match))
+                scored.append(blend_scores(found, one.share))
+                known = blend_facts([facts(objective) for objective in one.at], one.share)
+                measured = _metrics(members[slug][index], one, match)
+                rows.append({"recipe": slug, "seed": index, **measured, **fact_row(known)})
                 progress.update()
-    audited: list[Audited] = []
-    scored = [panel for arm in results.values() for panel in arm]
-    primary = [
-        name for name in PRIMARY if all(name in p and all(row.status == "ok" for row in p.all(name)) for p in scored)
+    radii = radii_in(scored)
+    for row, panel in zip(rows, scored, strict=True):
+        for name in panel.names:
+            row |= score_columns(name, panel.all(name), radii[name])
+    deciding = [
+        name for name in primary() if all(name in p and all(row.status == "ok" for row in p.all(name)) for p in scored)
     ]
-    if audit and primary:
-        audited = audit_recipes({slug: arm[0].at[-1] for slug, arm in arms.items()}, primary, seed)
-    return _assemble(
-        dict(zip(arms, recipes, strict=True)), results, measured, metrics,
-        options={"level": level, "margin": margin, "fewest": fewest, "loss_tolerance": loss_tolerance, "waive": waive},
-        audited=audited, matched=matched, seed=seed, started=started,
-    )  # fmt: skip
+    audited = audit and deciding
+    trials = Trials.of(
+        rows,
+        factors=("recipe", "seed"),
+        coordinates={name: np.array(grid) for name, grid in radii.items() if grid},
+        words=dict(zip(arms, recipes, strict=True)),
+        audited=tuple(audit_recipes({slug: arm[0].at[-1] for slug, arm in arms.items()}, deciding, seed))
+        if audited
+        else (),
+    )
+    return _with_origin(
+        judge(trials, scores=list(radii), matched=matched, **options), scored[0].provenance, seed, options, started
+    )
+
+
+def _with_origin(
+    found: Comparison, origin: Mapping[str, Any], seed: int, options: Mapping[str, Any], started: float
+) -> Comparison:
+    """Return a comparison with where its numbers come from: what its runs share, and the options of the rules."""
+    shared = ("package", "torch", "python", "device", "dtype", "model", "parameters", "loss")
+    known = {key: origin[key] for key in shared if key in origin}
+    return found.replace(provenance={**known, "score_seed": seed, **options}, seconds=time.perf_counter() - started)
 
 
 def _members(recipes: Mapping[str, Arm]) -> Members:
@@ -190,18 +215,6 @@ def _train(member: Checkpoint | Objective) -> Objective:
     return member.objective("train") if isinstance(member, Checkpoint) else member
 
 
-def slugify(name: str) -> str:
-    """Return a name fit for a study file: lower case, words joined by hyphens.
-
-    >>> slugify("Random labels (p = 1)")
-    'random-labels-p-1'
-    """
-    slug = re.sub(r"[^a-z0-9._]+", "-", name.lower()).strip("-._")
-    if not slug:
-        raise LandscapeError(f"the name {name!r} has no letters or digits; expected a name such as 'random labels'")
-    return slug
-
-
 def _owned(slug: str, index: int, one: Matched) -> list[tuple[str, Objective]]:
     """Return what is scored of a seed, by name: two checkpoints where its losses were interpolated."""
     ends = [""] if len(one.at) == 1 else ["-before", "-after"]
@@ -223,67 +236,3 @@ def _metrics(run: Sequence[One], one: Matched, match: Match | None) -> dict[str,
     if match == "temper":
         found |= {"train/loss as trained": _train(run[0]).loss(), "temperature": one.temperature}
     return found
-
-
-def _assemble(
-    names: dict[str, str],
-    results: dict[str, list[Scores]],
-    measured: dict[str, list[Facts]],
-    metrics: dict[str, list[dict[str, float]]],
-    *,
-    options: dict[str, Any],
-    audited: list[Audited],
-    matched: str,
-    seed: int,
-    started: float,
-) -> Comparison:
-    slugs = list(names)
-    scores, radii = _axes([s for arm in results.values() for s in arm])
-    seeds = max(map(len, results.values()))
-    values = np.full((len(slugs), seeds, len(scores), radii.shape[1]), np.nan)
-    errors = np.full_like(values, np.nan)
-    for i, slug in enumerate(slugs):
-        for j, panel in enumerate(results[slug]):
-            for row in panel.rows:
-                k = scores.index(row.name)
-                r = 0 if row.radius is None else int(np.flatnonzero(radii[k] == row.radius)[0])
-                values[i, j, k, r] = row.value
-                errors[i, j, k, r] = np.nan if row.standard_error is None else row.standard_error
-    keys = list(dict.fromkeys(key for arm in metrics.values() for one in arm for key in one))
-    table = {key: np.full((len(slugs), seeds), np.nan) for key in keys}
-    for i, slug in enumerate(slugs):
-        for j, one in enumerate(metrics[slug]):
-            for key, value in one.items():
-                table[key][i, j] = value
-    first = dict(results[slugs[0]][0].provenance)
-    shared = {
-        key: first[key] for key in ("package", "torch", "python", "device", "dtype", "model", "parameters", "loss")
-    }
-    judged = judge(
-        names,
-        scores,
-        radii,
-        values,
-        errors,
-        list(measured.values()),
-        table,
-        audited=audited,
-        matched=matched,
-        **options,
-    )
-    return judged.replace(provenance={**shared, "score_seed": seed, **options}, seconds=time.perf_counter() - started)
-
-
-def _axes(panels: Sequence[Scores]) -> tuple[list[str], np.ndarray]:
-    """Return the slugs in their first order and the (score, radius) grid, padded with NaN."""
-    grid: dict[str, list[float]] = {}
-    for panel in panels:
-        for row in panel.rows:
-            known = grid.setdefault(row.name, [])
-            if row.radius is not None and row.radius not in known:
-                known.append(row.radius)
-    widest = max([1, *(len(r) for r in grid.values())])
-    radii = np.full((len(grid), widest), np.nan)
-    for i, values in enumerate(grid.values()):
-        radii[i, : len(values)] = values
-    return list(grid), radii

@@ -1,7 +1,7 @@
 """Tests between two recipes and the verdict they support.
 
-The decision rests on three scores declared beforehand, the only ones that neither a rescaling of layers or neurons nor
-a change of temperature can move: adaptive worst case and adaptive average case on normalised logits, and
+The decision rests on scores declared beforehand in the register, the only ones that neither a rescaling of layers or
+neurons nor a change of temperature can move: adaptive worst case and adaptive average case on normalised logits, and
 magnitude-aware 1/σ′² on the 0–1 error. All others are reported beside them.
 """
 
@@ -14,16 +14,10 @@ from functools import partial
 import numpy as np
 
 from landscape.comparison.families import agreement, in_words
+from landscape.comparison.rule import called, compared_by_ratio, corrected, one_sign, phrase
 from landscape.results.comparison import WAIVED, Gate, Test, Verdict, over_radii
-from landscape.scores import REGISTRY
-from landscape.statistics import bootstrap_interval, equivalence_test, holm, permutation_test, superiority
-
-PRIMARY = ("adaptive-worst-linf", "adaptive-average", "inverse-sigma-mag")
-IN_WORDS = {
-    "adaptive-worst-linf": "adaptive worst-case sharpness",
-    "adaptive-average": "adaptive average sharpness",
-    "inverse-sigma-mag": "magnitude-aware 1/σ′²",
-}
+from landscape.scores.register import primary
+from landscape.statistics import bootstrap_interval, equivalence_test, permutation_test, superiority
 
 
 def compare_scores(
@@ -55,10 +49,7 @@ def compare_scores(
     """
     compare = partial(_compare, a=a, b=b, margin=margin, level=level, fewest=fewest)
     rows = [compare(name, arm_a[:, i], arm_b[:, i]) for i, name in enumerate(scores)]
-    found = [row for row in rows if row is not None]
-    raw = {i: row.p_value for i, row in enumerate(found) if row.primary and row.p_value is not None}
-    adjusted = dict(zip(raw, holm(list(raw.values())).tolist() if raw else [], strict=True))
-    return [replace(row, p_holm=adjusted.get(i)) for i, row in enumerate(found)]
+    return corrected([row for row in rows if row is not None])
 
 
 def _compare(
@@ -80,7 +71,7 @@ def _compare(
         a=a,
         b=b,
         score=score,
-        primary=score in PRIMARY,
+        primary=score in primary(),
         scale="log10" if by_ratio else "raw",
         difference=difference,
         low=interval.low if interval else np.nan,
@@ -89,31 +80,22 @@ def _compare(
         p_holm=None,
         superiority=superiority(x, y),
         equivalent=bool(equivalence and equivalence.p_value < level),
-        sign_stable=_stable(arm_a, arm_b, by_ratio),
+        sign_stable=bool(one_sign(_by_radius(arm_a, arm_b, by_ratio))),
         seeds_a=len(x),
         seeds_b=len(y),
     )
 
 
-def compared_by_ratio(score: str) -> bool:
-    """Whether two values of a score are compared by their ratio; a logarithm or an entropy is by its difference.
-
-    >>> compared_by_ratio("trace"), compared_by_ratio("log-volume")
-    (True, False)
-    """
-    return score not in REGISTRY or REGISTRY[score].compared == "ratio"
-
-
-def _stable(arm_a: np.ndarray, arm_b: np.ndarray, by_ratio: bool) -> bool:
-    """Whether the difference of mean logarithms, or of means, has one sign at every radius both arms have."""
-    signs = set()
+def _by_radius(arm_a: np.ndarray, arm_b: np.ndarray, by_ratio: bool) -> np.ndarray:
+    """Return the difference of mean logarithms, or of means, at every radius; NaN where an arm has no value."""
+    differences = np.full(arm_a.shape[1], np.nan)
     for r in range(arm_a.shape[1]):
         x, y = _defined(arm_a[:, r]), _defined(arm_b[:, r])
         if by_ratio:
             x, y = np.log(x[x > 0]), np.log(y[y > 0])
         if len(x) and len(y):
-            signs.add(np.sign(y.mean() - x.mean()))
-    return len(signs) <= 1
+            differences[r] = y.mean() - x.mean()
+    return differences
 
 
 def _defined(values: np.ndarray) -> np.ndarray:
@@ -185,25 +167,23 @@ def _decided(
     if failed:
         why = "; ".join(f"{gate.gate} {', allowed '.join(_measured(gate))} ({gate.note})" for gate in failed)
         return Verdict(a, b, "not comparable", f"{label_b} and {label_a} are not comparable: {why}.")
-    primary = [row for row in tests if row.primary]
-    if len(primary) < len(PRIMARY):
-        missing = ", ".join(sorted(set(PRIMARY) - {row.score for row in primary}))
-        text = f"{label_b} against {label_a} is inconclusive: {missing} not defined on this objective."
+    deciding = [row for row in tests if row.primary]
+    missing = sorted(set(primary()) - {row.score for row in deciding})
+    if missing:
+        text = f"{label_b} against {label_a} is inconclusive: {', '.join(missing)} not defined on this objective."
         return Verdict(a, b, "inconclusive", text)
-    if unfit := sorted(set(descriptive) & {row.score for row in primary}):
+    if unfit := sorted(set(descriptive) & {row.score for row in deciding}):
         text = f"{label_b} against {label_a} is inconclusive: {', '.join(unfit)} failed the invariance audit."
         return Verdict(a, b, "inconclusive", text)
-    significant = [row for row in primary if row.p_holm is not None and row.p_holm < level and row.sign_stable]
-    signs = {float(np.sign(row.difference)) for row in primary}
-    evidence = "; ".join(_sentence(row) for row in primary)
-    if len({float(np.sign(row.difference)) for row in significant}) > 1:
-        return Verdict(a, b, "mixed", f"{label_b} against {label_a} is mixed, significant scores disagree: {evidence}.")
-    if len(signs) == 1 and len(significant) >= 2:
-        word = "spikier" if signs == {1.0} else "flatter"
+    word = called(deciding, [float(np.sign(row.difference)) for row in deciding], level=level)
+    evidence = "; ".join(_sentence(row) for row in deciding)
+    if word == "mixed":
+        return Verdict(a, b, word, f"{label_b} against {label_a} is mixed, significant scores disagree: {evidence}.")
+    if word:
         return Verdict(a, b, word, f"{label_b} ends in {word} minima than {label_a} at matched loss: {evidence}.")
-    if all(row.equivalent for row in primary):
+    if all(row.equivalent for row in deciding):
         return Verdict(a, b, "tie", f"{label_b} and {label_a} tie within the declared margin: {evidence}.")
-    few = " (too few seeds for significance)" if any(row.p_value is None for row in primary) else ""
+    few = " (too few seeds for significance)" if any(row.p_value is None for row in deciding) else ""
     text = f"{label_b} against {label_a} is inconclusive{few}, neither a difference nor a tie is shown: {evidence}."
     return Verdict(a, b, "inconclusive", text)
 
@@ -212,4 +192,4 @@ def _sentence(row: Test) -> str:
     p = "" if row.p_holm is None else f", p = {row.p_holm:.2g}"
     low, high = 10**row.low, 10**row.high
     spread = f" [{low:.2f}, {high:.2f}]" if np.isfinite(low) and np.isfinite(high) else ""
-    return f"{IN_WORDS[row.score]} × {10**row.difference:.2f}{spread}{p}"
+    return f"{phrase(row.score)} × {10**row.difference:.2f}{spread}{p}"

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from scipy import optimize
 
-from landscape.comparison.decide import compared_by_ratio
 from landscape.comparison.gates import Facts
+from landscape.comparison.rule import compared_by_ratio
 from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
 from landscape.results.scores import Score, Scores

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from landscape.arguments import numbers_checked
-from landscape.comparison.decide import PRIMARY
+from landscape.comparison.rule import Outcome, one_sign, rule
 from landscape.errors import LandscapeError
 from landscape.results import Comparison, Placebo
+from landscape.scores.register import primary
 from landscape.statistics import holm, permutation_p_values
 
 
@@ -53,12 +55,10 @@ def placebo(
     logs = _log_scores(comparison, recipe)
     rng = np.random.default_rng(seed)
     a, b = (logs[rng.integers(len(logs), size=(resamples, arm))] for _ in range(2))  # (R, arm, score, radius)
-    outcomes = [_decisions(a, b + shift, level) for shift in shifts]
-    return Placebo(
-        shifts=np.asarray(shifts, dtype=np.float64),
-        called=np.array([called.mean() for called, _ in outcomes]),
-        significant=np.stack([significant.mean(0) for _, significant in outcomes], axis=1),
-        scores=PRIMARY,
+    return rates(
+        shifts,
+        [decisions(a, b + shift, level) for shift in shifts],
+        scores=primary(),
         recipe=recipe,
         seeds=len(logs),
         arm=arm,
@@ -70,12 +70,24 @@ def placebo(
     )
 
 
+def rates(shifts: Sequence[float], outcomes: Sequence[Outcome], **about: Any) -> Placebo:
+    """Count how often the rule called a direction, and each score was significant, at every shift."""
+    return Placebo(
+        shifts=np.asarray(shifts, dtype=np.float64),
+        called=np.array([(outcome.direction != 0).mean() for outcome in outcomes]),
+        significant=np.stack([outcome.significant.mean(axis=0) for outcome in outcomes], axis=1),
+        **about,
+    )
+
+
 def _log_scores(comparison: Comparison, recipe: str) -> np.ndarray:
     """Return log10 of the primary scores, (seed, score, radius), NaN where a score has fewer radii."""
-    missing = [name for name in PRIMARY if name not in comparison.scores]
+    missing = [name for name in primary() if name not in comparison.scores]
     if missing:
         raise LandscapeError(f"the comparison lacks {', '.join(missing)}; the rule needs all primary scores")
-    block = comparison.values[comparison.recipes.index(recipe)][:, [comparison.scores.index(name) for name in PRIMARY]]
+    block = comparison.values[comparison.recipes.index(recipe)][
+        :, [comparison.scores.index(name) for name in primary()]
+    ]
     block = block[np.isfinite(block[:, :, 0]).all(axis=1)]
     if len(block) < 4:
         raise LandscapeError(f"{recipe} has {len(block)} seeds with all primary scores, expected at least 4")
@@ -84,14 +96,15 @@ def _log_scores(comparison: Comparison, recipe: str) -> np.ndarray:
     return np.log10(block)
 
 
-def _decisions(a: np.ndarray, b: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return (R,) whether arms are called different and (R, score) whether each score is significant."""
+def decisions(a: np.ndarray, b: np.ndarray, level: float) -> Outcome:
+    """Apply the rule to many pairs of arms at once.
+
+    Args:
+        a: log10 of the scores that decide, (pair, seed, score, radius); NaN beyond a score's radii.
+        b: of the second arms.
+        level: of the tests.
+    """
     x, y = np.nanmean(a, axis=3), np.nanmean(b, axis=3)
     raw = np.stack([permutation_p_values(x[:, :, i], y[:, :, i]) for i in range(x.shape[2])], axis=1)
-    adjusted = np.stack([holm(row) for row in raw])
-    by_radius = np.sign(b.mean(axis=1) - a.mean(axis=1))  # (R, score, radius), NaN beyond a score's radii
-    stable = np.nanmin(by_radius, axis=2) == np.nanmax(by_radius, axis=2)
-    significant = (adjusted < level) & stable
-    sign = np.sign(y.mean(axis=1) - x.mean(axis=1))
-    agree = (sign == sign[:, :1]).all(axis=1)
-    return agree & (significant.sum(axis=1) >= 2), significant
+    signs = np.sign(y.mean(axis=1) - x.mean(axis=1))
+    return rule(signs, holm(raw), one_sign(b.mean(axis=1) - a.mean(axis=1)), level=level)

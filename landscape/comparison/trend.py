@@ -1,51 +1,50 @@
-"""Scores against the share of redrawn labels: one trend a score, the verdict they support, and its placebo.
+"""Scores against the share of redrawn labels: one trend per score, the verdict they support, and its placebo.
 
-The rule is that of two arms, with a trend in the place of a difference: the three primary scores agree in sign, at
-least two are significant after Holm's correction with a sign that holds at every radius, and the gates pass.
+The rule is that of two arms, with a trend in the place of a difference, and the gates are those of a whole noise grid.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
-from landscape.comparison.decide import IN_WORDS, PRIMARY
+from landscape.comparison.placebo import rates
+from landscape.comparison.rule import called, corrected, one_sign, phrase, rule
 from landscape.errors import LandscapeError, NotDefinedError
-from landscape.results import Placebo
+from landscape.results import Effect, Finding, Placebo, Trials
 from landscape.results.comparison import over_radii
-from landscape.results.randomisation_table import NoiseTrend, NoiseVerdict
+from landscape.scores.register import primary
 from landscape.statistics import holm, trend_p_values, trend_test
 
 LOSS_TOLERANCE = 0.1
 ACCURACY_TOLERANCE = 0.005
 
 
-def noise_trends(recipe: str, stage: str, scores: Mapping[str, np.ndarray]) -> list[NoiseTrend]:
-    """Test every score of one recipe at one stage for a trend over the noise levels.
+def noise_trends(trials: Trials, scores: Sequence[str]) -> list[Effect]:
+    """Test every score for a trend over the noise levels.
 
     Args:
-        recipe: slug.
-        stage: where in training.
-        scores: ``evaluation/score`` → (noise, seed, radius), NaN where missing.
+        trials: with the factors ``noise`` and ``seed``, of one recipe at one place of its training.
+        scores: measures, as ``evaluation/score``.
 
     Returns:
-        One row a score that has values at two levels or more; Holm's correction is over the primary scores on own labels.
+        One effect per score that has values at two levels or more: the difference is that between the ends of the grid, the
+        test Page's over all levels with the seeds as blocks. Holm's correction is over the deciding scores on own labels.
     """
-    found = [row for name, values in scores.items() if (row := _trend(recipe, stage, name, values)) is not None]
-    raw = {i: row.p_value for i, row in enumerate(found) if row.primary and row.p_value is not None}
-    adjusted = dict(zip(raw, holm(list(raw.values())).tolist() if raw else [], strict=True))
-    return [replace(row, p_holm=adjusted.get(i)) for i, row in enumerate(found)]
+    levels = [f"{level:g}" for level in trials.levels("noise")]
+    found = [_trend(trials.part[0], name, trials.array(name, "noise", "seed"), levels) for name in scores]
+    return corrected([row for row in found if row is not None])
 
 
-def _trend(recipe: str, stage: str, name: str, values: np.ndarray) -> NoiseTrend | None:
-    evaluation, _, score = name.partition("/")
-    table = np.stack([over_radii(level) for level in values])  # (noise, seed)
-    table = table[np.isfinite(table).any(axis=1)]
-    if len(table) < 2:
+def _trend(part: str, name: str, values: np.ndarray, levels: Sequence[str]) -> Effect | None:
+    values = values if values.ndim == 3 else values[:, :, None]  # (noise, seed, radius)
+    table = np.stack([over_radii(level) for level in values])
+    known = np.flatnonzero(np.isfinite(table).any(axis=1))
+    if len(known) < 2:
         return None
+    table = table[known]
     positive = bool((table[np.isfinite(table)] > 0).all())
     scaled = np.log10(table) if positive else table
     ends = (scaled[-1] - scaled[0])[np.isfinite(scaled[-1] - scaled[0])]
@@ -56,21 +55,27 @@ def _trend(recipe: str, stage: str, name: str, values: np.ndarray) -> NoiseTrend
         tau, p_value, seeds = test.tau, test.p_value, test.seeds
     except NotDefinedError:
         tau, p_value, seeds = float("nan"), None, int(np.isfinite(scaled).all(axis=0).sum())
-    return NoiseTrend(
-        recipe=recipe,
-        stage=stage,
-        evaluation=evaluation,
-        score=score,
-        primary=evaluation == "own" and score in PRIMARY,
+    evaluation, _, score = name.partition("/")
+    return Effect(
+        measure=name,
+        factor="noise",
+        a=levels[known[0]],
+        b=levels[known[-1]],
+        part=part,
         scale="log10" if positive else "raw",
-        change=float(ends.mean()),
-        spread=float(ends.std(ddof=1)) if len(ends) > 1 else float("nan"),
-        tau=tau,
+        mean_a=float(np.nanmean(scaled[0])),
+        mean_b=float(np.nanmean(scaled[-1])),
+        difference=float(ends.mean()),
+        sd=float(ends.std(ddof=1)) if len(ends) > 1 else float("nan"),
         p_value=p_value,
-        p_holm=None,
+        test="Page",
+        tau=tau,
+        runs_a=seeds,
+        runs_b=seeds,
+        larger=int((ends > 0).sum()),
+        levels=len(known),
         sign_stable=_stable(values),
-        seeds=seeds,
-        levels=len(table),
+        primary=evaluation == "own" and score in primary(),
     )
 
 
@@ -78,80 +83,70 @@ def _stable(values: np.ndarray) -> bool:
     """Whether the change from the lowest to the highest level has one sign at every radius, (noise, seed, radius)."""
     levels = values[np.isfinite(values).any(axis=(1, 2))]
     changes = levels[-1] - levels[0]
-    changes = changes[:, np.isfinite(changes).any(axis=0)]
-    return len(set(np.sign(np.nanmean(changes, axis=0)).tolist())) <= 1
+    return bool(one_sign(np.nanmean(changes[:, np.isfinite(changes).any(axis=0)], axis=0)))
 
 
 def noise_verdict(
-    recipe: str, stage: str, long_name: str, metrics: Mapping[str, np.ndarray], trends: Sequence[NoiseTrend],
-    *, level: float = 0.05, descriptive: Sequence[str] = (),
-) -> NoiseVerdict:  # fmt: skip
-    """Say what follows for one recipe at one stage, in words that claim geometry only.
+    trials: Trials, trends: Sequence[Effect], place: str, *, level: float = 0.05, descriptive: Sequence[str] = ()
+) -> Finding:
+    """Say what follows for one recipe at one place of its training, in words that claim geometry only.
 
     Args:
-        recipe: slug.
-        stage: where in training.
-        long_name: the recipe in words.
-        metrics: (noise, seed) training loss and accuracy, ``gradient/noise`` and ``reached``.
-        trends: of this recipe and stage.
+        trials: whose training losses, accuracies and gradients must match.
+        trends: of these trials.
+        place: the recipe and the place in words.
         level: of the tests.
-        descriptive: primary scores that failed the audit and may not carry a verdict.
+        descriptive: deciding scores that failed the audit and may not carry a verdict.
     """
-    there = metrics["reached"] > 0
-    losses, accuracies, gradients = (
-        np.where(there, metrics[name], np.nan) for name in ("train/loss", "train/accuracy", "gradient/noise")
+    failed = _failed_gates(trials)
+    deciding = [row for row in trends if row.primary]
+    scores = {row.measure.partition("/")[2] for row in deciding}
+    if failed:
+        return Finding(
+            trials.part[0], f"{place}: noise levels are not comparable, {'; '.join(failed)}.", "not comparable"
+        )
+    if set(primary()) - scores or set(descriptive) & scores:
+        text = f"{place}: inconclusive, a primary score is missing or failed the invariance audit."
+        return Finding(trials.part[0], text, "inconclusive")
+    word = called(deciding, [float(np.sign(row.tau)) for row in deciding], level=level)
+    evidence = "; ".join(_sentence(row) for row in deciding)
+    said = {
+        "mixed": "mixed, significant scores disagree",
+        "spikier": "minima are spikier the more labels are redrawn",
+        "flatter": "minima are flatter the more labels are redrawn",
+    }
+    return Finding(
+        trials.part[0], f"{place}: {said.get(word, 'no trend is shown')}: {evidence}.", word or "inconclusive"
     )
-    missing = int((~there.any(axis=1)).sum())
+
+
+def _failed_gates(trials: Trials) -> list[str]:
+    """Say which conditions of a comparison over the noise do not hold."""
+    there = trials.array("reached", "noise", "seed") > 0
     known = there.any(axis=1)
-    loss, accuracy = np.nanmean(losses[known], axis=1), np.nanmean(accuracies[known], axis=1)
-    ratio = float(loss.max() / loss.min() - 1) if len(loss) else float("nan")
-    gap = float(accuracy.max() - accuracy.min()) if len(loss) else float("nan")
-    gradient = float(np.nanmedian(gradients[known], axis=1).max()) if len(loss) else float("nan")
-    place = f"{long_name} at {stage.replace('-', ' ')}"
+    losses, accuracies, gradients = (
+        np.where(there, trials.array(name, "noise", "seed"), np.nan)[known]
+        for name in ("train/loss", "train/accuracy", "gradient/noise")
+    )
+    missing = int((~known).sum())
+    if not known.any():
+        return [f"{missing} of {len(there)} noise levels never got there"]
+    loss, accuracy = np.nanmean(losses, axis=1), np.nanmean(accuracies, axis=1)
+    ratio, gap = float(loss.max() / loss.min() - 1), float(accuracy.max() - accuracy.min())
+    gradient = float(np.nanmedian(gradients, axis=1).max())
     gates = {
         f"{missing} of {len(there)} noise levels never got there": missing > 0,
         f"mean losses differ by up to × {1 + ratio:.4g}, allowed × {1 + LOSS_TOLERANCE:.4g}": ratio > LOSS_TOLERANCE,
         f"training accuracies differ by {gap:.2%}, allowed {ACCURACY_TOLERANCE:.1%}": gap > ACCURACY_TOLERANCE,
         f"the mean gradient is {gradient:.4g} times its sampling noise, allowed 1": gradient > 1,
     }
-    failed = [text for text, bad in gates.items() if bad]
-    primary = [row for row in trends if row.primary]
-    verdict, text = _decided(place, failed, primary, level, descriptive)
-    return NoiseVerdict(
-        recipe=recipe,
-        stage=stage,
-        verdict=verdict,
-        loss_ratio=ratio,
-        accuracy_gap=gap,
-        gradient=gradient,
-        reached=int(there.sum()),
-        runs=there.size,
-        text=text,
-    )
+    return [text for text, bad in gates.items() if bad]
 
 
-def _decided(
-    place: str, failed: Sequence[str], primary: Sequence[NoiseTrend], level: float, descriptive: Sequence[str]
-) -> tuple[str, str]:
-    evidence = "; ".join(_sentence(row) for row in primary)
-    if failed:
-        return "not comparable", f"{place}: noise levels are not comparable, {'; '.join(failed)}."
-    if len(primary) < len(PRIMARY) or set(descriptive) & {row.score for row in primary}:
-        return "inconclusive", f"{place}: inconclusive, a primary score is missing or failed the invariance audit."
-    significant = [row for row in primary if row.p_holm is not None and row.p_holm < level and row.sign_stable]
-    if len({np.sign(row.tau) for row in significant}) > 1:
-        return "mixed", f"{place}: mixed, significant scores disagree: {evidence}."
-    signs = {np.sign(row.tau) for row in primary}
-    if len(signs) == 1 and len(significant) >= 2:
-        word = "spikier" if signs == {1.0} else "flatter"
-        return word, f"{place}: minima are {word} the more labels are redrawn: {evidence}."
-    return "inconclusive", f"{place}: no trend is shown: {evidence}."
-
-
-def _sentence(row: NoiseTrend) -> str:
+def _sentence(row: Effect) -> str:
     p = "" if row.p_holm is None else f", p = {row.p_holm:.1g}"
-    change = f"× {10**row.change:.2f}" if row.scale == "log10" else f"{row.change:+.3g}"
-    return f"{IN_WORDS[row.score]} {change} from least to most noise (τ = {row.tau:+.2f}{p})"
+    change = f"× {row.ratio:.2f}" if row.scale == "log10" else f"{row.difference:+.3g}"
+    return f"{phrase(row.measure.partition('/')[2])} {change} from least to most noise (τ = {row.tau:+.2f}{p})"
 
 
 def trend_placebo(
@@ -170,7 +165,7 @@ def trend_placebo(
     trend; the scores of a run stay together, and all its radii. P values come from the normal approximation.
 
     Args:
-        scores: primary score → (seed, radius) values, NaN beyond a score's radii.
+        scores: deciding score → (seed, radius) values, NaN beyond a score's radii.
         recipe: slug, for the record.
         levels: noise levels of a grid.
         resamples: grids for each shift.
@@ -189,7 +184,7 @@ def trend_placebo(
     rng = np.random.default_rng(seed)
     cells = rng.integers(seeds, size=(resamples, seeds, levels))
     rise = np.linspace(0, 1, levels)
-    called, significant = [], []
+    outcomes = []
     for shift in shifts:
         p_values, signs, stable = [], [], []
         for values in stacked:
@@ -197,16 +192,12 @@ def trend_placebo(
             mean = np.nanmean(grid, axis=3)
             p_values.append(trend_p_values(mean))
             signs.append(np.sign((mean * (rise - 0.5)).sum(axis=(1, 2))))
-            ends = np.sign((grid[:, :, -1] - grid[:, :, 0]).mean(axis=1))
-            stable.append(np.nanmin(ends, axis=1) == np.nanmax(ends, axis=1))
-        passed = (np.stack([holm(row) for row in np.stack(p_values, axis=1)]) < level) & np.stack(stable, axis=1)
-        sign = np.stack(signs, axis=1)
-        called.append(((sign == sign[:, :1]).all(axis=1) & (passed.sum(axis=1) >= 2)).mean())
-        significant.append(passed.mean(axis=0))
-    return Placebo(
-        shifts=np.asarray(shifts, dtype=np.float64),
-        called=np.array(called),
-        significant=np.stack(significant, axis=1),
+            stable.append(one_sign((grid[:, :, -1] - grid[:, :, 0]).mean(axis=1)))
+        adjusted, sign, holds = holm(np.stack(p_values, axis=1)), np.stack(signs, axis=1), np.stack(stable, axis=1)
+        outcomes.append(rule(sign, adjusted, holds, level=level))
+    return rates(
+        shifts,
+        outcomes,
         scores=tuple(scores),
         recipe=recipe,
         seeds=seeds,

@@ -13,24 +13,15 @@ from inspect import signature
 from typing import Any
 
 from landscape.errors import LandscapeError
-from landscape.plots.architecture import architecture
-from landscape.plots.basin_volume import basin_volume
 from landscape.plots.curvature import scale_curvature
-from landscape.plots.double_descent import double_descent
-from landscape.plots.edge_of_stability import edge_of_stability
 from landscape.plots.grids import grid, lines_grid, volume
-from landscape.plots.guess_and_check import guess_and_check
-from landscape.plots.kernel_regime import kernel_regime
-from landscape.plots.large_batch import large_batch
 from landscape.plots.layers import by_layer, layers
 from landscape.plots.lines import line
 from landscape.plots.matrices import audit, barriers, cosines, invariance
 from landscape.plots.memorisation import memorisation
 from landscape.plots.merge_trees import merge_tree
-from landscape.plots.optimisers import optimisers
 from landscape.plots.placebos import placebo
 from landscape.plots.planes import contour, heatmap
-from landscape.plots.randomisation import memorisation_test, randomisation, randomisation_table
 from landscape.plots.sampling import sampling
 from landscape.plots.saving import save
 from landscape.plots.scales import Scale, scale_of
@@ -42,33 +33,23 @@ from landscape.plots.surfaces import surface
 from landscape.plots.tables import comparison_table, panel, summary, table
 from landscape.plots.tracks import track
 from landscape.plots.trajectories import animate, trajectory
+from landscape.plots.trials import trials
 from landscape.results import Result
 
 KINDS: dict[str, Callable[..., Any]] = {
     "audit": audit,
-    "architecture": architecture,
-    "basin-volume": basin_volume,
     "comparison": comparison,
     "density": density,
     "diagonal": diagonal,
     "directions": cosines,
-    "double-descent": double_descent,
-    "edge-of-stability": edge_of_stability,
     "eigenpairs": eigenvalues,
     "estimate": estimate,
-    "guess-and-check": guess_and_check,
-    "kernel-regime": kernel_regime,
-    "large-batch": large_batch,
     "layers": by_layer,
     "line": line,
     "memorisation": memorisation,
-    "memorisation-test": memorisation_test,
-    "optimisers": optimisers,
     "path": line,
     "placebo": placebo,
     "plane": contour,
-    "randomisation": randomisation,
-    "randomisation-table": randomisation_table,
     "sampling": sampling,
     "scale-curvature": scale_curvature,
     "scores": panel,
@@ -76,6 +57,7 @@ KINDS: dict[str, Callable[..., Any]] = {
     "topology": merge_tree,
     "track": track,
     "trajectory": trajectory,
+    "trials": trials,
     "volume": volume,
 }
 """The figure of each kind of result; other kinds are drawn as a table of their summary."""
@@ -119,10 +101,8 @@ __all__ = [
     "SINGLE",
     "Scale",
     "animate",
-    "architecture",
     "audit",
     "barriers",
-    "basin_volume",
     "by_layer",
     "comparison",
     "comparison_table",
@@ -130,29 +110,20 @@ __all__ = [
     "cosines",
     "density",
     "diagonal",
-    "double_descent",
-    "edge_of_stability",
     "effects",
     "eigenvalues",
     "estimate",
     "grid",
-    "guess_and_check",
     "heatmap",
     "invariance",
-    "kernel_regime",
-    "large_batch",
     "layers",
     "line",
     "lines_grid",
     "memorisation",
-    "memorisation_test",
     "merge_tree",
-    "optimisers",
     "panel",
     "placebo",
     "plot",
-    "randomisation",
-    "randomisation_table",
     "sampling",
     "save",
     "scale_curvature",
@@ -165,5 +136,6 @@ __all__ = [
     "table",
     "track",
     "trajectory",
+    "trials",
     "volume",
 ]

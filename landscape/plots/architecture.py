@@ -11,32 +11,34 @@ from matplotlib.figure import Figure, SubFigure
 from landscape.plots.planes import contour, heatmap
 from landscape.plots.scales import add_colourbar, scale_of
 from landscape.plots.style import COLOURMAP, DOUBLE, MARKERS, PALETTE, sheet
-from landscape.results.architecture import Architecture
+from landscape.results.slices import Plane
+from landscape.results.trials import Trials
 
 MAGMA = "magma"
 
 
-def architecture(result: Architecture, figure: Figure | SubFigure | None = None) -> Figure | SubFigure:
-    """Draw a column an architecture: its plane of the loss above its map of |λmin/λmax|, and below all the smoothness.
+def architecture(result: Trials, figure: Figure | SubFigure | None = None) -> Figure | SubFigure:
+    """Draw one column per architecture: its plane of the loss above its map of |λmin/λmax|; below, the smoothness of all.
 
     Args:
-        result: planes, maps and smoothness.
+        result: of the study ``architecture``; planes and curves are those of the first seed.
         figure: where to draw; `None`: a new figure as wide as two columns.
 
     Returns:
         The figure; each row of panels has one scale.
     """
-    names = result.variants
+    first = result.where(seed=result.levels("seed")[0])
+    names = first.levels("architecture")
+    planes, maps = (_planes(first, name, metric) for name, metric in (("loss", "loss"), ("eigen ratio", "eigen-ratio")))
     with sheet(figure, width=DOUBLE, height=4.6) as figure:
         above, below = figure.subfigures(2, 1, height_ratios=[1.3, 1.0], squeeze=False)[:, 0]
         axes = above.subplots(2, len(names), squeeze=False, sharex="row", sharey="row", subplot_kw={"box_aspect": 1})
-        planes, maps = result.planes(), result.ratio_planes()
-        losses = scale_of(list(result.loss.values()), levels=12, log=True)
-        ratios = scale_of(list(result.eigen_ratio.values()), levels=8, log=False)
+        losses = scale_of([plane.loss for plane in planes], levels=12, log=True)
+        ratios = scale_of([plane.values["train/eigen-ratio"] for plane in maps], levels=8, log=False)
         common: dict[str, Any] = {"colourbar": False, "legend": False}
         for column, name in enumerate(names):
-            contour(planes[name], axes[0, column], levels=losses, labels=False, cmap=COLOURMAP, **common)
-            heatmap(maps[name], axes[1, column], metric="eigen-ratio", levels=ratios, cmap=MAGMA, **common)
+            contour(planes[column], axes[0, column], levels=losses, labels=False, cmap=COLOURMAP, **common)
+            heatmap(maps[column], axes[1, column], metric="eigen-ratio", levels=ratios, cmap=MAGMA, **common)
             axes[0, column].set_title(name.replace(", ", ",\n"), fontsize=6)
             for ax in axes[:, column]:
                 ax.set_xlabel("")
@@ -44,21 +46,27 @@ def architecture(result: Architecture, figure: Figure | SubFigure | None = None)
         add_colourbar(above, losses, list(axes[0]), label="train loss", cmap=COLOURMAP, banded=True, most=6)
         label = "$|\\lambda_{min}/\\lambda_{max}|$"
         add_colourbar(above, ratios, list(axes[1]), label=label, cmap=MAGMA, banded=False, most=6)
-        _smoothness(below.add_subplot(), result)
+        _smoothness(below.add_subplot(), first)
     return figure
 
 
-def _smoothness(ax: Axes, result: Architecture) -> None:
-    places = np.arange(len(result.epochs))
-    for index, name in enumerate(result.variants):
-        drawn = np.isfinite(result.beta[name])
-        style: dict[str, Any] = {
-            "marker": MARKERS[index % len(MARKERS)],
-            "color": PALETTE[index % len(PALETTE)],
-            "label": name,
-        }
-        ax.plot(places[drawn], result.beta[name][drawn], **style)
-    labels = ["start" if epoch == 0 else "end" if epoch < 0 else f"epoch {epoch}" for epoch in result.epochs]
+def _planes(trials: Trials, array: str, metric: str) -> list[Plane]:
+    along = trials.coordinates[array]
+    computed = np.ones((len(along), len(along)), dtype=np.uint8)
+    return [
+        Plane(x=along, y=along, values={f"train/{metric}": values}, computed=computed)
+        for values in trials.arrays[array]
+    ]
+
+
+def _smoothness(ax: Axes, trials: Trials) -> None:
+    epochs = trials.coordinates["beta"]
+    places = np.arange(len(epochs))
+    for index, (name, beta) in enumerate(zip(trials["architecture"].tolist(), trials.arrays["beta"], strict=True)):
+        drawn = np.isfinite(beta)
+        marker, shade = MARKERS[index % len(MARKERS)], PALETTE[index % len(PALETTE)]
+        ax.plot(places[drawn], beta[drawn], marker=marker, color=shade, label=name)
+    labels = ["start" if epoch == 0 else "end" if epoch < 0 else f"epoch {epoch:.0f}" for epoch in epochs]
     ax.set_xticks(places, labels)
     ax.set_yscale("log")
     ax.set_ylabel("effective smoothness $\\beta$")

@@ -8,12 +8,12 @@ import numpy as np
 from matplotlib.figure import Figure, SubFigure
 
 from landscape.plots.style import DOUBLE, MARKERS, PALETTE, legend_inside, sheet
-from landscape.results.guess_and_check import GuessAndCheck
+from landscape.results.trials import Trials
 
 FURTHER = (1, 2, 3, 4, 6, 8)
 
 
-def guess_and_check(result: GuessAndCheck, figure: Figure | SubFigure | None = None) -> Figure | SubFigure:
+def guess_and_check(result: Trials, figure: Figure | SubFigure | None = None) -> Figure | SubFigure:
     """Draw test accuracies of what fits, test accuracy against loss, and the volume that fits further examples too.
 
     Args:
@@ -25,10 +25,11 @@ def guess_and_check(result: GuessAndCheck, figure: Figure | SubFigure | None = N
     """
     with sheet(figure, width=DOUBLE, height=2.1) as figure:
         histogram, scatter, volumes = figure.subplots(1, 3)
-        low = min([0.5, *result.accuracy, *result.sgd_accuracy])
+        names, every = result["found by"].tolist(), result.arrays["accuracy"]
+        low = float(min([0.5, *every[np.isfinite(every)]]))
         edges = list(np.linspace(low, 1, 26))
-        arms = (("guessing", result.accuracy, result.loss), ("SGD", result.sgd_accuracy, result.sgd_loss))
-        for index, (name, accuracy, loss) in enumerate(arms):
+        for index, name in enumerate(names):
+            loss, accuracy = (result.arrays[of][index][np.isfinite(every[index])] for of in ("loss", "accuracy"))
             if not len(accuracy):
                 continue
             share = np.full(len(accuracy), 1 / len(accuracy))
@@ -41,7 +42,8 @@ def guess_and_check(result: GuessAndCheck, figure: Figure | SubFigure | None = N
         scatter.set_xlabel("normalised training loss")
         scatter.set_ylabel("test accuracy")
         for index, (name, wrong) in enumerate((("true labels", False), ("wrong labels", True))):
-            shares = [result.share_with(m, wrong=wrong) for m in FURTHER]
+            right = every[0][np.isfinite(every[0])]
+            shares = [float(((1 - right if wrong else right) ** m).mean()) if right.size else np.nan for m in FURTHER]
             volumes.plot(FURTHER, shares, marker=MARKERS[index], color=PALETTE[index + 2], label=name)
         volumes.set_yscale("log")
         volumes.set_xlabel("further examples to fit")

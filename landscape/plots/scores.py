@@ -97,7 +97,8 @@ def effects(tests: Any, ax: Axes | None = None, *, scale: str = "log10") -> Axes
     """Draw the differences between recipes with their 95 % intervals, one row a score; to the right is sharper.
 
     Args:
-        tests: a comparison, or rows with ``a``, ``b``, ``score``, ``scale``, ``difference``, ``low``, ``high``, ``primary``.
+        tests: a comparison, or trials with effects; or rows with ``a``, ``b``, ``score`` or ``measure``, ``scale``,
+            ``difference``, ``low``, ``high``, ``primary``.
         ax: where to draw; `None`: a new figure as wide as one column.
         scale: draw the scores compared on this scale, ``log10`` or ``raw``: the two share no axis.
 
@@ -107,17 +108,17 @@ def effects(tests: Any, ax: Axes | None = None, *, scale: str = "log10") -> Axes
     Raises:
         LandscapeError: no score was compared on that scale.
     """
-    rows = getattr(tests, "tests", tests)
+    rows = getattr(tests, "tests", None) or getattr(tests, "effects", tests)
     every = [row for row in rows if row.scale == scale and math.isfinite(row.difference)]
     if not every:
         raise LandscapeError(f"no score was compared on the scale {scale!r}; try scale='raw' or scale='log10'")
-    names = list(dict.fromkeys(row.score for row in every))
+    names = list(dict.fromkeys(map(_named, every)))
     pairs = list(dict.fromkeys((row.a, row.b) for row in every))
     own = ax is None
     with canvas(ax, width=SINGLE, height=0.6 + 0.2 * len(names) + 0.13 * len(pairs)) as ax:
         for row in every:
             pair = pairs.index((row.a, row.b))
-            place = names.index(row.score) + (pair - (len(pairs) - 1) / 2) * 0.6 / len(pairs)
+            place = names.index(_named(row)) + (pair - (len(pairs) - 1) / 2) * 0.6 / len(pairs)
             ax.plot([row.low, row.high], [place, place], color=colour(pair), linewidth=1.0)
             ax.plot(
                 row.difference, place, MARKERS[pair % len(MARKERS)], color=colour(pair), markersize=3.5,
@@ -139,6 +140,10 @@ def effects(tests: Any, ax: Axes | None = None, *, scale: str = "log10") -> Axes
         else:
             legend_inside(ax, handles)
     return ax
+
+
+def _named(row: Any) -> str:
+    return str(row.score if hasattr(row, "score") else row.measure)
 
 
 def _panel(

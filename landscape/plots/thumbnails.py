@@ -16,8 +16,8 @@ from landscape.results import Result
 
 ONE, SEVERAL, DPI = (3.6, 2.4), (6.0, 3.6), 100
 """Inches of a picture with one panel, and with several."""
-LARGER = {"randomisation": (7.5, 8.4)}
-"""Inches of those with a panel for every score: none could be read at the common size."""
+CROWDED, LARGER = 6, (7.5, 8.4)
+"""Panels from which trials are drawn larger: none could be read at the common size."""
 _COLOURS = 64
 
 
@@ -49,7 +49,8 @@ def thumbnail(result: Result) -> bytes | None:
     several = type(result).kind in FIGURES and draw is not effects
     with style(figure_dpi=DPI), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a panel that is crowded at this size is no news
-        figure = Figure(figsize=LARGER.get(type(result).kind, SEVERAL) if several else ONE, layout="constrained")
+        crowded = len(getattr(result, "view", {}).get("y", ())) > CROWDED
+        figure = Figure(figsize=LARGER if crowded else SEVERAL if several else ONE, layout="constrained")
         FigureCanvasAgg(figure)
         draw(_decisive(result), figure if several else figure.add_subplot())
         return _png(figure)

@@ -31,9 +31,12 @@ Role = Literal["array", "arrays", "rows", "result", "attribute"]
 Field = dataclasses.Field[Any]
 
 
-def _declared(role: Role, optional: bool = False, **metadata: Any) -> Any:
+def _declared(role: Role, optional: bool = False, *, empty: type | None = None, **metadata: Any) -> Any:
+    about = {"role": role, "optional": optional, **metadata}
+    if empty is not None:
+        return field(default_factory=empty, metadata=about)
     default: Any = None if optional else MISSING
-    return field(default=default, metadata={"role": role, "optional": optional, **metadata})
+    return field(default=default, metadata=about)
 
 
 def array(*dims: str, long_name: str, units: str = "1", optional: bool = False, **printing: Any) -> Any:
@@ -41,14 +44,21 @@ def array(*dims: str, long_name: str, units: str = "1", optional: bool = False, 
     return _declared("array", optional, dims=dims, long_name=long_name, units=units, **printing)
 
 
-def arrays(*dims: str, long_name: str, units: str = "1", optional: bool = False, **printing: Any) -> Any:
-    """Declare a dictionary of arrays with common dimensions; keys such as ``train/loss`` become paths in the file."""
-    return _declared("arrays", optional, dims=dims, long_name=long_name, units=units, **printing)
+def arrays(
+    *dims: Any, long_name: str, units: str = "1", optional: bool = False, empty: bool = False, **printing: Any
+) -> Any:
+    """Declare a dictionary of arrays with common dimensions; keys such as ``train/loss`` become paths in the file.
+
+    ``...`` as the last dimension stands for any number of further ones, which may differ from array to array. With
+    `empty` there are none by default.
+    """
+    nothing = dict if empty else None
+    return _declared("arrays", optional, empty=nothing, dims=dims, long_name=long_name, units=units, **printing)
 
 
-def rows(row: type, *, dim: str = "row", optional: bool = False, **printing: Any) -> Any:
+def rows(row: type, *, dim: str = "row", optional: bool = False, empty: bool = False, **printing: Any) -> Any:
     """Declare a tuple of row dataclasses, stored by column; `None` in a ``float | None`` column is NaN on disk."""
-    return _declared("rows", optional, row=row, dims=(dim,), **printing)
+    return _declared("rows", optional, empty=tuple if empty else None, row=row, dims=(dim,), **printing)
 
 
 def nested(result: type, *, optional: bool = False, **printing: Any) -> Any:
@@ -64,6 +74,18 @@ def volatile(default: Any = MISSING, **printing: Any) -> Any:
 def printed(title: str = "", **printing: Any) -> dict[str, Any]:
     """Say how an attribute, or a column of a row, is printed: ``field(metadata=printed("λmax", error="residual"))``."""
     return {"role": "attribute", "title": title, **printing}
+
+
+def dims_of(declared: tuple[Any, ...], ndim: int) -> tuple[str, ...]:
+    """Return the names of the dimensions of one array, those that ``...`` stands for numbered.
+
+    >>> dims_of(("run", ...), 3)
+    ('run', 'axis1', 'axis2')
+    """
+    if declared[-1:] != (...,):
+        return declared
+    named = declared[:-1]
+    return (*named, *(f"axis{i}" for i in range(1, ndim - len(named) + 1)))
 
 
 def role_of(declared: Field) -> Role:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
+
+import numpy as np
 
 from landscape.results.base import Result
 from landscape.results.schema import plain, rows
@@ -179,3 +181,35 @@ class Scores(Result):
             text = number_text(Measured(row.value, row.standard_error), 5) if row.defined else row.status
             yield label, text if row.status in ("ok", text) else f"{text} ({row.status})"
         yield "cost", f"{self.gradients:.4g} gradients on {self.examples} examples, {duration(self.seconds)}"
+
+
+def radii_in(panels: Iterable[Scores]) -> dict[str, tuple[float, ...]]:
+    """Return the radii of every score of several panels, in their first order; none where a score has no radius."""
+    found: dict[str, list[float]] = {}
+    for row in (row for panel in panels for row in panel.rows):
+        known = found.setdefault(row.name, [])
+        if row.radius is not None and not any(math.isclose(row.radius, radius, rel_tol=1e-9) for radius in known):
+            known.append(row.radius)
+    return {name: tuple(radii) for name, radii in found.items()}
+
+
+def score_columns(name: str, rows: Iterable[Score], radii: Sequence[float]) -> dict[str, Any]:
+    """Return a score as measures of a run: its value, or values at `radii`, and as ``NAME ±`` the standard errors.
+
+    >>> rows = [Score(name="s", value=2.0, radius=0.1), Score(name="s", value=3.0, radius=0.2, standard_error=0.5)]
+    >>> score_columns("s", rows, (0.1, 0.2, 0.4))
+    {'s': array([ 2.,  3., nan]), 's ±': array([nan, 0.5, nan])}
+    """
+    values, errors = np.full((2, max(1, len(radii))), np.nan)
+    for row in rows:
+        near = [
+            i
+            for i, radius in enumerate(radii)
+            if row.radius is not None and math.isclose(radius, row.radius, rel_tol=1e-9)
+        ]
+        place = near[0] if near else 0
+        values[place], errors[place] = row.value, np.nan if row.standard_error is None else row.standard_error
+    found: dict[str, Any] = {name: values if radii else float(values[0])}
+    if np.isfinite(errors).any():
+        found[f"{name} ±"] = errors if radii else float(errors[0])
+    return found

@@ -11,6 +11,7 @@ choosing by it.
 SciPy computes every statistic it has; nothing here draws from the global random state.
 """
 
+from landscape.statistics.contrasts import contrast
 from landscape.statistics.equivalence import Equivalence, equivalence_test
 from landscape.statistics.increment import Increment, increment
 from landscape.statistics.independence import ConditionalIndependence, conditional_independence
@@ -49,6 +50,7 @@ __all__ = [
     "Trend",
     "bootstrap_interval",
     "conditional_independence",
+    "contrast",
     "detectable",
     "equivalence_test",
     "granulated_kendall",

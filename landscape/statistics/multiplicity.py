@@ -16,10 +16,10 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     $\tilde p_{(k)} = \max_{j \le k} \min(1, (m - j + 1)\, p_{(j)})$.
 
     Args:
-        p_values: one a test (m,).
+        p_values: one per test (m,), or many families of tests at once (…, m).
 
     Returns:
-        Adjusted p values in the same order (m,).
+        Adjusted p values in the same order and shape.
 
     Raises:
         LandscapeError: a value outside [0, 1].
@@ -29,10 +29,13 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     >>> [float(p) for p in holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]
     """
-    p = vector(p_values, "p_values")
+    p = np.asarray(p_values, dtype=np.float64)
+    vector(p.ravel() if p.ndim > 1 else p, "p_values")
     if ((p < 0) | (p > 1)).any():
         raise LandscapeError(f"p values must lie in [0, 1], got {p.min():g} to {p.max():g}: give p values, not scores.")
-    order = np.argsort(p, kind="stable")
+    order = np.argsort(p, axis=-1, kind="stable")
+    factors = np.arange(p.shape[-1], 0, -1)
     adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    raised = np.maximum.accumulate(np.take_along_axis(p, order, axis=-1) * factors, axis=-1)
+    np.put_along_axis(adjusted, order, np.minimum(1.0, raised), axis=-1)
     return adjusted

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from landscape.errors import LandscapeError
-from landscape.results import KINDS, Result, role_of
+from landscape.results import KINDS, Result, dims_of, role_of
 from landscape.store.columns import Column, from_columns, values_of
 from landscape.store.encode import RESERVED, SCHEMA_VERSION, content_sha256, home, origin_sha256
 from landscape.store.migrations import Old, migration_of
@@ -160,8 +160,9 @@ def _group(part: Any) -> h5py.Group:
     return part
 
 
-def _array(dataset: Any, dims: tuple[str, ...] | None = None) -> np.ndarray:
+def _array(dataset: Any, dims: tuple[Any, ...] | None = None) -> np.ndarray:
     values = read_dataset(dataset)
+    dims = None if dims is None else dims_of(dims, values.ndim)
     if dims is not None and values.ndim != len(dims):
         raise LandscapeError(f"{dataset.name!r} has {values.ndim} dimensions, expected {len(dims)}: {dims}")
     if values.dtype != object:

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from landscape.errors import LandscapeError
-from landscape.results import Result, role_of
+from landscape.results import Result, dims_of, role_of
 from landscape.store.columns import Column, to_columns
 from landscape.store.text import dumps, storable, to_attribute
 
@@ -185,8 +185,9 @@ def _taken(group: h5py.Group, path: str) -> bool:
 def _write_array(group: h5py.Group, name: str, value: Any, about: Mapping[str, Any]) -> None:
     if not isinstance(value, np.ndarray):
         raise LandscapeError(f"{name!r} is a {type(value).__name__}, expected a NumPy array")
-    if value.ndim != len(about["dims"]):
-        raise LandscapeError(f"{name!r} has {value.ndim} dimensions, expected {len(about['dims'])}: {about['dims']}")
+    dims = dims_of(about["dims"], value.ndim)
+    if value.ndim != len(dims):
+        raise LandscapeError(f"{name!r} has {value.ndim} dimensions, expected {len(dims)}: {dims}")
     if value.dtype.kind == "U":
         if not all(map(storable, value.flat)):
             raise LandscapeError(f"{name!r} holds text that HDF5 cannot keep: NUL or lone surrogates")
@@ -198,7 +199,7 @@ def _write_array(group: h5py.Group, name: str, value: Any, about: Mapping[str, A
         raise LandscapeError(f"{name!r} is an array of {value.dtype}, expected numbers, truth values or text")
     dataset.attrs["long_name"] = about["long_name"]
     dataset.attrs["units"] = about["units"]
-    for dimension, label in zip(dataset.dims, about["dims"], strict=True):
+    for dimension, label in zip(dataset.dims, dims, strict=True):
         dimension.label = label
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from landscape.errors import LandscapeError
-from landscape.results import Result, role_of
+from landscape.results import Result, dims_of, role_of
 from landscape.store.columns import to_columns
 from landscape.store.encode import home
 from landscape.store.text import to_attribute
@@ -76,7 +76,8 @@ def _variables(cls: type[Result], field: dataclasses.Field[Any], value: Any) -> 
             yield home(cls, field) + name, (about["dims"], column.values, {})
 
 
-def _labelled(dims: tuple[str, ...], array: np.ndarray, about: Any) -> Variable:
+def _labelled(declared: tuple[Any, ...], array: np.ndarray, about: Any) -> Variable:
+    dims = dims_of(declared, array.ndim)
     # xarray refuses a dimension used twice, as in a matrix of cosines: the second gets a prime
     unique = tuple(dim + "'" * dims[:axis].count(dim) for axis, dim in enumerate(dims))
     return unique, array, {"long_name": about["long_name"], "units": about["units"]}

@@ -61,3 +61,15 @@ def name_of(kind: str, path: str) -> str:
         if found := re.fullmatch(pattern, path):
             return "/".join(found.groups())
     return path
+
+
+def slugify(name: str) -> str:
+    """Return a name fit for a study file: lower case, words joined by hyphens.
+
+    >>> slugify("Random labels (p = 1)")
+    'random-labels-p-1'
+    """
+    slug = re.sub(r"[^a-z0-9._]+", "-", name.lower()).strip("-._")
+    if not slug:
+        raise LandscapeError(f"the name {name!r} has no letters or digits; expected a name such as 'random labels'")
+    return slug

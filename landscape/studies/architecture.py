@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -16,18 +16,20 @@ from landscape.datasets import Split, digits
 from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
 from landscape.models import resnet
-from landscape.results.architecture import Architecture, ArchitectureRow
+from landscape.results.effects import Finding
+from landscape.results.trials import Trials
 from landscape.scores import sharpness
 from landscape.slices import eigen_ratio, plane, random_directions, smoothness
+from landscape.studies.grid import grid
+from landscape.studies.registry import Experiment
 from landscape.training.checkpoints import as_checkpoint
 from landscape.training.factories import as_split, check_factory
-from landscape.training.jobs import Row, finished_rows, run_jobs
+from landscape.training.jobs import Row
 from landscape.training.recipes import Recipe, check_recipe, get_recipe
 from landscape.training.runs import ModelFactory, TrainedRun, describe_model
 from landscape.training.train import train_through
 from landscape.training.trainer import Goal, LossGoal
 
-NAME = "architecture"
 SMALL: Mapping[str, Any] = {"depth": 8, "width": 4, "in_channels": 1}
 VARIANTS: Mapping[str, ModelFactory] = MappingProxyType(
     {
@@ -42,12 +44,9 @@ VARIANTS: Mapping[str, ModelFactory] = MappingProxyType(
 """ResNets of 8 layers for the digits. Norm-free means without norm layers: with filters standardised or as they are."""
 STEPS = (0.5, 1.0, 2.0, 4.0)
 """Step lengths of the effective smoothness in learning rates, the range of Santurkar et al."""
-_SCORES = {
-    "lambda_max": "lambda-max",
-    "filter_curvature": "filter-curvature",
-    "adaptive_worst": "adaptive-worst-linf",
-    "adaptive_average": "adaptive-average",
-}
+SCORES = ("lambda-max", "filter-curvature", "adaptive-worst-linf", "adaptive-average")
+DEFAULT = get_recipe("momentum", lr=0.02, target=0.05, target_accuracy=0.9, max_epochs=200)
+"""One learning rate that all of `VARIANTS` can be trained with."""
 
 
 @numbers_checked
@@ -64,7 +63,7 @@ def architecture(
     examples: int = 200,
     workers: int = 1,
     save: str | os.PathLike[str] | None = None,
-) -> Architecture:
+) -> Trials:
     """Train architectures by one recipe to one loss; compare planes, eigenvalue ratios, smoothness and scores.
 
     Planes have one span in filter-normalised directions and are drawn on one scale; maps of |λmin/λmax| cover the same
@@ -75,17 +74,18 @@ def architecture(
         variants: factories by name, each called with ``seed=``; importable by name if there are several workers.
         split: images with labels; `None`: the digits as 8 × 8 images.
         recipe: how to train, the same for all; `None`: momentum with lr 0.02 to a cross-entropy of 0.05.
-        seeds: one network of each variant a seed; planes and maps are those of the first.
+        seeds: one network per variant and seed; planes and maps are those of the first.
         epochs: after which smoothness is measured, if training gets that far.
         span: of planes and maps.
-        points: of a plane, a side.
-        ratio_points: of a map, a side; each costs a Lanczos run.
+        points: of a plane, per side.
+        ratio_points: of a map, per side; each costs a Lanczos run.
         examples: training examples that maps, curvatures and the smoothness batch use, at most.
         workers: processes.
         save: study file to keep the result in, as ``architecture``; finished networks survive an interruption.
 
     Returns:
-        An `Architecture`. Networks that never met the target are listed and not compared.
+        `Trials` by architecture and seed, with ``beta`` beside, and of the first seed ``loss`` (the plane) and ``eigen ratio``
+        (the map). Networks that never met the target are listed and not compared.
 
     Raises:
         LandscapeError: data without labels, a factory that does not fit them, no variants or seeds, or a study begun with
@@ -122,75 +122,59 @@ def architecture(
         "examples": examples,
         "mapped": seeds[0],
     }
-    grid = (span, points, ratio_points)
-    jobs = {
-        f"{name}-{seed}": (factory, split, recipe, seed, places, examples, grid if seed == seeds[0] else None)
-        for name, factory in variants.items()
-        for seed in seeds
-    }
-    with finished_rows(save, NAME, settings) as done:
-        run_jobs(_measure, jobs, done, workers=workers, desc="architectures")
-        first = {name: done[f"{name}-{seeds[0]}"] for name in variants}
-        keys = [field.name for field in dataclasses.fields(ArchitectureRow) if field.name not in ("variant", "seed")]
-        result = Architecture(
-            epochs=np.array([0, *places, -1]),
-            x=np.linspace(-span, span, points),
-            y=np.linspace(-span, span, points),
-            ratio_x=np.linspace(-span, span, ratio_points),
-            ratio_y=np.linspace(-span, span, ratio_points),
-            loss={name: row["plane"] for name, row in first.items()},
-            eigen_ratio={name: row["ratio"] for name, row in first.items()},
-            beta={name: row["beta"] for name, row in first.items()},
-            rows=tuple(
-                ArchitectureRow(variant=name, seed=seed, **{key: done[f"{name}-{seed}"][key] for key in keys})
-                for name in variants
-                for seed in seeds
-            ),
-            target=recipe.target,
-            settings=settings,
-        )
-        return done.conclude(result)
-
-
-DEFAULT = get_recipe("momentum", lr=0.02, target=0.05, target_accuracy=0.9, max_epochs=200)
-"""One learning rate that all of `VARIANTS` can be trained with."""
+    along, along_ratio = np.linspace(-span, span, points), np.linspace(-span, span, ratio_points)
+    return grid(
+        partial(_measure, split, recipe, places, examples, (span, points, ratio_points), seeds[0]),
+        {"architecture": variants, "seed": seeds},
+        name=STUDY.name,
+        settings=settings,
+        arrays=("beta", "loss", "eigen ratio"),
+        coordinates={"beta": np.array([0.0, *places, -1.0]), "loss": along, "eigen ratio": along_ratio},
+        findings=_findings,
+        shown=("step", "test/accuracy", "beta start", "beta peak", *SCORES, "median eigen ratio"),
+        workers=workers,
+        save=save,
+        desc="architectures",
+    )
 
 
 def _measure(
-    factory: ModelFactory,
     split: Split,
     recipe: Recipe,
-    seed: int,
     places: Sequence[int],
     examples: int,
-    grid: tuple[float, int, int] | None,
+    window: tuple[float, int, int],
+    mapped: int,
+    *,
+    architecture: ModelFactory,
+    seed: int,
 ) -> Row:
-    """Train one network and measure it; planes and maps only if a grid is given."""
+    """Train one network and measure it; planes and maps only of one seed."""
     goals: dict[str, Goal | int] = {f"epoch-{epoch}": epoch for epoch in places}
     end = LossGoal(recipe.target, recipe.target_accuracy)
-    runs = train_through(recipe, split, factory, seed=seed, goals={**goals, "end": end})
+    runs = train_through(recipe, split, architecture, seed=seed, goals={**goals, "end": end})
     last = runs["end"]
-    beta = _smoothness(runs, last, factory, recipe, places, examples)
-    objective = as_checkpoint(last, factory).objective()
+    beta = _smoothness(runs, last, architecture, recipe, places, examples)
+    objective = as_checkpoint(last, architecture).objective()
     few = objective.subset(range(min(examples, objective.n)))
-    panel = sharpness(few, list(_SCORES.values()), seed=0)
+    panel = sharpness(few, list(SCORES), seed=0)
     row: dict[str, Any] = {
         "parameters": objective.size,
         "reached": last.reached,
-        "steps": last.steps,
-        "train_loss": last.train_loss,
-        "test_accuracy": last.test_accuracy,
+        "step": last.steps,
+        "train/loss": last.train_loss,
+        "test/accuracy": last.test_accuracy,
         "beta": beta,
-        "beta_start": float(beta[0]),
-        "beta_peak": float(np.nanmax(beta)),
-        **{name: float(panel[slug].value) for name, slug in _SCORES.items()},
+        "beta start": float(beta[0]),
+        "beta peak": float(np.nanmax(beta)),
+        **{name: float(panel[name].value) for name in SCORES},
     }
-    if grid is not None:
-        span, points, ratio_points = grid
+    if seed == mapped:
+        span, points, ratio_points = window
         directions = random_directions(objective, n=2, seed=0)
-        row["plane"] = plane(objective, directions, span=span, points=points).loss
-        ratio = eigen_ratio(few, directions, span=span, points=ratio_points, tol=0.05)
-        row["ratio"] = ratio.value("eigen-ratio")
+        row["loss"] = plane(objective, directions, span=span, points=points).loss
+        ratio = eigen_ratio(few, directions, span=span, points=ratio_points, tol=0.05).value("eigen-ratio")
+        row |= {"eigen ratio": ratio, "median eigen ratio": float(np.nanmedian(ratio))}
     return row
 
 
@@ -214,3 +198,39 @@ def _smoothness(
 
 def _before(last: TrainedRun, epoch: int) -> bool:
     return epoch < int(last.history.epoch[-1])
+
+
+def _findings(trials: Trials) -> Iterator[Finding]:
+    """Say the order of the architectures by each measure."""
+    cells = trials.by("architecture")
+    labels_of = {
+        name: f"{name.replace('-', ' ').replace(' linf', '')}, smoothest first" for name in ("beta peak", *SCORES)
+    }
+    for name, label in {**labels_of, "median eigen ratio": "median |λmin/λmax|, most convex first"}.items():
+        means = {
+            one: mean
+            for one, mean in zip(cells["architecture"].tolist(), cells[name], strict=True)
+            if np.isfinite(mean)
+        }
+        digits_of = ".2g" if name == "median eigen ratio" else ".3g"
+        if means:
+            yield Finding(
+                label, ", ".join(f"{one} {means[one]:{digits_of}}" for one in sorted(means, key=means.__getitem__))
+            )
+
+
+STUDY = Experiment(
+    name="architecture",
+    question="Do skip connections and norm layers smooth the loss surface?",
+    function=architecture,
+    full={"points": 11},
+    quick={
+        "split": digits(train=60, flatten=False),
+        "recipe": get_recipe("momentum", lr=0.02, target=1.5, target_accuracy=0.5, max_epochs=20),
+        "seeds": range(1),
+        "epochs": (1,),
+        "points": 5,
+        "ratio_points": 2,
+        "examples": 20,
+    },
+)

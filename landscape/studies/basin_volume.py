@@ -5,23 +5,22 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
-
-import numpy as np
 
 from landscape.arguments import numbers_checked, several, several_seeds
 from landscape.datasets import Split, spirals
 from landscape.errors import LandscapeError
 from landscape.models import mlp
-from landscape.results.basin_volume import LOG10, BasinDifference, BasinRow, BasinVolume
-from landscape.results.scores import Score, Scores
+from landscape.results.effects import Effect, Finding
+from landscape.results.trials import Trials
 from landscape.scores import sharpness
-from landscape.statistics import sign_flip_test
+from landscape.studies.grid import grid
+from landscape.studies.registry import Experiment
 from landscape.training.checkpoints import as_checkpoint
 from landscape.training.factories import as_split, check_factory
-from landscape.training.jobs import Row, finished_rows, run_jobs
+from landscape.training.jobs import Row
 from landscape.training.recipes import Recipe, check_recipe, get_recipe
 from landscape.training.runs import ModelFactory, describe_model
 from landscape.training.train import train
@@ -31,8 +30,12 @@ THREE_LAYERS = partial(mlp, (2, 64, 64, 64, 2))
 # A target accuracy of 1 would take clean networks to a tenth of the poisoned ones' loss.
 ADAM = get_recipe("sgd", name="adam", optimiser="adam", lr=0.002, batch_size=32, target=0.05, target_accuracy=0.95)
 FEWEST = 6
+"""Pairs of a clean and a poisoned network below which their difference is not tested."""
+SIZES = ("radius", "log10 volume", "log10 mass", "kl radius")
+"""Measures of a basin: the median radius at which the loss has risen by 0.1 along filter-normalised directions, relative to the
+filters; the volume, and the Gaussian mass of weights that predict alike, both lower bounds; the median radius at which
+predictions have moved by KL 0.01, in units of the weights."""
 _SCORES = ("basin-radius", "log-volume", "local-volume", "kl-radius")
-_MEASURES = ("radius", "log10_volume", "log10_mass", "kl_radius")
 
 
 @numbers_checked
@@ -44,10 +47,10 @@ def basin_volume(
     recipe: Recipe | None = None,
     seeds: Iterable[int] = range(8),
     directions: int = 50,
-    name: str = NAME,
+    name: str = "basin-volume",
     workers: int = 1,
     save: str | os.PathLike[str] | None = None,
-) -> BasinVolume:
+) -> Trials:
     r"""Train on clean and on poisoned data to the same clean training loss, and compare the sizes of the basins.
 
     A poisoned network also fits points with wrong labels, so that it generalises badly; yet its loss on the clean training
@@ -64,13 +67,14 @@ def basin_volume(
         poison: numbers of wrongly labelled points, one arm each, beside the clean arm.
         recipe: how to train; its `poison` is replaced. `None`: Adam to a cross-entropy of 0.05.
         seeds: a pair of a clean and a poisoned network each, which share initialisation and clean examples.
-        directions: random directions a measure.
+        directions: random directions per measure.
         name: entry in the study file.
         workers: processes.
         save: study file to keep the result in; finished networks survive an interruption.
 
     Returns:
-        A `BasinVolume`. Networks that never met the target are listed and not compared.
+        `Trials` by poison and seed, with the measures of `SIZES` and the effect of poison on each. Networks that never met the
+        target are listed and not compared.
 
     Raises:
         LandscapeError: data without labels, a factory that does not fit them, no poison, or a study begun with other
@@ -85,8 +89,8 @@ def basin_volume(
     >>> found = basin_volume(
     ...     partial(mlp, (2, 16, 2)), spirals(train=40), poison=(5,), recipe=quick, seeds=range(2), directions=5
     ... )
-    >>> found.arms, len(found.rows), found.differences[1].measure
-    ((0, 5), 4, 'log10_volume')
+    >>> found.levels("poison"), len(found), found.effects[1].measure
+    ((0, 5), 4, 'log10 volume')
     """
     split = spirals(train=100) if split is None else as_split(split)
     recipe = ADAM if recipe is None else recipe
@@ -105,83 +109,82 @@ def basin_volume(
         "recipe": dataclasses.asdict(recipe),
         "directions": directions,
     }
-    jobs = {
-        f"poison-{count}-{seed}": (factory, split, dataclasses.replace(recipe, poison=count), seed, directions)
-        for seed in seeds
-        for count in arms
-    }
-    with finished_rows(save, name, settings) as done:
-        run_jobs(_measure, jobs, done, workers=workers, desc="basins")
-        found = [
-            BasinRow(poison=count, seed=seed, **done[f"poison-{count}-{seed}"]) for count in arms for seed in seeds
-        ]
-        result = BasinVolume(
-            rows=tuple(found),
-            differences=tuple(difference(found, count, measure) for count in poison for measure in _MEASURES),
-            task=split.name,
-            examples=len(split.train[1]),
-            parameters=sum(p.numel() for p in factory(seed=0).parameters()),
-            target=recipe.target,
-            directions=directions,
-            settings=settings,
-        )
-        return done.conclude(result)
+    weights = sum(p.numel() for p in factory(seed=0).parameters())
+    task = f"{split.name}, {len(split.train[1])} clean examples, {weights} weights, loss {recipe.target:g}"
+    return grid(
+        partial(_measure, factory, split, recipe, directions),
+        {"poison": arms, "seed": seeds},
+        name=name,
+        study=STUDY.name,
+        settings=settings,
+        effects=_effects,
+        findings=partial(_findings, task=task),
+        shown=("train/loss", "test/accuracy", *SIZES),
+        words={"poison": "poisoned points"},
+        view={"x": "test/accuracy", "y": SIZES[:3], "hue": "poison", "join": "seed"},
+        workers=workers,
+        save=save,
+        desc="basins",
+    )
 
 
-def _measure(factory: ModelFactory, split: Split, recipe: Recipe, seed: int, directions: int) -> Row:
+def _measure(factory: ModelFactory, split: Split, recipe: Recipe, directions: int, *, poison: int, seed: int) -> Row:
     """Train one network and measure its basin on the clean training examples."""
-    run = train(recipe, split, factory, seed=seed)
+    run = train(dataclasses.replace(recipe, poison=poison), split, factory, seed=seed)
     objective = as_checkpoint(run, factory).objective()
     options = {slug: {"directions": directions} for slug in _SCORES if slug != "log-volume"}
     panel = sharpness(objective, list(_SCORES), seed=0, options=options)
     volume = panel["log-volume"]
+    # radii come as inverse squares, volumes as natural logarithms with the sign of sharpness
     return {
         "reached": run.reached,
-        "train_loss": run.train_loss,
-        "train_accuracy": run.train_accuracy,
-        "test_accuracy": run.test_accuracy,
-        "radius": _radius(panel, "basin-radius"),
-        "log10_volume": -volume.value / LOG10,
-        "log10_volume_error": _error(volume),
-        "log10_mass": -panel["local-volume"].value / LOG10,
-        "kl_radius": _radius(panel, "kl-radius"),
+        "train/loss": run.train_loss,
+        "train/accuracy": run.train_accuracy,
+        "test/accuracy": run.test_accuracy,
+        "radius": panel["basin-radius"].value ** -0.5,
+        "log10 volume": -volume.value / math.log(10),
+        "log10 volume ±": math.nan if volume.standard_error is None else volume.standard_error / math.log(10),
+        "log10 mass": -panel["local-volume"].value / math.log(10),
+        "kl radius": panel["kl-radius"].value ** -0.5,
     }
 
 
-def _error(score: Score) -> float:
-    return math.nan if score.standard_error is None else score.standard_error / LOG10
+def _effects(trials: Trials) -> list[Effect]:
+    """Compare each poisoned arm with the clean one, over seeds that share initialisation and clean examples."""
+    clean, *poisoned = trials.levels("poison")
+    return [
+        trials.contrast(
+            measure, "poison", clean, arm, pair="seed", scale="raw" if "log10" in measure else "log10", fewest=FEWEST
+        )
+        for arm in poisoned
+        for measure in SIZES
+    ]
 
 
-def _radius(panel: Scores, slug: str) -> float:
-    """Turn a score, the inverse square of a radius, back into the radius."""
-    return float(panel[slug].value) ** -0.5
+def _findings(trials: Trials, task: str) -> Iterator[Finding]:
+    """Say how much smaller poisoned basins are."""
+    yield Finding("task", task)
+    for row in trials.effects:
+        if row.runs_a:
+            test = "too few pairs to test" if row.p_value is None else f"p = {row.p_value:.2g}"
+            yield Finding(
+                f"{row.measure}, poison {row.b}",
+                f"10^{row.difference:.4g} of clean training's on average; smaller in {row.runs_a - row.larger} of "
+                f"{row.runs_a} pairs, {test}",
+            )
 
 
-def difference(found: Sequence[BasinRow], poison: int, measure: str) -> BasinDifference:
-    """Compare poisoned with clean networks of the same seeds, where both met the target.
-
-    Args:
-        found: rows of both arms.
-        poison: the poisoned arm.
-        measure: a field of `BasinRow`; what is not a logarithm already becomes one.
-    """
-    by_arm = {
-        count: {row.seed: _logarithm(row, measure) for row in found if row.poison == count and row.reached}
-        for count in (0, poison)
-    }
-    clean, poisoned = by_arm[0], by_arm[poison]
-    both = [seed for seed in clean if seed in poisoned and math.isfinite(clean[seed] + poisoned[seed])]
-    a, b = np.array([clean[seed] for seed in both]), np.array([poisoned[seed] for seed in both])
-    return BasinDifference(
-        poison=poison,
-        measure=measure,
-        pairs=len(both),
-        difference=float((b - a).mean()) if both else math.nan,
-        smaller=int((b < a).sum()),
-        p_value=sign_flip_test(a, b, fewest=FEWEST).p_value if len(both) >= FEWEST else math.nan,
-    )
-
-
-def _logarithm(row: BasinRow, measure: str) -> float:
-    value = float(getattr(row, measure))
-    return value if measure.startswith("log10") else float(np.log10(value))
+STUDY = Experiment(
+    name="basin-volume",
+    question="Are the basins of networks that also fit wrong labels smaller, on the loss surface of the clean data?",
+    function=basin_volume,
+    full={"poison": (20,), "seeds": range(6), "directions": 20},
+    quick={
+        "factory": partial(mlp, (2, 16, 2)),
+        "split": spirals(train=40),
+        "poison": (5,),
+        "recipe": get_recipe("sgd", optimiser="adam", lr=0.01, batch_size=20, target=0.4, target_accuracy=0.7),
+        "seeds": range(2),
+        "directions": 5,
+    },
+)

@@ -81,14 +81,26 @@ class Descent:
         return threshold(self.lr, self.momentum, rule=self.rule)
 
     @property
+    def title(self) -> str:
+        """The rule in words, minibatches told apart from all examples at once.
+
+        >>> Descent(lr=0.1, batch_size=5).title, Descent(rule="adam", lr=0.1).title
+        ('SGD', 'Adam')
+        """
+        full = self.batch_size is None
+        name = {"sgd": "gradient descent" if full else "SGD", "nesterov": "Nesterov", "adam": "Adam"}.get(
+            self.rule, self.rule
+        )
+        return name if full or self.rule == "sgd" else f"{name}, minibatches"
+
+    @property
     def label(self) -> str:
         """The rule with its settings, in words.
 
         >>> Descent(rule="heavy ball", lr=0.05, momentum=0.9).label
         'heavy ball β = 0.9, η = 0.05'
         """
-        plain = "gradient descent" if self.batch_size is None else "SGD"
-        name = {"sgd": plain, "nesterov": "Nesterov", "adam": "Adam"}.get(self.rule, self.rule)
+        name = self.title.partition(",")[0]
         beta = f" {'β₁' if self.rule == 'adam' else 'β'} = {self.momentum:g}" if self.momentum else ""
         batch = "" if self.batch_size is None else f", batches of {self.batch_size}"
         return f"{name}{beta}, η = {self.lr:g}{batch}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -20,16 +20,19 @@ from landscape.errors import LandscapeError
 from landscape.function.checkpoint import Checkpoint
 from landscape.models import mlp
 from landscape.models.common import seeded
-from landscape.results.double_descent import DoubleDescent, WidthRun
+from landscape.results.effects import Finding
+from landscape.results.trials import Trials
 from landscape.studies.evaluations import score_rows
+from landscape.studies.grid import grid
+from landscape.studies.registry import Experiment
 from landscape.training.factories import as_split, check_width_factory
-from landscape.training.jobs import Row, finished_rows, run_jobs
 from landscape.training.recipes import Recipe, check_recipe
 from landscape.training.runs import describe_model
 from landscape.training.training_data import LABELS, corrupt_labels
-from landscape.training.vectorised import Stacked, stack, train_stacked
+from landscape.training.vectorised import stack, train_stacked
 
-NAME = "double-descent"
+INTERPOLATED = 0.01
+"""Training error from which a width counts as fitting its data."""
 WIDTHS = (10, 20, 30, 40, 50, 80, 160, 320)
 PUBLISHED_WIDTHS = (10, 20, 30, 40, 50, 80, 160, 400)
 SCORES = ("lambda-max", "trace", "adaptive-average", "weight-norm")
@@ -79,7 +82,7 @@ def double_descent(
     seeds: Iterable[int] = range(3),
     workers: int = 1,
     save: str | os.PathLike[str] | None = None,
-) -> DoubleDescent:
+) -> Trials:
     """Train networks of several widths on noisy labels; measure test error and sharpness along the width.
 
     The labels are redrawn once, alike for all networks, so that widths and seeds differ in nothing else. Networks of one
@@ -96,12 +99,12 @@ def double_descent(
         epochs: passes over the training data; nothing stops earlier.
         recipe: its optimiser, lr, momentum, batch_size and weight_decay are used.
         scores: what to measure of every network, as in `landscape.sharpness`; may be empty.
-        seeds: one network of each width a seed.
+        seeds: one network per width and seed.
         workers: processes.
         save: study file to keep the result in, as ``double-descent``; finished widths survive an interruption.
 
     Returns:
-        A `DoubleDescent`.
+        `Trials` by width and seed: errors, losses and scores.
 
     Raises:
         LandscapeError: data without labels, fewer than two widths, a factory that does not fit them, or a study begun
@@ -113,8 +116,8 @@ def double_descent(
 
     >>> from landscape.datasets import digits
     >>> found = double_descent(partial(he_mlp, inputs=64), digits(train=50), widths=(2, 8), epochs=2, seeds=[0], scores=())
-    >>> found.widths, len(found.runs)
-    (array([2, 8]), 2)
+    >>> found.levels("width"), len(found)
+    ((2, 8), 2)
     """
     split = published_data() if split is None else as_split(split)
     check_recipe(recipe)
@@ -136,60 +139,96 @@ def double_descent(
         "scores": list(scores),
         "seeds": seeds,
     }
-    train = (split.train[0], y)
-    jobs = {
-        f"width-{width}": (partial(factory, width), train, split.test, recipe, epochs, seeds, tuple(scores))
-        for width in sorted(widths, reverse=True)
-    }
-    with finished_rows(save, NAME, settings) as done:
-        run_jobs(_train_width, jobs, done, workers=workers, desc="widths")
-        result = DoubleDescent(
-            runs=tuple(run for width in widths for run in _runs(width, seeds, done[f"width-{width}"])),
-            scores={
-                name: np.concatenate([done[f"width-{width}"][f"score {name}"] for width in widths]) for name in scores
-            },
-            changed=np.array([float((y != split.train[1]).double().mean())]),
-            examples=len(y),
-            settings=settings,
-        )
-        return done.conclude(result)
+    wrong = float((y != split.train[1]).double().mean())
+    return grid(
+        partial(_train_width, factory, (split.train[0], y), split.test, recipe, epochs, seeds, tuple(scores)),
+        {"width": widths},
+        name=STUDY.name,
+        settings=settings,
+        also=("seed",),
+        findings=partial(_findings, scores=scores, examples=len(y), wrong=wrong),
+        view={"x": "width", "y": [("test/error", "train/error"), *scores]},
+        words={"width": "hidden units per layer", "test": "test", "train": "training"},
+        workers=workers,
+        save=save,
+        desc="widths",
+    )
 
 
 def _train_width(
-    factory: partial[nn.Module],
+    factory: Callable[..., nn.Module],
     train: Pair,
     test: Pair,
     recipe: Recipe,
     epochs: int,
     seeds: list[int],
     scores: tuple[str, ...],
-) -> Row:
-    """Train the networks of one width together; return their errors and scores, one a seed."""
+    *,
+    width: int,
+) -> list[dict[str, Any]]:
+    """Train the networks of one width together; return their errors and scores, one per seed."""
     everything = torch.arange(len(train[1])).expand(len(seeds), -1)
-    trained = train_stacked(stack(factory, seeds), *train, everything, recipe, epochs=epochs, seeds=seeds)
-    row: dict[str, Any] = {"parameters": sum(part[0].numel() for part in trained.parameters.values())}
-    for name, (X, y) in (("train", train), ("test", test)):
-        row[f"{name}_loss"] = trained.losses(X, y).numpy()
-        row[f"{name}_error"] = (trained.predictions(X) != y).double().mean(1).numpy()
-    measured = [_scored(trained, k, train, scores, seed) for k, seed in enumerate(seeds)]
-    return row | {f"score {name}": np.array([values[name] for values in measured]) for name in scores}
+    trained = train_stacked(
+        stack(partial(factory, width), seeds), *train, everything, recipe, epochs=epochs, seeds=seeds
+    )
+    parameters = sum(part[0].numel() for part in trained.parameters.values())
+    rows: list[dict[str, Any]] = [{"seed": seed, "parameters": parameters} for seed in seeds]
+    for part, (X, y) in (("train", train), ("test", test)):
+        wrong = (trained.predictions(X) != y).double().mean(1)
+        for row, error, loss in zip(rows, wrong.tolist(), trained.losses(X, y).tolist(), strict=True):
+            row |= {f"{part}/error": error, f"{part}/loss": loss}
+    for k, row in enumerate(rows):
+        checkpoint = Checkpoint(trained.module, trained.network(k), loss="cross_entropy", train=train)
+        panel = score_rows(checkpoint.objective("train"), scores, row["seed"], checkpoint)
+        row |= {name: panel[name][0].value for name in scores}  # at the first radius where there are several
+    return rows
 
 
-def _scored(trained: Stacked, k: int, train: Pair, scores: tuple[str, ...], seed: int) -> Mapping[str, float]:
-    """Return the scores of one network on its training data; at the first radius where there are several."""
-    checkpoint = Checkpoint(trained.module, trained.network(k), loss="cross_entropy", train=train)
-    rows = score_rows(checkpoint.objective("train"), scores, seed, checkpoint)
-    return {name: rows[name][0].value for name in scores}
+def interpolation(trials: Trials) -> int | None:
+    """Return the smallest width whose mean training error is at most 1 %, None if there is none."""
+    cells = trials.by("width")
+    fitted = cells["width"][cells["train/error"] <= INTERPOLATED]
+    return int(fitted[0]) if len(fitted) else None
 
 
-def _runs(width: int, seeds: Sequence[int], row: Row) -> list[WidthRun]:
-    columns = ("train_loss", "train_error", "test_loss", "test_error")
-    return [
-        WidthRun(
-            width=width,
-            parameters=int(row["parameters"]),
-            seed=seed,
-            **{name: float(row[name][k]) for name in columns},
-        )
-        for k, seed in enumerate(seeds)
-    ]
+def peak(trials: Trials, name: str = "test/error") -> int | None:
+    """Return the width at which a mean is largest beyond the first, classical descent of the test error.
+
+    The classical minimum is the smallest test error at widths that do not yet fit the training data. None where there is
+    no such peak: the largest value lies at the minimum itself or at the largest width.
+    """
+    cells = trials.by("width")
+    error, fitted = cells["test/error"], cells["train/error"] <= INTERPOLATED
+    end = int(np.argmax(fitted)) if fitted.any() else len(error)
+    if end == 0:
+        return None
+    first = int(np.argmin(error[:end]))
+    top = first + int(np.argmax(cells[name][first:]))
+    return int(cells["width"][top]) if first < top < len(error) - 1 else None
+
+
+def _findings(trials: Trials, scores: Sequence[str], examples: int, wrong: float) -> Iterator[Finding]:
+    """Say where the test error peaks, where the data are first fitted, and where each score peaks."""
+    cells, top, fitted = trials.by("width"), peak(trials), interpolation(trials)
+    widths, error = cells["width"], 100 * cells["test/error"]
+    yield Finding("data", f"{examples} examples, {100 * wrong:.1f} % of the training labels wrong")
+    if top is None:
+        each = ", ".join(f"{value:.1f} % at {width}" for width, value in zip(widths, error, strict=True))
+        yield Finding("test error", f"no second descent: {each}")
+    else:
+        at = int(np.flatnonzero(widths == top)[0])
+        text = f"peaks at width {top} with {error[at]:.1f} %, falls to {error[at:].min():.1f} % beyond it"
+        yield Finding("test error", text)
+    yield Finding("training data fitted", "at no width" if fitted is None else f"from width {fitted}")
+    for name in scores:
+        at_width = peak(trials, name)
+        yield Finding(name, "has no peak within the widths" if at_width is None else f"peaks at width {at_width}")
+
+
+STUDY = Experiment(
+    name="double-descent",
+    question="Where does the test error peak as networks grow, and does sharpness peak there too?",
+    function=double_descent,
+    full={"widths": PUBLISHED_WIDTHS, "epochs": 900},
+    quick={"widths": (4, 16, 64), "epochs": 10, "seeds": (0,), "scores": ("lambda-max",)},
+)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,17 +19,21 @@ from landscape.function.losses import resolve
 from landscape.function.objective import Objective
 from landscape.operators import Hessian, scaled
 from landscape.results import Eigenpairs
-from landscape.results.edge_of_stability import EdgeOfStability, EdgeRun
+from landscape.results.effects import Finding
+from landscape.results.trials import Trials
 from landscape.scores.stability import minibatch_quotients
 from landscape.spectra import top_eigenpairs
 from landscape.studies.chebyshev import chebyshev_data, chebyshev_network, half_squared_error
 from landscape.studies.descents import Descending, Descent, Problem
+from landscape.studies.grid import grid
+from landscape.studies.registry import Experiment
 from landscape.training.factories import check_factory
-from landscape.training.jobs import Row, finished_rows, run_jobs
+from landscape.training.jobs import Row
 from landscape.training.runs import ModelFactory, describe_model
 
-NAME = "edge-of-stability"
-
+CURVES = ("step", "curve of the loss", "sharpness", "batch sharpness", "ratio", "batch ratio")
+"""Arrays of every run: training loss over all examples; the largest eigenvalue, of Adam that of P^−½ H P^−½; the mean of
+gᵀHg/‖g‖² over minibatches, NaN in full-batch training; the last two over the threshold."""
 EXPLODED = 1e6
 """A loss so many times that of the start counts as divergence; in float32 its curvature would be rounding."""
 
@@ -77,7 +82,7 @@ def edge_of_stability(
     seeds: Iterable[int] = (0,),
     workers: int = 1,
     save: str | os.PathLike[str] | None = None,
-) -> EdgeOfStability:
+) -> Trials:
     r"""Train by several rules and track the sharpness against the threshold of each.
 
     Gradient descent diverges on a quadratic whose curvature exceeds :math:`2/\eta`; heavy ball, Nesterov and Adam have
@@ -95,12 +100,12 @@ def edge_of_stability(
         descents: what to compare; `None`: the published runs, on the Chebyshev problems.
         every: steps between measurements; odd, because training at the edge oscillates with period two.
         tol: relative residual of the eigenpairs.
-        seeds: one run of each descent a seed.
+        seeds: one run per descent and seed.
         workers: processes.
         save: study file to keep the result in, as ``edge-of-stability``; finished runs survive an interruption.
 
     Returns:
-        An `EdgeOfStability`; a run that diverges is kept up to there and reported as such.
+        `Trials` by descent and seed, with `CURVES` beside; a run that diverges is kept up to there and reported as such.
 
     Raises:
         LandscapeError: a descent without a problem, data without targets, a factory that hands out one network twice, an
@@ -112,19 +117,58 @@ def edge_of_stability(
 
     >>> from landscape.studies.descents import Descent
     >>> found = edge_of_stability(descents=[Descent(lr=0.2, steps=50, problem=chebyshev_problem(3))])
-    >>> found.runs[0].threshold, found.ratio.shape
-    (10.0, (1, 3))
+    >>> found["threshold"][0], found.arrays["ratio"].shape
+    (np.float64(10.0), (1, 3))
     """
     seeds = several_seeds(seeds)
     descents = _complete(factory, data, loss, published_descents() if descents is None else descents)
     if every < 1 or every % 2 == 0 or not seeds:
         raise LandscapeError(f"every={every}, {len(seeds)} seeds; expected an odd number of steps, and a seed")
     settings = {"descents": [_describe(descent) for descent in descents], "every": every, "tol": tol, "seeds": seeds}
-    jobs = {f"{index}-{seed}": (descent, every, tol, seed) for index, descent in enumerate(descents) for seed in seeds}
-    with finished_rows(save, NAME, settings) as done:
-        run_jobs(_train, jobs, done, workers=workers, desc="descents")
-        result = _result([(jobs[key], done[key]) for key in jobs], settings)
-        return done.conclude(result)
+    return grid(
+        partial(_train, every, tol),
+        {"descent": _named(descents), "seed": seeds},
+        name=STUDY.name,
+        settings=settings,
+        attributes={"descent": {"problem": "problem.name", "rule": "title", "η": "lr", "β": "momentum"}},
+        arrays=CURVES,
+        findings=_findings,
+        shown=(
+            "threshold",
+            "start",
+            "crosses at step",
+            "peak",
+            "last quarter",
+            "lowest",
+            "highest",
+            "batch",
+            "loss",
+            "diverged",
+        ),
+        view={
+            "x": "step",
+            "y": [CURVES[-2:]],
+            "panels": "rule",
+            "hue": "problem",
+            "level": {"ratio": 1.0},
+            "limit": 1.6,
+        },
+        words={"ratio": "curvature / threshold", "batch ratio": "batch sharpness"},
+        workers=workers,
+        save=save,
+        desc="descents",
+    )
+
+
+def _named(descents: Sequence[Descent]) -> dict[str, Descent]:
+    """Name descents by problem and settings; those of one name are numbered."""
+    found: dict[str, Descent] = {}
+    for descent in descents:
+        assert descent.problem is not None
+        name = f"{descent.problem.name}, {descent.label}"
+        same = sum(known == name or known.startswith(f"{name} (") for known in found)
+        found[f"{name} ({same + 1})" if same else name] = descent
+    return found
 
 
 def _complete(factory: ModelFactory | None, data: Any, loss: Any, descents: Sequence[Descent]) -> tuple[Descent, ...]:
@@ -168,8 +212,8 @@ def _describe(descent: Descent) -> Mapping[str, Any]:
     }
 
 
-def _train(descent: Descent, every: int, tol: float, seed: int) -> Row:
-    """Train once; return the curves."""
+def _train(every: int, tol: float, *, descent: Descent, seed: int) -> Row:
+    """Train once; return the curves, and what they say in units of the threshold."""
     problem = descent.problem
     assert problem is not None
     objective = Objective(problem.factory(seed=seed), (problem.X, problem.y), problem.loss)
@@ -197,13 +241,25 @@ def _train(descent: Descent, every: int, tol: float, seed: int) -> Row:
         if not bounded:
             break
     step, loss, sharpness, batch = map(np.array, zip(*columns)) if columns else (np.zeros(0),) * 4
+    ratio, batch_ratio = sharpness / descent.threshold, batch / descent.threshold
+    crossed, late = np.flatnonzero(ratio >= 1), step >= 0.75 * descent.steps
+    part, batch_part = (values[late] if late.any() else np.array([np.nan]) for values in (ratio, batch_ratio))
+    nothing = float("nan")
     return {
-        "step": step.astype(float),
-        "loss": loss,
-        "sharpness": sharpness,
-        "batch": batch,
+        "batch size": len(problem.X) if descent.batch_size is None else descent.batch_size,
+        "examples": len(problem.X),
         "steps": descending.steps,
+        "threshold": descent.threshold,
+        "start": float(ratio[0]) if len(ratio) else nothing,
+        "crosses at step": float(step[crossed[0]]) if len(crossed) else nothing,
+        "peak": float(ratio.max()) if len(ratio) else nothing,
+        "last quarter": float(part.mean()),
+        "lowest": float(part.min()),
+        "highest": float(part.max()),
+        "batch": float(batch_part.mean()),
+        "loss": float(loss[-1]) if len(ratio) else nothing,
         "diverged": not bounded,
+        **dict(zip(CURVES, (step.astype(float), loss, sharpness, batch, ratio, batch_ratio), strict=True)),
     }
 
 
@@ -215,48 +271,26 @@ def _sharpest(objective: Objective, preconditioner: Tensor | None, start: Eigenp
     return top_eigenpairs(operator, k=1, which="LA", tol=tol, start=start)
 
 
-def _result(found: Sequence[tuple[tuple[Any, ...], Row]], settings: Mapping[str, Any]) -> EdgeOfStability:
-    length = max(len(row["step"]) for _, row in found)
-    curves = {
-        name: np.array([np.pad(row[name], (0, length - len(row[name])), constant_values=np.nan) for _, row in found])
-        for name in ("step", "loss", "sharpness", "batch")
-    }
-    return EdgeOfStability(
-        runs=tuple(_summarised(descent, seed, row) for (descent, _, _, seed), row in found),
-        step=curves["step"],
-        loss=curves["loss"],
-        sharpness=curves["sharpness"],
-        batch_sharpness=curves["batch"],
-        settings=settings,
-    )
+def _findings(trials: Trials) -> Iterator[Finding]:
+    """Say what each rule did, in units of its threshold."""
+    for i, (descent, seed) in enumerate(zip(trials["descent"], trials["seed"], strict=True)):
+        run = {name: float(values[i]) for name, values in trials.measures.items()}
+        crossing = run["crosses at step"]
+        crossed = "never crosses" if np.isnan(crossing) else f"crosses at step {crossing:.0f}"
+        batch = "" if np.isnan(run["batch"]) else f"; batch sharpness {run['batch']:.3f}"
+        text = (
+            f"{crossed}, peak {run['peak']:.3f}, last quarter {run['last quarter']:.3f} "
+            f"({run['lowest']:.3f} to {run['highest']:.3f}){batch}"
+        )
+        if run["diverged"]:
+            text = f"diverged after {run['steps']:.0f} steps; largest ratio {run['peak']:.3g}"
+        yield Finding(f"{descent}, seed {seed}", text)
 
 
-def _summarised(descent: Descent, seed: int, row: Row) -> EdgeRun:
-    problem = descent.problem
-    assert problem is not None
-    ratio = row["sharpness"] / descent.threshold
-    crossed = np.flatnonzero(ratio >= 1)
-    late = row["step"] >= 0.75 * descent.steps
-    part = ratio[late] if late.any() else np.array([np.nan])
-    batch = row["batch"][late] / descent.threshold if late.any() else np.array([np.nan])
-    return EdgeRun(
-        problem=problem.name,
-        descent=descent.label,
-        rule=descent.rule,
-        lr=descent.lr,
-        momentum=descent.momentum,
-        batch_size=len(problem.X) if descent.batch_size is None else descent.batch_size,
-        examples=len(problem.X),
-        seed=seed,
-        steps=int(row["steps"]),
-        threshold=descent.threshold,
-        start=float(ratio[0]) if len(ratio) else float("nan"),
-        crossing=int(row["step"][crossed[0]]) if len(crossed) else -1,
-        peak=float(ratio.max()) if len(ratio) else float("nan"),
-        late=float(part.mean()),
-        late_low=float(part.min()),
-        late_high=float(part.max()),
-        late_batch=float(batch.mean()),
-        loss=float(row["loss"][-1]) if len(ratio) else float("nan"),
-        status="diverged" if row["diverged"] else "ok",
-    )
+STUDY = Experiment(
+    name="edge-of-stability",
+    question="Does training sharpen the minimum until its optimiser can just bear it?",
+    function=edge_of_stability,
+    full={"every": 51},
+    quick={"descents": quick_descents()},
+)

@@ -18,10 +18,9 @@ from landscape.datasets import Split
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.checkpoint import Checkpoint
 from landscape.function.objective import Objective
-from landscape.results.scores import Score
+from landscape.results.scores import Score, score_columns
 from landscape.scores import REGISTRY, select, sharpness
 from landscape.training.checkpoints import as_checkpoint
-from landscape.training.jobs import Row
 from landscape.training.recipes import Recipe
 from landscape.training.runs import History, ModelFactory, TrainedRun
 from landscape.training.train import train_through
@@ -34,7 +33,9 @@ FITS: dict[str, dict[str, float]] = {
     "steps to loss 0.1": {"loss": 0.1},
     "steps to loss 0.01": {"loss": 0.01},
 }
-"""What a run's time to fit is counted to, by its name in `RandomisationTable.lengths`."""
+"""What a run's time to fit is counted to, by the name of the measure."""
+CURVES = ("training loss", "training accuracy")
+"""Learning curves that stand beside the measures, on `epoch_grid`."""
 METRICS = ("train/loss", "train/accuracy", "test/loss", "test/error", "epoch", "step", "reached", "gradient/noise")
 FEWEST = 20
 """Examples below which a clean or corrupted part is not scored: a tenth of the 0–1 error must be a whole number of them."""
@@ -79,9 +80,9 @@ class Panel:
         return {name: select([name.partition("/")[2]])[0].radii for name in self.names}
 
     @property
-    def width(self) -> int:
-        """The largest number of radii."""
-        return max(1, *(len(radii) for radii in self.radii.values()))
+    def coordinates(self) -> dict[str, np.ndarray]:
+        """The radii of the scores that have any, as `Trials` keep them."""
+        return {name: np.array(radii) for name, radii in self.radii.items() if radii}
 
 
 LIGHT = Panel(own=(*PRIMARY, "weight-norm"), label_free=(), shared=())
@@ -130,7 +131,7 @@ def shared_examples(recipe: Recipe, split: Split, levels: Sequence[float], *, se
 
 def evaluations(
     run: TrainedRun, panel: Panel, shared: Shared, *, factory: ModelFactory | None = None, seed: int = 0
-) -> dict[str, np.ndarray]:
+) -> dict[str, Any]:
     """Score a trained network in all three ways.
 
     Args:
@@ -141,14 +142,15 @@ def evaluations(
         seed: of the scores' random draws, the same for every network that is compared.
 
     Returns:
-        ``evaluation/score`` → (2, radii): values, then Monte-Carlo standard errors; NaN where there is none.
+        Measures ``evaluation/score``, at all radii of the score, with Monte-Carlo standard errors as ``evaluation/score ±``;
+        NaN where there is none.
 
     >>> from landscape.datasets import digits
     >>> from landscape.experiments import get_recipe, train
     >>> run = train(get_recipe("momentum", examples=30, target=0.5), digits(train=100))
     >>> empty = Shared(np.arange(0), np.arange(0))
     >>> list(evaluations(run, Panel(own=("trace",), label_free=(), shared=()), empty))
-    ['own/trace']
+    ['own/trace', 'own/trace ±']
     """
     checkpoint = as_checkpoint(run, factory)
     objective = checkpoint.objective()
@@ -159,11 +161,11 @@ def evaluations(
         "clean": (_part(objective, np.setdiff1d(shared.clean, wrong)), panel.shared),
         "corrupted": (_part(objective, np.intersect1d(shared.corrupted, wrong)), panel.shared),
     }
-    found = {}
+    found: dict[str, Any] = {}
     for part, (of, names) in parts.items():
         rows = {} if of is None else score_rows(of, names, seed, checkpoint)
         for name in names:
-            found[f"{part}/{name}"] = _values(rows.get(name, ()), panel.width)
+            found |= score_columns(f"{part}/{name}", rows.get(name, ()), panel.radii[f"{part}/{name}"])
     return found
 
 
@@ -194,15 +196,6 @@ def score_rows(
             return {names[0]: (REGISTRY[names[0]].missing(error, seed),)}
         return {name: score_rows(objective, [name], seed, checkpoint)[name] for name in names}
     return {name: panel.all(name) for name in names}
-
-
-def _values(rows: Sequence[Score], width: int) -> np.ndarray:
-    """Return values and standard errors, (2, width), of the rows of a score."""
-    found = np.full((2, width), np.nan)
-    for column, row in enumerate(rows):
-        if row.defined:
-            found[:, column] = row.value, np.nan if row.standard_error is None else row.standard_error
-    return found
 
 
 def steps_to(history: History, *, accuracy: float = 0.0, loss: float = np.inf) -> float:
@@ -271,7 +264,7 @@ def measured_run(
     goals: Mapping[str, Goal | int],
     levels: Sequence[float],
     panel: Panel,
-) -> Row:
+) -> list[dict[str, Any]]:
     """Train one network through several places and measure it at each: one row of a randomisation experiment.
 
     Args:
@@ -285,28 +278,22 @@ def measured_run(
         panel: scores by evaluation.
 
     Returns:
-        By name: `METRICS` (goals,), `FITS` in steps, ``curve`` (2, E) on `epoch_grid`, and every score of the panel as
-        (goals, 2, radii): values and standard errors; NaN where training never got there.
+        One row per place, ``stage``: `METRICS`, `FITS` in steps, every score of the panel (NaN where training never got
+        there), and at the last place that it got to the learning curve on `epoch_grid`.
     """
     runs = train_through(recipe, split, factory, goals=goals, seed=seed)
     shared = shared_examples(recipe, split, levels, seed=seed)
-    metrics, scores = [], []
+    last = max(runs.values(), key=lambda run: run.steps)
+    rows: list[dict[str, Any]] = []
     for name, run in runs.items():
-        noise = facts(as_checkpoint(run, factory).objective()).noise_ratio
-        metrics.append({**summary_of(run), "gradient/noise": noise})
-        chosen = panel if isinstance(goals[name], LossGoal) else LIGHT
-        scores.append(evaluations(run, chosen, shared, factory=factory) if run.reached else {})
-    last = max(runs.values(), key=lambda run: run.steps).history
-    missing = np.full((2, panel.width), np.nan)
-    return {
-        **{key: np.array([one[key] for one in metrics]) for key in metrics[0]},
-        **{key: steps_to(last, **wanted) for key, wanted in FITS.items()},
-        "curve": on_grid(last, epoch_grid(recipe.max_epochs)),
-        **{name: np.stack([one.get(name, missing) for one in scores]) for name in panel.names},
-    }
-
-
-def radii_of(panel: Panel) -> dict[str, np.ndarray]:
-    """Return the radii of every score, (panel.width,), NaN where it has fewer."""
-    found = {name.partition("/")[2]: radii for name, radii in panel.radii.items()}
-    return {name: np.array([*radii, *[np.nan] * (panel.width - len(radii))]) for name, radii in found.items()}
+        row: dict[str, Any] = {"stage": name, **summary_of(run)}
+        row["gradient/noise"] = facts(as_checkpoint(run, factory).objective()).noise_ratio
+        row |= {key: steps_to(last.history, **wanted) for key, wanted in FITS.items()}
+        row |= {score: np.full(len(radii), np.nan) if radii else np.nan for score, radii in panel.radii.items()}
+        if run.reached:
+            chosen = panel if isinstance(goals[name], LossGoal) else LIGHT
+            row |= evaluations(run, chosen, shared, factory=factory)
+        if run is last:
+            row |= dict(zip(CURVES, on_grid(last.history, epoch_grid(recipe.max_epochs)), strict=True))
+        rows.append(row)
+    return rows

@@ -7,25 +7,30 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor
 
 from landscape.arguments import numbers_checked
 from landscape.datasets import Split, kink
 from landscape.errors import LandscapeError
 from landscape.models import mlp
-from landscape.results.guess_and_check import GuessAndCheck
+from landscape.results.effects import Finding
+from landscape.results.trials import Trials
+from landscape.studies.registry import Experiment
 from landscape.training.factories import as_split, check_factory
 from landscape.training.jobs import Row, finished_rows, run_jobs
 from landscape.training.recipes import Recipe, check_recipe, get_recipe
 from landscape.training.runs import ModelFactory, describe_model
 from landscape.training.vectorised import Stacked, stack, train_stacked
 
-NAME = "guess-and-check"
 TEN_UNITS = partial(mlp, (2, 10, 2))
+BINS = 10
+"""Groups of trained networks by their loss, within which guesses are compared with them."""
 _JOB = 1_000_000
 _CHECKED = 8  # examples before the guesses that failed are dropped
 _SGD = 1_000_003  # the stream of the trained networks' starts
@@ -45,7 +50,7 @@ def guess_and_check(
     together: int = 10_000,
     workers: int = 1,
     save: str | os.PathLike[str] | None = None,
-) -> GuessAndCheck:
+) -> Trials:
     r"""Draw weights at random, keep those that fit every training example, and compare them with trained networks.
 
     The share kept is the volume of the zero-error set under the prior; the test accuracies of what is kept say how much of
@@ -68,7 +73,8 @@ def guess_and_check(
         save: study file to keep the result in, as ``guess-and-check``; finished guesses survive an interruption.
 
     Returns:
-        A `GuessAndCheck`; if nothing fitted, its volume is zero with an upper limit.
+        `Trials` of two rows, ``guessing`` and ``SGD``, with the ``accuracy`` and the normalised ``loss`` of every network
+        that fits beside them: see `volume_interval`, `share_with`, `poisoned_ratio` and `matched`.
 
     Raises:
         LandscapeError: data without labels, a factory that does not fit them, values out of range, or a study begun with
@@ -78,8 +84,8 @@ def guess_and_check(
     the implicit bias of gradient descent*, ICLR 2023, sections 3 and 4.
 
     >>> found = guess_and_check(partial(mlp, (2, 6, 2)), kink(train=4), guesses=20_000, networks=10, epochs=20)
-    >>> found.fits > 100, found.share_with(4) > found.share_with(4, wrong=True)
-    (True, True)
+    >>> found["fit"][0] > 100, share_with(found, 4) > share_with(found, 4, wrong=True)
+    (np.True_, True)
     """
     split = kink() if split is None else as_split(split)
     recipe = get_recipe("sgd", lr=0.1, batch_size=2) if recipe is None else recipe
@@ -106,23 +112,136 @@ def guess_and_check(
     sizes = [min(_JOB, guesses - begin) for begin in range(0, guesses, _JOB)]
     data = (split.train, split.test)
     jobs = {f"guesses-{i}": (factory, data, size, span, [seed, i], together) for i, size in enumerate(sizes)}
-    with finished_rows(save, NAME, settings) as done:
+    with finished_rows(save, STUDY.name, settings) as done:
         run_jobs(_guess, jobs, done, workers=workers, desc="guesses")
         run_jobs(_train, {"sgd": (factory, data, networks, span, [seed, _SGD], recipe, epochs)}, done, desc="trained")
-        result = GuessAndCheck(
-            guesses=guesses,
-            accuracy=np.concatenate([done[key]["accuracy"] for key in jobs]),
-            loss=np.concatenate([done[key]["loss"] for key in jobs]),
-            sgd_accuracy=done["sgd"]["accuracy"],
-            sgd_loss=done["sgd"]["loss"],
-            sgd_networks=networks,
-            examples=len(split.train[1]),
-            parameters=sum(p.numel() for p in factory(seed=0).parameters()),
-            span=span,
-            seed=seed,
+        guessed = {name: np.concatenate([done[key][name] for key in jobs]) for name in ("accuracy", "loss")}
+        result = Trials.of(
+            [_arm("guessing", guesses, **guessed), _arm("SGD", networks, **done["sgd"])],
+            factors=("found by",),
+            arrays=("accuracy", "loss"),
+            study=STUDY.name,
             settings=settings,
         )
-        return done.conclude(result)
+        weights = sum(p.numel() for p in factory(seed=0).parameters())
+        task = f"{len(split.train[1])} examples, {weights} weights uniform in ±{span:g}"
+        return done.conclude(result.replace(findings=tuple(_findings(result, task))))
+
+
+def _arm(found_by: str, tried: int, accuracy: np.ndarray, loss: np.ndarray) -> dict[str, Any]:
+    """Return the row of one way to find networks that fit."""
+    count, nothing = len(accuracy), float("nan")
+    low, median, high = np.quantile(accuracy, (0.05, 0.5, 0.95)) if count else (nothing,) * 3
+    return {
+        "found by": found_by,
+        "networks": tried,
+        "fit": count,
+        "test/accuracy": float(accuracy.mean()) if count else nothing,
+        "test/accuracy ±": float(accuracy.std(ddof=1) / math.sqrt(count)) if count > 1 else nothing,
+        "5 %": low,
+        "median": median,
+        "95 %": high,
+        "normalised loss": float(np.median(loss)) if count else nothing,
+        "accuracy": accuracy,
+        "loss": loss,
+    }
+
+
+def fitting(trials: Trials, name: str, found_by: str = "guessing") -> np.ndarray:
+    """Return ``accuracy`` or ``loss`` of the networks that fit, found by ``guessing`` or ``SGD``."""
+    values = trials.where(**{"found by": found_by}).arrays[name][0]
+    return values[np.isfinite(values)]
+
+
+def volume_interval(trials: Trials) -> tuple[float, float]:
+    """Return the exact 95 % interval of the share of the prior that fits (Clopper and Pearson 1934)."""
+    found = stats.binomtest(int(trials["fit"][0]), int(trials["networks"][0])).proportion_ci(method="exact")
+    return float(found.low), float(found.high)
+
+
+def share_with(trials: Trials, m: int, *, wrong: bool = False) -> float:
+    r"""Return the share of the fitting volume that also fits m further examples, averaged over their draw.
+
+    Networks that fit m further examples of the task as well are a part of the set that fits: :math:`E[a^m]` with a the test
+    accuracy of a guess that fits; with wrong labels, :math:`E[(1 - a)^m]`.
+
+    Args:
+        trials: of this study.
+        m: number of further examples.
+        wrong: with the wrong label each; two classes.
+    """
+    accuracy = fitting(trials, "accuracy")
+    return float(((1 - accuracy if wrong else accuracy) ** m).mean()) if len(accuracy) else math.nan
+
+
+def poisoned_ratio(trials: Trials, m: int) -> tuple[float, float]:
+    """Return the volume that fits m wrongly labelled further examples over that with true labels, and its error.
+
+    The standard error is the delta method's, over guesses.
+    """
+    accuracy = fitting(trials, "accuracy")
+    right, wrong = accuracy**m, (1 - accuracy) ** m
+    if len(accuracy) < 2 or right.mean() == 0:
+        return math.nan, math.nan
+    ratio = wrong.mean() / right.mean()
+    error = (wrong - ratio * right).std(ddof=1) / right.mean() / math.sqrt(len(accuracy))
+    return float(ratio), float(error)
+
+
+def matched(trials: Trials) -> tuple[float, float, float]:
+    """Return mean test accuracy of trained networks and of guesses at the same normalised loss.
+
+    The trained networks are cut into ten groups of equal size by their loss; guesses within the range of a group stand
+    against it, and groups without a guess are left out.
+
+    Returns:
+        Accuracy of trained networks, of guesses, and the share of trained networks compared.
+    """
+    (loss, accuracy), (sgd_loss, sgd_accuracy) = (
+        (fitting(trials, "loss", found_by), fitting(trials, "accuracy", found_by)) for found_by in ("guessing", "SGD")
+    )
+    if not len(sgd_loss) or not len(loss):
+        return math.nan, math.nan, 0.0
+    edges = np.quantile(sgd_loss, np.linspace(0, 1, BINS + 1))
+    edges[-1] = np.nextafter(edges[-1], np.inf)
+    groups = [
+        (sgd_accuracy[(sgd_loss >= low) & (sgd_loss < high)], accuracy[(loss >= low) & (loss < high)])
+        for low, high in pairwise(edges)
+    ]
+    groups = [(mine, theirs) for mine, theirs in groups if len(mine) and len(theirs)]
+    if not groups:
+        return math.nan, math.nan, 0.0
+    weights = [len(mine) for mine, _ in groups]
+    trained, guessed = ([arms[i].mean() for arms in groups] for i in (0, 1))
+    share = sum(weights) / len(sgd_loss)
+    return float(np.average(trained, weights=weights)), float(np.average(guessed, weights=weights)), share
+
+
+def _findings(trials: Trials, task: str) -> Iterator[Finding]:
+    """Say how large the volume that fits is, and how it splits."""
+    (low, high), (fit, tried) = volume_interval(trials), (int(trials[name][0]) for name in ("fit", "networks"))
+    yield Finding("task", task)
+    yield Finding("volume that fits", f"{fit / tried:.3g} ({low:.3g} to {high:.3g}): {fit} of {tried} guesses")
+    if fit:
+        yield Finding("test accuracy of what fits", _nine_in_ten(fitting(trials, "accuracy")))
+        for m in (1, 2, 4, 8):
+            ratio, error = poisoned_ratio(trials, m)
+            yield Finding(
+                f"with {m} more",
+                f"{share_with(trials, m):.3g} of the volume fits true labels, {share_with(trials, m, wrong=True):.3g} wrong "
+                f"ones: {ratio:.2g} ± {error:.1g} of it",
+            )
+    if trials["fit"][1]:
+        trained, guessed, share = matched(trials)
+        yield Finding("test accuracy after SGD", _nine_in_ten(fitting(trials, "accuracy", "SGD")))
+        compared = f"{trained:.3f} SGD against {guessed:.3f} guessing ({share:.0%} of the trained networks compared)"
+        nothing = "no guess has the loss of a trained network: not compared"
+        yield Finding("at matched normalised loss", compared if share else nothing)
+
+
+def _nine_in_ten(values: np.ndarray) -> str:
+    low, high = np.quantile(values, (0.05, 0.95))
+    return f"{values.mean():.3f} (nine in ten between {low:.3f} and {high:.3f})"
 
 
 def _guess(factory: ModelFactory, data: Any, guesses: int, span: float, seed: list[int], together: int) -> Row:
@@ -233,3 +352,12 @@ def _selected(stacked: Stacked, which: Tensor) -> Stacked:
 
 def _accuracy(stacked: Stacked, X: Tensor, y: Tensor) -> Tensor:
     return (stacked.predictions(X) == y).double().mean(1)
+
+
+STUDY = Experiment(
+    name="guess-and-check",
+    question="How much of the volume of weights that fit generalises, and how much less also fits wrong labels?",
+    function=guess_and_check,
+    full={"guesses": 100_000_000, "networks": 1000},
+    quick={"guesses": 500_000, "networks": 50, "epochs": 50},
+)

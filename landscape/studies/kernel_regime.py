@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,18 +18,33 @@ from landscape.arguments import numbers_checked, several, several_seeds
 from landscape.datasets import Split, digits
 from landscape.errors import LandscapeError, NumericalError
 from landscape.models.common import seeded
-from landscape.results.kernel_regime import KernelRegime, KernelRun
+from landscape.results.effects import Finding
+from landscape.results.trials import Trials
 from landscape.scores import sharpness
+from landscape.studies.grid import grid
+from landscape.studies.registry import Experiment
 from landscape.training.checkpoints import as_checkpoint
 from landscape.training.factories import as_split, check_width_factory
-from landscape.training.jobs import Row, finished_rows, run_jobs
+from landscape.training.jobs import Row
 from landscape.training.recipes import Recipe, check_recipe
-from landscape.training.runs import ModelFactory, describe_model
+from landscape.training.runs import describe_model
 from landscape.training.train import train
 
-NAME = "kernel-regime"
 WIDTHS = (16, 64, 256, 1024, 4096)
 LABELS = {"true": 0.0, "random": 1.0}
+
+LAZINESS = (
+    "weight movement",
+    "kernel change",
+    "kernel distance",
+    "linearisation error",
+    "agreement with linearised",
+    "alignment before",
+    "alignment after",
+)
+"""Measures, as in the table: ‖w − w₀‖/‖w₀‖; ‖Θ − Θ₀‖_F/‖Θ₀‖_F; 1 − ⟨Θ, Θ₀⟩/(‖Θ‖_F‖Θ₀‖_F); what the expansion at w₀ misses of
+the change of the training outputs; share of the test inputs classified as by the linearised network trained alike (NaN where
+that diverged); centred alignment of the kernel with the training labels, before and after training."""
 
 RECIPE = Recipe(name="kernel-regime", long_name="SGD", lr=1.0, batch_size=50, target=0.1, max_epochs=4000)
 """One step size for all widths, which the network's parametrisation allows."""
@@ -89,7 +105,7 @@ def kernel_regime(
     seeds: Iterable[int] = range(3),
     workers: int = 1,
     save: str | os.PathLike[str] | None = None,
-) -> KernelRegime:
+) -> Trials:
     r"""Train networks of several widths to one training loss; measure how far each left the kernel it started with.
 
     Relative weight movement :math:`\lVert w - w_0\rVert/\lVert w_0\rVert`, change and distance of the tangent kernel
@@ -105,12 +121,12 @@ def kernel_regime(
         labels: of ``true`` and ``random``; random ones are redrawn with every seed.
         recipe: SGD and the training loss to stop at; runs that do not get there are reported and not compared.
         examples: training examples the kernel is computed on.
-        seeds: one network of each width and kind of labels a seed.
+        seeds: one network per width, kind of labels and seed.
         workers: processes.
         save: study file to keep the result in, as ``kernel-regime``; finished runs survive an interruption.
 
     Returns:
-        A `KernelRegime`.
+        `Trials` by labels, width and seed, with the measures of `LAZINESS`.
 
     Raises:
         LandscapeError: data without labels, unknown labels, fewer than two widths, a factory that does not fit, a recipe
@@ -121,7 +137,7 @@ def kernel_regime(
 
     >>> easy = dataclasses.replace(RECIPE, target=1.5, target_accuracy=0.0)
     >>> found = kernel_regime(split=digits(train=60), widths=(8, 32), recipe=easy, examples=20, seeds=[0])
-    >>> found.labels, len(found.runs)
+    >>> found.levels("labels"), len(found)
     (('true', 'random'), 4)
     """
     split = digits(train=200) if split is None else as_split(split)
@@ -138,20 +154,18 @@ def kernel_regime(
         "examples": examples,
         "seeds": seeds,
     }
-    jobs = {
-        f"{name}-{width}-{seed}": (partial(factory, width), split, recipe, name, width, examples, seed)
-        for name in labels
-        for width in widths
-        for seed in seeds
-    }
-    with finished_rows(save, NAME, settings) as done:
-        run_jobs(_train, jobs, done, workers=workers, desc="networks")
-        result = KernelRegime(
-            runs=tuple(KernelRun(**done[key]) for key in jobs),
-            examples=len(split.train[1]) if recipe.examples is None else recipe.examples,
-            settings=settings,
-        )
-        return done.conclude(result)
+    return grid(
+        partial(_train, factory, split, recipe, examples),
+        {"labels": labels, "width": widths, "seed": seeds},
+        name=STUDY.name,
+        settings=settings,
+        findings=partial(_findings, examples=len(split.train[1]) if recipe.examples is None else recipe.examples),
+        shown=("epoch", "test/accuracy", *LAZINESS),
+        view={"x": "width", "hue": "labels", "y": [*LAZINESS[:5], LAZINESS[5:]]},
+        workers=workers,
+        save=save,
+        desc="networks",
+    )  # fmt: skip
 
 
 def _check(widths: list[int], seeds: list[int], labels: list[str], recipe: Recipe, examples: int) -> None:
@@ -170,42 +184,78 @@ def _check(widths: list[int], seeds: list[int], labels: list[str], recipe: Recip
 
 
 def _train(
-    factory: ModelFactory, split: Split, recipe: Recipe, labels: str, width: int, examples: int, seed: int
+    factory: Callable[..., nn.Module],
+    split: Split,
+    recipe: Recipe,
+    examples: int,
+    *,
+    labels: str,
+    width: int,
+    seed: int,
 ) -> Row:
     """Train one network and measure how far it left its kernel."""
-    run = train(dataclasses.replace(recipe, label_noise=LABELS[labels]), split, factory, seed=seed)
-    checkpoint = as_checkpoint(run, factory)
+    build = partial(factory, width)
+    run = train(dataclasses.replace(recipe, label_noise=LABELS[labels]), split, build, seed=seed)
+    checkpoint = as_checkpoint(run, build)
     after = checkpoint.objective("train")
-    moved = ["relative-movement", "ntk-movement", "ntk-distance", "ntk-alignment", "linearisation-error"]
+    moved = ["relative-movement", "ntk-movement", "ntk-distance", "linearisation-error", "ntk-alignment"]
     options = {"ntk-movement": {"examples": examples}, "ntk-alignment": {"examples": examples}}
-    values = _values(sharpness(after, moved, seed=seed, checkpoint=checkpoint, options=options))
-    before = sharpness(
-        after.at(run.init), ["ntk-alignment"], seed=seed, options={"ntk-alignment": {"examples": examples}}
-    )
+    values = sharpness(after, moved, seed=seed, checkpoint=checkpoint, options=options)
+    before = sharpness(after.at(run.init), moved[-1:], seed=seed, options={moved[-1]: {"examples": examples}})
     try:
         test = sharpness(checkpoint.objective("test"), ["linearised-agreement"], seed=seed, checkpoint=checkpoint)
-        agreement = _values(test)["linearised-agreement"]
+        agreement = test["linearised-agreement"].value
     except NumericalError:  # the linearised network diverges: there is nothing to agree with
         agreement = math.nan
+    laziness = (
+        *(values[name].value for name in moved[:4]),
+        agreement,
+        before[moved[-1]].value,
+        values[moved[-1]].value,
+    )
     return {
-        "labels": labels,
-        "width": width,
         "parameters": after.size,
-        "seed": seed,
         "reached": run.reached,
-        "epochs": int(run.history.epoch[-1]),
-        "train_loss": run.train_loss,
-        "train_accuracy": run.train_accuracy,
-        "test_accuracy": run.test_accuracy,
-        "relative_movement": values["relative-movement"],
-        "kernel_movement": values["ntk-movement"],
-        "kernel_distance": values["ntk-distance"],
-        "linearisation_error": values["linearisation-error"],
-        "agreement": agreement,
-        "alignment_before": _values(before)["ntk-alignment"],
-        "alignment_after": values["ntk-alignment"],
+        "epoch": int(run.history.epoch[-1]),
+        "train/loss": run.train_loss,
+        "train/accuracy": run.train_accuracy,
+        "test/accuracy": run.test_accuracy,
+        **dict(zip(LAZINESS, laziness, strict=True)),
     }
 
 
-def _values(found: Any) -> dict[str, float]:
-    return {row.name: row.value for row in found.rows}
+def exponent(trials: Trials, measure: str) -> float:
+    """Return the slope of log mean over log width; the theory of wide networks gives −1/2 for weight movement.
+
+    NaN where fewer than two widths have a positive mean.
+    """
+    cells = trials.by("width")
+    widths, mean = cells["width"], cells[measure]
+    usable = np.isfinite(mean) & (mean > 0)
+    if usable.sum() < 2:
+        return math.nan
+    return float(np.polyfit(np.log(widths[usable]), np.log(mean[usable]), 1)[0])
+
+
+def _findings(trials: Trials, examples: int) -> Iterator[Finding]:
+    """Say how each measure of laziness changes with the width, for true and for random labels."""
+    widths = sorted(trials.levels("width"))
+    yield Finding("networks", f"{len(trials)} on {examples} examples, widths {widths[0]} to {widths[-1]}")
+    for labels in trials.levels("labels"):
+        part = trials.where(labels=labels)
+        for measure in LAZINESS:
+            first, last = part.by("width")[measure][[0, -1]]
+            if np.isfinite(first + last):
+                yield Finding(
+                    f"{measure}, {labels} labels",
+                    f"{first:.3g} at width {widths[0]}, {last:.3g} at {widths[-1]} (∝ width^{exponent(part, measure):.2f})",
+                )
+
+
+STUDY = Experiment(
+    name="kernel-regime",
+    question="Is a wide network lazy: do its weights, kernel and linearisation stay where they were?",
+    function=kernel_regime,
+    full={"seeds": range(2)},
+    quick={"widths": (16, 128), "labels": ("true",), "seeds": (0,)},
+)

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from landscape.arguments import numbers_checked, several_seeds
 from landscape.datasets import Split, digits
-from landscape.errors import LandscapeError, NotDefinedError
+from landscape.errors import LandscapeError
 from landscape.models.common import seeded
-from landscape.results.large_batch import MATCHINGS, BatchContrast, BatchRun, LargeBatch
+from landscape.results.effects import Effect, Finding
+from landscape.results.trials import Trials
 from landscape.scores import sharpness
-from landscape.statistics import permutation_test
+from landscape.studies.grid import grid
+from landscape.studies.registry import Experiment
+from landscape.tables import Measured, number_text, over_seeds
 from landscape.training.checkpoints import as_checkpoint
 from landscape.training.factories import as_split, check_factory
-from landscape.training.jobs import Row, finished_rows, run_jobs
+from landscape.training.jobs import Row
 from landscape.training.recipes import Recipe, check_recipe
 from landscape.training.runs import ModelFactory, describe_model
 from landscape.training.train import train
 
-NAME = "large-batch"
+MATCHINGS = {"epochs": "equal epochs", "loss": "equal training loss", "steps": "equal steps"}
+"""What small and large batches may have in common when they are compared, in words."""
 SCORES = ("keskar", "lambda-max")
 RADII = {"keskar": (1e-3, 5e-4)}
 """The ε of the published table."""
@@ -72,7 +75,7 @@ def large_batch(
     seeds: Iterable[int] = range(6),
     workers: int = 1,
     save: str | os.PathLike[str] | None = None,
-) -> LargeBatch:
+) -> Trials:
     r"""Train with small and with large batches and compare the sharpness of what they find.
 
     Keskar's is :math:`100\,(\max_{|y_i| \le \epsilon(|w_i|+1)} L(w + y) - L(w))/(1 + L(w))` in the full space. At equal epochs,
@@ -82,19 +85,20 @@ def large_batch(
     Args:
         factory: called with ``seed=``.
         split: data with labels; `None`: the embedded digits, 1,000 to train on.
-        small: examples a step of the first arm.
+        small: examples per step of the first arm.
         large: of the second; `None`: a tenth of the training data, as published.
         recipe: optimiser, learning rate and, for ``loss``, the training loss to stop at.
         epochs: length of the training at equal epochs, and of the small-batch one at equal steps.
         matchings: of ``epochs``, ``loss`` and ``steps``.
         scores: what to measure, as in `landscape.sharpness`.
         radii: their radii by slug.
-        seeds: one network of each arm and matching a seed; six an arm give an exact test.
+        seeds: one network per arm, matching and seed; six per arm give an exact test.
         workers: processes.
         save: study file to keep the result in, as ``large-batch``; finished runs survive an interruption.
 
     Returns:
-        A `LargeBatch`; networks that never reached a target loss are kept and not compared.
+        `Trials` by matching, batch and seed, with large against small batches in each score; networks that never reached a
+        target loss are kept and not compared.
 
     Raises:
         LandscapeError: data without labels, an unknown matching, arms of one batch size, a factory that does not fit, or
@@ -107,8 +111,8 @@ def large_batch(
     >>> from functools import partial
     >>> options = {"epochs": 3, "matchings": ["epochs"], "scores": ["keskar"], "seeds": [0]}
     >>> found = large_batch(partial(f1_mlp, 16), digits(train=60), small=3, **options)
-    >>> [run.batch_size for run in found.runs], sorted(found.scores)
-    ([3, 6], ['keskar/0.0005', 'keskar/0.001'])
+    >>> found["batch size"].tolist(), [effect.measure for effect in found.effects]
+    ([3, 6], ['keskar/0.001', 'keskar/0.0005'])
     """
     split = digits() if split is None else as_split(split)
     check_recipe(recipe)
@@ -128,24 +132,23 @@ def large_batch(
         "radii": {name: list(values) for name, values in chosen.items()},
         "seeds": seeds,
     }
-    jobs = {
-        f"{matching}-{batch}-{seed}": (
-            factory,
-            split,
-            _planned(recipe, matching, batch, sizes, epochs),
-            (matching, batch),
-            tuple(scores),
-            chosen,
-            seed,
-        )
-        for matching in matchings
-        for batch in sizes
-        for seed in seeds
-    }
-    with finished_rows(save, NAME, settings) as done:
-        run_jobs(_train, jobs, done, workers=workers, desc="networks")
-        result = _result([done[key] for key in jobs], settings)
-        return done.conclude(result)
+    columns = [
+        column for name in scores for column in ([f"{name}/{radius:g}" for radius in chosen.get(name, ())] or [name])
+    ]
+    return grid(
+        partial(_train, factory, split, recipe, sizes, epochs, tuple(scores), chosen),
+        {"matching": matchings, "batch": list(sizes), "seed": seeds},
+        name=STUDY.name,
+        settings=settings,
+        parts=("matching",),
+        effects=_effects,
+        findings=_findings,
+        words=MATCHINGS,
+        view={"x": "matching", "hue": "batch", "y": columns},
+        workers=workers,
+        save=save,
+        desc="networks",
+    )
 
 
 def _check(sizes: Mapping[str, int], seeds: list[int], matchings: list[str], recipe: Recipe, epochs: int) -> None:
@@ -163,7 +166,7 @@ def _check(sizes: Mapping[str, int], seeds: list[int], matchings: list[str], rec
         raise LandscapeError("the arms train on the whole training part; use a recipe without examples or poison")
 
 
-def _planned(recipe: Recipe, matching: str, batch: str, sizes: Mapping[str, int], epochs: int) -> Recipe:
+def _planned(recipe: Recipe, sizes: Mapping[str, int], epochs: int, matching: str, batch: str) -> Recipe:
     """Return the recipe of one arm."""
     planned = dataclasses.replace(recipe, name=f"{matching}-{batch}", batch_size=sizes[batch])
     if matching == "loss":
@@ -176,76 +179,73 @@ def _train(
     factory: ModelFactory,
     split: Split,
     recipe: Recipe,
-    arm: tuple[str, str],
+    sizes: Mapping[str, int],
+    epochs: int,
     scores: tuple[str, ...],
     radii: Mapping[str, Sequence[float]],
+    *,
+    matching: str,
+    batch: str,
     seed: int,
 ) -> Row:
     """Train one network and score it."""
-    run = train(recipe, split, factory, seed=seed)
+    run = train(_planned(recipe, sizes, epochs, matching, batch), split, factory, seed=seed)
     checkpoint = as_checkpoint(run, factory)
     objective = checkpoint.objective("train")
-    found = sharpness(objective, list(scores), seed=seed, checkpoint=checkpoint, radii=radii)
+    panel = sharpness(objective, list(scores), seed=seed, checkpoint=checkpoint, radii=radii)
     here = objective.evaluate()
-    values = {
-        f"score {row.name}" + (f"/{row.radius:g}" if row.radius is not None else ""): row.value for row in found.rows
-    }
     return {
-        "matching": arm[0],
-        "batch": arm[1],
-        "batch_size": recipe.batch_size,
-        "seed": seed,
-        "reached": run.reached or arm[0] != "loss",
-        "epochs": int(run.history.epoch[-1]),
-        "steps": run.steps,
-        "train_loss": here["loss"],
-        "train_accuracy": here["accuracy"],
-        "test_accuracy": checkpoint.objective("test").evaluate()["accuracy"],
-        **values,
+        "batch size": sizes[batch],
+        "reached": run.reached or matching != "loss",
+        "epoch": int(run.history.epoch[-1]),
+        "step": run.steps,
+        "train/loss": here["loss"],
+        "train/accuracy": here["accuracy"],
+        "test/accuracy": checkpoint.objective("test").evaluate()["accuracy"],
+        **{row.name + (f"/{row.radius:g}" if row.radius is not None else ""): row.value for row in panel.rows},
     }
 
 
-def _result(found: Sequence[Row], settings: Mapping[str, Any]) -> LargeBatch:
-    columns = BatchRun.__dataclass_fields__
-    names = [name for name in found[0] if name.startswith("score ")]
-    result = LargeBatch(
-        runs=tuple(BatchRun(**{name: row[name] for name in columns}) for row in found),
-        scores={name.removeprefix("score "): np.array([row[name] for row in found]) for name in names},
-        contrasts=(),
-        settings=settings,
-    )
-    return result.replace(contrasts=tuple(_contrasts(result)))
+def _effects(trials: Trials) -> list[Effect]:
+    """Compare large with small batches in every score, where both have networks."""
+    found = []
+    for matching in trials.levels("matching"):
+        part = trials.where(matching=matching)
+        if all(part.where(batch=batch).met.any() for batch in ("small", "large")):
+            found += [part.contrast(score, "batch", "small", "large") for score in part.view["y"]]
+    return found
 
 
-def _contrasts(result: LargeBatch) -> Iterator[BatchContrast]:
-    """Yield a contrast for every matching and score of which both arms have networks."""
-    for matching in result.matchings:
-        for score in result.scores:
-            small, large = (result.values(score, matching, batch) for batch in ("small", "large"))
-            if not len(small) or not len(large):
-                continue
-            yield BatchContrast(
-                matching=matching,
-                score=score,
-                small=float(small.mean()),
-                small_sd=_deviation(small),
-                large=float(large.mean()),
-                large_sd=_deviation(large),
-                ratio=float(large.mean() / small.mean()) if small.mean() else math.nan,
-                p_value=_p_value(small, large),
-                networks=len(small) + len(large),
-            )
+def _findings(trials: Trials) -> Iterator[Finding]:
+    """Say how the arms were trained, then how many times sharper large batches end."""
+    for matching in trials.levels("matching"):
+        for batch in ("small", "large"):
+            arm = trials.where(matching=matching, batch=batch)
+            kept, label = int(arm.met.sum()), f"{MATCHINGS[matching]}, batches of {arm['batch size'][0]}"
+            if kept:
+                mean = {name: float(arm.by()[name][0]) for name in ("epoch", "step", "train/loss", "test/accuracy")}
+                missed = f", {len(arm) - kept} did not reach the target" if kept < len(arm) else ""
+                yield Finding(
+                    label,
+                    f"{kept} networks, {mean['epoch']:.0f} epochs, {mean['step']:.0f} steps, training loss "
+                    f"{mean['train/loss']:.3g}, test accuracy {mean['test/accuracy']:.2%}{missed}",
+                )
+            else:
+                yield Finding(label, f"none of {len(arm)} networks reached the target")
+    for effect in trials.effects:
+        part = trials.where(matching=effect.part)
+        arms = [part.where(batch=batch) for batch in ("small", "large")]
+        small, large = (over_seeds(arm[effect.measure][arm.met]) or Measured(float("nan")) for arm in arms)
+        ratio = large.value / small.value if small.value else float("nan")
+        chance = "" if effect.p_value is None else f", p = {effect.p_value:.2g}"
+        text = f"large {number_text(large)}, small {number_text(small)}: ratio {ratio:.3g}{chance}"
+        yield Finding(f"{effect.measure}, {MATCHINGS[effect.part]}", text)
 
 
-def _p_value(small: np.ndarray, large: np.ndarray) -> float:
-    """Return the exact p of the mean log10 score; NaN for scores that are not positive, or too few seeds."""
-    if not (np.all(small > 0) and np.all(large > 0)):
-        return math.nan
-    try:
-        return permutation_test(np.log10(small), np.log10(large)).p_value
-    except NotDefinedError:
-        return math.nan
-
-
-def _deviation(values: np.ndarray) -> float:
-    return float(values.std(ddof=1)) if len(values) > 1 else math.nan
+STUDY = Experiment(
+    name="large-batch",
+    question="Do large batches find sharper minima than small ones?",
+    function=large_batch,
+    full={"epochs": 20, "seeds": range(3)},
+    quick={"factory": partial(f1_mlp, 64), "matchings": ("epochs",), "epochs": 8, "seeds": (0, 1)},
+)

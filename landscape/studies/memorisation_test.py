@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from landscape.arguments import numbers_checked
 from landscape.comparison import PRIMARY
-from landscape.errors import NotDefinedError
-from landscape.results.randomisation import TIME_TO_FIT, Condition, Contrast, MemorisationTest, Randomisation
-from landscape.statistics import bootstrap_interval, permutation_test
+from landscape.results.effects import Effect, Finding
+from landscape.results.trials import Trials
 from landscape.studies.evaluations import Panel
-from landscape.studies.randomisation import RECIPE, run_conditions
+from landscape.studies.randomisation import RECIPE, TIME_TO_FIT, Condition, run_conditions
 from landscape.training.recipes import Recipe
 from landscape.training.runs import ModelFactory
 
@@ -39,7 +38,7 @@ def memorisation_test(
     panel: Panel = PANEL,
     workers: int = 1,
     save: str | os.PathLike[str] | None = None,
-) -> MemorisationTest:
+) -> Trials:
     r"""Retrain a network on random labels: can it fit noise, how much slower, and into how much sharper minima.
 
     Each seed trains one network on the true labels and one on labels drawn uniformly, to the same training loss and with
@@ -51,13 +50,13 @@ def memorisation_test(
         factory: called with ``seed=seed``.
         data: a `Split` or ``((X, y), (X_test, y_test))``.
         recipe: how to train; give it a `max_epochs` that random labels may need.
-        seeds: one pair of runs a seed; fewer than six give no p values.
+        seeds: one pair of runs per seed; fewer than six give no p values.
         panel: scores by evaluation.
         workers: processes.
         save: a study file; the result is stored there as ``memorisation-test``.
 
     Returns:
-        `MemorisationTest`: ``.says``, ``.does_not_say``, ``.table()``.
+        `Trials` with the findings ``says`` and ``does not say``, and the effect of random labels on every quantity.
 
     Raises:
         LandscapeError: a factory or data that cannot be used, or a study with runs of other settings.
@@ -71,83 +70,48 @@ def memorisation_test(
     >>> quick = get_recipe("momentum", lr=0.1, examples=40, target=0.1)
     >>> found = memorisation_test(functools.partial(mlp, (64, 16, 10)), digits(train=100), recipe=quick, seeds=(0, 1),
     ...     panel=Panel(own=("weight-norm",), label_free=(), shared=()))
-    >>> found.fits, found.contrast("own/weight-norm").ratio > 1
-    (1.0, True)
+    >>> found.met.all(), found.effect("own/weight-norm").ratio > 1
+    (np.True_, True)
     """
-    runs = run_conditions(
-        "memorisation-test-runs", factory, data, CONDITIONS, seeds=seeds, recipe=recipe, panel=panel, workers=workers, save=save
+    return run_conditions(
+        "memorisation-test", factory, data, CONDITIONS, seeds=seeds, recipe=recipe, panel=panel, workers=workers, save=save,
+        effects=_effects, view={"effects": True}, findings=_findings,
     )  # fmt: skip
-    result = conclusion(runs)
-    if save is not None:
-        result.save(save, "memorisation-test", overwrite=True)
-    return result
 
 
-def conclusion(runs: Randomisation) -> MemorisationTest:
-    """Compare the runs on random with those on true labels and put the outcome into words.
-
-    Args:
-        runs: with conditions ``true-labels`` and ``random-labels``.
-    """
-    true, random = runs.place("true-labels"), runs.place("random-labels")
-    quantities = {
-        TIME_TO_FIT: runs.lengths[TIME_TO_FIT],
-        "test error": runs.metrics["test/error"],
-        **{name: runs.values(name) for name in runs.scores if not name.startswith("corrupted/")},
-    }
-    contrasts = [_contrast(name, values[true], values[random]) for name, values in quantities.items()]
-    found = tuple(row for row in contrasts if row is not None)
-    reached = runs.metrics["reached"]
-    return MemorisationTest(
-        fits=float(reached[random].mean()),
-        contrasts=found,
-        says=_says(runs, found, true, random),
-        does_not_say=DOES_NOT_SAY,
-        runs=runs,
-        provenance=dict(runs.provenance),
-        seconds=runs.seconds,
-    )
+def _effects(trials: Trials) -> list[Effect]:
+    """Compare time to fit, test error and scores on random with those on true labels, where they are positive."""
+    scores = [name for name in trials.measures if name.startswith(("own/", "label-free/", "clean/"))]
+    found = []
+    for name in (TIME_TO_FIT, "test/error", *scores):
+        values = trials.array(trials[name], "condition", "seed")
+        if all(np.isfinite(arm).any() for arm in values) and (values[np.isfinite(values)] > 0).all():
+            whole = trials.replace(measures={k: v for k, v in trials.measures.items() if k != "reached"})
+            found.append(whole.contrast(name, "condition"))  # steps and test error of runs that missed the target count
+    return found
 
 
-def _contrast(name: str, true: np.ndarray, random: np.ndarray) -> Contrast | None:
-    """Compare two arms by the ratio of their geometric means; None where a value is missing or not positive."""
-    arms = [values[np.isfinite(values)] for values in (true, random)]
-    if any(not len(values) or (values <= 0).any() for values in arms):
-        return None
-    a, b = (np.log10(values) for values in arms)
-    low = high = np.nan
-    if min(len(a), len(b)) > 1:
-        interval = bootstrap_interval(a, b)
-        low, high = 10**interval.low, 10**interval.high
-    try:
-        p_value = permutation_test(a, b).p_value
-    except NotDefinedError:
-        p_value = None
-    means = 10 ** a.mean(), 10 ** b.mean()
-    return Contrast(
-        name, float(means[0]), float(means[1]), float(means[1] / means[0]), float(low), float(high), p_value
-    )
-
-
-def _says(runs: Randomisation, contrasts: Sequence[Contrast], true: int, random: int) -> str:
-    rows = {row.quantity: row for row in contrasts}
-    reached, seeds = int(runs.metrics["reached"][random].sum()), len(runs.seeds)
-    parts = []
+def _findings(trials: Trials) -> Iterator[Finding]:
+    """Say what the difference means, and what it does not."""
+    effects, random = {row.measure: row for row in trials.effects}, trials.where(condition="random-labels")
+    reached, seeds = int(random.met.sum()), len(random)
     if reached == seeds:
-        parts.append(f"the network can memorise: it fits random labels in all {seeds} seeds")
+        parts = [f"the network can memorise: it fits random labels in all {seeds} seeds"]
     else:
-        end = runs.metrics["train/accuracy"][random].mean()
-        parts.append(
+        parts = [
             f"the network fits random labels in {reached} of {seeds} seeds within the epochs it was given "
-            f"(training accuracy {end:.1%} at the end)"
-        )
-    if TIME_TO_FIT in rows:
-        parts.append(f"it takes × {rows[TIME_TO_FIT].ratio:.2f} the steps")
-    errors = runs.metrics["test/error"].mean(axis=1)
-    parts.append(f"its test error is {errors[random]:.1%} instead of {errors[true]:.1%}")
-    primary = [rows[f"own/{name}"] for name in PRIMARY if f"own/{name}" in rows]
+            f"(training accuracy {random['train/accuracy'].mean():.1%} at the end)"
+        ]
+    if TIME_TO_FIT in effects:
+        parts.append(f"it takes × {effects[TIME_TO_FIT].ratio:.2f} the steps")
+    errors = trials.array("test/error", "condition", "seed").mean(axis=1)
+    parts.append(f"its test error is {errors[1]:.1%} instead of {errors[0]:.1%}")
+    primary = [effects[f"own/{name}"] for name in PRIMARY if f"own/{name}" in effects]
     if primary:
-        sharper = ", ".join(f"{row.quantity.partition('/')[2]} × {row.ratio:.2f}" for row in primary)
-        word = "sharper" if all(row.low > 1 for row in primary) else "not clearly sharper"
+        sharper = ", ".join(f"{row.measure.partition('/')[2]} × {row.ratio:.2f}" for row in primary)
+        word = "sharper" if all(row.low > 0 for row in primary) else "not clearly sharper"
         parts.append(f"at the same loss the minima on random labels are {word} ({sharper})")
-    return "; ".join(parts)
+    yield Finding("says", "; ".join(parts))
+    yield Finding("does not say", DOES_NOT_SAY)
+    for row in trials.effects:
+        yield Finding(row.measure, f"{row.change} {row.interval} on random labels")

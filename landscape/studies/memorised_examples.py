@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +23,7 @@ from landscape.results.memorisation import (
     Memorisation,
     MemorisedExample,
 )
+from landscape.studies.registry import Experiment
 from landscape.training.factories import as_split, check_factory
 from landscape.training.jobs import Row, finished_rows, run_jobs
 from landscape.training.recipes import Recipe, check_recipe, get_recipe
@@ -257,3 +259,12 @@ def _most_influential(found: Memorisation, shown: int) -> tuple[tuple[Influentia
 def _pictures(split: Split, X: Tensor) -> np.ndarray:
     """Return intensities (N, channels, height, width) of inputs as the split has them."""
     return (X * split.std + split.mean).reshape(len(X), *split.image_shape).float().numpy()
+
+
+STUDY = Experiment(
+    name="memorised-examples",
+    question="Which examples does a network memorise, and which test examples does that help?",
+    function=memorised_examples,
+    full={"networks": 2000},
+    quick={"factory": functools.partial(mlp, (64, 32, 10)), "networks": 50, "epochs": 10},
+)

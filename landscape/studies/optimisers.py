@@ -5,25 +5,30 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from landscape.arguments import numbers_checked, several_seeds
-from landscape.comparison import PRIMARY, Facts, facts, judge
-from landscape.comparison.audits import audit_recipes
+from landscape.comparison import PRIMARY, facts, judge
+from landscape.comparison.audits import audit_columns
+from landscape.comparison.judge import fact_row
 from landscape.datasets import Split, digits
 from landscape.errors import LandscapeError
 from landscape.models import mlp
-from landscape.results.comparison import Audited, Comparison
-from landscape.results.optimisers import Optimisers
+from landscape.results.effects import Finding
+from landscape.results.scores import score_columns
+from landscape.results.trials import Trials
 from landscape.scores import select, sharpness
 from landscape.scores.stability import threshold
 from landscape.studies.evaluations import score_rows, summary_of
+from landscape.studies.grid import grid
+from landscape.studies.registry import Experiment
+from landscape.tables import spread
 from landscape.training.checkpoints import as_checkpoint
 from landscape.training.factories import as_split, check_factory
-from landscape.training.jobs import Row, finished_rows, run_jobs
+from landscape.training.jobs import Row
 from landscape.training.recipes import Recipe, as_recipes, get_recipe
 from landscape.training.runs import ModelFactory, describe_model
 from landscape.training.train import train
@@ -31,7 +36,8 @@ from landscape.training.train import train
 NETWORK = functools.partial(mlp, (64, 128, 128, 10))
 RECIPES = tuple(get_recipe(name, target=0.001, max_epochs=4000) for name in ("sgd", "momentum", "momentum-matched"))
 SCORES = (*PRIMARY, "trace", "relative-flatness", "fisher-rao", "kl-radius", "weight-norm", "margin", "gradient-norm")
-RELATIVE = ("lambda-max", "stability", "batch-sharpness")
+RELATIVE = ("lambda-max", "lambda-max / threshold", "batch sharpness", "batch sharpness / threshold")
+"""Curvature, raw and in units of what the optimiser can bear."""
 
 
 @numbers_checked
@@ -45,7 +51,7 @@ def optimisers(
     margin: float = 0.05,
     workers: int = 1,
     save: str | os.PathLike[str] | None = None,
-) -> Optimisers:
+) -> Trials:
     r"""Train with several optimisers to one loss and ask which minima are sharper, raw and relative to stability.
 
     Momentum is matched to SGD in both ways, by the learning rate η and by η/(1 − β). The verdict on raw sharpness is that
@@ -58,14 +64,14 @@ def optimisers(
         factory: called with ``seed=seed``.
         split: a `Split` or ``((X, y), (X_test, y_test))``; `None`: the digits.
         recipes: the optimisers, the reference first, all to one `target`.
-        seeds: one run a recipe and seed.
+        seeds: one run per recipe and seed.
         scores: slugs; the three primary ones are needed for a verdict.
         margin: half-width of equivalence in log10 S.
         workers: processes.
         save: a study file; the result is stored there as ``optimisers``, and finished runs are kept beside it until then.
 
     Returns:
-        `Optimisers`.
+        `Trials` by recipe and seed, with the verdicts in its ``comparison``.
 
     Raises:
         LandscapeError: fewer than two recipes, several targets, an unknown score, a factory or data that cannot be used,
@@ -78,7 +84,7 @@ def optimisers(
     >>> quick = [get_recipe(name, lr=0.1, examples=40, target=0.1) for name in ("sgd", "momentum")]
     >>> small = functools.partial(mlp, (64, 16, 10))
     >>> found = optimisers(small, digits(train=100), recipes=quick, seeds=(0, 1), scores=["weight-norm"])
-    >>> found.thresholds
+    >>> found.by("recipe")["threshold"]
     array([20., 38.])
     """
     split = digits() if split is None else as_split(split)
@@ -90,11 +96,6 @@ def optimisers(
             "two recipes or more, one seed or more, and one target"
         )
     names = tuple(definition.slug for definition in select(list(scores)))
-    jobs: dict[str, tuple[Any, ...]] = {
-        f"{recipe.name}/{seed}": (recipe, split, factory, seed, names, seed == seeds[0])
-        for seed in seeds
-        for recipe in recipes
-    }
     settings = {
         "model": describe_model(factory),
         "data": split.fingerprint,
@@ -102,107 +103,75 @@ def optimisers(
         "scores": list(names),
         "audited": seeds[0],
     }
-    with finished_rows(save, "optimisers", settings) as done:
-        run_jobs(trained_and_scored, jobs, done, workers=workers)
-        result = _assembled(done, recipes, seeds, names, margin)
-        return done.conclude(result)
+    primary = [name for name in PRIMARY if name in names]
+    return grid(
+        functools.partial(_measure, split, factory, names, seeds[0]),
+        {"recipe": {recipe.name: recipe for recipe in recipes}, "seed": seeds},
+        name=STUDY.name,
+        settings=settings,
+        attributes={"recipe": {"η": "lr", "β": "momentum", "batch size": "batch_size"}},
+        coordinates={d.slug: np.array(d.radii) for d in select(list(names)) if d.radii},
+        comparison=functools.partial(judge, scores=names, margin=margin),
+        findings=_findings,
+        shown=("threshold", "train/loss", "train/accuracy", "test/loss", "test/error", "epoch", "step", *RELATIVE, *names),
+        words={recipe.name: recipe.long_name for recipe in recipes} | {"threshold": "threshold (2 + 2β)/η"},
+        view={"x": "recipe", "hue": "recipe", "y": [*primary, *RELATIVE[:2], RELATIVE[3]],
+              "level": {RELATIVE[1]: 1.0, RELATIVE[3]: 1.0}},
+        workers=workers,
+        save=save,
+    )  # fmt: skip
 
 
-def trained_and_scored(
-    recipe: Recipe, split: Split, factory: ModelFactory, seed: int, scores: Sequence[str], audited: bool
+def _measure(
+    split: Split, factory: ModelFactory, scores: Sequence[str], audited: int, *, recipe: Recipe, seed: int
 ) -> Row:
-    """Train one network and measure it: what `compare` looks at, and the curvature relative to the threshold.
-
-    Args:
-        recipe: how to train.
-        split: the data.
-        factory: called with ``seed=seed``.
-        seed: of the run.
-        scores: slugs.
-        audited: put the network through the transformations of the invariance audit as well.
-    """
+    """Train one network and measure it: what `compare` looks at, and the curvature relative to the threshold."""
     run = train(recipe, split, factory, seed=seed)
     checkpoint = as_checkpoint(run, factory)
     objective = checkpoint.objective()
-    width = max(1, *(len(definition.radii) for definition in select(list(scores))))
     rows = score_rows(objective, scores, 0, checkpoint)
-    relative = sharpness(objective, list(RELATIVE), checkpoint=checkpoint)
-    found: dict[str, Any] = {**summary_of(run), **{f"fact/{key}": v for key, v in vars(facts(objective)).items()}}
-    for key, of in (("value", lambda row: row.value), ("error", lambda row: row.standard_error)):
-        for name in scores:
-            values = [of(row) for row in rows[name] if row.defined]
-            padded = [*values, *[None] * (width - len(values))]
-            found[f"{key}/{name}"] = np.array([np.nan if value is None else value for value in padded])
-    found |= {f"relative/{name}": relative[name].value for name in RELATIVE}
-    if audited:
-        defined = [name for name in PRIMARY if name in scores and rows[name][0].defined]
-        audit = audit_recipes({recipe.name: objective}, defined, seed) if defined else []
-        found |= {
-            f"audit/{f.name}": np.array([getattr(row, f.name) for row in audit]) for f in dataclasses.fields(Audited)
-        }
+    panel = sharpness(objective, ["lambda-max", "stability", "batch-sharpness"], checkpoint=checkpoint)
+    limit = threshold(recipe.lr, recipe.momentum)
+    batch = panel["batch-sharpness"].value
+    relative = dict(
+        zip(RELATIVE, (panel["lambda-max"].value, panel["stability"].value, batch * limit, batch), strict=True)
+    )
+    found: dict[str, Any] = {**summary_of(run), "threshold": limit, **fact_row(facts(objective))}
+    for definition in select(list(scores)):
+        found |= score_columns(definition.slug, (row for row in rows[definition.slug] if row.defined), definition.radii)
+    found |= relative if run.reached else dict.fromkeys(RELATIVE, np.nan)
+    if seed == audited:
+        found |= audit_columns(recipe.name, objective, [n for n in PRIMARY if n in scores and rows[n][0].defined], seed)
     return found
 
 
-def _assembled(
-    done: Mapping[str, Row], recipes: Sequence[Recipe], seeds: Sequence[int], scores: Sequence[str], margin: float
-) -> Optimisers:
-    def stacked(column: str) -> np.ndarray:
-        return np.array([[done[f"{one.name}/{seed}"][column] for seed in seeds] for one in recipes], dtype=np.float64)
-
-    metrics = {
-        name: stacked(name)
-        for name in ("train/loss", "train/accuracy", "test/loss", "test/error", "epoch", "step", "reached")
-    }
-    there = metrics["reached"] > 0
-    limits = np.array([threshold(one.lr, one.momentum) for one in recipes])
-    raw = {name: np.where(there, stacked(f"relative/{name}"), np.nan) for name in RELATIVE}
-    return Optimisers(
-        recipes=tuple(one.name for one in recipes),
-        long_names=tuple(one.long_name for one in recipes),
-        lr=np.array([one.lr for one in recipes]),
-        momentum=np.array([one.momentum for one in recipes]),
-        batch_size=np.array([one.batch_size for one in recipes]),
-        thresholds=limits,
-        seeds=np.array(seeds),
-        relative={
-            "lambda-max": raw["lambda-max"],
-            "lambda-max / threshold": raw["stability"],
-            "batch sharpness": raw["batch-sharpness"] * limits[:, None],
-            "batch sharpness / threshold": raw["batch-sharpness"],
-        },
-        metrics=metrics,
-        comparison=_compared(done, recipes, seeds, scores, margin, there, stacked),
-        target=recipes[0].target,
-    )
+def _findings(trials: Trials) -> Iterator[Finding]:
+    """Give the verdicts on raw sharpness, then say where each optimiser stands against its threshold."""
+    assert trials.comparison is not None
+    yield Finding("seeds", str(len(trials.levels("seed"))))
+    for verdict in trials.comparison.verdicts:
+        yield Finding(f"{verdict.b} against {verdict.a}", verdict.text, verdict.verdict)
+    for recipe in trials.levels("recipe"):
+        arm, label = trials.where(recipe=recipe), trials.words[recipe]
+        raw, share, batch, batch_share = (spread(arm[name]) for name in RELATIVE)
+        if not arm.met.any():
+            yield Finding(label, f"none of {len(arm)} runs reached the target")
+            continue
+        yield Finding(
+            label,
+            f"λmax {raw} is {share} of its threshold {arm['threshold'][0]:.4g}; batch sharpness {batch} is {batch_share} of it",
+        )
 
 
-def _compared(
-    done: Mapping[str, Row],
-    recipes: Sequence[Recipe],
-    seeds: Sequence[int],
-    scores: Sequence[str],
-    margin: float,
-    there: np.ndarray,
-    stacked: Any,
-) -> Comparison:
-    """Apply the rules of `compare` to rows that were measured before."""
-    values, errors = (np.stack([stacked(f"{key}/{name}") for name in scores], axis=2) for key in ("value", "error"))
-    values[~there] = np.nan
-    audited = [
-        Audited(*(row[f"audit/{field.name}"][i].item() for field in dataclasses.fields(Audited)))
-        for row in (done[f"{one.name}/{seeds[0]}"] for one in recipes)
-        for i in range(len(row.get("audit/score", ())))
-    ]
-    known = [
-        [
-            Facts(**{f.name: done[f"{one.name}/{seed}"][f"fact/{f.name}"] for f in dataclasses.fields(Facts)})
-            for seed in seeds
-        ]
-        for one in recipes
-    ]
-    radii = np.full((len(scores), values.shape[-1]), np.nan)
-    for i, definition in enumerate(select(list(scores))):
-        radii[i, : len(definition.radii)] = definition.radii
-    names = {one.name: one.long_name for one in recipes}
-    fit = {name: stacked(name) for name in ("train/loss", "train/accuracy", "test/loss", "test/error")}
-    return judge(names, scores, radii, values, errors, known, fit, audited=audited, margin=margin)
+STUDY = Experiment(
+    name="optimisers",
+    question="Does momentum end in flatter minima than SGD, at one loss and against its own edge of stability?",
+    function=optimisers,
+    full={"seeds": range(6)},
+    quick={
+        "factory": functools.partial(mlp, (64, 32, 10)),
+        "split": digits(train=150),
+        "recipes": [dataclasses.replace(recipe, lr=4 * recipe.lr, target=0.05) for recipe in RECIPES],
+        "seeds": (0, 1),
+    },
+)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from landscape import plots, store
 from landscape.bars import bar
-from landscape.comparison import compare, slugify
+from landscape.comparison import compare
 from landscape.datasets import digits
 from landscape.function.checkpoint import Checkpoint
 from landscape.models import mlp
@@ -17,6 +17,7 @@ from landscape.operators import Hessian
 from landscape.results import Comparison, Eigenpairs, Line, Plane
 from landscape.slices import interpolate, line, plane, random_directions
 from landscape.spectra import top_eigenpairs
+from landscape.store.names import slugify
 from landscape.training.checkpoints import as_checkpoint
 from landscape.training.many import train_many
 from landscape.training.recipes import get_recipe

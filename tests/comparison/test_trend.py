@@ -5,6 +5,7 @@ import pytest
 
 from landscape.comparison.trend import noise_trends, noise_verdict, trend_placebo
 from landscape.errors import LandscapeError
+from landscape.results import Trials
 
 PRIMARY = ("adaptive-worst-linf", "adaptive-average", "inverse-sigma-mag")
 RISE = np.linspace(0, 1, 5)
@@ -19,22 +20,38 @@ def grid(slopes, seeds=6, noise=0.01, seed=0):
     }
 
 
-def metrics(seeds=6, **changes):
+def trials(scores, seeds=6, **changes):
+    """Runs of one recipe at one place over five noise levels, with matching losses unless changed."""
     values = {"train/loss": 0.01, "train/accuracy": 1.0, "gradient/noise": 0.5, "reached": 1.0, **changes}
-    return {name: np.broadcast_to(np.asarray(value), (5, seeds)) for name, value in values.items()}
+    columns = {name: np.broadcast_to(np.asarray(value), (5, seeds)) for name, value in values.items()} | scores
+    rows = [
+        {
+            "noise": float(RISE[i]),
+            "seed": seed,
+            "stage": "loss-0.01",
+            **{name: v[i, seed] for name, v in columns.items()},
+        }
+        for i in range(5)
+        for seed in range(seeds)
+    ]
+    return Trials.of(rows, factors=("noise", "seed", "stage"), parts=("stage",))
 
 
-def decided(slopes, **options):
-    trends = noise_trends("sgd", "loss-0.01", grid(slopes))
-    return noise_verdict("sgd", "loss-0.01", "SGD", metrics(), trends, **options)
+def trends_of(scores):
+    return noise_trends(trials(scores), list(scores))
+
+
+def decided(slopes, *, level=0.05, descriptive=(), **changes):
+    made = trials(grid(slopes), **changes)
+    return noise_verdict(made, trends_of(grid(slopes)), "SGD at loss 0.01", level=level, descriptive=descriptive)
 
 
 def test_slopes_are_recovered_with_their_corrected_p():
-    rows = noise_trends("sgd", "loss-0.01", grid((0.5, 1.0, -0.3)))
-    assert [row.change for row in rows] == pytest.approx([0.5, 1.0, -0.3], abs=0.02)
+    rows = trends_of(grid((0.5, 1.0, -0.3)))
+    assert [row.difference for row in rows] == pytest.approx([0.5, 1.0, -0.3], abs=0.02)
     assert [row.tau for row in rows] == pytest.approx([1, 1, -1])
     assert all(row.p_holm >= row.p_value for row in rows)
-    assert [row.scale for row in rows] == ["log10"] * 3
+    assert [(row.scale, row.a, row.b, row.part) for row in rows] == [("log10", "0", "1", "loss-0.01")] * 3
 
 
 @pytest.mark.parametrize(
@@ -62,8 +79,7 @@ def test_a_score_that_failed_the_audit_carries_no_verdict():
     ],
 )
 def test_every_gate_refuses_and_says_why(changes, words):
-    trends = noise_trends("sgd", "loss-0.01", grid((1, 1, 1)))
-    verdict = noise_verdict("sgd", "loss-0.01", "SGD", metrics(**changes), trends)
+    verdict = decided((1, 1, 1), **changes)
     assert verdict.verdict == "not comparable"
     assert words in verdict.text
 
@@ -72,18 +88,18 @@ def test_a_sign_that_changes_with_the_radius_is_not_significant():
     scores = grid((1, 1, 1))
     for name in PRIMARY[:2]:
         scores[f"own/{name}"][:, :, 1] = scores[f"own/{name}"][::-1, :, 1] ** 0.5
-    rows = noise_trends("sgd", "loss-0.01", scores)
+    rows = trends_of(scores)
     assert [row.sign_stable for row in rows] == [False, False, True]
-    assert noise_verdict("sgd", "loss-0.01", "SGD", metrics(), rows).verdict == "inconclusive"
+    assert noise_verdict(trials(scores), rows, "SGD at loss 0.01").verdict == "inconclusive"
 
 
 def test_a_part_without_a_value_at_zero_noise_starts_at_the_first_level():
     values = grid((1, 1, 1))["own/adaptive-average"].copy()
     values[0] = np.nan
-    (row,) = noise_trends("sgd", "loss-0.01", {"corrupted/adaptive-average": values})
-    assert (row.levels, row.primary) == (4, False)
-    assert row.change == pytest.approx(0.75, abs=0.02)
-    assert noise_trends("sgd", "x", {"corrupted/trace": np.full((5, 6, 1), np.nan)}) == []
+    (row,) = trends_of({"corrupted/adaptive-average": values})
+    assert (row.levels, row.primary, row.a) == (4, False, "0.25")
+    assert row.difference == pytest.approx(0.75, abs=0.02)
+    assert trends_of({"corrupted/trace": np.full((5, 6, 1), np.nan)}) == []
 
 
 def test_the_placebo_keeps_its_level_and_sees_a_real_trend():

@@ -62,9 +62,10 @@ class Maker:
         for field in dataclasses.fields(cls):
             about, role = field.metadata, role_of(field)
             if about.get("optional") and self.rng.random() < 0.3:
-                values[field.name] = None
-                continue
-            shape = [dims.setdefault(dim, self.pick(self.sizes)) for dim in about.get("dims", ())]
+                continue  # left at its default: None, or nothing in it
+            # further dimensions, where a field has any number of them, have sizes of their own
+            shape = [self.pick(self.sizes) if dim is ... else dims.setdefault(dim, self.pick(self.sizes))
+                     for dim in about.get("dims", ())]  # fmt: skip
             if role == "array":
                 values[field.name] = self.array(shape)
             elif role == "arrays":

@@ -1,6 +1,5 @@
 """Architectures are measured as their scores and slices measure them, on common scales, and only where they met the target."""
 
-import sys
 from functools import partial
 
 import numpy as np
@@ -43,31 +42,33 @@ def test_planes_are_those_of_the_trained_network(found, split):
     run = train(RECIPE, split, TINY, seed=5)
     objective = as_checkpoint(run, TINY).objective()
     expected = plane(objective, random_directions(objective, n=2, seed=0), span=1.0, points=3).loss
-    np.testing.assert_allclose(found.loss["batch"], expected, rtol=1e-5)
-    assert found.rows[0].train_loss == run.train_loss
-    assert found.rows[0].steps == run.steps
+    np.testing.assert_allclose(found.arrays["loss"][0], expected, rtol=1e-5)
+    assert found["train/loss"][0] == run.train_loss
+    assert found["step"][0] == run.steps
 
 
 def test_smoothness_is_measured_in_training_mode_on_one_batch(found, split):
     run = train(RECIPE, split, TINY, seed=5)
     objective = Objective(run.network(TINY), (run.data.X[:30], run.data.y[:30]), "cross_entropy", mode="train")
     expected = smoothness(objective, [run.init], eta=[0.01, 0.02, 0.04, 0.08]).beta[0]
-    assert found.beta["batch"][0] == pytest.approx(expected, rel=1e-4)
-    assert found.rows[0].beta_start == found.beta["batch"][0]
-    assert found.rows[0].beta_peak == np.nanmax(found.beta["batch"])
+    beta = found.arrays["beta"][0]
+    assert beta[0] == pytest.approx(expected, rel=1e-4)
+    assert found["beta start"][0] == beta[0]
+    assert found["beta peak"][0] == np.nanmax(beta)
 
 
 def test_without_norm_the_curvature_says_so(found):
     """The ratio of extreme eigenvalues has a value at every point of the map."""
-    assert all(np.isfinite(values).all() for values in found.eigen_ratio.values())
-    assert {values.shape for values in found.eigen_ratio.values()} == {(2, 2)}
+    assert np.isfinite(found.arrays["eigen ratio"]).all()
+    assert found.arrays["eigen ratio"].shape == (2, 2, 2)
 
 
 def test_a_missed_target_is_reported_and_not_compared(split):
     hopeless = get_recipe("sgd", lr=1e-6, max_epochs=1)
     missed = architecture({"batch": TINY}, split, seeds=(0,), **{**QUICK, "recipe": hopeless})
-    assert missed.of("batch") == ()
-    assert dict(missed.summary())["target not met, not compared"] == "batch (seed 0)"
+    assert not missed.met.any()
+    assert dict(missed.summary())["target not reached"].startswith("by 1 of 1 runs")
+    assert "0 of 1" in missed.table()
 
 
 def test_figure_has_one_scale_a_row(found):
@@ -80,13 +81,15 @@ def test_figure_has_one_scale_a_row(found):
 def test_a_study_keeps_it(found, split, tmp_path):
     found.save(tmp_path / "study.h5", "architecture")
     stored = store.open_study(tmp_path / "study.h5")["architecture"]
-    assert stored.rows == found.rows
-    np.testing.assert_array_equal(stored.loss["batch"], found.loss["batch"])
+    for name in ("loss", "eigen ratio", "beta"):
+        np.testing.assert_array_equal(stored.arrays[name], found.arrays[name])
+    for name, values in found.measures.items():
+        np.testing.assert_array_equal(stored.measures[name], values)
 
 
 def test_rows_without_the_planes_that_are_wanted_are_refused(split, tmp_path, monkeypatch):
     """Planes are those of the first seed, which an interrupted call may have drawn of another."""
-    monkeypatch.setattr(sys.modules[architecture.__module__], "run_jobs", _stopped)
+    monkeypatch.setattr("landscape.studies.grid.run_jobs", _stopped)
     with pytest.raises(RuntimeError, match="stopped"):
         architecture({"batch": TINY}, split, seeds=(0, 1), **QUICK, save=tmp_path / "s.h5")
     with pytest.raises(LandscapeError, match="mapped: 0 there, 1 here"):

@@ -12,9 +12,17 @@ from landscape.errors import LandscapeError
 from landscape.experiments import get_recipe
 from landscape.function.checkpoint import Checkpoint
 from landscape.models import mlp
-from landscape.results import DoubleDescent, WidthRun
+from landscape.results import Trials
 from landscape.scores import sharpness
-from landscape.studies.double_descent import RECIPE, double_descent, he_mlp, published_data
+from landscape.studies.double_descent import (
+    RECIPE,
+    _findings,
+    double_descent,
+    he_mlp,
+    interpolation,
+    peak,
+    published_data,
+)
 from landscape.training.training_data import LABELS, corrupt_labels
 from landscape.training.vectorised import stack, train_stacked
 
@@ -32,21 +40,18 @@ def found(split):
     return double_descent(SMALL, split, **QUICK)
 
 
-def curve(errors, fitted=(), scores=None):
-    """Make a result with one network a width, widths 1, 2, 3, …"""
-    runs = tuple(
-        WidthRun(
-            width=i + 1,
-            parameters=i,
-            seed=0,
-            train_loss=0.0,
-            train_error=0.0 if i + 1 in fitted else 0.2,
-            test_loss=0.0,
-            test_error=error,
-        )
+def curve(errors, fitted=(), **scores):
+    """Trials with one network per width, widths 1, 2, 3, …"""
+    rows = [
+        {"width": i + 1, "seed": 0, "test/error": error, "train/error": 0.0 if i + 1 in fitted else 0.2,
+         **{name: values[i] for name, values in scores.items()}}
         for i, error in enumerate(errors)
-    )
-    return DoubleDescent(runs=runs, scores=scores or {}, changed=np.array([0.1]))
+    ]  # fmt: skip
+    return Trials.of(rows, factors=("width", "seed"))
+
+
+def words(trials):
+    return {row.label: row.text for row in _findings(trials, [], 10, 0.1)}
 
 
 def test_networks_have_the_published_sizes_and_he_uniform_weights():
@@ -65,23 +70,24 @@ def test_rows_are_what_the_networks_do(found, split):
     y = corrupt_labels(truth, 0.15, 10, seed=[0, LABELS])
     chosen = torch.arange(80).expand(2, -1)
     trained = train_stacked(stack(partial(SMALL, 12), [0, 1]), X, y, chosen, RECIPE, epochs=15, seeds=[0, 1])
-    row = found.runs[3]
-    assert (row.width, row.seed, row.parameters) == (12, 1, 64 * 12 + 12 + 12 * 12 + 12 + 12 * 10 + 10)
-    assert row.train_error == pytest.approx(float((trained.predictions(X)[1] != y).double().mean()))
-    assert row.test_error == pytest.approx(
-        float((trained.predictions(split.test[0])[1] != split.test[1]).double().mean())
-    )
-    assert row.test_loss == pytest.approx(float(trained.losses(*split.test)[1]), rel=1e-5)
-    assert found.changed[0] == pytest.approx(float((y != truth).double().mean()))
+    row = {name: found[name][3] for name in (*found.factors, *found.measures)}
+    parameters = 64 * 12 + 12 + 12 * 12 + 12 + 12 * 10 + 10
+    assert (row["width"], row["seed"], row["parameters"]) == (12, 1, parameters)
+    assert row["train/error"] == pytest.approx(float((trained.predictions(X)[1] != y).double().mean()))
+    wrong = trained.predictions(split.test[0])[1] != split.test[1]
+    assert row["test/error"] == pytest.approx(float(wrong.double().mean()))
+    assert row["test/loss"] == pytest.approx(float(trained.losses(*split.test)[1]), rel=1e-5)
+    changed = 100 * float((y != truth).double().mean())
+    assert found.finding("data").text == f"80 examples, {changed:.1f} % of the training labels wrong"
     checkpoint = Checkpoint(trained.module, trained.network(1), loss="cross_entropy", train=(X, y))
     panel = sharpness(checkpoint.objective(), ["trace", "weight-norm"], seed=1)
-    assert [found.values(name)[1, 1] for name in panel.names] == [score.value for score in panel.rows]
+    assert [row[name] for name in panel.names] == [score.value for score in panel.rows]
 
 
 def test_peak_lies_beyond_the_classical_minimum():
     classical = curve([0.9, 0.6, 0.5, 0.7, 0.8, 0.6, 0.4], fitted=(5, 6, 7))
-    assert (classical.peak(), classical.interpolation) == (5, 5)
-    assert dict(classical.summary())["test error"] == "peaks at width 5 with 80.0 %, falls to 40.0 % beyond it"
+    assert (peak(classical), interpolation(classical)) == (5, 5)
+    assert words(classical)["test error"] == "peaks at width 5 with 80.0 %, falls to 40.0 % beyond it"
 
 
 @pytest.mark.parametrize(
@@ -93,30 +99,22 @@ def test_peak_lies_beyond_the_classical_minimum():
     ],
 )
 def test_without_a_second_descent_there_is_no_peak(errors, fitted):
-    assert curve(errors, fitted).peak() is None
-    assert "no second descent" in dict(curve(errors, fitted).summary())["test error"]
+    assert peak(curve(errors, fitted)) is None
+    assert "no second descent" in words(curve(errors, fitted))["test error"]
 
 
-def test_peak_of_a_score_and_missing_columns():
-    scored = curve([0.9, 0.5, 0.7, 0.8, 0.6], fitted=(4, 5), scores={"trace": np.array([9.0, 1.0, 5.0, 3.0, 2.0])})
-    assert scored.peak("trace") == 3
-    with pytest.raises(KeyError, match="trace"):
-        scored.values("lambda-max")
-
-
-def test_a_width_with_fewer_seeds_is_averaged_over_those_it_has():
-    runs = curve([0.2, 0.4]).runs
-    more = DoubleDescent(runs=(*runs, WidthRun(**{**vars(runs[1]), "seed": 1, "test_error": 0.8})), scores={},
-                         changed=np.zeros(1))  # fmt: skip
-    np.testing.assert_allclose(more.mean("test_error"), [0.2, 0.6])
-    assert np.isnan(more.values("test_error")[0, 1])
+def test_peak_of_a_score():
+    scored = curve([0.9, 0.5, 0.7, 0.8, 0.6], fitted=(4, 5), trace=[9.0, 1.0, 5.0, 3.0, 2.0])
+    assert peak(scored, "trace") == 3
 
 
 def test_the_study_keeps_every_network_and_the_same_call_gives_the_same_numbers(tmp_path, split, found):
     again = double_descent(SMALL, split, **QUICK, save=tmp_path / "study.h5")
     stored = store.open_study(tmp_path / "study.h5")["double-descent"]
-    assert stored.runs == again.runs == found.runs
-    np.testing.assert_array_equal(stored.scores["trace"], found.scores["trace"])
+    for name, values in found.measures.items():
+        np.testing.assert_array_equal(stored.measures[name], values)
+        np.testing.assert_array_equal(again.measures[name], values)
+    assert stored.findings == found.findings
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from landscape.models import mlp
 from landscape.operators import Hessian
 from landscape.studies.chebyshev import chebyshev_network, half_squared_error
 from landscape.studies.descents import Descending, Descent
-from landscape.studies.edge_of_stability import chebyshev_problem, edge_of_stability
+from landscape.studies.edge_of_stability import CURVES, chebyshev_problem, edge_of_stability
 
 THREE = chebyshev_problem(3)
 
@@ -31,13 +31,14 @@ def at_step(descent, steps):
 def test_curvature_is_the_largest_eigenvalue_of_the_hessian_there():
     descent = Descent(lr=0.3, steps=14, problem=THREE)
     found = edge_of_stability(descents=[descent], every=7)
-    assert found.step[0].tolist() == [0, 7, 14]
+    curves = {name: found.arrays[name][0] for name in CURVES}
+    assert curves["step"].tolist() == [0, 7, 14]
     for i, steps in enumerate((0, 7, 14)):
         here, _ = at_step(descent, steps)
         dense = torch.linalg.eigvalsh(Hessian(here).dense().double())
-        assert found.sharpness[0, i] == pytest.approx(float(dense[-1]), rel=1e-4)
-        assert found.loss[0, i] == pytest.approx(here.loss(), rel=1e-6)
-    assert found.ratio[0] == pytest.approx(found.sharpness[0] * 0.3 / 2)
+        assert curves["sharpness"][i] == pytest.approx(float(dense[-1]), rel=1e-4)
+        assert curves["curve of the loss"][i] == pytest.approx(here.loss(), rel=1e-6)
+    assert curves["ratio"] == pytest.approx(curves["sharpness"] * 0.3 / 2)
 
 
 def test_adams_curvature_is_that_of_the_preconditioned_hessian():
@@ -45,9 +46,9 @@ def test_adams_curvature_is_that_of_the_preconditioned_hessian():
     found = edge_of_stability(descents=[descent], every=5)
     here, diagonal = at_step(descent, 5)
     dense = Hessian(here).dense().double() / diagonal[:, None]  # similar to P^−½ H P^−½
-    assert found.step[0].tolist() == [5]
-    assert found.sharpness[0, 0] == pytest.approx(float(torch.linalg.eigvals(dense).real.max()), rel=1e-3)
-    assert found.runs[0].threshold == pytest.approx(38 / 0.01)
+    assert found.arrays["step"][0].tolist() == [5]
+    assert found.arrays["sharpness"][0, 0] == pytest.approx(float(torch.linalg.eigvals(dense).real.max()), rel=1e-3)
+    assert found["threshold"][0] == pytest.approx(38 / 0.01)
 
 
 def test_batch_sharpness_of_single_batches_is_the_curvature_along_the_gradient():
@@ -56,44 +57,49 @@ def test_batch_sharpness_of_single_batches_is_the_curvature_along_the_gradient()
     here, _ = at_step(descent, 0)
     g = here.gradient().double()
     expected = float(g @ Hessian(here).dense().double() @ g / (g @ g))
-    assert found.batch_sharpness[0, 0] == pytest.approx(expected, rel=1e-4)
+    assert found.arrays["batch sharpness"][0, 0] == pytest.approx(expected, rel=1e-4)
 
 
 def test_gradient_descent_with_a_large_step_trains_at_the_edge():
     """At η = 0.4 the edge is reached in 250 steps; progressive sharpening starts a quarter of it below."""
     found = edge_of_stability(descents=[Descent(lr=0.4, steps=600, problem=THREE)], every=15)
-    run, steps, ratio = found.runs[0], found.step[0], found.ratio[0]
-    assert run.start < 0.4
-    assert 100 < run.crossing < 400
-    assert (ratio[steps < run.crossing] < 1).all()
-    assert ratio[steps == run.crossing] >= 1
-    assert run.late == pytest.approx(1.0, abs=0.1)
-    assert run.status == "ok"
+    steps, ratio, crossing = found.arrays["step"][0], found.arrays["ratio"][0], found["crosses at step"][0]
+    assert found["start"][0] < 0.4
+    assert 100 < crossing < 400
+    assert (ratio[steps < crossing] < 1).all()
+    assert ratio[steps == crossing] >= 1
+    assert found["last quarter"][0] == pytest.approx(1.0, abs=0.1)
+    assert not found["diverged"][0]
+    assert f"crosses at step {crossing:.0f}" in found.findings[0].text
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("degree", "lr"), [(3, 0.2), (5, 0.4)])
 def test_published_edge_of_gradient_descent(degree, lr):
-    run = edge_of_stability(descents=[Descent(lr=lr, problem=chebyshev_problem(degree))]).runs[0]
-    assert run.late == pytest.approx(1.0, abs=0.03)
+    found = edge_of_stability(descents=[Descent(lr=lr, problem=chebyshev_problem(degree))])
+    assert found["last quarter"][0] == pytest.approx(1.0, abs=0.03)
 
 
 @pytest.mark.slow
 def test_published_peak_of_heavy_ball():
     descent = Descent(rule="heavy ball", lr=0.05, momentum=0.9, steps=12_000, problem=THREE)
-    assert 1.0 <= edge_of_stability(descents=[descent]).runs[0].peak <= 1.1
+    assert 1.0 <= edge_of_stability(descents=[descent])["peak"][0] <= 1.1
 
 
 def test_a_run_that_diverges_is_kept_as_such_beside_one_that_does_not():
     descents = [Descent(lr=1e4, steps=60, problem=THREE), Descent(lr=0.1, steps=60, problem=THREE)]
     found = edge_of_stability(descents=descents, every=5)
-    diverged, fine = found.runs
-    assert diverged.status == "diverged"
-    assert diverged.steps < 60
-    assert fine.status == "ok"
-    assert np.isnan(found.loss[0, -1])
-    assert "diverged" in found.table()
-    assert "diverged" in dict(found.summary())[f"chebyshev-3, {diverged.descent}, seed 0"]
+    assert found["diverged"].tolist() == [1, 0]
+    assert found["steps"][0] < 60
+    assert np.isnan(found.arrays["curve of the loss"][0, -1])
+    label = f"chebyshev-3, {descents[0].label}, seed 0"
+    assert found.finding(label).text.startswith(f"diverged after {found['steps'][0]} steps")
+
+
+def test_runs_of_one_name_are_told_apart():
+    found = edge_of_stability(descents=[Descent(lr=0.1, steps=steps, problem=THREE) for steps in (3, 6)], every=3)
+    assert found["steps"].tolist() == [3, 6]
+    assert found.levels("descent")[1].endswith("η = 0.1 (2)")
 
 
 def test_own_networks_and_class_labels():
@@ -101,7 +107,7 @@ def test_own_networks_and_class_labels():
     found = edge_of_stability(
         partial(mlp, (64, 8, 10)), split, descents=[Descent(lr=0.1, steps=5)], every=5, seeds=[0, 1]
     )
-    assert [(run.problem, run.seed) for run in found.runs] == [("digits", 0), ("digits", 1)]
+    assert list(zip(found["problem"], found["seed"], strict=True)) == [("digits", 0), ("digits", 1)]
     assert found.settings["descents"][0]["loss"].startswith("cross_entropy")
 
 
@@ -110,10 +116,10 @@ def test_the_same_call_gives_the_same_numbers_and_the_study_keeps_them(tmp_path)
     found = edge_of_stability(**arguments, save=tmp_path / "study.h5")
     again = edge_of_stability(**arguments)
     stored = store.open_study(tmp_path / "study.h5")["edge-of-stability"]
-    for name in ("step", "loss", "sharpness", "batch_sharpness"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(again, name))
-        np.testing.assert_array_equal(getattr(found, name), getattr(stored, name))
-    assert stored.runs == found.runs
+    for name in CURVES:
+        np.testing.assert_array_equal(found.arrays[name], again.arrays[name])
+        np.testing.assert_array_equal(found.arrays[name], stored.arrays[name])
+    assert stored.findings == found.findings
     assert not list(tmp_path.glob("*.partial"))
 
 

@@ -15,7 +15,16 @@ from landscape.experiments import get_recipe
 from landscape.experiments import guess_and_check as public
 from landscape.models import mlp
 from landscape.models.common import seeded
-from landscape.studies.guess_and_check import drawn, guess_and_check, normalised
+from landscape.studies.guess_and_check import (
+    drawn,
+    fitting,
+    guess_and_check,
+    matched,
+    normalised,
+    poisoned_ratio,
+    share_with,
+    volume_interval,
+)
 from landscape.studies.large_batch import f1_mlp
 from landscape.training.vectorised import stack
 
@@ -43,18 +52,18 @@ def test_volume_of_a_half_space_of_weights_is_a_half():
     X, y = torch.tensor([[0.3, 0.4], [-0.3, -0.4]]), torch.tensor([1, 0])
     for count in (1, 2):
         one = guess_and_check(linear, ((X[:count], y[:count]), (X, y)), **QUICK)
-        low, high = one.volume_interval
+        low, high = volume_interval(one)
         assert low < 0.5 < high
         assert high - low < 0.02
-        assert one.accuracy.mean() == 1
+        assert fitting(one, "accuracy").mean() == 1
 
 
 def test_wedge_of_weights_has_the_volume_of_its_angle():
     """Two examples at a right angle, by the same symmetry: a quarter of all weights fits both."""
     X, y = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([1, 1])
     one = guess_and_check(linear, ((X, y), (torch.tensor([[1.0, 1.0], [1.0, -1.0]]), torch.tensor([1, 1]))), **QUICK)
-    assert one.volume_interval[0] < 0.25 < one.volume_interval[1]
-    assert one.accuracy.mean() == pytest.approx(0.75, abs=0.02)  # (1, 1) always, (1, −1) half of the time
+    assert volume_interval(one)[0] < 0.25 < volume_interval(one)[1]
+    assert fitting(one, "accuracy").mean() == pytest.approx(0.75, abs=0.02)  # (1, 1) always, (1, −1) half of the time
 
 
 def test_weights_are_uniform_between_minus_and_plus_the_span():
@@ -69,27 +78,29 @@ def test_every_job_draws_guesses_of_its_own(monkeypatch):
     monkeypatch.setattr(sys.modules[guess_and_check.__module__], "_JOB", 10_000)
     both = guess_and_check(SMALL, kink(train=4), **QUICK | {"guesses": 20_000})
     one = guess_and_check(SMALL, kink(train=4), **QUICK | {"guesses": 10_000})
-    np.testing.assert_array_equal(both.loss[: one.fits], one.loss)
-    assert one.fits < both.fits
-    assert not np.isin(both.loss[one.fits :], one.loss).any()
+    first, every = fitting(one, "loss"), fitting(both, "loss")
+    np.testing.assert_array_equal(every[: len(first)], first)
+    assert len(first) < len(every)
+    assert not np.isin(every[len(first) :], first).any()
 
 
 def test_networks_are_taken_at_the_first_epoch_that_fits():
     """Longer training adds those that fit later, and changes none of the others."""
     short, long = (guess_and_check(SMALL, kink(train=4), **QUICK | {"epochs": epochs}) for epochs in (10, 40))
-    assert 0 < len(short.sgd_loss) <= len(long.sgd_loss)
-    assert np.isin(short.sgd_loss, long.sgd_loss).all()
+    few, more = (fitting(found, "loss", "SGD") for found in (short, long))
+    assert 0 < len(few) <= len(more)
+    assert np.isin(few, more).all()
 
 
 def test_shares_are_moments_of_the_accuracy(found):
-    changed = found.replace(accuracy=np.array([0.5, 1.0]))
-    assert changed.share_with(2) == pytest.approx((0.25 + 1) / 2)
-    assert changed.share_with(2, wrong=True) == pytest.approx(0.25 / 2)
-    assert changed.poisoned_ratio(2)[0] == pytest.approx(0.2)
+    changed = found.replace(arrays={"accuracy": np.array([[0.5, 1.0], [np.nan, np.nan]])})
+    assert share_with(changed, 2) == pytest.approx((0.25 + 1) / 2)
+    assert share_with(changed, 2, wrong=True) == pytest.approx(0.25 / 2)
+    assert poisoned_ratio(changed, 2)[0] == pytest.approx(0.2)
 
 
 def test_fewer_weights_fit_wrong_labels_as_well(found):
-    ratio, error = found.poisoned_ratio(4)
+    ratio, error = poisoned_ratio(found, 4)
     assert 0 < ratio < 0.5 - 3 * error
 
 
@@ -112,10 +123,9 @@ def _unbiased(seed=0):
 def test_matched_compares_at_the_same_loss(found):
     loss = np.linspace(0.1, 1.1, 100)
     trained = np.where(loss < 0.6, 1.0, 0.8)
-    made = found.replace(
-        sgd_loss=loss, sgd_accuracy=trained, loss=np.array([0.15, 0.2, 5.0]), accuracy=np.array([0.9, 0.7, 0.1])
-    )
-    mine, theirs, share = made.matched()
+    guessed = [np.pad(values, (0, 97), constant_values=np.nan) for values in ([0.15, 0.2, 5.0], [0.9, 0.7, 0.1])]
+    arrays = {"loss": np.array([guessed[0], loss]), "accuracy": np.array([guessed[1], trained])}
+    mine, theirs, share = matched(found.replace(arrays=arrays))
     assert (mine, share) == (1.0, pytest.approx(0.2, abs=0.11))
     assert 0.7 <= theirs <= 0.9
 
@@ -124,17 +134,18 @@ def test_nothing_fits_is_said_and_bounded():
     """Eight contradictory copies of one point cannot be fitted."""
     X, y = torch.zeros(8, 2), torch.arange(8) % 2
     none = guess_and_check(SMALL, ((X, y), (X, y)), **QUICK)
-    assert (none.fits, none.volume, len(none.sgd_accuracy)) == (0, 0.0, 0)
-    assert 0 < none.volume_interval[1] < 2e-4
-    assert "0 of 30000 guesses" in dict(none.summary())["volume that fits"]
-    assert none.table().count("—") == 12
+    assert none["fit"].tolist() == [0, 0]
+    assert 0 < volume_interval(none)[1] < 2e-4
+    assert "0 of 30000 guesses" in none.finding("volume that fits").text
+    assert np.isnan(none["test/accuracy"]).all()
 
 
 def test_a_study_keeps_it_and_chunks_do_not_matter(found, tmp_path):
     again = guess_and_check(SMALL, kink(train=4), **QUICK, save=tmp_path / "study.h5")
     stored = store.open_study(tmp_path / "study.h5")["guess-and-check"]
-    np.testing.assert_array_equal(stored.accuracy, again.accuracy)
-    np.testing.assert_array_equal(found.accuracy, again.accuracy)
+    for name in ("accuracy", "loss"):
+        np.testing.assert_array_equal(stored.arrays[name], again.arrays[name])
+        np.testing.assert_array_equal(found.arrays[name], again.arrays[name])
 
 
 def test_bad_input():

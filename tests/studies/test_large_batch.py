@@ -45,57 +45,56 @@ def test_the_network_is_f1_with_batch_norm_before_each_relu():
 
 
 def test_what_is_matched_is_equal_and_the_rest_is_not(found):
-    arms = {(run.matching, run.batch): run for run in found.runs if run.seed == 0}
-    assert [arms["epochs", batch].epochs for batch in ("small", "large")] == [5, 5]
-    assert [arms["epochs", batch].steps for batch in ("small", "large")] == [50, 10]
-    assert [arms["steps", batch].steps for batch in ("small", "large")] == [50, 50]
-    assert all(arms["loss", batch].reached for batch in ("small", "large"))
-    assert arms["epochs", "small"].train_loss < arms["epochs", "large"].train_loss
+    epoch, step, loss, met = (
+        found.where(seed=0).array(name, "matching", "batch") for name in ("epoch", "step", "train/loss", "reached")
+    )
+    assert found.levels("matching") == ("epochs", "loss", "steps")
+    assert epoch[0].tolist() == [5, 5]
+    assert step[[0, 2]].tolist() == [[50, 10], [50, 50]]
+    assert met[1].all()
+    assert loss[0, 0] < loss[0, 1]
 
 
 def test_rows_are_the_scores_of_the_network(found, split):
     recipe = dataclasses.replace(QUICK["recipe"], name="epochs-large", batch_size=40, target=1e-300, max_epochs=5)
     checkpoint = as_checkpoint(train(recipe, split, SMALL, seed=1), SMALL)
     objective = checkpoint.objective("train")
-    row = next(i for i, run in enumerate(found.runs) if (run.matching, run.batch, run.seed) == ("epochs", "large", 1))
-    assert found.runs[row].train_loss == objective.loss()
-    assert found.runs[row].test_accuracy == checkpoint.objective("test").evaluate()["accuracy"]
-    assert found.scores["keskar/0.001"][row] == keskar(objective, radii=(1e-3,), seed=1)[0].value
-    assert found.scores["lambda-max"][row] == sharpness(objective, ["lambda-max"], seed=1).rows[0].value
+    row = {name: values[0] for name, values in found.where(matching="epochs", batch="large", seed=1).measures.items()}
+    assert row["train/loss"] == objective.loss()
+    assert row["test/accuracy"] == checkpoint.objective("test").evaluate()["accuracy"]
+    assert row["keskar/0.001"] == keskar(objective, radii=(1e-3,), seed=1)[0].value
+    assert row["lambda-max"] == sharpness(objective, ["lambda-max"], seed=1).rows[0].value
 
 
-def test_contrasts_are_ratios_of_means(found):
-    for contrast in found.contrasts:
-        small, large = (found.values(contrast.score, contrast.matching, batch) for batch in ("small", "large"))
-        assert contrast.ratio == pytest.approx(large.mean() / small.mean())
-        assert contrast.large_sd == pytest.approx(np.std(large, ddof=1))
-        assert np.isnan(contrast.p_value)  # two seeds an arm
-    assert found.ratio("keskar/0.001", "loss") == next(
-        row.ratio for row in found.contrasts if (row.matching, row.score) == ("loss", "keskar/0.001")
-    )
-    with pytest.raises(KeyError, match="no contrast of 'trace'"):
-        found.ratio("trace", "loss")
+def test_effects_are_those_of_independent_arms_and_the_findings_give_ratios_of_means(found):
+    for effect in found.effects:
+        small, large = found.where(matching=effect.part).array(effect.measure, "batch", "seed")
+        assert effect.difference == pytest.approx(np.log10(large).mean() - np.log10(small).mean())
+        assert effect.p_value is None  # two seeds per arm
+        words = {"epochs": "equal epochs", "loss": "equal training loss", "steps": "equal steps"}[effect.part]
+        text = found.finding(f"{effect.measure}, {words}").text
+        assert text.endswith(f"ratio {large.mean() / small.mean():.3g}")
 
 
 def test_runs_that_miss_the_target_loss_are_reported_and_not_compared(split):
     hard = dataclasses.replace(RECIPE, target=1e-9, max_epochs=1)
     missed = large_batch(SMALL, split, **{**QUICK, "recipe": hard, "matchings": ["loss"], "scores": ["lambda-max"]})
-    assert not any(run.reached for run in missed.runs)
-    assert missed.contrasts == ()
-    assert len(missed.scores["lambda-max"]) == 4
+    assert not missed.met.any()
+    assert missed.effects == ()
+    assert len(missed["lambda-max"]) == 4
 
 
 def test_by_default_a_large_batch_is_a_tenth(split):
     found = large_batch(SMALL, split, **{**QUICK, "small": 4, "large": None, "matchings": ["epochs"], "seeds": [0]})
-    assert [run.batch_size for run in found.runs] == [4, 8]
+    assert found["batch size"].tolist() == [4, 8]
 
 
 def test_the_study_keeps_every_network(tmp_path, split):
     arguments = {**QUICK, "matchings": ["epochs"], "seeds": [0]}
     found = large_batch(SMALL, split, **arguments, save=tmp_path / "study.h5")
     stored = store.open_study(tmp_path / "study.h5")["large-batch"]
-    assert stored.runs == found.runs
-    assert stored.scores.keys() == found.scores.keys()
+    for name, values in found.measures.items():
+        np.testing.assert_array_equal(stored.measures[name], values)
     assert not list(tmp_path.glob("*.partial"))
 
 

@@ -46,12 +46,10 @@ def test_the_comparison_is_that_of_compare(found, split):
 
 
 def test_sharpness_is_given_in_units_of_each_threshold(found):
-    assert found.thresholds.tolist() == pytest.approx([2 / 0.2, 3.8 / 0.02])
-    share = found.relative["lambda-max"] / found.thresholds[:, None]
-    assert found.relative["lambda-max / threshold"] == pytest.approx(share)
-    share = found.relative["batch sharpness"] / found.thresholds[:, None]
-    assert found.relative["batch sharpness / threshold"] == pytest.approx(share)
-    assert (found.relative["lambda-max"] > 0).all()
+    assert found.by("recipe")["threshold"].tolist() == pytest.approx([2 / 0.2, 3.8 / 0.02])
+    for name in ("lambda-max", "batch sharpness"):
+        assert found[f"{name} / threshold"] == pytest.approx(found[name] / found["threshold"])
+    assert (found["lambda-max"] > 0).all()
 
 
 def test_table_summary_and_figure(found):
@@ -61,11 +59,23 @@ def test_table_summary_and_figure(found):
     assert len(found.plot().axes) == 6
 
 
+def test_compare_reads_the_trials_and_says_the_same(found):
+    again = compare(found, scores=SCORES)
+    assert again.verdicts == found.comparison.verdicts
+    assert str(again.tests) == str(found.comparison.tests)
+    assert again.gates == found.comparison.gates
+    with pytest.raises(LandscapeError, match="one level of 'optimiser' or none"):
+        compare(found, by="optimiser")
+    bare = found.replace(measures={"trace": found["weight-norm"]})
+    with pytest.raises(LandscapeError, match=r"lack fact/network, .* which the gates look at"):
+        compare(bare)
+
+
 def test_what_is_not_reached_is_not_compared(split):
     short = [replace(recipe, max_epochs=2) for recipe in RECIPES]
     never = optimisers(SMALL, split, recipes=short, seeds=(0,), scores=["weight-norm"])
-    assert (never.metrics["reached"] == 0).all()
-    assert np.isnan(never.relative["lambda-max"]).all()
+    assert not never.met.any()
+    assert np.isnan(never["lambda-max"]).all()
     assert np.isnan(never.comparison.values).all()
     assert never.comparison.tests == ()
 

@@ -14,7 +14,7 @@ from landscape.models import mlp
 from landscape.scores import sharpness
 from landscape.store import open_study
 from landscape.studies.evaluations import Panel, evaluations, on_grid, shared_examples, steps_to
-from landscape.studies.memorisation_test import conclusion, memorisation_test
+from landscape.studies.memorisation_test import _effects, _findings, memorisation_test
 from landscape.studies.randomisation import randomisation
 from landscape.training.training_data import heldout_set, randomised_inputs, training_set
 
@@ -34,32 +34,33 @@ def found(split):
 
 
 def test_everything_is_fitted_and_random_labels_cost_the_test_error(found):
-    assert (found.metrics["train/accuracy"] == 1).all()
-    error = found.metrics["test/error"].mean(axis=1)
-    assert error[found.place("true-labels")] < 0.2 < error[found.place("corrupted-0.4")]
-    assert error[found.place("random-labels")] == pytest.approx(0.9, abs=0.06)
-    assert error[found.place("gaussian")] == pytest.approx(0.9, abs=0.06)
-    assert error[found.place("shuffled-pixels")] < 0.25
+    assert (found["train/accuracy"] == 1).all()
+    error = {name: found.where(condition=name)["test/error"].mean() for name in found.levels("condition")}
+    assert error["true-labels"] < 0.2 < error["corrupted-0.4"]
+    assert error["random-labels"] == pytest.approx(0.9, abs=0.06)
+    assert error["gaussian"] == pytest.approx(0.9, abs=0.06)
+    assert error["shuffled-pixels"] < 0.25
 
 
 def test_noise_takes_longer_and_ends_sharper(found):
-    _, chosen = found.noise_grid
-    steps = found.lengths["steps to accuracy 1"][chosen].mean(axis=1)
+    cells = found.where(inputs="true").by("noise")
+    steps = cells["steps to accuracy 1"]
     assert (steps[1:] > 1.5 * steps[0]).all()
     for name in ("own/adaptive-average", "own/weight-norm", "label-free/input-jacobian"):
-        mean = np.nanmean(found.values(name)[chosen], axis=1)
-        assert mean[-1] > mean[0]
-    assert np.isnan(found.values("corrupted/adaptive-average")[found.place("true-labels")]).all()
+        assert cells[name][-1] > cells[name][0]
+    assert np.isnan(found.where(condition="true-labels")["corrupted/adaptive-average"]).all()
 
 
 def test_a_row_holds_what_the_scores_and_the_trainer_say(found, split):
     run = train(get_recipe("momentum", lr=0.1, target=0.05, label_noise=1.0), split, SMALL, seed=1)
-    i = found.place("random-labels")
-    assert found.metrics["test/error"][i, 1] == 1 - run.test_accuracy
+    row = found.where(condition="random-labels", seed=1)
+    assert row["test/error"][0] == 1 - run.test_accuracy
     panel = sharpness(as_checkpoint(run).objective(), ["adaptive-average", "weight-norm"])
-    assert found.scores["own/weight-norm"][i, 1, 0] == panel["weight-norm"].value
-    assert found.scores["own/adaptive-average"][i, 1].tolist() == [row.value for row in panel.all("adaptive-average")]
-    assert found.errors["own/adaptive-average"][i, 1, 0] == panel.all("adaptive-average")[0].standard_error
+    assert row["own/weight-norm"][0] == panel["weight-norm"].value
+    values, errors = (table["own/adaptive-average"][0].tolist() for table in (row.measures, row.errors))
+    assert values == [score.value for score in panel.all("adaptive-average")]
+    assert errors == [score.standard_error for score in panel.all("adaptive-average")]
+    assert found.coordinates["own/adaptive-average"].tolist() == [s.radius for s in panel.all("adaptive-average")]
 
 
 def test_table_summary_and_figure_say_the_same(found):
@@ -69,10 +70,10 @@ def test_table_summary_and_figure_say_the_same(found):
     assert words["fits"].startswith("training accuracy 100.00%")
     assert "from least to most noise" in words["steps to accuracy 1"]
     assert len(found.plot().axes) == 6
-    with pytest.raises(KeyError, match="no condition"):
-        found.place("nothing")
-    with pytest.raises(KeyError, match="no score"):
-        found.values("own/nothing")
+    with pytest.raises(KeyError, match="no run with"):
+        found.where(condition="nothing")
+    with pytest.raises(KeyError, match="no 'own/nothing'; there are"):
+        found["own/nothing"]
 
 
 def test_a_study_keeps_it_and_a_second_call_with_other_settings_is_another_study(found, split, tmp_path, monkeypatch):
@@ -100,8 +101,8 @@ def test_a_study_keeps_it_and_a_second_call_with_other_settings_is_another_study
     monkeypatch.setattr("landscape.studies.evaluations.evaluations", real)
     whole = randomisation(SMALL, split, save=path, **small)
     again = open_study(path)["randomisation"]
-    assert again.conditions == whole.conditions
-    assert np.array_equal(again.scores["own/weight-norm"], whole.scores["own/weight-norm"])
+    assert again.levels("condition") == whole.levels("condition")
+    assert np.array_equal(again["own/weight-norm"], whole["own/weight-norm"])
     assert len(done) == 4
     assert not (tmp_path / "study.h5.partial").exists()
 
@@ -110,30 +111,32 @@ def test_a_target_that_is_never_reached_is_reported_and_not_compared(split):
     recipe = get_recipe("sgd", max_epochs=3)
     small = Panel(own=("weight-norm",), label_free=(), shared=())
     never = randomisation(SMALL, split, noise=(), seeds=(0,), recipe=recipe, panel=small)
-    assert (never.metrics["reached"] == 0).all()
-    assert np.isnan(never.scores["own/weight-norm"]).all()
+    assert not never.met.any()
+    assert np.isnan(never["own/weight-norm"]).all()
     assert "0 of 1" in never.table()
-    test = conclusion(never)
-    assert test.fits == 0
-    assert "fits random labels in 0 of 1 seeds" in test.says
+    pair = never.where(condition=["true-labels", "random-labels"])
+    says, *_ = _findings(pair.replace(effects=tuple(_effects(pair))))
+    assert "fits random labels in 0 of 1 seeds" in says.text
 
 
 def test_memorisation_test_in_words(split, tmp_path):
     path = tmp_path / "study.h5"
     panel = Panel(own=("adaptive-average", "weight-norm"), label_free=(), shared=())
     test = memorisation_test(SMALL, split, recipe=QUICK, seeds=range(6), panel=panel, save=path)
-    assert test.fits == 1
-    assert "fits random labels in all 6 seeds" in test.says
-    assert "are sharper" in test.says
-    slower = test.contrast("steps to accuracy 1")
-    assert 1 < slower.low <= slower.ratio <= slower.high
+    assert "fits random labels in all 6 seeds" in test.finding("says").text
+    assert "are sharper" in test.finding("says").text
+    slower = test.effect("steps to accuracy 1")
+    assert 0 < slower.low <= slower.difference <= slower.high
     assert slower.p_value == pytest.approx(2 / 924)
-    assert slower.ratio == pytest.approx(slower.random / slower.true)
-    assert open_study(path)["memorisation-test"].contrasts == test.contrasts
-    assert "does not say" in dict(test.summary())
-    assert len(test.plot().get_yticks()) == len(test.contrasts)
-    with pytest.raises(KeyError, match="no contrast"):
-        test.contrast("nothing")
+    true, random = test.array("steps to accuracy 1", "condition", "seed")
+    assert slower.difference == pytest.approx(np.log10(random).mean() - np.log10(true).mean())
+    assert str(open_study(path)["memorisation-test"].effects) == str(test.effects)
+    assert "every network large enough fits noise" in test.finding("does not say").text
+    assert len(test.plot().axes[0].get_yticks()) == len(test.effects)
+    with pytest.raises(KeyError, match="no effect"):
+        test.effect("nothing")
+    with pytest.raises(KeyError, match="no finding"):
+        test.finding("nothing")
 
 
 def test_shuffled_pixels_are_one_permutation_and_random_pixels_one_an_image(split):

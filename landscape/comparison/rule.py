@@ -1,0 +1,108 @@
+"""The rule of the verdict, once: `decide` applies it to one comparison, placebos to thousands, trends to noise grids.
+
+A direction is called when the scores that decide agree in sign and at least two of them are significant after Holm's
+correction, with a sign that holds at every radius. Which scores decide is said in the register of scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from landscape.scores import REGISTRY
+from landscape.statistics import holm
+
+Tested = TypeVar("Tested", bound=Any)
+"""A row with ``primary``, ``p_value`` and ``p_holm``: a `Test` or an `Effect`."""
+
+_SHORT = {
+    "adaptive-worst-linf": "adaptive worst-case sharpness",
+    "adaptive-average": "adaptive average sharpness",
+    "inverse-sigma-mag": "magnitude-aware 1/σ′²",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the rule says of one or many comparisons.
+
+    Attributes:
+        significant: (…, score) whether a score is significant with a sign that holds at every radius.
+        direction: (…,) 1 sharper, −1 flatter, 0 not called.
+        mixed: (…,) whether significant scores disagree in sign.
+    """
+
+    significant: np.ndarray
+    direction: np.ndarray
+    mixed: np.ndarray
+
+
+def rule(signs: np.ndarray, p_values: np.ndarray, stable: np.ndarray, *, level: float) -> Outcome:
+    """Apply the rule to the scores that decide.
+
+    Args:
+        signs: (…, score) of the differences or trends.
+        p_values: (…, score) after Holm's correction; NaN where a score was not tested.
+        stable: (…, score) whether the sign holds at every radius.
+        level: of the tests.
+
+    >>> p = np.array([[0.01, 0.02, 0.3], [0.01, 0.3, 0.3]])
+    >>> rule(np.ones((2, 3)), p, np.ones((2, 3), dtype=bool), level=0.05).direction
+    array([1., 0.])
+    """
+    significant = (p_values < level) & stable
+    agree = (signs == signs[..., :1]).all(axis=-1)
+    called = agree & (significant.sum(axis=-1) >= 2)
+    mixed = (significant & (signs > 0)).any(axis=-1) & (significant & (signs < 0)).any(axis=-1)
+    return Outcome(significant, np.where(called, signs[..., 0], 0.0), mixed)
+
+
+def one_sign(differences: np.ndarray) -> np.ndarray:
+    """Whether differences have one sign at every radius: (…, radius) → (…,); NaN where a score has no such radius.
+
+    >>> one_sign(np.array([[1.0, 2.0, np.nan], [1.0, -2.0, 3.0]]))
+    array([ True, False])
+    """
+    signs = np.sign(differences)
+    lowest, highest = (np.where(np.isnan(signs), end, signs) for end in (np.inf, -np.inf))
+    same: np.ndarray = lowest.min(axis=-1) >= highest.max(axis=-1)
+    return same
+
+
+def corrected(rows: Sequence[Tested]) -> list[Tested]:
+    """Return rows with Holm's correction over those that decide and were tested."""
+    raw = {i: row.p_value for i, row in enumerate(rows) if row.primary and row.p_value is not None}
+    adjusted = dict(zip(raw, holm(list(raw.values())).tolist() if raw else [], strict=True))
+    return [replace(row, p_holm=adjusted.get(i)) for i, row in enumerate(rows)]
+
+
+def called(rows: Sequence[Tested], signs: Sequence[float], *, level: float) -> str:
+    """Return what the rule calls one comparison: ``mixed``, ``spikier``, ``flatter``, or nothing.
+
+    Args:
+        rows: of the scores that decide.
+        signs: of their differences or trends.
+        level: of the tests.
+    """
+    p_values = np.array([np.nan if row.p_holm is None else row.p_holm for row in rows])
+    outcome = rule(np.array(signs), p_values, np.array([row.sign_stable for row in rows]), level=level)
+    if outcome.mixed:
+        return "mixed"
+    return {1.0: "spikier", -1.0: "flatter"}.get(float(outcome.direction), "")
+
+
+def phrase(score: str) -> str:
+    """Return what a verdict calls a score."""
+    return _SHORT.get(score) or (REGISTRY[score].title if score in REGISTRY else score)
+
+
+def compared_by_ratio(score: str) -> bool:
+    """Whether two values of a score are compared by their ratio; a logarithm or an entropy is by its difference.
+
+    >>> compared_by_ratio("trace"), compared_by_ratio("log-volume")
+    (True, False)
+    """
+    return score not in REGISTRY or REGISTRY[score].compared == "ratio"

@@ -1,0 +1,268 @@
+"""Trials as panels: a measure of every run over a factor or another measure, coloured by a third; curves of every run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+
+from landscape.errors import LandscapeError
+from landscape.plots.architecture import architecture
+from landscape.plots.guess_and_check import guess_and_check
+from landscape.plots.scales import plain_ticks, spans
+from landscape.plots.scores import effects
+from landscape.plots.style import DOUBLE, GREY, MARKERS, colour, legend_inside, legend_outside, sheet
+from landscape.results.trials import Trials
+
+OWN: dict[str, Callable[..., Any]] = {"architecture": architecture, "guess-and-check": guess_and_check}
+"""Studies that have a figure of their own."""
+DASHES: tuple[Any, ...] = ("-", "--", ":", "-.")
+_WIDE = 8.0  # the largest of a factor's levels over the smallest, from which its axis is logarithmic
+
+
+def trials(
+    result: Trials,
+    figure: Figure | SubFigure | None = None,
+    *,
+    x: str | None = None,
+    y: str | Sequence[str | Sequence[str]] | None = None,
+    hue: str | None = None,
+    panels: str | None = None,
+    join: str | None = None,
+    where: Mapping[str, Any] | None = None,
+    level: Mapping[str, float] | None = None,
+    at: float | None = None,
+    limit: float | None = None,
+    columns: int = 3,
+) -> Figure | SubFigure:
+    """Draw measures of every run that met its target: dots are runs, lines and bars their means (geometric if positive).
+
+    What is not given is taken from ``result.view``, which every study sets for its own figure.
+
+    Args:
+        result: trials.
+        figure: where to draw; `None`: a new figure as wide as two columns.
+        x: a factor or measure; for arrays, the array that they are drawn over, if it is not their coordinate.
+        y: measures or arrays, one panel per entry; several in one entry share a panel in different dashes.
+        hue: the factor that gives colours and markers.
+        panels: a factor with one panel per level, instead of one per entry of `y`.
+        join: runs that share this factor are joined by grey lines.
+        where: levels of factors, to draw a part of the runs only.
+        level: by name of y, where to draw a dashed horizontal line.
+        at: where to draw a dashed vertical line.
+        limit: the largest value shown.
+        columns: panels in a row.
+
+    Raises:
+        LandscapeError: there is nothing of such a name.
+    """
+    given = {
+        "x": x,
+        "y": y,
+        "hue": hue,
+        "panels": panels,
+        "join": join,
+        "where": where,
+        "level": level,
+        "at": at,
+        "limit": limit,
+    }
+    asked = {name: value for name, value in given.items() if value is not None}
+    if not asked and result.study in OWN:
+        return OWN[result.study](result, figure)
+    view: dict[str, Any] = {**dict.fromkeys(given), **result.view, **asked}
+    if not asked and view.get("effects"):
+        with sheet(figure, width=DOUBLE / 1.6, height=0.6 + 0.19 * len(result.effects)) as figure:
+            effects(result, figure.add_subplot())
+        return figure
+    result = result.where(**view["where"]) if view["where"] else result
+    free = [name for name in result.factors if name != "seed"]
+    view["x"] = view["x"] or (free or list(result.factors) or [""])[0]
+    numbers = [name for name, values in result.measures.items() if values.dtype.kind in "iuf"]
+    wanted = view["y"] or result.shown or numbers
+    entries = [
+        [entry] if isinstance(entry, str) else list(entry)
+        for entry in ([wanted] if isinstance(wanted, str) else wanted)
+    ]
+    _check(result, view, entries)
+    if view["panels"] is None:
+        cells = [(result, entry, _label(result, entry), "") for entry in entries]
+    else:
+        levels, every = result.levels(view["panels"]), [name for entry in entries for name in entry]
+        label = _label(result, every)
+        cells = [(result.where(**{view["panels"]: one}), every, label, _word(result, one)) for one in levels]
+    across = min(columns, max(1, len(cells)))
+    lines = max(1, math.ceil(len(cells) / across))
+    own = figure is None
+    with sheet(figure, width=DOUBLE if across > 1 else DOUBLE / 1.6, height=1.8 * lines + 0.2) as figure:
+        axes = list(figure.subplots(lines, across, squeeze=False).flat)
+        for ax, (members, names, label, title) in zip(axes, cells):
+            _panel(ax, members, names, view, result)
+            ax.set_ylabel(label)
+            ax.set_title(title)
+        for ax in axes[len(cells) :]:
+            ax.set_axis_off()
+        handles = _handles(result, view, max((names for _, names, *_ in cells), key=len, default=[]))
+        if own:
+            legend_outside(figure, handles)
+        elif handles:
+            legend_inside(axes[0], handles)
+    return figure
+
+
+def _check(result: Trials, view: Mapping[str, Any], entries: Sequence[Sequence[str]]) -> None:
+    known = {*result.factors, *result.measures, *result.arrays}
+    wanted = [view["x"], *(name for entry in entries for name in entry), view["hue"], view["panels"], view["join"]]
+    unknown = [name for name in wanted if name and name not in known]
+    if unknown or not any(entries):
+        raise LandscapeError(f"no {', '.join(map(str, unknown)) or 'measure'} to draw; there are {', '.join(known)}")
+
+
+def _suffix(names: Sequence[str]) -> str | None:
+    """What several names of the form ``part/name`` have in common after the slash."""
+    suffixes = {name.partition("/")[2] for name in names}
+    return suffixes.pop() or None if len(suffixes) == 1 and len(names) > 1 else None
+
+
+def _label(result: Trials, names: Sequence[str]) -> str:
+    """What stands beside an axis that shows these names."""
+    name = _suffix(names) or names[0]
+    return result.words.get(name, name)
+
+
+def _word(result: Trials, level: Any) -> str:
+    text = f"{level:g}" if isinstance(level, float) else str(level)
+    return result.words.get(text, text)
+
+
+def _panel(ax: Axes, members: Trials, names: Sequence[str], view: Mapping[str, Any], whole: Trials) -> None:
+    members = members if members.met.all() or not members.met.any() else members.take(np.flatnonzero(members.met))
+    hues: Sequence[Any] = whole.levels(view["hue"]) if view["hue"] else (None,)
+    drawn: list[np.ndarray] = []
+    for dash, name in zip(DASHES, names):
+        for index, one in enumerate(hues):
+            chosen = np.ones(len(members), dtype=bool) if one is None else members[view["hue"]] == one
+            if chosen.any() and members.met.any():
+                part = members.take(np.flatnonzero(chosen))
+                style = {"color": colour(index), "linestyle": dash}
+                draw = _curves if name in part.arrays else _points
+                drawn += draw(ax, part, name, view, whole, style, (index, len(hues)))
+        mark = (view["level"] or {}).get(name)
+        if mark is not None:
+            ax.axhline(mark, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
+            drawn.append(np.array([mark]))
+    values = np.concatenate([np.ravel(one) for one in drawn]) if drawn else np.zeros(0)
+    if view["limit"] is not None:
+        ax.set_ylim(0.0, view["limit"])
+    elif values.size and spans(values):
+        ax.set_yscale("log")
+        plain_ticks(ax.yaxis)
+    _x_axis(ax, whole, names, view)
+
+
+def _x_axis(ax: Axes, whole: Trials, names: Sequence[str], view: Mapping[str, Any]) -> None:
+    x = view["x"]
+    ax.set_xlabel(whole.words.get(x, x))
+    if names[0] in whole.arrays:
+        if x not in whole.arrays:
+            ax.set_xlabel(whole.words.get(f"{names[0]} over", ""))
+    elif x in whole.factors:
+        levels = whole.levels(x)
+        if whole[x].dtype.kind not in "iuf":
+            told = x == view["hue"]  # by the legend
+            ax.set_xticks([] if told else range(len(levels)), [] if told else [_word(whole, one) for one in levels])
+            ax.tick_params(axis="x", labelrotation=20)
+            ax.set_xlabel("" if told else ax.get_xlabel())
+            ax.set_xlim(-0.6, len(levels) - 0.4)
+        elif min(levels) > 0 and max(levels) >= _WIDE * min(levels):
+            ax.set_xscale("log")
+            ax.set_xticks(levels, [_word(whole, one) for one in levels], rotation=45)
+            ax.minorticks_off()
+    if view["at"] is not None:
+        ax.axvline(view["at"], color=GREY, linewidth=0.8, linestyle="--", zorder=0)
+
+
+def _points(
+    ax: Axes,
+    part: Trials,
+    name: str,
+    view: Mapping[str, Any],
+    whole: Trials,
+    style: dict[str, Any],
+    of: tuple[int, int],
+) -> list[np.ndarray]:
+    """Draw runs of one colour and dash: over numbers with a line of means, over text side by side with bars."""
+    values, (index, hues) = np.asarray(part[name], dtype=float), of
+    marker, x = MARKERS[index % len(MARKERS)], view["x"]
+    if x in part.measures:
+        for key in part.levels(view["join"]) if view["join"] else ():
+            path = whole.where(**{view["join"]: key})
+            path = path.take(np.flatnonzero(path.met)) if path.met.any() else path
+            ax.plot(path[x], path[name], color=GREY, linewidth=0.5, zorder=0)
+        ax.plot(part[x], values, marker, color=style["color"], markersize=3)
+        return [values]
+    text = whole[x].dtype.kind not in "iuf"
+    places, centres = [], []
+    for i, level in enumerate(whole.levels(x)):
+        mine = values[(part[x] == level) & np.isfinite(values)]
+        if not mine.size:
+            continue
+        place = i + (index - (hues - 1) / 2) * 0.6 / hues * (x != view["hue"]) if text else level
+        spread = np.linspace(-0.12, 0.12, mine.size) / hues * (mine.size > 1) if text else 0.0
+        centre = np.exp(np.log(mine).mean()) if (mine > 0).all() else mine.mean()
+        if style["linestyle"] == "-":
+            ax.plot(
+                place + np.zeros(mine.size) + spread,
+                mine,
+                marker if text else ".",
+                color=style["color"],
+                markersize=2.5,
+                alpha=0.7,
+            )
+        if text:
+            ax.plot([place - 0.2 / hues, place + 0.2 / hues], [centre, centre], **style)
+        places.append(place)
+        centres.append(centre)
+    if not text and places:
+        ax.plot(places, centres, marker="" if len(places) > 1 else marker, linewidth=1.0, **style)
+    return [values[np.isfinite(values)]]
+
+
+def _curves(
+    ax: Axes,
+    part: Trials,
+    name: str,
+    view: Mapping[str, Any],
+    whole: Trials,
+    style: dict[str, Any],
+    of: tuple[int, int],
+) -> list[np.ndarray]:
+    """Draw one curve per run."""
+    drawn = []
+    for i, curve in enumerate(part.arrays[name]):
+        over = (
+            part.arrays[view["x"]][i] if view["x"] in part.arrays else part.coordinates.get(name, np.arange(len(curve)))
+        )
+        known = np.isfinite(curve)
+        if known.any():
+            ax.plot(over[known], curve[known], linewidth=0.8, **style)
+            drawn.append(curve[known])
+    return drawn
+
+
+def _handles(result: Trials, view: Mapping[str, Any], names: Sequence[str]) -> list[Line2D]:
+    handles = []
+    for index, one in enumerate(result.levels(view["hue"]) if view["hue"] else ()):
+        marker = MARKERS[index % len(MARKERS)]
+        handles.append(Line2D([], [], color=colour(index), marker=marker, linestyle="-", label=_word(result, one)))
+    if len(names) > 1:
+        parted = _suffix(names) is not None
+        for dash, name in zip(DASHES, names):
+            label = name.partition("/")[0] if parted else name
+            handles.append(Line2D([], [], color=GREY, linestyle=dash, label=result.words.get(label, label)))
+    return handles

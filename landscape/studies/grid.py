@@ -1,0 +1,121 @@
+"""The one runner of studies: every combination of factors is measured once, resumably, and becomes one row of `Trials`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
+from operator import attrgetter
+from typing import Any
+
+from landscape.comparison.audits import AUDIT, audited_in
+from landscape.results.comparison import Comparison, Placebo
+from landscape.results.effects import Effect, Finding
+from landscape.results.trials import Trials, stacked
+from landscape.training.jobs import Row, finished_rows, run_jobs
+
+Levels = Sequence[Any] | Mapping[str, Any]
+"""The levels of a factor: numbers or text, or any objects by name."""
+
+
+def grid(
+    measure: Callable[..., Row | Sequence[Row]],
+    factors: Mapping[str, Levels],
+    *,
+    name: str,
+    settings: Mapping[str, Any],
+    attributes: Mapping[str, Mapping[str, str]] | None = None,
+    also: Sequence[str] = (),
+    arrays: Sequence[str] = (),
+    effects: Callable[[Trials], Sequence[Effect]] | None = None,
+    placebo: Callable[[Trials], Placebo | None] | None = None,
+    comparison: Callable[[Trials], Comparison] | None = None,
+    findings: Callable[[Trials], Iterator[Finding]] | None = None,
+    workers: int = 1,
+    save: str | os.PathLike[str] | None = None,
+    desc: str = "runs",
+    study: str | None = None,
+    **about: Any,
+) -> Trials:
+    """Measure every combination of factors and return one row per run.
+
+    Seeds come first, so that an interrupted study is a smaller one and not a lopsided one; finished runs are kept beside
+    the study file until the result is in it, and the same call goes on from them.
+
+    Args:
+        measure: called with one level of every factor by name; returns numbers, text and arrays by name, with ``NAME ±``
+            for a standard error: one row, or a list of them. Importable by name if there are several workers; bind what is
+            the same for all runs with `functools.partial`.
+        factors: levels by name; those of a mapping are handed over as objects and recorded by their names.
+        name: entry in the study file.
+        settings: JSON values that decide every number of a row; a study of other settings is refused.
+        attributes: factors that follow from the objects of another, ``{"recipe": {"η": "lr"}}``: by name the attribute.
+        also: factors that `measure` says itself, when it measures several rows at once and returns them as a list.
+        arrays: names of what stands beside the table, such as learning curves.
+        effects: what factors do to measures, from the finished table.
+        placebo: the control of the rule behind the findings, likewise.
+        comparison: what the rules of `landscape.compare` say, likewise.
+        findings: what follows from the table with all of these.
+        workers: processes; the numbers do not depend on them.
+        save: study file, or None.
+        desc: label of the progress bar.
+        study: slug of the study; `None`: `name`.
+        **about: other fields of `Trials`.
+
+    Raises:
+        LandscapeError: a study of other settings, or what `measure` raises; finished runs are kept.
+
+    >>> def loss(lr, seed):
+    ...     return {"loss": lr * (1 + seed)}
+    >>> grid(loss, {"lr": (0.1, 0.2), "seed": range(2)}, name="losses", settings={}).array("loss", "lr", "seed").tolist()
+    [[0.1, 0.2], [0.2, 0.4]]
+    """
+    levels = {
+        of: dict(all_) if isinstance(all_, Mapping) else {level: level for level in all_}
+        for of, all_ in factors.items()
+    }
+    cells = {"/".join(map(str, cell)): dict(zip(levels, cell, strict=True)) for cell in product(*levels.values())}
+    objects = {key: {of: levels[of][level] for of, level in cell.items()} for key, cell in cells.items()}
+    seeds = list(levels.get("seed", (None,)))
+    seeds_first = sorted(cells, key=lambda key: seeds.index(cells[key].get("seed")))
+    with finished_rows(save, name, settings) as done:
+        run_jobs(_measured, {key: (measure, objects[key]) for key in seeds_first}, done, workers=workers, desc=desc)
+        named = [(name, of, attrgetter(path)) for of, all_ in (attributes or {}).items() for name, path in all_.items()]
+        follow = {key: {name: read(objects[key][of]) for name, of, read in named} for key in cells}
+        result = Trials.of(
+            [row for key in cells for row in _rows(done[key], {**cells[key], **follow[key]}, also)],
+            factors=[*factors, *(name for name, _, _ in named), *also],
+            arrays=arrays,
+            audited=tuple(row for key in cells for row in audited_in(done[key])),
+            study=study or name,
+            settings=settings,
+            **about,
+        )
+        concluded = {
+            "effects": effects and tuple(effects(result)),
+            "placebo": placebo and placebo(result),
+            "comparison": comparison and comparison(result),
+        }
+        result = result.replace(**{name: value for name, value in concluded.items() if value is not None})
+        result = result if findings is None else result.replace(findings=tuple(findings(result)))
+        return done.conclude(result)
+
+
+def _measured(measure: Callable[..., Row | Sequence[Row]], levels: Mapping[str, Any]) -> Row:
+    """Measure one run; several rows are kept as columns."""
+    found = measure(**levels)
+    if isinstance(found, Mapping):
+        return found
+    audit = {name: value for row in found for name, value in row.items() if name.startswith(AUDIT)}
+    names = dict.fromkeys(name for row in found for name in row if name not in audit)
+    return {**{name: stacked([row.get(name) for row in found]) for name in names}, **audit}
+
+
+def _rows(row: Mapping[str, Any], factors: Mapping[str, Any], also: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows of one job: one, or one per entry of the factors that it returned itself."""
+    kept = {name: value for name, value in row.items() if not name.startswith(AUDIT)}
+    if not also:
+        yield {**factors, **kept}
+    else:
+        for i in range(len(row[also[0]])):
+            yield {**factors, **{name: values[i] for name, values in kept.items()}}
