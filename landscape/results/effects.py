@@ -94,12 +94,12 @@ class Finding:
     verdict: str = ""
 
 
-def effect_columns(effects: Sequence[Effect | None]) -> dict[str, list[str | None]]:
+def effect_columns(effects: Sequence[Effect | None]) -> dict[str, list[str]]:
     """Return the columns that say what an effect is: those that some effect has."""
     known = [effect for effect in effects if effect is not None]
 
-    def column(write: Callable[[Effect], str]) -> list[str | None]:
-        return [None if effect is None else write(effect) for effect in effects]
+    def column(write: Callable[[Effect], str]) -> list[str]:
+        return ["" if effect is None else write(effect) for effect in effects]
 
     def p_value(effect: Effect) -> str:
         p = effect.p_value if effect.p_holm is None else effect.p_holm

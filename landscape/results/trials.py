@@ -370,7 +370,9 @@ class Trials(Result):
         return self.words.get(_text(level), _text(level))
 
     def summary(self) -> Iterator[tuple[str, str]]:
-        """Yield how many runs there are of what, then the findings."""
+        """Yield the study, how many runs there are of what, then the findings."""
+        if self.study:
+            yield "study", self.study
         counts = " × ".join(f"{len(self.levels(name))} {name}" for name in self._design())
         yield "rows", f"{len(self)}: {counts}" if counts else str(len(self))
         missed = int(len(self) - self.met.sum())

@@ -14,10 +14,13 @@ from landscape.errors import LandscapeError
 from landscape.results import KINDS, Result, dims_of, role_of
 from landscape.store.columns import Column, from_columns, values_of
 from landscape.store.encode import RESERVED, SCHEMA_VERSION, content_sha256, home, origin_sha256
-from landscape.store.migrations import Old, migration_of
+from landscape.store.migrations import MIGRATIONS, Old, migration_of
 from landscape.store.names import name_of
+from landscape.store.old_studies import SCHEMA_1
 from landscape.store.safe import member, read_attribute, read_dataset, walk
 from landscape.store.text import loads
+
+MIGRATIONS[1] = dict(SCHEMA_1)
 
 
 def read_result(group: h5py.Group, expected: type[Result] = Result) -> Result:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from operator import attrgetter
 from typing import Any
@@ -40,7 +40,7 @@ def grid(
     """Measure every combination of factors and return one row per run.
 
     Seeds come first, so that an interrupted study is a smaller one and not a lopsided one; finished runs are kept beside
-    the study file until the result is in it, and the same call goes on from them.
+    the study file until the result is in it, and the same call goes on from them, or finds the result.
 
     Args:
         measure: called with one level of every factor by name; returns numbers, text and arrays by name, with ``NAME ±``
@@ -79,6 +79,10 @@ def grid(
     seeds = list(levels.get("seed", (None,)))
     seeds_first = sorted(cells, key=lambda key: seeds.index(cells[key].get("seed")))
     with finished_rows(save, name, settings) as done:
+        stored = done.stored
+    if isinstance(stored, Trials) and _same_cells(stored, factors, cells.values()):
+        return stored
+    with finished_rows(save, name, settings, overwrite=stored is not None) as done:  # as it was with other seeds
         run_jobs(_measured, {key: (measure, objects[key]) for key in seeds_first}, done, workers=workers, desc=desc)
         named = [(name, of, attrgetter(path)) for of, all_ in (attributes or {}).items() for name, path in all_.items()]
         follow = {key: {name: read(objects[key][of]) for name, of, read in named} for key in cells}
@@ -99,6 +103,12 @@ def grid(
         result = result.replace(**{name: value for name, value in concluded.items() if value is not None})
         result = result if findings is None else result.replace(findings=tuple(findings(result)))
         return done.conclude(result)
+
+
+def _same_cells(stored: Trials, factors: Iterable[str], cells: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a stored study is of these runs and no others."""
+    known = set(zip(*(stored[factor].tolist() for factor in factors)))
+    return known == {tuple(cell.values()) for cell in cells}
 
 
 def _measured(measure: Callable[..., Row | Sequence[Row]], levels: Mapping[str, Any]) -> Row:

@@ -91,7 +91,7 @@ def completed(
 
 @contextmanager
 def finished_rows(
-    save: str | os.PathLike[str] | None, name: str, settings: Mapping[str, Any]
+    save: str | os.PathLike[str] | None, name: str, settings: Mapping[str, Any], *, overwrite: bool = False
 ) -> Iterator[FinishedRows]:
     """Open the finished rows of an experiment: kept beside a study until its result is stored, in memory without one.
 
@@ -100,6 +100,7 @@ def finished_rows(
         name: the result's name there.
         settings: JSON values that decide every number of a row; rows and results of other settings are refused. They are
             stored in the provenance of the result.
+        overwrite: measure again what the same settings have stored.
 
     Raises:
         LandscapeError: the study holds rows or a result of other settings, another process writes it, or the disk is full.
@@ -109,7 +110,7 @@ def finished_rows(
     ...     done["a"]
     2
     """
-    run: Run[Any] = Run(None if save is None else (save, name), settings)
+    run: Run[Any] = Run(None if save is None else (save, name), settings, overwrite=overwrite)
     with run:
         yield FinishedRows(run, settings)
 
@@ -123,6 +124,12 @@ class FinishedRows(dict[str, Row]):
         # as the provenance keeps them: model and data by name, everything else together
         self._about = {key: about.pop(key) for key in ("model", "data") if key in about} | {"settings": about}
         self._run, self._started = run, time.perf_counter()
+
+    @property
+    def stored(self) -> Result | None:
+        """The result that the study holds of the same settings, if it was finished before."""
+        found: Result | None = self._run.result
+        return found
 
     def __setitem__(self, key: str, row: Row) -> None:
         self._run.keep(key, dict(row) if isinstance(row, Mapping) else row)
