@@ -132,7 +132,7 @@ def _measure(factory: ModelFactory, split: Split, recipe: Recipe, directions: in
     """Train one network and measure its basin on the clean training examples."""
     run = train(dataclasses.replace(recipe, poison=poison), split, factory, seed=seed)
     objective = as_checkpoint(run, factory).objective()
-    options = {slug: {"directions": directions} for slug in _SCORES if slug != "log-volume"}
+    options = {slug: {"directions": directions} for slug in _SCORES}
     panel = sharpness(objective, list(_SCORES), seed=0, options=options)
     volume = panel["log-volume"]
     # radii come as inverse squares, volumes as natural logarithms with the sign of sharpness
