@@ -15,7 +15,6 @@ from record_networks import build, draw
 
 import landscape as ls
 from landscape import comparison, datasets, export, scores, slices, spectra, statistics, transforms
-from landscape.operators import FiniteDifferenceHessian, rayleigh_quotients
 
 
 def experiment(name: str) -> Any:
@@ -59,7 +58,6 @@ OPERATORS = {
     "sampled Fisher": partial(ls.Fisher, samples=2, seed=3),
     "empirical Fisher": ls.EmpiricalFisher,
     "gradient covariance": ls.GradientCovariance,
-    "finite differences": FiniteDifferenceHessian,
 }
 
 
@@ -71,9 +69,6 @@ def operators(note, case):
         if A is None or note(f"{name}: product", operator.matmul, A, v) is None:
             continue
         note(f"{name}: products", operator.matmul, A, V.numpy())
-        note(f"{name}: quotients", rayleigh_quotients, A, V.T)
-        if name == "finite differences":
-            continue
         note(f"{name}: plan", getattr, A, "plan")
         note(f"{name}: block", lambda A=A: A.block(o.names[-2:]).dense())
         note(f"{name}: layers", lambda A=A: A.block_diagonal() @ v)
