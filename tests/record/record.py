@@ -73,7 +73,8 @@ def named(value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, tuple | list):
         for i, item in enumerate(value):
             label = "".join(f"{sign}{getattr(item, key, None)}" for sign, key in ((":", "name"), ("@", "radius")))
-            yield f"{i}{label}".replace("@None", "").replace(":None", ""), item
+            label = label.replace("@None", "").replace(":None", "")  # rows that have names may stand in any order
+            yield label if label.startswith(":") else f"{i}{label}", item
     elif dataclasses.is_dataclass(value):
         for f in dataclasses.fields(value):
             item = getattr(value, f.name)
