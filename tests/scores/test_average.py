@@ -62,16 +62,6 @@ def test_error_as_the_quantity(each):
     assert row.value == pytest.approx(0.15866, abs=4 * row.standard_error)  # Φ(−1)
 
 
-def test_no_classes_no_score(regression):
-    with pytest.raises(NotDefinedError, match="needs logits"):
-        adaptive_average(regression)
-
-
-def test_does_not_depend_on_the_batches(classifier):
-    rows = [adaptive_average(classifier(batch_size=b), pairs=3) for b in (7, 60)]
-    assert [r.value for r in rows[0]] == pytest.approx([r.value for r in rows[1]], rel=1e-10)
-
-
 H = torch.diag(torch.tensor([4.0, 1.0, 0.5]).double())
 
 
@@ -111,11 +101,6 @@ def test_many_examples_weigh_more(classifier):
 def test_error_under_relative_noise(each):
     (row,) = adaptive_average_error(each(torch.ones(500)), radii=[1.0], pairs=20)
     assert abs(row.value - 0.158655) < 3 * row.standard_error + 1e-3  # Φ(−1)
-
-
-def test_error_of_regression_is_not_defined(regression):
-    with pytest.raises(NotDefinedError, match="0–1 error"):
-        adaptive_average_error(regression)
 
 
 def test_entropy_error_is_calibrated(quadratic, miscalibration):

@@ -230,12 +230,6 @@ def test_worst_case_exceeds_the_average_of_the_same_length(classifier):
     assert row.standard_error > 0
 
 
-def test_no_classes_no_spikiness(regression):
-    for compute in (spikiness, worst_to_average):
-        with pytest.raises(NotDefinedError, match="needs logits"):
-            compute(regression)
-
-
 def test_soft_rank_of_known_eigenvalues():
     values = np.array([5.0, 1.0, 0.1, 0.0, -1e-9])
     assert soft_rank_of(values, 0.5) == pytest.approx(5 / 5.5 + 1 / 1.5 + 0.1 / 0.6)

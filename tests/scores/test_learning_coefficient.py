@@ -62,11 +62,6 @@ def test_n_beta_is_that_of_the_data_not_of_the_batch(classifier):
     assert all(f"nβ {60 / np.log(60):.4g}" in note for note in notes)
 
 
-def test_same_chain_for_every_batch_size(classifier):
-    values = [llc(classifier(batch_size=b), chains=2, draws=5, burn_in=5)[0].value for b in (10, 60)]
-    assert values[0] == pytest.approx(values[1], rel=1e-8)
-
-
 def test_network_stays_in_evaluation_mode():
     """Dropout active during sampling would raise the loss of every draw."""
     X, y = torch.randn(40, 4, generator=torch.Generator().manual_seed(0)).double(), torch.arange(40) % 3
