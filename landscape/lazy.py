@@ -38,6 +38,7 @@ HOME = {
     "scores": ["audit", "critical_point", "sharpness"],
     "training.tracker": ["Tracker"],
     "comparison": ["compare", "placebo"],
+    "statistics.evidence": ["evidence"],
     "store": ["Run", "open_study"],
 }
 """The module of each name that the package itself hands out."""

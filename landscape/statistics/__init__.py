@@ -13,6 +13,7 @@ SciPy computes every statistic it has; nothing here draws from the global random
 
 from landscape.statistics.contrasts import contrast
 from landscape.statistics.equivalence import Equivalence, equivalence_test
+from landscape.statistics.evidence import evidence
 from landscape.statistics.increment import Increment, increment
 from landscape.statistics.independence import ConditionalIndependence, conditional_independence
 from landscape.statistics.intervals import Interval, bootstrap_interval, student_interval, superiority
@@ -53,6 +54,7 @@ __all__ = [
     "contrast",
     "detectable",
     "equivalence_test",
+    "evidence",
     "granulated_kendall",
     "hoeffding_weight",
     "holm",
