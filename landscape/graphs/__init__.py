@@ -6,10 +6,9 @@ with shapes baked in. `landscape.graphs.exported` (torch.export) records a modul
 facts about operations that all of it reads.
 """
 
-from landscape.graphs.context import inside_transform, saving_is_hooked
 from landscape.graphs.convolutions import fuse_convolutions
 from landscape.graphs.split import Piece, Split, extract, split
-from landscape.graphs.trace import TraceError, flatten, signature, trace
+from landscape.graphs.trace import TraceError, flatten, inside_transform, saving_is_hooked, signature, trace
 
 __all__ = [
     "Piece",

@@ -199,3 +199,23 @@ def is_cheap(node: fx.Node) -> bool:
     if not isinstance(target, torch._ops.OpOverload) or _is_random(node):
         return False
     return torch.Tag.pointwise in target.tags or is_view(node) or facts(node).cheap
+
+
+def saving_is_hooked() -> bool:
+    """Return whether saved tensors pass through hooks here: inside a checkpointed block, or when they are moved to the CPU.
+
+    >>> with torch.autograd.graph.save_on_cpu():
+    ...     inside = saving_is_hooked()
+    >>> inside, saving_is_hooked()
+    (True, False)
+    """
+    return torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
+
+
+def inside_transform() -> bool:
+    """Return whether a functional transform (`torch.func`) is under way here.
+
+    >>> torch.func.grad(lambda x: x * inside_transform())(torch.tensor(1.0)), inside_transform()
+    (tensor(1.), False)
+    """
+    return torch._C._functorch.peek_interpreter_stack() is not None

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from landscape.errors import LandscapeError
 from landscape.plots.lines import Band, Lines, groups_of, legend_handles, line, twin_of
-from landscape.plots.planes import Levels, contour, heatmap, panel_height, scaled
+from landscape.plots.planes import contour, heatmap, label_of, panel_height, scaled
 from landscape.plots.scales import add_colourbar
 from landscape.plots.style import COLOURMAP, DOUBLE, SINGLE, legend_inside, legend_outside, sheet
 from landscape.plots.surfaces import surface
@@ -28,13 +28,6 @@ def grid(
     *,
     kind: str = "contour",
     columns: int = 3,
-    metric: str = "loss",
-    dataset: str | None = None,
-    levels: Levels | None = None,
-    limit: float | None = None,
-    log: bool | None = None,
-    distances: bool = False,
-    cmap: str = COLOURMAP,
     **options: Any,
 ) -> Figure | SubFigure:
     """Draw planes of several checkpoints side by side with shared levels, limits, colours and camera.
@@ -44,14 +37,7 @@ def grid(
         figure: where to draw; `None`: a new figure, two columns wide when there are several planes.
         kind: ``contour``, ``heatmap`` or ``surface``.
         columns: panels in a row.
-        metric: ``loss``, ``accuracy`` …
-        dataset: ``train``, ``test`` …; `None`: each plane's own.
-        levels: for all panels together: their number, the levels, or a `Scale`; `None`: what `kind` takes by default.
-        limit: the largest value shown.
-        log: logarithmic levels; `None`: for everything but accuracies.
-        distances: draw true Euclidean distances.
-        cmap: name of the colour map.
-        **options: passed on to every panel: ``elevation``, ``azimuth``, ``labels`` …
+        **options: those of `contour`, `heatmap` or `surface`; ``levels`` and ``limit`` hold for all panels together.
 
     Returns:
         The figure: a panel for each plane, then one colour bar.
@@ -71,8 +57,11 @@ def grid(
     _checked(len(planes), columns, "planes")
     if kind not in _DRAW:
         raise LandscapeError(f"kind={kind!r}; expected one of {', '.join(_DRAW)}")
-    wanted: Levels = (12 if kind == "contour" else 8) if levels is None else levels
-    values, scale = scaled(planes.values(), metric, dataset, wanted, limit, log)
+    metric, dataset = options.get("metric", "loss"), options.get("dataset")
+    given, limit = options.pop("levels", None), options.pop("limit", None)
+    levels = (12 if kind == "contour" else 8) if given is None else given
+    values, scale = scaled(planes.values(), metric, dataset, levels, limit, options.get("log"))
+    distances, cmap = options.get("distances", False), options.get("cmap", COLOURMAP)
     windows = [window_of(plane, distances=distances) for plane in planes.values()]
     every = [window.limits(cells=kind == "heatmap") for window in windows]
     low, high = np.min(every, axis=0), np.max(every, axis=0)
@@ -83,10 +72,7 @@ def grid(
     with sheet(figure, **_size(len(planes), columns, height=height + 0.45)) as figure:
         panels = _panels(figure, len(planes), columns, projection="3d" if three else None)
         for ax, (name, plane) in zip(panels, planes.items(), strict=True):
-            _DRAW[kind](
-                plane, ax, metric=metric, dataset=dataset, levels=scale, distances=distances, cmap=cmap, colourbar=False,
-                legend=False, **options,
-            )  # fmt: skip
+            _DRAW[kind](plane, ax, **{**options, "levels": scale, "colourbar": False, "legend": False})
             ax.set_title(name)
             ax.set_xlim(limits[0], limits[1])
             ax.set_ylim(limits[2], limits[3])
@@ -94,8 +80,7 @@ def grid(
                 ax.set_zlabel("")  # type: ignore[attr-defined]  # the colour bar says it
         if not three:
             _outer_labels(panels, columns)
-        owner = next(iter(planes.values()))
-        label = f"{dataset or owner.dataset} {metric}"
+        label = label_of(metric, dataset, next(iter(planes.values())))
         room = {"shrink": 0.7, "aspect": 15, "pad": 0.04} if three else {"aspect": 25, "pad": 0.02}
         most = max(4, int(height / 0.16))
         add_colourbar(figure, scale, panels, label=label, cmap=cmap, banded=kind == "contour", most=most, **room)

@@ -51,11 +51,8 @@ def adaptive_plane(
         coarse: points on each axis of the coarsest grid, at least 5.
         refinements: how often its cells are halved: the result has (coarse − 1)·2^refinements + 1 points on each axis.
         tolerance: difference in loss below which interpolation is good enough.
-        also: further objectives ``{"test": other}`` evaluated at the same points; they do not decide.
-        dataset: the name of the objective's own data.
-        save: ``("study.h5", "sgd-0/plane")``: store the result; each part of a row is on disk when it is finished, and
-            a run that was interrupted resumes.
-        overwrite: replace a different result of that name.
+        also, dataset, save, overwrite: as in `plane`; further objectives do not decide where to refine, and each part of a
+            row is on disk when it is finished.
 
     Returns:
         A plane whose ``computed`` is 1 where it was evaluated and 2 where it is interpolated.

@@ -15,8 +15,7 @@ from landscape.arguments import numbers_checked, seeded_generator
 from landscape.errors import LandscapeError
 from landscape.function.objective import Objective, require_objective
 from landscape.results import Directions, Eigenpairs
-from landscape.slices.filters import Attention, layouts
-from landscape.slices.normalisation import Normalize, Vectors, check_rules, normalised, zero_filters
+from landscape.slices.filters import Attention, Normalize, Vectors, check_rules, layouts, normalised, zero_filters
 
 COLLINEAR = 1e-6
 """Directions whose cosine differs from ±1 by less than this span no plane."""
@@ -42,7 +41,7 @@ def random_directions(
         objective: gives the weights and the modules that own them.
         n: how many directions.
         normalize: ``filter`` (Li et al. 2018: each filter as long as the weights it perturbs), ``layer``, ``model``,
-            ``element``, or `None` for the raw draw; see `landscape.slices.normalisation`.
+            ``element``, or `None` for the raw draw; see `landscape.slices.filters.normalised`.
         vectors: biases and norm parameters: ``zero``, ``scale`` or ``keep``.
         attention: cut the packed projections of `torch.nn.MultiheadAttention` by ``row`` or by ``head``.
         seed: of the draw.

@@ -1,7 +1,8 @@
 """Transformations of a network: those that keep its function (T1–T6), temperature (T7), gauges, folding, normalising.
 
-A score that changes when the function does not is a property of the parametrisation. Each transformation returns a new
-network with the largest change of its predicted probabilities, finds the places where it is valid by following the
+A score that changes when the function does not is a property of the parametrisation. Each transformation takes a network,
+of which it transforms a copy, and example inputs, a tensor (N, …) or a tuple of the forward pass's arguments. It returns a
+new network with the largest change of its predicted probabilities, finds the places where it is valid by following the
 hidden units through the traced network, and refuses where there is none.
 
 ==  ======================  ==========================================================
@@ -19,9 +20,8 @@ from landscape.transforms.apply import Transformed
 from landscape.transforms.fold_batch_norm import fold_batch_norm
 from landscape.transforms.gl_attention import gl_attention
 from landscape.transforms.head import gauge_fix, softmax_shift, temperature
+from landscape.transforms.hidden_units import layer_scale, node_scale, norm_layer_scale, permutation, places
 from landscape.transforms.logits import LogitNormalized, normalize_logits, normalized_cross_entropy
-from landscape.transforms.permutation import permutation
-from landscape.transforms.scaling import layer_scale, node_scale, norm_layer_scale, places
 
 __all__ = [
     "LogitNormalized",

@@ -23,8 +23,7 @@ def fold_batch_norm(model: nn.Module, example_inputs: Inputs) -> Transformed:
     layer gains a bias if it had none. In evaluation mode nothing changes; the new network is not for training.
 
     Args:
-        model: the network; a copy is transformed.
-        example_inputs: a tensor (N, …), or a tuple of the forward pass's arguments.
+        model, example_inputs: as every transformation takes them.
 
     Returns:
         The new network and the largest change of its predicted probabilities; `where` lists the layers.

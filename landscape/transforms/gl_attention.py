@@ -21,8 +21,7 @@ def gl_attention(model: nn.Module, example_inputs: Inputs, *, alpha: float = 1.0
     or values share A or B. Scores invariant to rescaling need not be invariant to this.
 
     Args:
-        model: the network; a copy is transformed.
-        example_inputs: a tensor (N, …), or a tuple of the forward pass's arguments.
+        model, example_inputs: as every transformation takes them.
         alpha: A is alpha times a Gaussian matrix of unit variance per column, redrawn until well conditioned.
         seed: of the matrices.
 

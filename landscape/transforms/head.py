@@ -32,8 +32,7 @@ def softmax_shift(model: nn.Module, example_inputs: Inputs, *, scale: float = 1.
     no probability does, and every score that reads |w| changes.
 
     Args:
-        model: the network; a copy is transformed.
-        example_inputs: a tensor (N, …), or a tuple of the forward pass's arguments.
+        model, example_inputs: as every transformation takes them.
         scale: s, the standard deviation of the shift.
         seed: of the shift.
 
@@ -66,8 +65,7 @@ def gauge_fix(model: nn.Module, example_inputs: Inputs) -> Transformed:
     the one of smallest norm, so that scores that read |w| agree on all of them.
 
     Args:
-        model: the network; a copy is transformed.
-        example_inputs: a tensor (N, …), or a tuple of the forward pass's arguments.
+        model, example_inputs: as every transformation takes them.
 
     Returns:
         The new network and the largest change of its predicted probabilities.
@@ -91,8 +89,7 @@ def temperature(model: nn.Module, example_inputs: Inputs, *, t: float = 2.0) -> 
     cross-entropy of 2.4e-4, doubled logits lower the largest Hessian eigenvalue more than a hundredfold.
 
     Args:
-        model: the network; a copy is transformed.
-        example_inputs: a tensor (N, …), or a tuple of the forward pass's arguments.
+        model, example_inputs: as every transformation takes them.
         t: the factor, positive; an inverse temperature.
 
     Returns:

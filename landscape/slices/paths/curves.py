@@ -65,13 +65,8 @@ def connect(
         steps: of Adam.
         lr: its learning rate, lowered to zero along half a cosine.
         points: where the curve is evaluated: how many, or the values of t.
-        also: further objectives ``{"test": other}`` evaluated at the same points.
-        recalibrate: re-estimate norm statistics along the curve, as in `interpolate`.
-        dataset: the name of the objective's own data.
+        also, recalibrate, dataset, save, overwrite: as in `interpolate`; a trained curve is on disk before its points.
         seed: of the draws of t, of the batches, and of dropout.
-        save: ``("study.h5", "a-to-b")``: store the result; the trained curve and each point are on disk when they are
-            finished, and a run that was interrupted resumes.
-        overwrite: replace a different result of that name.
 
     Returns:
         A path with its control points (bends + 2, P).

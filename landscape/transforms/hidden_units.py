@@ -1,4 +1,4 @@
-"""T1–T3: scales moved from one layer to the next, or into a norm layer that divides them out."""
+"""T1–T4: another scale or another order of hidden units, which the layers around them undo."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from landscape.arguments import seeded_generator
 from landscape.errors import LandscapeError
 from landscape.graphs.exported import Inputs
 from landscape.graphs.units.flow import Analysis, follow
-from landscape.graphs.units.spaces import Scale, Use
+from landscape.graphs.units.spaces import Scale, Use, module_of
 from landscape.transforms.apply import Transformed, duplicate, finish, positive
 
 
@@ -25,8 +25,7 @@ def layer_scale(
     what is scaled. Inside a residual network this acts within the branches: a trunk cannot be rescaled.
 
     Args:
-        model: the network; a copy is transformed.
-        example_inputs: a tensor (N, …), or a tuple of the forward pass's arguments.
+        model, example_inputs: as every transformation takes them.
         alpha: the factor, positive.
         layers: names of the layers to multiply, from `places`; by default the first valid one.
 
@@ -65,8 +64,7 @@ def node_scale(
     convolution keep one factor through pooling and flattening.
 
     Args:
-        model: the network; a copy is transformed.
-        example_inputs: a tensor (N, …), or a tuple of the forward pass's arguments.
+        model, example_inputs: as every transformation takes them.
         spread: r > 0, in units of the natural logarithm.
         layers: names of the layers whose units are scaled, from `places`; by default every valid one.
         seed: of the factors.
@@ -110,8 +108,7 @@ def norm_layer_scale(
     $\epsilon$: the change is of order $\epsilon / \sigma^2$, which `change` reports.
 
     Args:
-        model: the network; a copy is transformed.
-        example_inputs: a tensor (N, …), or a tuple of the forward pass's arguments.
+        model, example_inputs: as every transformation takes them.
         alpha: the factor, positive.
         layers: names of the layers to multiply; by default every one that feeds norm layers alone.
 
@@ -139,6 +136,58 @@ def norm_layer_scale(
         _rescale(tensors, [norm.variance for norm in scale.norms], alpha**2)
     where = (scale.name for scale in chosen)
     return finish(model, clone, "norm-layer scaling", example_inputs, where, preserves=False)
+
+
+def permutation(model: nn.Module, example_inputs: Inputs, *, seed: int = 0) -> Transformed:
+    r"""Put the hidden units in another order, consistently in every parameter and buffer that knows of them.
+
+    $W_l \to \Pi W_l$, $b_l \to \Pi b_l$, $W_{l+1} \to W_{l+1} \Pi^\top$, through batch norm's statistics, through
+    flattening after a convolution, and along residual trunks, where one permutation serves the whole trunk. Any
+    activation will do. `Transformed.map_draw` puts random draws in the same order.
+
+    Args:
+        model, example_inputs: as every transformation takes them.
+        seed: of the permutations.
+
+    Returns:
+        The new network, the largest change of its predicted probabilities, and the mapping of its parameters.
+
+    Raises:
+        LandscapeError: no hidden units may be permuted.
+
+    Source: Hecht-Nielsen 1990, *On the algebraic structure of feedforward network weight spaces*.
+
+    >>> from landscape.models import mlp
+    >>> permuted = permutation(mlp((6, 5, 4, 3)).double(), torch.ones(2, 6).double())
+    >>> permuted.where, permuted.change < 1e-10
+    (('linear1', 'linear2'), True)
+    """
+    analysis = follow(model, example_inputs)
+    chosen = [units for units in analysis.units if not units.pinned and units.uses and units.size > 1]
+    if not chosen:
+        reasons = "; ".join(
+            dict.fromkeys(
+                f"{module_of(u.uses[0].view.name)}: {u.pinned}" for u in analysis.units if u.pinned and u.uses
+            )
+        )
+        raise LandscapeError(f"Permutation has no valid place in this network: {reasons or 'it has no hidden units'}.")
+    clone, tensors = duplicate(model)
+    generator = seeded_generator(seed)
+    moved: dict[str, Tensor] = {}
+    for units in chosen:
+        order = _another_order(units.size, generator)
+        for use in units.distinct:
+            name = use.view.name
+            source = moved.setdefault(name, torch.arange(tensors[name].numel()))
+            positions = use.positions()
+            source[positions] = source[positions[order]]
+    for name, source in moved.items():
+        tensor = tensors[name]
+        tensor.copy_(tensor.reshape(-1)[source.to(tensor.device)].reshape(tensor.shape))
+    parameters = {name for name, _ in clone.named_parameters()}
+    mapping = {name: source for name, source in moved.items() if name in parameters}
+    where = (module_of(units.uses[0].view.name) for units in chosen)
+    return finish(model, clone, "permutation", example_inputs, where, mapping=mapping)
 
 
 def places(model: nn.Module, example_inputs: Inputs) -> list[str]:
@@ -215,3 +264,11 @@ def _reason(analysis: Analysis, name: str) -> str:
     return next((s.pinned for s in of_name if s.pinned), None) or (
         "its scale is divided out by a norm layer" if of_name[0].norms else "no layer reads its scale"
     )
+
+
+def _another_order(size: int, generator: torch.Generator) -> Tensor:
+    """Draw an order other than the present one, which few units would often keep by chance."""
+    order = torch.randperm(size, generator=generator)
+    while torch.equal(order, torch.arange(size)):
+        order = torch.randperm(size, generator=generator)
+    return order
