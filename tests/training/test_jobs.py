@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from contextlib import ExitStack, suppress
 
@@ -105,32 +104,6 @@ def test_a_finished_result_of_other_settings_is_not_replaced(tmp_path):
     assert not (tmp_path / "s.h5.partial").exists()
 
 
-def test_rows_of_other_settings_are_refused_and_kept(tmp_path):
-    def interrupt(x):
-        if x == 2:
-            raise KeyboardInterrupt
-        return {"x": x}
-
-    with pytest.raises(KeyboardInterrupt), finished_rows(tmp_path / "s.h5", "t", {"seeds": 8}) as done:
-        run_jobs(interrupt, {"a": (1,), "b": (2,)}, done)
-    with (
-        pytest.raises(LandscapeError, match="seeds: 8 there, 9 here"),
-        finished_rows(tmp_path / "s.h5", "t", {"seeds": 9}),
-    ):
-        pass
-    with finished_rows(tmp_path / "s.h5", "t", {"seeds": 8}) as done:
-        assert done["a"] == {"x": 1}
-
-
-def test_two_cannot_write_one_table(tmp_path):
-    with (
-        finished_rows(tmp_path / "s.h5", "t", {}),
-        pytest.raises(LandscapeError, match="is being written by another process"),
-        finished_rows(tmp_path / "s.h5", "t", {}),
-    ):
-        pass
-
-
 def fails_or_takes_a_minute(x):
     if x == 0:
         raise ValueError("stop")
@@ -156,45 +129,6 @@ def test_an_error_stops_the_other_workers():
         run_jobs(fails_or_takes_a_minute, {"a": (0,), "b": (1,), "c": (1,)}, {}, workers=2)
     assert time.perf_counter() - started < 50
     assert not multiprocessing.active_children()
-
-
-def test_what_cannot_be_kept_is_refused(tmp_path):
-    with (
-        pytest.raises(LandscapeError, match="of type object cannot be stored"),
-        finished_rows(tmp_path / "s.h5", "t", {}) as done,
-    ):
-        done["a"] = {"thing": object()}
-
-
-def test_a_missing_folder_is_said_first(tmp_path):
-    with pytest.raises(LandscapeError, match="no folder"), finished_rows(tmp_path / "no" / "s.h5", "t", {}):
-        pass
-
-
-def test_a_killed_run_goes_on_where_it_was(tmp_path):
-    script = tmp_path / "run.py"
-    script.write_text(
-        textwrap.dedent(
-            """
-            import os, signal, sys
-            from landscape.training.jobs import finished_rows, run_jobs
-            def work(x):
-                if x == 3 and sys.argv[1] == "die":
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return {"x": x}
-            with finished_rows("s.h5", "t", {}) as done:
-                print(sorted(done))
-                run_jobs(work, {str(x): (x,) for x in range(5)}, done)
-                print(sorted(done))
-            """
-        )
-    )
-    killed = subprocess.run([sys.executable, script, "die"], cwd=tmp_path, env=os.environ, capture_output=True)
-    assert killed.returncode == -signal.SIGKILL
-    resumed = subprocess.run(
-        [sys.executable, script, "live"], cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=True
-    )
-    assert resumed.stdout.splitlines() == ["['0', '1', '2']", "['0', '1', '2', '3', '4']"]
 
 
 SCRIPT = """
