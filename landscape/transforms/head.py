@@ -79,7 +79,7 @@ def gauge_fix(model: nn.Module, example_inputs: Inputs) -> Transformed:
     >>> bool(fixed.model.linear3.weight.mean(0).abs().max() < 1e-15)
     True
     """
-    return _transformed(model, example_inputs, _centred, "Gauge fix")
+    return _transformed(model, example_inputs, _centred, "Gauge fixing", name="gauge fix")
 
 
 def temperature(model: nn.Module, example_inputs: Inputs, *, t: float = 2.0) -> Transformed:
@@ -248,13 +248,19 @@ def _on_rows(tensors: Mapping[str, Tensor], layer: Layer, change: Callable[[Tens
 
 
 def _transformed(
-    model: nn.Module, example_inputs: Inputs, change: Callable[[Tensor], Tensor], what: str, *, preserves: bool = True
+    model: nn.Module,
+    inputs: Inputs,
+    change: Callable[[Tensor], Tensor],
+    what: str,
+    *,
+    name: str = "",
+    preserves: bool = True,
 ) -> Transformed:
-    layer = find_head(model, example_inputs, what)
+    layer = find_head(model, inputs, what)
     clone, tensors = duplicate(model)
-    for name, tensor in _on_rows(tensors, layer, change).items():
-        tensors[name].copy_(tensor)
-    return finish(model, clone, what.lower(), example_inputs, (layer.name,), preserves=preserves)
+    for key, tensor in _on_rows(tensors, layer, change).items():
+        tensors[key].copy_(tensor)
+    return finish(model, clone, name or what.lower(), inputs, (layer.name,), preserves=preserves)
 
 
 def _on_objective(objective: Objective, layer: Layer, change: Callable[[Tensor], Tensor]) -> Objective:
