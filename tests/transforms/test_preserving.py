@@ -265,66 +265,62 @@ class Branching(nn.Module):
         return x if x.sum() > 0 else -x
 
 
-@pytest.mark.parametrize(
-    ("transform", "name", "message"),
-    [
-        (layer_scale, "mlp-gelu", "linear1: gelu is not positively homogeneous"),
-        (node_scale, "mlp-gelu", "gelu is not positively homogeneous"),
-        (gl_attention, "mlp", "needs attention"),
-        (norm_layer_scale, "mixer", "stem: a bias is added along another dimension; tokens: a norm averages over it"),
-        (gl_attention, "tied-factors", "needs attention"),
-        (layer_scale, "offset", "first: tanh is not positively homogeneous"),
-        (norm_layer_scale, "mlp", "it has no norm layers"),
-        (norm_layer_scale, "transformer", "enters a residual sum"),
-        (softmax_shift, "char-tied", "tied weights"),
-    ],
-)
-def test_refusals_name_the_reason(build, transform, name, message):
-    model, inputs = build(name)
-    with pytest.raises(LandscapeError, match=message):
-        transform(model, inputs)
-
-
-def test_a_residual_trunk_is_refused_by_name(build):
-    model, inputs = build("residual")
-    with pytest.raises(LandscapeError, match=r"'stem': it enters a residual sum; valid places here: into.0, into.1"):
-        layer_scale(model, inputs, layers=["stem"])
-    with pytest.raises(LandscapeError, match="no layer of that name"):
-        node_scale(model, inputs, layers=["missing"])
-    model, inputs = build("cnn")
-    with pytest.raises(LandscapeError, match="divided out by a norm"):
-        layer_scale(model, inputs, layers=["conv1"])
-
-
-def test_shared_layers_and_normalised_queries_are_refused():
+def test_shared_layers_are_permuted_together():
     x = torch.randn(4, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    with pytest.raises(LandscapeError, match="more than once"):
-        layer_scale(Twice().double(), x, layers=["shared"])
     assert permutation(nn.Sequential(Twice(), nn.ReLU(), nn.Linear(3, 2)).double(), x).change < 1e-10
-    with pytest.raises(LandscapeError, match="no valid place"):
-        gl_attention(Normed().double(), x[None])
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda m, x: layer_scale(m, x, alpha=0.0), "positive number"),
-        (lambda m, x: node_scale(m, x, spread=-1.0), "positive number"),
-        (lambda m, x: layer_scale(m, x[:, :4]), "cannot be traced"),
-        (lambda m, x: layer_scale(Branching(), x), "cannot be traced"),
-        (lambda m, x: permutation(nn.Linear(6, 3).double(), x), "no valid place"),
-        (lambda m, x: softmax_shift(nn.Sequential(m, nn.Softmax(1)), x), "straight from one layer"),
-    ],
-)
-def test_wrong_input_says_what_to_do(build, call, message):
-    model, inputs = build("mlp")
+REFUSALS = [
+    (lambda m, x: layer_scale(m, x), "mlp-gelu", "linear1: gelu is not positively homogeneous"),
+    (lambda m, x: node_scale(m, x), "mlp-gelu", "gelu is not positively homogeneous"),
+    (lambda m, x: gl_attention(m, x), "mlp", "needs attention"),
+    (lambda m, x: gl_attention(m, x), "tied-factors", "needs attention"),
+    (lambda m, x: gl_attention(Normed().double(), x[None, :4]), "mlp", "no valid place"),
+    (lambda m, x: layer_scale(m, x), "offset", "first: tanh is not positively homogeneous"),
+    (lambda m, x: layer_scale(Twice().double(), x, layers=["shared"]), "mlp", "more than once"),
+    (
+        lambda m, x: layer_scale(m, x, layers=["stem"]),
+        "residual",
+        "'stem': it enters a residual sum; valid places here: into.0, into.1",
+    ),
+    (lambda m, x: node_scale(m, x, layers=["missing"]), "residual", "no layer of that name"),
+    (lambda m, x: layer_scale(m, x, layers=["conv1"]), "cnn", "divided out by a norm"),
+    (
+        lambda m, x: norm_layer_scale(m, x),
+        "mixer",
+        "stem: a bias is added along another dimension; tokens: a norm averages over it",
+    ),
+    (lambda m, x: norm_layer_scale(m, x), "mlp", "it has no norm layers"),
+    (lambda m, x: norm_layer_scale(m, x), "transformer", "enters a residual sum"),
+    (lambda m, x: permutation(nn.Linear(6, 3).double(), x), "mlp", "no valid place"),
+    (lambda m, x: softmax_shift(m, x), "char-tied", "tied weights"),
+    (lambda m, x: softmax_shift(nn.Sequential(m, nn.Softmax(1)), x), "mlp", "straight from one layer"),
+    (lambda m, x: temperature(m, x), "char-tied", "tied weights"),
+    (lambda m, x: layer_scale(m, x, alpha=0.0), "mlp", "positive number"),
+    (lambda m, x: node_scale(m, x, spread=-1.0), "mlp", "positive number"),
+    (lambda m, x: temperature(m, x, t=0.0), "mlp", "positive"),
+    (lambda m, x: layer_scale(m, x[:, :4]), "mlp", "cannot be traced"),
+    (lambda m, x: layer_scale(Branching(), x), "mlp", "cannot be traced"),
+]
+
+
+@pytest.mark.parametrize(("call", "name", "message"), REFUSALS)
+def test_refusals_name_the_reason(build, call, name, message):
+    model, inputs = build(name)
     with pytest.raises(LandscapeError, match=message):
         call(model, inputs)
 
 
-def test_shift_is_not_defined_without_classes():
+@pytest.mark.parametrize("transform", [softmax_shift, gauge_fix, temperature])
+def test_logits_need_two_classes(transform):
     with pytest.raises(NotDefinedError, match="two or more classes"):
-        softmax_shift(nn.Linear(6, 1), torch.zeros(2, 6))
+        transform(nn.Linear(6, 1), torch.zeros(2, 6))
+
+
+@pytest.mark.parametrize("transform", [softmax_shift, temperature])
+def test_classes_along_another_dimension_have_no_head(transform):
+    with pytest.raises(LandscapeError, match="straight from one layer"):  # (N, tokens, classes)
+        transform(nn.Linear(6, 3), torch.zeros(2, 4, 6))
 
 
 def test_a_factor_beyond_the_precision_is_refused(build):
@@ -333,6 +329,41 @@ def test_a_factor_beyond_the_precision_is_refused(build):
         layer_scale(model.float(), inputs.float(), alpha=1e39)
     with pytest.raises(NumericalError, match="changed a prediction"):
         finish(model, temperature(model, inputs.float()).model, "a wrong rule", inputs.float(), ())
+
+
+class Functional(nn.Module):
+    """Its last layer is called as a function, and its logits are pooled over positions."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.weight, self.bias = (
+            nn.Linear(6, 5),
+            nn.Parameter(torch.randn(3, 5)),
+            nn.Parameter(torch.randn(3)),
+        )
+
+    def forward(self, x):
+        return F.linear(F.relu(self.stem(x)), self.weight, self.bias).mean(1)
+
+
+class Undecided(nn.Module):
+    """Branches on a value, which no export can follow; a hook sees its last layer all the same."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.head = nn.Linear(6, 5), nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.head(F.relu(self.stem(x)) if float(x.sum()) > 0 else self.stem(x))
+
+
+@pytest.mark.parametrize(("make", "shape"), [(Functional, (2, 4, 6)), (Undecided, (2, 6))])
+def test_heads_are_found_where_one_of_the_two_ways_leads(make, shape):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model, x = make().double(), torch.rand(shape, dtype=torch.float64)
+    assert torch.allclose(temperature(model, x, t=4.0).model(x), 4 * model(x))
+    assert gauge_fix(model, x).change < 1e-12
 
 
 def test_regression_networks_are_scaled_by_their_outputs():
