@@ -62,11 +62,7 @@ def compose(
     """
     functional = functional if isinstance(functional, Functional) else Functional(functional)
     composition = Composition(slug, quantity, perturbation, functional, gauge, tuple(fields.get("radii", ())))
-    if functional.of_loss and quantity is not loss:
-        raise LandscapeError(
-            f"{slug}: its functional follows derivatives of the loss, but the quantity is the {quantity.name}; choose "
-            "quantities.loss, or a functional that reads values, such as mean_rise"
-        )
+    _check(composition)
     options = composition.options
     derived: dict[str, Any] = {
         "needs": needs(composition),
@@ -89,19 +85,42 @@ def compose(
     )
 
 
+_OVER = {
+    "a set": ("rise", "a box or a ball"),
+    "noise": ("steps", "noise"),
+    "directions": ("directions", "noise, the sphere or filters"),
+}
+"""What a perturbation of each kind can do, and which do it."""
+
+
+def _check(composition: Composition) -> None:
+    functional, quantity, slug = composition.functional, composition.quantity, composition.slug
+    if functional.of_loss and quantity is not loss:
+        raise LandscapeError(
+            f"{slug}: its functional follows derivatives of the loss, but the quantity is the {quantity.name}; choose "
+            "quantities.loss, or a functional that reads values, such as mean_rise"
+        )
+    made = getattr(composition.perturbation.make, "func", composition.perturbation.make)
+    method, choice = _OVER.get(functional.over, ("", ""))
+    if method and not hasattr(made, method):
+        raise LandscapeError(
+            f"{slug}: its functional is over {functional.over}, but the perturbation is {made.__name__}; choose {choice}"
+        )
+
+
 def needs(composition: Composition) -> tuple[str, ...]:
     """Return what an objective must have for a composed score."""
     logits = ("three classes" if composition.functional.climbs else "classes",) if composition.gauge.normalised else ()
-    return (*logits, *composition.quantity.needs)
+    return tuple(dict.fromkeys((*logits, *composition.quantity.needs)))
 
 
 def invariances(composition: Composition) -> str:
     """Return the transformations among T1 … T7 that leave a composed score unchanged, as its parts have it."""
-    gauge, scale = composition.gauge, composition.perturbation.scale
+    gauge, quantity, scale = composition.gauge, composition.quantity, composition.perturbation.scale
     kept = set(scale.invariant.split())
     if "T2" in kept and gauge.shift_removed:
         kept.add("T5")
-    if "T2" in kept and (gauge.normalised or composition.quantity.decisions):
+    if "T2" in kept and ((gauge.normalised and quantity is loss) or quantity.decisions):
         kept.add("T7")
     if scale.absolute and composition.functional.guesses:
         kept.discard("T5")

@@ -117,7 +117,7 @@ def _median_radius(case: Case, radii: Sequence[float], *, directions: int = 20, 
         yield Measurement(value, 2 * error * value, level, meter.gradients, note=note)
 
 
-median_radius = Functional(_median_radius, unit="1")
+median_radius = Functional(_median_radius, unit="1", over="directions")
 """Inverse square of the median first radius at which the quantity has risen by c, over random directions.
 
 Directions that never cross count as infinite radii. The standard error of the median is by bootstrap.
@@ -148,7 +148,7 @@ def _log_volume(case: Case, radii: Sequence[float], *, directions: int = 20, see
         yield Measurement(float(value), float(error), level, meter.gradients)
 
 
-log_volume = Functional(_log_volume, unit="nat")
+log_volume = Functional(_log_volume, unit="nat", over="directions")
 r"""Negative log volume of the basin, :math:`-\log\omega_P - P\,E_u \log r(u)` with u on the unit sphere."""
 
 
@@ -167,5 +167,5 @@ def _spread_of_radii(case: Case, *, directions: int = 40, level: float = 1e-2, s
     return [Measurement(spread(radii), error, gradients=meter.gradients)]
 
 
-spread_of_radii = Functional(_spread_of_radii, unit="decade")
+spread_of_radii = Functional(_spread_of_radii, unit="decade", over="directions")
 """How much closer the quantity changes in the worst random directions than in the median one, in decades."""

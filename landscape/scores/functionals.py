@@ -64,6 +64,7 @@ class Functional:
         measure: ``(case, radii, **options) -> measurements``, or without radii for scores that have none.
         cost: ``(number of radii, **options) -> gradients``; `None`: not known beforehand.
         unit: of the result; `None`: that of the quantity.
+        over: what it asks of the perturbation: to be ``a set``, ``noise`` or ``directions``; empty: its units alone.
         of_loss: it follows derivatives of the loss, whatever else it reads.
         climbs: it follows the gradient, which normalised logits of two classes do not have.
         guesses: it starts from the size of the weights, which a shift of the logits changes.
@@ -72,6 +73,7 @@ class Functional:
     measure: Callable[..., Iterable[Measurement]]
     cost: Callable[..., float] | None = None
     unit: str | None = None
+    over: str = ""
     of_loss: bool = False
     climbs: bool = False
     guesses: bool = False
@@ -159,7 +161,7 @@ def _largest_rise(
 
 
 largest_rise = Functional(
-    _largest_rise, lambda radii, *, iterations, **_: radii * (iterations + 1), of_loss=True, climbs=True
+    _largest_rise, lambda radii, *, iterations, **_: radii * (iterations + 1), of_loss=True, climbs=True, over="a set"
 )
 r"""Mean over sub-batches of :math:`\max_{\delta} L_B(w + \delta) - L_B(w)` in a box or ball, by APGD from δ = 0.
 
@@ -182,7 +184,9 @@ def _one_step_rise(case: Case, radii: Sequence[float], *, subset: int | None = S
         yield Measurement(float(total), None, radius, 1 + FORWARD)
 
 
-one_step_rise = Functional(_one_step_rise, lambda radii, **_: radii * (1 + FORWARD), of_loss=True, climbs=True)
+one_step_rise = Functional(
+    _one_step_rise, lambda radii, **_: radii * (1 + FORWARD), of_loss=True, climbs=True, over="a set"
+)
 """Mean over sub-batches of the rise after one step that is steepest within the box or ball."""
 
 
@@ -205,7 +209,7 @@ def _relative_rise(case: Case, radii: Sequence[float], *, iterations: int = 10, 
         yield Measurement(100 * (max(best, base) - base) / (1 + base), None, radius, meter.gradients)
 
 
-relative_rise = Functional(_relative_rise, unit="%", of_loss=True, climbs=True)
+relative_rise = Functional(_relative_rise, unit="%", of_loss=True, climbs=True, over="a set")
 r"""Largest rise of the loss in a box by L-BFGS-B, :math:`100\,(\max L - L(w)) / (1 + L(w))`: a lower bound."""
 
 
@@ -225,7 +229,7 @@ def _mean_rise(case: Case, radii: Sequence[float], *, pairs: int = 8, seed: int 
     return [Measurement(value, error, radius, cost) for radius, (value, error) in zip(radii, over_samples(increases))]
 
 
-mean_rise = Functional(_mean_rise, lambda radii, *, pairs, **_: FORWARD * (1 + 2 * pairs * radii))
+mean_rise = Functional(_mean_rise, lambda radii, *, pairs, **_: FORWARD * (1 + 2 * pairs * radii), over="noise")
 r"""Mean rise :math:`E_z[Q(w + \rho\,c \odot z)] - Q(w)` under noise.
 
 Every draw is used with both signs (the odd part of the quantity cancels within a pair) and at every radius; the standard error
@@ -254,7 +258,9 @@ def _log_mean_exp(
         yield Measurement(-log_mean, float(ratios.std(ddof=1) / np.sqrt(samples)), gamma, meter.gradients)
 
 
-log_mean_exp = Functional(_log_mean_exp, lambda radii, *, samples, **_: FORWARD * radii * (1 + samples), unit="nat")
+log_mean_exp = Functional(
+    _log_mean_exp, lambda radii, *, samples, **_: FORWARD * radii * (1 + samples), unit="nat", over="noise"
+)
 r"""Negative log mean :math:`-\log E_z \exp(-m\,[Q(w + c \odot z/\sqrt\gamma) - Q(w)])` under noise of variance c²/γ.
 
 m is 1, or the number of examples with ``per_example=True``: the Bayesian reading of a mean negative log-likelihood. The mean is
@@ -281,7 +287,7 @@ def _second_difference(case: Case, radii: Sequence[float], *, directions: int = 
 
 
 second_difference = Functional(
-    _second_difference, lambda radii, *, directions, **_: FORWARD * (1 + 2 * directions * radii)
+    _second_difference, lambda radii, *, directions, **_: FORWARD * (1 + 2 * directions * radii), over="directions"
 )
 r"""Mean over directions of :math:`(Q(w + hd) + Q(w - hd) - 2Q(w)) / h^2`, which sees kinks that second derivatives leave out."""
 
@@ -293,7 +299,9 @@ def _curvature(case: Case, *, directions: int = 20, seed: int = 0) -> Iterator[M
     yield Measurement(value, error, gradients=PRODUCT * len(V), note=kink_note(case.objective))
 
 
-curvature = Functional(_curvature, lambda radii, *, directions, **_: PRODUCT * directions, of_loss=True)
+curvature = Functional(
+    _curvature, lambda radii, *, directions, **_: PRODUCT * directions, of_loss=True, over="directions"
+)
 r"""Mean over directions of the second derivative :math:`d^T H d`."""
 
 

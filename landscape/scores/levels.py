@@ -89,7 +89,7 @@ def _tolerated_noise(
     return [Measurement(level**-2, 2 * error / level**3, None, meter.gradients)]
 
 
-tolerated_noise = Functional(_tolerated_noise, unit="1", guesses=True)
+tolerated_noise = Functional(_tolerated_noise, unit="1", guesses=True, over="noise")
 r"""Inverse square of the noise level σ at which the mean of the quantity has risen by a given amount.
 
 .. math:: E_u[Q(w + u)] = Q(w) + \mathrm{rise}, \qquad u_i \sim N(0,\ \sigma^2 c_i^2 + \epsilon^2)

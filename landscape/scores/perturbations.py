@@ -269,14 +269,6 @@ class Filters(Moved):
         return list(torch.from_numpy(drawn))
 
 
-class Along(Moved):
-    """Along the weights themselves: t ↦ (1 + t)w."""
-
-    def directions(self, count: int, seed: int) -> list[Tensor]:
-        """Return the weights, the only direction there is."""
-        return [self.theta]
-
-
 def box(scale: Scale) -> Perturbation:
     """Return the box |δ| ≤ ρc."""
     return Perturbation(Box, scale)
@@ -294,4 +286,3 @@ def noise(scale: Scale, kind: NoiseKind = "normal") -> Perturbation:
 
 sphere = Perturbation(Sphere, ones)
 filters = Perturbation(Filters, filter_norms)
-along_weights = Perturbation(Along, weights)

@@ -45,6 +45,9 @@ ALL = {
     (gauges.normalised, quantities.loss, perturbations.noise(perturbations.ones), functionals.mean_rise): (
         (("classes",), "loss", 17 / 3, "T4 T5"),
     ),
+    (gauges.normalised, quantities.divergence, perturbations.noise(perturbations.weights), functionals.mean_rise): (
+        (("classes",), "nat", 17 / 3, "T1 T2 T4 T5"),
+    ),
     (gauges.none, quantities.error, perturbations.noise(perturbations.weights), functionals.mean_rise): (
         (("errors",), "1", 17 / 3, "T1 T2 T4 T7"),
     ),
@@ -80,9 +83,26 @@ def test_derived_invariances_are_those_that_an_audit_measures(classifier):
     assert invariant == {"with-gauge": ["T1", "T2", "T4", "T5", "T7"], "without": ["T1", "T2", "T4"]}
 
 
-def test_a_functional_of_the_loss_refuses_another_quantity():
-    with pytest.raises(LandscapeError, match="follows derivatives of the loss, but the quantity is the 0–1 error"):
-        compose("odd", "t", quantities.error, perturbations.box(perturbations.ones), functionals.largest_rise)
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (
+            (quantities.error, perturbations.box(perturbations.ones), functionals.largest_rise),
+            "follows derivatives of the loss, but the quantity is the 0–1 error",
+        ),
+        (
+            (quantities.loss, perturbations.noise(perturbations.ones, "uniform"), functionals.largest_rise),
+            "is over a set, but the perturbation is Noise; choose a box or a ball",
+        ),
+        (
+            (quantities.loss, perturbations.sphere, functionals.mean_rise),
+            "is over noise, but the perturbation is Sphere",
+        ),
+    ],
+)
+def test_parts_that_do_not_fit(parts, message):
+    with pytest.raises(LandscapeError, match=message):
+        compose("odd", "t", *parts)
 
 
 def test_options_come_from_the_parts_and_are_described():

@@ -32,7 +32,7 @@ def _tolerated_box(case: Case, *, rise: float = RISE, iterations: int = 10, gues
     return [Measurement(level**-2, gradients=meter.gradients)]
 
 
-tolerated_box = Functional(_tolerated_box, unit="1", guesses=True)
+tolerated_box = Functional(_tolerated_box, unit="1", guesses=True, over="a set")
 """Inverse square of the box in which the quantity rises by a given amount, at the largest loss on all data that APGD meets."""
 
 inverse_alpha = compose(
