@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape.arguments import numbers_checked, several, several_seeds
+from landscape.arguments import several, several_seeds
 from landscape.datasets import Split, digits
 from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
@@ -21,7 +21,7 @@ from landscape.results.trials import Trials
 from landscape.scores import sharpness
 from landscape.slices import eigen_ratio, plane, random_directions, smoothness
 from landscape.studies.grid import grid
-from landscape.studies.registry import Experiment
+from landscape.studies.registry import Experiment, published
 from landscape.training.checkpoints import as_checkpoint
 from landscape.training.factories import as_split, check_factory
 from landscape.training.jobs import Row
@@ -49,7 +49,7 @@ DEFAULT = get_recipe("momentum", lr=0.02, target=0.05, target_accuracy=0.9, max_
 """One learning rate that all of `VARIANTS` can be trained with."""
 
 
-@numbers_checked
+@published
 def architecture(
     variants: Mapping[str, ModelFactory] = VARIANTS,
     split: Split | Any = None,
@@ -80,17 +80,10 @@ def architecture(
         points: of a plane, per side.
         ratio_points: of a map, per side; each costs a Lanczos run.
         examples: training examples that maps, curvatures and the smoothness batch use, at most.
-        workers: processes.
-        save: study file to keep the result in, as ``architecture``; finished networks survive an interruption.
 
     Returns:
         `Trials` by architecture and seed, with ``beta`` beside, and of the first seed ``loss`` (the plane) and ``eigen ratio``
         (the map). Networks that never met the target are listed and not compared.
-
-    Raises:
-        LandscapeError: data without labels, a factory that does not fit them, no variants or seeds, or a study begun with
-            other settings.
-        NumericalError: a loss became NaN or infinite.
 
     Source: H. Li et al. 2018 (arXiv 1712.09913), figures 1, 5 and 7; S. Santurkar et al. 2018 (arXiv 1805.11604),
     section 3.

@@ -9,20 +9,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from landscape.arguments import numbers_checked, several, several_seeds
+from landscape.arguments import several, several_seeds
 from landscape.datasets import Split, spirals
 from landscape.errors import LandscapeError
 from landscape.models import mlp
 from landscape.results.effects import Effect, Finding
 from landscape.results.trials import Trials
 from landscape.scores import sharpness
-from landscape.studies.grid import grid
-from landscape.studies.registry import Experiment
+from landscape.studies.grid import grid, protocol
+from landscape.studies.registry import Experiment, published
 from landscape.training.checkpoints import as_checkpoint
-from landscape.training.factories import as_split, check_factory
+from landscape.training.factories import as_split
 from landscape.training.jobs import Row
-from landscape.training.recipes import Recipe, check_recipe, get_recipe
-from landscape.training.runs import ModelFactory, describe_model
+from landscape.training.recipes import Recipe, get_recipe
+from landscape.training.runs import ModelFactory
 from landscape.training.train import train
 
 NAME = "basin-volume"
@@ -38,7 +38,7 @@ predictions have moved by KL 0.01, in units of the weights."""
 _SCORES = ("basin-radius", "log-volume", "local-volume", "kl-radius")
 
 
-@numbers_checked
+@published
 def basin_volume(
     factory: ModelFactory = THREE_LAYERS,
     split: Split | Any = None,
@@ -61,7 +61,6 @@ def basin_volume(
     directions, and only differences on one surface mean anything.
 
     Args:
-        factory: called with ``seed=``; importable by name if there are several workers.
         split: data with labels; poison is made of its spare examples where it has any. `None`: 100 points of
             `landscape.datasets.spirals`.
         poison: numbers of wrongly labelled points, one arm each, beside the clean arm.
@@ -69,17 +68,10 @@ def basin_volume(
         seeds: a pair of a clean and a poisoned network each, which share initialisation and clean examples.
         directions: random directions per measure.
         name: entry in the study file.
-        workers: processes.
-        save: study file to keep the result in; finished networks survive an interruption.
 
     Returns:
         `Trials` by poison and seed, with the measures of `SIZES` and the effect of poison on each. Networks that never met the
         target are listed and not compared.
-
-    Raises:
-        LandscapeError: data without labels, a factory that does not fit them, no poison, or a study begun with other
-            settings.
-        NumericalError: a loss became NaN or infinite.
 
     Source: W. R. Huang et al., *Understanding generalization through visualizations*, 2020 (arXiv 1906.03291), sections 3
     and 5, figures 5 to 7; midpoints or relabelled spare points stand for their poison, drawn once instead of every epoch.
@@ -94,19 +86,15 @@ def basin_volume(
     """
     split = spirals(train=100) if split is None else as_split(split)
     recipe = ADAM if recipe is None else recipe
-    check_recipe(recipe)
     seeds, poison = several_seeds(seeds), several(poison, "poison")
     if not poison or min(poison) < 1 or len(set(poison)) < len(poison) or not seeds or directions < 2:
         raise LandscapeError(
             f"poison={list(poison)}, {len(seeds)} seeds, {directions} directions; expected different positive numbers of "
             "poisoned points, at least one seed and two directions"
         )
-    check_factory(factory, split.train[0][:2], classes=split.classes)
     arms = (0, *poison)
     settings = {
-        "model": describe_model(factory),
-        "data": split.fingerprint,
-        "recipe": dataclasses.asdict(recipe),
+        **protocol(factory, split, recipe),
         "directions": directions,
     }
     weights = sum(p.numel() for p in factory(seed=0).parameters())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from landscape.arguments import numbers_checked, several, several_seeds
+from landscape.arguments import several, several_seeds
 from landscape.datasets import Split, mnist1d
 from landscape.datasets.split import Pair
 from landscape.errors import LandscapeError
@@ -23,11 +22,10 @@ from landscape.models.common import seeded
 from landscape.results.effects import Finding
 from landscape.results.trials import Trials
 from landscape.studies.evaluations import score_rows
-from landscape.studies.grid import grid
-from landscape.studies.registry import Experiment
-from landscape.training.factories import as_split, check_width_factory
+from landscape.studies.grid import grid, protocol
+from landscape.studies.registry import Experiment, published
+from landscape.training.factories import as_split
 from landscape.training.recipes import Recipe, check_recipe
-from landscape.training.runs import describe_model
 from landscape.training.training_data import LABELS, corrupt_labels
 from landscape.training.vectorised import stack, train_stacked
 
@@ -68,7 +66,7 @@ def published_data() -> Split:
     return mnist1d(samples=8000, train_share=0.5)
 
 
-@numbers_checked
+@published
 def double_descent(
     factory: Callable[..., nn.Module] = he_mlp,
     split: Split | Any = None,
@@ -99,17 +97,9 @@ def double_descent(
         epochs: passes over the training data; nothing stops earlier.
         recipe: its optimiser, lr, momentum, batch_size and weight_decay are used.
         scores: what to measure of every network, as in `landscape.sharpness`; may be empty.
-        seeds: one network per width and seed.
-        workers: processes.
-        save: study file to keep the result in, as ``double-descent``; finished widths survive an interruption.
 
     Returns:
         `Trials` by width and seed: errors, losses and scores.
-
-    Raises:
-        LandscapeError: data without labels, fewer than two widths, a factory that does not fit them, or a study begun
-            with other settings.
-        NumericalError: a loss became NaN or infinite.
 
     Source: the MNIST-1D protocol of S. Greydanus and D. Kobak, 2020 (arXiv 2011.14439), whose test error over the width
     peaks at 58.1 % for 40 units, where P ≈ N, and is 44.2 % for 400; P. Nakkiran et al. 2020 (arXiv 1912.02292).
@@ -126,12 +116,9 @@ def double_descent(
         raise LandscapeError(f"widths {widths}, {len(seeds)} seeds, {epochs} epochs; expected ascending widths, a seed")
     if recipe.label_noise or recipe.poison or recipe.examples or recipe.shift:
         raise LandscapeError("double descent trains on all examples with label_noise of its own; use a recipe without")
-    check_width_factory(factory, widths, split.train[0][:2], classes=split.classes)
     y = corrupt_labels(split.train[1], label_noise, split.classes, seed=[noise_seed, LABELS])
     settings = {
-        "model": describe_model(factory),
-        "data": split.fingerprint,
-        "recipe": dataclasses.asdict(recipe),
+        **protocol(factory, split, recipe, widths=widths),
         "widths": widths,
         "label_noise": label_noise,
         "noise_seed": noise_seed,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from landscape.arguments import numbers_checked, several_seeds
+from landscape.arguments import several_seeds
 from landscape.bars import bar
 from landscape.datasets import Split, fingerprint
 from landscape.errors import LandscapeError
@@ -26,7 +26,7 @@ from landscape.spectra import top_eigenpairs
 from landscape.studies.chebyshev import chebyshev_data, chebyshev_network, half_squared_error
 from landscape.studies.descents import Descending, Descent, Problem
 from landscape.studies.grid import grid
-from landscape.studies.registry import Experiment
+from landscape.studies.registry import Experiment, published
 from landscape.training.factories import check_factory
 from landscape.training.jobs import Row
 from landscape.training.runs import ModelFactory, describe_model
@@ -70,7 +70,7 @@ def quick_descents() -> tuple[Descent, ...]:
     return Descent(lr=0.4, steps=500, problem=three), Descent(lr=0.4, batch_size=5, steps=200, problem=three)
 
 
-@numbers_checked
+@published
 def edge_of_stability(
     factory: ModelFactory | None = None,
     data: Any = None,
@@ -100,16 +100,9 @@ def edge_of_stability(
         descents: what to compare; `None`: the published runs, on the Chebyshev problems.
         every: steps between measurements; odd, because training at the edge oscillates with period two.
         tol: relative residual of the eigenpairs.
-        seeds: one run per descent and seed.
-        workers: processes.
-        save: study file to keep the result in, as ``edge-of-stability``; finished runs survive an interruption.
 
     Returns:
         `Trials` by descent and seed, with `CURVES` beside; a run that diverges is kept up to there and reported as such.
-
-    Raises:
-        LandscapeError: a descent without a problem, data without targets, a factory that hands out one network twice, an
-            even `every`, or a study begun with other settings.
 
     Source: J. Cohen et al., *Gradient descent on neural networks typically occurs at the edge of stability*, 2021 (arXiv
     2103.00065); for Adam, Cohen et al. 2022 (arXiv 2207.14484); for batch sharpness, Andreyev and Beneventano 2024 (arXiv

@@ -4,18 +4,43 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import product
 from operator import attrgetter
 from typing import Any
 
 from landscape.comparison.audits import AUDIT, audited_in
+from landscape.datasets import Split
 from landscape.results.comparison import Comparison, Placebo
 from landscape.results.effects import Effect, Finding
 from landscape.results.trials import Trials, stacked
+from landscape.training.factories import check_factory, check_width_factory
 from landscape.training.jobs import Row, finished_rows, run_jobs
+from landscape.training.recipes import Recipe, check_recipe
+from landscape.training.runs import describe_model
 
 Levels = Sequence[Any] | Mapping[str, Any]
 """The levels of a factor: numbers or text, or any objects by name."""
+
+
+def protocol(factory: Any, split: Split, recipe: Recipe, *, widths: Sequence[int] | None = None) -> dict[str, Any]:
+    """Check a recipe, and a factory against the data; return what of them decides the numbers of every study.
+
+    Args:
+        factory: called with ``seed=``, or with ``(width, seed=)``.
+        split: the data.
+        recipe: how to train.
+        widths: of the networks, if there are several.
+
+    Raises:
+        LandscapeError: no recipe, or a factory that does not build a new network for these data.
+    """
+    check_recipe(recipe)
+    if widths is None:
+        check_factory(factory, split.train[0][:2], classes=split.classes)
+    else:
+        check_width_factory(factory, widths, split.train[0][:2], classes=split.classes)
+    return {"model": describe_model(factory), "data": split.fingerprint, "recipe": asdict(recipe)}
 
 
 def grid(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -15,17 +14,17 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from landscape.arguments import numbers_checked
 from landscape.datasets import Split, kink
 from landscape.errors import LandscapeError
 from landscape.models import mlp
 from landscape.results.effects import Finding
 from landscape.results.trials import Trials
-from landscape.studies.registry import Experiment
-from landscape.training.factories import as_split, check_factory
+from landscape.studies.grid import protocol
+from landscape.studies.registry import Experiment, published
+from landscape.training.factories import as_split
 from landscape.training.jobs import Row, finished_rows, run_jobs
-from landscape.training.recipes import Recipe, check_recipe, get_recipe
-from landscape.training.runs import ModelFactory, describe_model
+from landscape.training.recipes import Recipe, get_recipe
+from landscape.training.runs import ModelFactory
 from landscape.training.vectorised import Stacked, stack, train_stacked
 
 TEN_UNITS = partial(mlp, (2, 10, 2))
@@ -36,7 +35,7 @@ _CHECKED = 8  # examples before the guesses that failed are dropped
 _SGD = 1_000_003  # the stream of the trained networks' starts
 
 
-@numbers_checked
+@published
 def guess_and_check(
     factory: ModelFactory = TEN_UNITS,
     split: Split | Any = None,
@@ -69,16 +68,10 @@ def guess_and_check(
             that never do are counted and left out.
         seed: of everything drawn.
         together: guesses evaluated at once.
-        workers: processes.
-        save: study file to keep the result in, as ``guess-and-check``; finished guesses survive an interruption.
 
     Returns:
         `Trials` of two rows, ``guessing`` and ``SGD``, with the ``accuracy`` and the normalised ``loss`` of every network
         that fits beside them: see `volume_interval`, `share_with`, `poisoned_ratio` and `matched`.
-
-    Raises:
-        LandscapeError: data without labels, a factory that does not fit them, values out of range, or a study begun with
-            other settings.
 
     Source: P. Chiang et al., *Loss landscapes are all you need: neural network generalization can be explained without
     the implicit bias of gradient descent*, ICLR 2023, sections 3 and 4.
@@ -89,19 +82,13 @@ def guess_and_check(
     """
     split = kink() if split is None else as_split(split)
     recipe = get_recipe("sgd", lr=0.1, batch_size=2) if recipe is None else recipe
-    check_recipe(recipe)
-    check_factory(factory, split.train[0][:2], classes=split.classes)
-    if any(True for _ in factory(seed=0).buffers()):
-        raise LandscapeError("networks with buffers (norm layers) have no weights to guess alone; use one without")
     if min(guesses, networks, epochs, together) < 1 or not (span > 0 and math.isfinite(span)):
         raise LandscapeError(
             f"guesses={guesses}, networks={networks}, epochs={epochs}, together={together}, span={span}; expected "
             "positive numbers"
         )
     settings = {
-        "model": describe_model(factory),
-        "data": split.fingerprint,
-        "recipe": dataclasses.asdict(recipe),
+        **protocol(factory, split, recipe),
         "guesses": guesses,
         "span": span,
         "networks": networks,
@@ -109,10 +96,14 @@ def guess_and_check(
         "seed": seed,
         "together": together,
     }
+    if any(True for _ in factory(seed=0).buffers()):
+        raise LandscapeError("networks with buffers (norm layers) have no weights to guess alone; use one without")
     sizes = [min(_JOB, guesses - begin) for begin in range(0, guesses, _JOB)]
     data = (split.train, split.test)
     jobs = {f"guesses-{i}": (factory, data, size, span, [seed, i], together) for i, size in enumerate(sizes)}
     with finished_rows(save, STUDY.name, settings) as done:
+        if isinstance(done.stored, Trials):
+            return done.stored
         run_jobs(_guess, jobs, done, workers=workers, desc="guesses")
         run_jobs(_train, {"sgd": (factory, data, networks, span, [seed, _SGD], recipe, epochs)}, done, desc="trained")
         guessed = {name: np.concatenate([done[key][name] for key in jobs]) for name in ("accuracy", "loss")}

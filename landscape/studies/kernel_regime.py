@@ -14,20 +14,19 @@ import numpy as np
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from landscape.arguments import numbers_checked, several, several_seeds
+from landscape.arguments import several, several_seeds
 from landscape.datasets import Split, digits
 from landscape.errors import LandscapeError, NumericalError
 from landscape.models.common import seeded
 from landscape.results.effects import Finding
 from landscape.results.trials import Trials
 from landscape.scores import sharpness
-from landscape.studies.grid import grid
-from landscape.studies.registry import Experiment
+from landscape.studies.grid import grid, protocol
+from landscape.studies.registry import Experiment, published
 from landscape.training.checkpoints import as_checkpoint
-from landscape.training.factories import as_split, check_width_factory
+from landscape.training.factories import as_split
 from landscape.training.jobs import Row
 from landscape.training.recipes import Recipe, check_recipe
-from landscape.training.runs import describe_model
 from landscape.training.train import train
 
 WIDTHS = (16, 64, 256, 1024, 4096)
@@ -93,7 +92,7 @@ def ntk_mlp(width: int, *, inputs: int = 64, classes: int = 10, hidden: int = 1,
     return nn.Sequential(*layers)
 
 
-@numbers_checked
+@published
 def kernel_regime(
     factory: Callable[..., nn.Module] = ntk_mlp,
     split: Split | Any = None,
@@ -121,16 +120,9 @@ def kernel_regime(
         labels: of ``true`` and ``random``; random ones are redrawn with every seed.
         recipe: SGD and the training loss to stop at; runs that do not get there are reported and not compared.
         examples: training examples the kernel is computed on.
-        seeds: one network per width, kind of labels and seed.
-        workers: processes.
-        save: study file to keep the result in, as ``kernel-regime``; finished runs survive an interruption.
 
     Returns:
         `Trials` by labels, width and seed, with the measures of `LAZINESS`.
-
-    Raises:
-        LandscapeError: data without labels, unknown labels, fewer than two widths, a factory that does not fit, a recipe
-            other than SGD, or a study begun with other settings.
 
     Source: Jacot et al. 2018 (arXiv 1806.07572); Chizat et al. 2019 (arXiv 1812.07956); Lee et al. 2019 (arXiv
     1902.06720); Fort et al. 2020 (arXiv 2010.15110); for labels, Arora et al. 2019 (arXiv 1901.08584).
@@ -144,11 +136,8 @@ def kernel_regime(
     check_recipe(recipe)
     widths, seeds, labels = several(widths, "widths"), several_seeds(seeds), list(labels)
     _check(widths, seeds, labels, recipe, examples)
-    check_width_factory(factory, widths, split.train[0][:2], classes=split.classes)
     settings = {
-        "model": describe_model(factory),
-        "data": split.fingerprint,
-        "recipe": dataclasses.asdict(recipe),
+        **protocol(factory, split, recipe, widths=widths),
         "widths": widths,
         "labels": labels,
         "examples": examples,

@@ -10,21 +10,21 @@ from typing import Any
 
 from torch import nn
 
-from landscape.arguments import numbers_checked, several_seeds
+from landscape.arguments import several_seeds
 from landscape.datasets import Split, digits
 from landscape.errors import LandscapeError
 from landscape.models.common import seeded
 from landscape.results.effects import Effect, Finding
 from landscape.results.trials import Trials
 from landscape.scores import sharpness
-from landscape.studies.grid import grid
-from landscape.studies.registry import Experiment
+from landscape.studies.grid import grid, protocol
+from landscape.studies.registry import Experiment, published
 from landscape.tables import Measured, number_text, over_seeds
 from landscape.training.checkpoints import as_checkpoint
-from landscape.training.factories import as_split, check_factory
+from landscape.training.factories import as_split
 from landscape.training.jobs import Row
 from landscape.training.recipes import Recipe, check_recipe
-from landscape.training.runs import ModelFactory, describe_model
+from landscape.training.runs import ModelFactory
 from landscape.training.train import train
 
 MATCHINGS = {"epochs": "equal epochs", "loss": "equal training loss", "steps": "equal steps"}
@@ -60,7 +60,7 @@ def f1_mlp(width: int = 512, *, inputs: int = 64, classes: int = 10, hidden: int
     return nn.Sequential(*layers)
 
 
-@numbers_checked
+@published
 def large_batch(
     factory: ModelFactory = f1_mlp,
     split: Split | Any = None,
@@ -83,7 +83,6 @@ def large_batch(
     they do not. Norm statistics are re-estimated over the training data before anything is measured.
 
     Args:
-        factory: called with ``seed=``.
         split: data with labels; `None`: the embedded digits, 1,000 to train on.
         small: examples per step of the first arm.
         large: of the second; `None`: a tenth of the training data, as published.
@@ -92,17 +91,10 @@ def large_batch(
         matchings: of ``epochs``, ``loss`` and ``steps``.
         scores: what to measure, as in `landscape.sharpness`.
         radii: their radii by slug.
-        seeds: one network per arm, matching and seed; six per arm give an exact test.
-        workers: processes.
-        save: study file to keep the result in, as ``large-batch``; finished runs survive an interruption.
 
     Returns:
         `Trials` by matching, batch and seed, with large against small batches in each score; networks that never reached a
         target loss are kept and not compared.
-
-    Raises:
-        LandscapeError: data without labels, an unknown matching, arms of one batch size, a factory that does not fit, or
-            a study begun with other settings.
 
     Source: N. S. Keskar et al., *On large-batch training for deep learning*, 2017 (arXiv 1609.04836), table 3: for F1 on
     MNIST at ε = 10⁻³, 205.14 against 1.23 (a ratio of 167), at 5·10⁻⁴ 42.90 against 0.61. For what the number of steps
@@ -119,12 +111,9 @@ def large_batch(
     seeds, matchings = several_seeds(seeds), list(matchings)
     sizes = {"small": small, "large": max(1, len(split.train[1]) // 10) if large is None else large}
     _check(sizes, seeds, matchings, recipe, epochs)
-    check_factory(factory, split.train[0][:2], classes=split.classes)
     chosen = {name: tuple(radii[name]) for name in scores if name in radii}
     settings = {
-        "model": describe_model(factory),
-        "data": split.fingerprint,
-        "recipe": dataclasses.asdict(recipe),
+        **protocol(factory, split, recipe),
         "sizes": sizes,
         "epochs": epochs,
         "matchings": matchings,

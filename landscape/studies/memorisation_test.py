@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from landscape.arguments import numbers_checked
 from landscape.comparison import PRIMARY
 from landscape.results.effects import Effect, Finding
 from landscape.results.trials import Trials
 from landscape.studies.evaluations import Panel
 from landscape.studies.randomisation import RECIPE, TIME_TO_FIT, Condition, run_conditions
+from landscape.studies.registry import published
 from landscape.training.recipes import Recipe
 from landscape.training.runs import ModelFactory
 
@@ -28,7 +28,7 @@ DOES_NOT_SAY = (
 )
 
 
-@numbers_checked
+@published
 def memorisation_test(
     factory: ModelFactory,
     data: Any,
@@ -47,19 +47,13 @@ def memorisation_test(
     measured on the same labels there.
 
     Args:
-        factory: called with ``seed=seed``.
         data: a `Split` or ``((X, y), (X_test, y_test))``.
         recipe: how to train; give it a `max_epochs` that random labels may need.
         seeds: one pair of runs per seed; fewer than six give no p values.
         panel: scores by evaluation.
-        workers: processes.
-        save: a study file; the result is stored there as ``memorisation-test``.
 
     Returns:
         `Trials` with the findings ``says`` and ``does not say``, and the effect of random labels on every quantity.
-
-    Raises:
-        LandscapeError: a factory or data that cannot be used, or a study with runs of other settings.
 
     Source: C. Zhang et al. 2017 (arXiv 1611.03530), section 2; the test over seeds is this package's.
 

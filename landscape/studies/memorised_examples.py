@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
 from collections.abc import Mapping
@@ -12,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.arguments import numbers_checked
 from landscape.datasets import Split, digits
 from landscape.errors import LandscapeError
 from landscape.models import mlp
@@ -23,18 +21,19 @@ from landscape.results.memorisation import (
     Memorisation,
     MemorisedExample,
 )
-from landscape.studies.registry import Experiment
-from landscape.training.factories import as_split, check_factory
+from landscape.studies.grid import protocol
+from landscape.studies.registry import Experiment, published
+from landscape.training.factories import as_split
 from landscape.training.jobs import Row, finished_rows, run_jobs
 from landscape.training.recipes import Recipe, check_recipe, get_recipe
-from landscape.training.runs import ModelFactory, describe_model
+from landscape.training.runs import ModelFactory
 from landscape.training.training_data import LABELS, SUBSET, corrupt_labels
 from landscape.training.vectorised import stack, train_stacked
 
 NAME = "memorised-examples"
 
 
-@numbers_checked
+@published
 def memorised_examples(
     factory: ModelFactory = mlp,
     split: Split | Any = None,
@@ -59,7 +58,6 @@ def memorised_examples(
     examples is the generalisation gap of such networks, which the result checks.
 
     Args:
-        factory: called with ``seed=``; importable by name if there are several workers.
         split: data with labels; `None`: the embedded digits.
         networks: T; the error of a score falls as 1/√T (`error_bound`: 0.10 for 500, 0.05 for 2,000).
         ratio: share of the examples in a subset.
@@ -69,16 +67,9 @@ def memorised_examples(
         seed: of subsets, label noise, initialisations and orders.
         together: networks trained at once.
         shown: how many of the most memorised examples and of the most influential pairs to keep pictures of.
-        workers: processes.
-        save: study file to keep the result in, as ``memorised-examples``; finished networks survive an interruption.
 
     Returns:
         A `Memorisation` with every prediction, from which scores and influences follow.
-
-    Raises:
-        LandscapeError: data without labels, a factory that does not fit them, values out of range, or a study begun with
-            other settings.
-        NumericalError: a loss became NaN or infinite.
 
     Source: V. Feldman and C. Zhang, *What neural networks memorize and why*, 2020 (arXiv 2008.03703), sections 2 and 3;
     their subsets of 0.7 N and thresholds, on small data.
@@ -92,11 +83,8 @@ def memorised_examples(
     recipe = get_recipe("momentum") if recipe is None else recipe
     check_recipe(recipe)
     _check(split, recipe, networks=networks, ratio=ratio, epochs=epochs, together=together, shown=shown)
-    check_factory(factory, split.train[0][:2], classes=split.classes)
     settings = {
-        "model": describe_model(factory),
-        "data": split.fingerprint,
-        "recipe": dataclasses.asdict(recipe),
+        **protocol(factory, split, recipe),
         "networks": networks,
         "ratio": ratio,
         "epochs": epochs,
@@ -121,6 +109,8 @@ def memorised_examples(
         for group in groups
     }
     with finished_rows(save, NAME, settings) as done:
+        if isinstance(done.stored, Memorisation):
+            return done.stored
         run_jobs(_train_group, jobs, done, workers=workers, desc="subsets")
         result = _result([done[key] for key in jobs], split, y, shown, settings)
         return done.conclude(result)

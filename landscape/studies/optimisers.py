@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape.arguments import numbers_checked, several_seeds
+from landscape.arguments import several_seeds
 from landscape.comparison import PRIMARY, facts, judge
 from landscape.comparison.audits import audit_columns
 from landscape.comparison.judge import fact_row
@@ -24,7 +24,7 @@ from landscape.scores import select, sharpness
 from landscape.scores.stability import threshold
 from landscape.studies.evaluations import score_rows, summary_of
 from landscape.studies.grid import grid
-from landscape.studies.registry import Experiment
+from landscape.studies.registry import Experiment, published
 from landscape.tables import spread
 from landscape.training.checkpoints import as_checkpoint
 from landscape.training.factories import as_split, check_factory
@@ -40,7 +40,7 @@ RELATIVE = ("lambda-max", "lambda-max / threshold", "batch sharpness", "batch sh
 """Curvature, raw and in units of what the optimiser can bear."""
 
 
-@numbers_checked
+@published
 def optimisers(
     factory: ModelFactory = NETWORK,
     split: Any = None,
@@ -61,21 +61,13 @@ def optimisers(
     difference of thresholds has to be taken into account before a difference of minima is claimed.
 
     Args:
-        factory: called with ``seed=seed``.
         split: a `Split` or ``((X, y), (X_test, y_test))``; `None`: the digits.
         recipes: the optimisers, the reference first, all to one `target`.
-        seeds: one run per recipe and seed.
         scores: slugs; the three primary ones are needed for a verdict.
         margin: half-width of equivalence in log10 S.
-        workers: processes.
-        save: a study file; the result is stored there as ``optimisers``, and finished runs are kept beside it until then.
 
     Returns:
         `Trials` by recipe and seed, with the verdicts in its ``comparison``.
-
-    Raises:
-        LandscapeError: fewer than two recipes, several targets, an unknown score, a factory or data that cannot be used,
-            or a study with runs of other settings.
 
     Source: thresholds Cohen et al. 2021 (arXiv 2103.00065), appendix B; batch sharpness Andreyev and Beneventano 2024
     (arXiv 2412.20553).

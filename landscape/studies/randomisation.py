@@ -11,18 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from landscape.arguments import numbers_checked, several, several_seeds
+from landscape.arguments import several, several_seeds
 from landscape.datasets import Split, digits
 from landscape.errors import LandscapeError
 from landscape.models import mlp
 from landscape.results.effects import Effect, Finding
 from landscape.results.trials import Trials
 from landscape.studies.evaluations import CURVES, FITS, Panel, epoch_grid, measured_run
-from landscape.studies.grid import grid
-from landscape.studies.registry import Experiment
-from landscape.training.factories import as_split, check_factory
-from landscape.training.recipes import Recipe, check_recipe, get_recipe
-from landscape.training.runs import ModelFactory, describe_model
+from landscape.studies.grid import grid, protocol
+from landscape.studies.registry import Experiment, published
+from landscape.training.factories import as_split
+from landscape.training.recipes import Recipe, get_recipe
+from landscape.training.runs import ModelFactory
 from landscape.training.trainer import LossGoal
 
 NETWORK = functools.partial(mlp, (64, 128, 128, 10))
@@ -56,7 +56,7 @@ INPUTS = (
 )
 
 
-@numbers_checked
+@published
 def randomisation(
     factory: ModelFactory = NETWORK,
     split: Any = None,
@@ -80,20 +80,12 @@ def randomisation(
         factory: called with ``seed=seed``; your network, for inputs as the split has them.
         split: a `Split` or ``((X, y), (X_test, y_test))``; `None`: the digits.
         noise: probabilities of corruption strictly between 0 and 1, ascending.
-        seeds: one run per condition and seed.
         recipe: how to train, the same in all conditions.
         panel: scores by evaluation.
-        workers: processes.
-        save: a study file; the result is stored there as ``randomisation``, and finished runs are kept beside it until
-            then.
 
     Returns:
         `Trials` by condition and seed: fit and test error, steps to an accuracy or a loss, and scores as
         ``evaluation/score``, with the learning curves beside them.
-
-    Raises:
-        LandscapeError: a factory or data that cannot be used, noise levels out of range or order, or a study with runs
-            of other settings.
 
     Source: C. Zhang et al., *Understanding deep learning requires rethinking generalization*, 2017 (arXiv 1611.03530),
     section 2.1 and figure 1.
@@ -155,16 +147,12 @@ def run_conditions(
         findings: likewise.
     """
     split = digits() if split is None else as_split(split)
-    check_factory(factory, split.train[0][:2], classes=split.classes)
-    check_recipe(recipe)
     seeds = several_seeds(seeds)
     if not seeds:
         raise LandscapeError("no seeds; expected at least one")
     levels = tuple(sorted({one.noise for one in conditions}))
     settings = {
-        "model": describe_model(factory),
-        "data": split.fingerprint,
-        "recipe": dataclasses.asdict(recipe),
+        **protocol(factory, split, recipe),
         "levels": list(levels),
         "panel": dataclasses.asdict(panel),
     }

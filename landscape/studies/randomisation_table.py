@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape.arguments import numbers_checked, several, several_seeds
+from landscape.arguments import several, several_seeds
 from landscape.comparison import PRIMARY
 from landscape.comparison.audits import audit_columns, failed, in_words
 from landscape.comparison.trend import noise_trends, noise_verdict, trend_placebo
@@ -23,7 +23,7 @@ from landscape.results.trials import Trials
 from landscape.studies.evaluations import CURVES, Panel, epoch_grid, measured_run, score_rows
 from landscape.studies.grid import grid
 from landscape.studies.randomisation import view_of
-from landscape.studies.registry import Experiment
+from landscape.studies.registry import Experiment, published
 from landscape.training.checkpoints import as_checkpoint
 from landscape.training.factories import as_split, check_factory
 from landscape.training.recipes import Recipe, as_recipes, get_recipe
@@ -38,7 +38,7 @@ RECIPES = tuple(get_recipe(name, max_epochs=4000) for name in ("sgd", "momentum"
 LOSSES = (0.05, 0.01, 0.001)
 
 
-@numbers_checked
+@published
 def randomisation_table(
     factory: ModelFactory = NETWORK,
     split: Any = None,
@@ -63,27 +63,18 @@ def randomisation_table(
     of examples and, as corruption is nested, redrawn labels; Holm's correction is over the three primary scores.
 
     Args:
-        factory: called with ``seed=seed``.
         split: a `Split` or ``((X, y), (X_test, y_test))``; `None`: the digits.
         recipes: how to train; their `label_noise`, `target` and `target_accuracy` are not used.
         noise: probabilities p with which a label is replaced by a uniformly drawn class, ascending.
-        seeds: one run per recipe, noise level and seed.
         losses: training cross-entropies in nats to stop at on the way.
         epoch: number of epochs to stop at as well, or None.
         norm: Euclidean norm of all weights to stop at as well, or None.
         panel: scores by evaluation, at the matched losses; elsewhere only the primary scores are measured.
         audit: put the first seed's network without noise and the one with the most through the transformations T1–T7.
-        workers: processes that train and measure.
-        save: a study file; the result is stored there as ``randomisation-table``, and finished runs are kept beside it
-            until then, so that the same call goes on after an interruption.
 
     Returns:
         `Trials` by recipe, noise, seed and stage, with the trend of every score over the noise, a verdict per recipe and
         stage, the audit and the placebo of the rule.
-
-    Raises:
-        LandscapeError: a factory or data that cannot be used, noise levels out of order, or a study with runs of other
-            settings.
 
     Source: the grid is that of C. Zhang et al. 2017 (arXiv 1611.03530), figure 1; the three evaluations and the test
     over p are this package's.

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import pkgutil
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
+from landscape.arguments import numbers_checked
 from landscape.errors import LandscapeError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+SHARED = {
+    "factory": "called with ``seed=``; importable by name if there are several workers.",
+    "recipe": "how to train, the same for all.",
+    "seeds": "one run of each combination per seed.",
+    "workers": "processes; the numbers do not depend on them.",
+    "save": "study file to keep the result in, under the name of the study; finished runs survive an interruption, and the\n"
+    "        same call goes on from them.",
+}
+"""What arguments of studies mean, in the docs of every study that has one and does not say more of it."""
+_RAISES = """
+Raises:
+    LandscapeError: data without labels, a factory that does not fit them, options out of range, or a study begun with other
+        settings.
+    NumericalError: a loss became NaN or infinite.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +70,37 @@ class Conducted:
     study: Path
     table: Path
     figures: tuple[Path, ...]
+
+
+def published(function: Callable[P, R]) -> Callable[P, R]:
+    """Return the function of a study with its numbers checked, and with what it leaves unsaid of shared arguments in its docs.
+
+    >>> @published
+    ... def coin(*, seeds=range(3), workers=1):
+    ...     '''Flip a coin.
+    ...
+    ...     Args:
+    ...         seeds: one flip each.
+    ...
+    ...     Returns:
+    ...         `Trials`.
+    ...     '''
+    >>> [line.strip() for line in coin.__doc__.splitlines() if ": " in line][:2]
+    ['seeds: one flip each.', 'workers: processes; the numbers do not depend on them.']
+    """
+    text = inspect.cleandoc(function.__doc__ or "")
+    before, mark, after = text.partition("\nReturns:\n")
+    unsaid = [
+        name
+        for name in inspect.signature(function).parameters
+        if not re.search(rf"^    {name}: ", before, re.MULTILINE)
+    ]
+    before = before.rstrip() + "".join(f"\n    {name}: {SHARED[name]}" for name in unsaid if name in SHARED)
+    returns, blank, rest = after.partition("\n\n")
+    checked = numbers_checked(function)
+    raises = "" if "Raises:" in rest else f"\n{_RAISES.rstrip()}"
+    checked.__doc__ = f"{before}\n{mark}{returns}{raises}{blank}{rest}".rstrip()
+    return checked
 
 
 @cache

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from landscape import store
 from landscape.datasets import digits
 from landscape.errors import LandscapeError
 from landscape.experiments import as_checkpoint, get_recipe, train
@@ -78,15 +77,6 @@ def test_figure_has_one_scale_a_row(found):
     assert len(limits) == 1
 
 
-def test_a_study_keeps_it(found, split, tmp_path):
-    found.save(tmp_path / "study.h5", "architecture")
-    stored = store.open_study(tmp_path / "study.h5")["architecture"]
-    for name in ("loss", "eigen ratio", "beta"):
-        np.testing.assert_array_equal(stored.arrays[name], found.arrays[name])
-    for name, values in found.measures.items():
-        np.testing.assert_array_equal(stored.measures[name], values)
-
-
 def test_rows_without_the_planes_that_are_wanted_are_refused(split, tmp_path, monkeypatch):
     """Planes are those of the first seed, which an interrupted call may have drawn of another."""
     monkeypatch.setattr("landscape.studies.grid.run_jobs", _stopped)
@@ -102,9 +92,6 @@ def _stopped(work, jobs, done, **_):
 
 
 def test_bad_input(split):
-    net = TINY()
-    with pytest.raises(LandscapeError, match="same network twice"):
-        architecture({"one": lambda seed: net}, split)
     with pytest.raises(LandscapeError, match="factories by name"):
         architecture(next(iter(PAIR.values())), split)
     with pytest.raises(LandscapeError, match="at least one variant"):

@@ -6,7 +6,6 @@ from functools import partial
 import numpy as np
 import pytest
 
-from landscape import store
 from landscape.datasets import digits, spirals
 from landscape.errors import LandscapeError
 from landscape.experiments import as_checkpoint, get_recipe, train
@@ -76,15 +75,6 @@ def test_a_missed_target_is_reported_and_not_compared(split):
     assert missed.effects[0].runs_a == 0
     assert [finding.label for finding in missed.findings] == ["task"]
     assert "0 of 1" in missed.table()
-
-
-def test_a_study_keeps_it(found, split, tmp_path):
-    path = tmp_path / "study.h5"
-    basin_volume(SMALL, split, **QUICK, save=path)
-    stored = store.open_study(path)["basin-volume"]
-    assert str(stored.effects) == str(found.effects)
-    for name, values in found.measures.items():
-        np.testing.assert_array_equal(stored.measures[name], values)
 
 
 def test_bad_input(split):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from landscape import store
 from landscape.datasets import digits
 from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
@@ -111,25 +110,12 @@ def test_own_networks_and_class_labels():
     assert found.settings["descents"][0]["loss"].startswith("cross_entropy")
 
 
-def test_the_same_call_gives_the_same_numbers_and_the_study_keeps_them(tmp_path):
-    arguments = {"descents": [Descent(lr=0.2, batch_size=5, steps=6, problem=THREE)], "every": 3}
-    found = edge_of_stability(**arguments, save=tmp_path / "study.h5")
-    again = edge_of_stability(**arguments)
-    stored = store.open_study(tmp_path / "study.h5")["edge-of-stability"]
-    for name in CURVES:
-        np.testing.assert_array_equal(found.arrays[name], again.arrays[name])
-        np.testing.assert_array_equal(found.arrays[name], stored.arrays[name])
-    assert stored.findings == found.findings
-    assert not list(tmp_path.glob("*.partial"))
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"descents": [Descent(lr=0.1)]}, "without a problem"),
         ({"descents": []}, "without a problem"),
         ({"every": 4, "descents": [Descent(lr=0.1, problem=THREE)]}, "odd"),
-        ({"seeds": [], "descents": [Descent(lr=0.1, problem=THREE)]}, "a seed"),
         ({"factory": chebyshev_network}, "expected a factory with data"),
         ({"data": (THREE.X, THREE.y)}, "expected a factory with data"),
         ({"factory": chebyshev_network, "data": THREE.X}, "with targets"),
@@ -140,11 +126,3 @@ def test_the_same_call_gives_the_same_numbers_and_the_study_keeps_them(tmp_path)
 def test_what_a_bad_call_is_told(arguments, message):
     with pytest.raises(LandscapeError, match=message):
         edge_of_stability(**({"descents": [Descent(lr=0.1, steps=2)]} | arguments))
-
-
-def test_a_factory_that_hands_out_one_network_twice_is_refused():
-    network = chebyshev_network()
-    with pytest.raises(LandscapeError, match="same network twice"):
-        edge_of_stability(
-            lambda seed: network, (THREE.X, THREE.y), loss=half_squared_error, descents=[Descent(lr=0.1, steps=2)]
-        )

@@ -15,6 +15,8 @@ from landscape.datasets import digits
 from landscape.errors import LandscapeError
 from landscape.models import mlp
 from landscape.models.common import seeded
+from landscape.store import open_study
+from landscape.store.encode import content_sha256
 from landscape.studies.evaluations import Panel
 
 QUICK = experiments.get_recipe("momentum", lr=0.1, examples=60, target=0.1)
@@ -79,14 +81,17 @@ def split():
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_it_takes_the_users_own_network(name, split):
-    """Numbers are those of their own call, and of the network that is handed in, not of a default."""
-    factory = {"mine": own} if name == "architecture" else own
-    found, again = (CALLS[name](factory, split) for _ in range(2))
-    assert found.table() == again.table()
-    weights = {64 * width + width + 10 * width + 10 for width in (4, 8, 16)}
-    if "parameters" in getattr(found, "measures", {}):
-        assert set(found["parameters"].tolist()) <= weights
+def test_it_takes_the_users_own_network_and_the_study_keeps_every_number(name, split, tmp_path):
+    """The same call finds its result; a call without a study gives the same numbers again."""
+    call = partial(CALLS[name], {"mine": own} if name == "architecture" else own, split)
+    found = call(save=tmp_path / "study.h5")
+    stored, again = open_study(tmp_path / "study.h5")[name], call(save=tmp_path / "study.h5")
+    assert not list(tmp_path.glob("*.partial"))
+    for other in (stored, again, call()):
+        assert content_sha256(other) == content_sha256(found)
+    if name in ("architecture", "double-descent", "kernel-regime"):
+        widths = {"architecture": (16,)}.get(name, (4, 8))
+        assert set(found["parameters"].tolist()) == {64 * width + width + 10 * width + 10 for width in widths}
 
 
 SEEDED = [name for name, call in CALLS.items() if "seeds" in call.keywords]

@@ -8,11 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from landscape import store
 from landscape.datasets import digits, kink
 from landscape.errors import LandscapeError
 from landscape.experiments import get_recipe
-from landscape.experiments import guess_and_check as public
 from landscape.models import mlp
 from landscape.models.common import seeded
 from landscape.studies.guess_and_check import (
@@ -41,10 +39,6 @@ def linear(seed=0):
 @pytest.fixture(scope="module")
 def found():
     return guess_and_check(SMALL, kink(train=4), **QUICK)
-
-
-def test_it_is_public():
-    assert public is guess_and_check
 
 
 def test_volume_of_a_half_space_of_weights_is_a_half():
@@ -138,14 +132,6 @@ def test_nothing_fits_is_said_and_bounded():
     assert 0 < volume_interval(none)[1] < 2e-4
     assert "0 of 30000 guesses" in none.finding("volume that fits").text
     assert np.isnan(none["test/accuracy"]).all()
-
-
-def test_a_study_keeps_it_and_chunks_do_not_matter(found, tmp_path):
-    again = guess_and_check(SMALL, kink(train=4), **QUICK, save=tmp_path / "study.h5")
-    stored = store.open_study(tmp_path / "study.h5")["guess-and-check"]
-    for name in ("accuracy", "loss"):
-        np.testing.assert_array_equal(stored.arrays[name], again.arrays[name])
-        np.testing.assert_array_equal(found.arrays[name], again.arrays[name])
 
 
 def test_bad_input():

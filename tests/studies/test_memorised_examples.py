@@ -10,7 +10,6 @@ from landscape import store
 from landscape.datasets import digits
 from landscape.errors import LandscapeError
 from landscape.experiments import get_recipe
-from landscape.experiments import memorised_examples as public
 from landscape.models import mlp
 from landscape.studies.memorised_examples import memorised_examples, subsets
 
@@ -26,10 +25,6 @@ def split():
 @pytest.fixture(scope="module")
 def found(split):
     return memorised_examples(SMALL, split, networks=60, epochs=60, label_noise=0.2, together=30)
-
-
-def test_it_is_public():
-    assert public is memorised_examples
 
 
 def test_every_network_has_its_own_subset_of_the_asked_size(found):
@@ -87,11 +82,6 @@ def test_workers_do_not_change_numbers(split):
 
 
 def test_bad_input(split):
-    net = SMALL()
-    with pytest.raises(LandscapeError, match="same network twice"):
-        memorised_examples(lambda seed: net, split, **QUICK)
-    with pytest.raises(LandscapeError, match="labels"):
-        memorised_examples(SMALL, split.train[0], **QUICK)
     with pytest.raises(LandscapeError, match="in and out"):
         memorised_examples(SMALL, split, ratio=1.0)
     with pytest.raises(LandscapeError, match="networks must be"):

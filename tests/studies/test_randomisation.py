@@ -13,7 +13,7 @@ from landscape.experiments import as_checkpoint, get_recipe, train
 from landscape.models import mlp
 from landscape.scores import sharpness
 from landscape.store import open_study
-from landscape.studies.evaluations import Panel, evaluations, on_grid, shared_examples, steps_to
+from landscape.studies.evaluations import Panel, on_grid, shared_examples, steps_to
 from landscape.studies.memorisation_test import _effects, _findings, memorisation_test
 from landscape.studies.randomisation import randomisation
 from landscape.training.training_data import heldout_set, randomised_inputs, training_set
@@ -74,37 +74,6 @@ def test_table_summary_and_figure_say_the_same(found):
         found.where(condition="nothing")
     with pytest.raises(KeyError, match="no 'own/nothing'; there are"):
         found["own/nothing"]
-
-
-def test_a_study_keeps_it_and_a_second_call_with_other_settings_is_another_study(found, split, tmp_path, monkeypatch):
-    path = tmp_path / "study.h5"
-    small = {
-        "noise": (),
-        "seeds": (0,),
-        "recipe": QUICK,
-        "panel": Panel(own=("weight-norm",), label_free=(), shared=()),
-    }
-    done = []
-    real = evaluations
-
-    def stops(*arguments, **options):
-        done.append(1)
-        if len(done) > 3:
-            raise KeyboardInterrupt
-        return real(*arguments, **options)
-
-    monkeypatch.setattr("landscape.studies.evaluations.evaluations", stops)
-    with pytest.raises(KeyboardInterrupt):
-        randomisation(SMALL, split, save=path, **small)
-    with pytest.raises(LandscapeError, match="another computation"):
-        randomisation(SMALL, split, save=path, **{**small, "recipe": get_recipe("momentum", lr=0.2)})
-    monkeypatch.setattr("landscape.studies.evaluations.evaluations", real)
-    whole = randomisation(SMALL, split, save=path, **small)
-    again = open_study(path)["randomisation"]
-    assert again.levels("condition") == whole.levels("condition")
-    assert np.array_equal(again["own/weight-norm"], whole["own/weight-norm"])
-    assert len(done) == 4
-    assert not (tmp_path / "study.h5.partial").exists()
 
 
 def test_a_target_that_is_never_reached_is_reported_and_not_compared(split):

@@ -14,7 +14,6 @@ from landscape.experiments import as_checkpoint, get_recipe, train
 from landscape.models import mlp
 from landscape.scores import sharpness
 from landscape.statistics import trend_test
-from landscape.store import open_study
 from landscape.studies.evaluations import Panel
 from landscape.studies.randomisation_table import randomisation_table
 
@@ -91,25 +90,6 @@ def test_table_figure_and_words(table):
     assert len(table.plot().axes) == 9
 
 
-def test_a_table_that_was_interrupted_goes_on_and_takes_more_seeds(split, tmp_path, monkeypatch):
-    path, small = tmp_path / "study.h5", {**SETTINGS, "epoch": None, "norm": None, "losses": (0.2,), "audit": False}
-    small["panel"] = Panel(own=("weight-norm",), label_free=(), shared=())
-    monkeypatch.setattr(MODULE, "_effects", _stop)
-    with pytest.raises(KeyboardInterrupt):
-        randomisation_table(SMALL, split, seeds=(0,), save=path, **small)
-    with pytest.raises(LandscapeError, match="another computation"):
-        randomisation_table(SMALL, split, seeds=(0,), save=path, **{**small, "noise": (0.0, 0.5)})
-    monkeypatch.undo()
-    trained = []
-    real = MODULE.measured_run
-    monkeypatch.setattr(MODULE, "measured_run", lambda *job: (trained.append(job[3]), real(*job))[1])
-    whole = randomisation_table(SMALL, split, seeds=(0, 1), save=path, **small)
-    assert trained == [1, 1, 1]
-    again = open_study(path)["randomisation-table"]
-    assert np.array_equal(again["own/weight-norm"], whole["own/weight-norm"], equal_nan=True)
-    assert str(again.effects) == str(whole.effects)
-
-
 def test_runs_that_miss_a_place_are_reported_and_not_compared(split):
     hopeless = {**SETTINGS, "recipes": [replace(RECIPE, max_epochs=80)], "losses": (1.0, 1e-9), "audit": False}
     found = randomisation_table(SMALL, split, seeds=(0, 1), **{**hopeless, "epoch": None, "norm": None})
@@ -120,10 +100,6 @@ def test_runs_that_miss_a_place_are_reported_and_not_compared(split):
     assert np.isnan(never["own/weight-norm"]).all()
     assert never.effects == ()
     assert found.finding("sgd, loss-1e-09").verdict == "not comparable"
-
-
-def _stop(*_, **__):
-    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("changes", [{"noise": (0.0,)}, {"noise": (0.5, 0.0)}, {"recipes": []}, {"seeds": ()}])
