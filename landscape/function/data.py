@@ -1,8 +1,11 @@
-"""Data as a fixed list of batches: read once, kept in order, resident on the device or moved there when used."""
+"""Data as a fixed list of batches: read once, kept in order, resident on the device or moved there when used.
+
+The batches of a loader or a list are taken as they are. They are joined and cut only where all are rows of examples.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
@@ -14,28 +17,47 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from landscape.errors import LandscapeError
-from landscape.function.batches import Batch, batch_of, join, leaves, move, take, tensors, versions
-from landscape.hashing import batched_fingerprint
+from landscape.errors import LandscapeError, NotDefinedError
+from landscape.function.batches import Batch, batch_of, constants, join, leaves, move, take, tensors, versions, views
+from landscape.hashing import batched_fingerprint, fingerprint
 
 DEFAULT_BATCH = 1024
 
 
 class Data(Sequence[Batch]):
-    """A sequence of batches with fixed shares; iterating moves each to the device when it does not live there already."""
+    """A sequence of batches with fixed shares; iterating moves each to the device when it does not live there already.
 
-    def __init__(self, batches: Sequence[Batch], device: torch.device, dtype: torch.dtype | None, resident: bool):
+    Args:
+        batches: the batches.
+        device: where they are used.
+        dtype: what floating-point tensors are cast to; `None`: nothing.
+        resident: whether they are kept on the device.
+        uncut: why they may be neither cut nor joined; empty where they may.
+        fixed: the function is the mean over the batches as they are.
+    """
+
+    def __init__(
+        self,
+        batches: Sequence[Batch],
+        device: torch.device,
+        dtype: torch.dtype | None,
+        resident: bool,
+        *,
+        uncut: str = "",
+        fixed: bool = False,
+    ):
         self._batches = list(batches)
         self.device, self.dtype, self.resident = device, dtype, resident
+        self.uncut, self.fixed = uncut, fixed
         if resident:
             self._batches = [self._placed(batch) for batch in self._batches]
         self._versions = [versions(batch) for batch in self._batches]
 
     def _placed(self, batch: Batch) -> Batch:
-        def place(x: Any) -> Any:
-            return move(x, self.device, self.dtype)
-
-        return replace(batch, inputs=place(batch.inputs), target=place(batch.target), raw=place(batch.raw))
+        raw = move(batch.raw, self.device, self.dtype)
+        # told apart again, so that what is cast is held once
+        placed = batch_of(raw, None if batch.rows else batch.size)
+        return replace(batch, inputs=placed.inputs, target=placed.target, raw=raw)
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -85,7 +107,19 @@ class Data(Sequence[Batch]):
     def with_scales(self, scales: Iterable[float]) -> Data:
         """Return the same batches with other shares."""
         fresh = [batch.rescaled(scale) for batch, scale in zip(self._batches, scales, strict=True)]
-        return Data(fresh, self.device, self.dtype, self.resident)
+        return self._of(fresh, self.uncut)
+
+    def as_they_are(self, uncut: str) -> Data:
+        """Return the same batches, of which it was found why they may be neither cut nor joined."""
+        return self._of([replace(batch, rows=False) for batch in self._batches], uncut)
+
+    def _of(self, batches: Sequence[Batch], uncut: str) -> Data:
+        return Data(batches, self.device, self.dtype, self.resident, uncut=uncut, fixed=self.fixed)
+
+    def require_rows(self, what: str) -> None:
+        """Raise NotDefinedError unless single examples may be taken out of the batches."""
+        if self.uncut:
+            raise NotDefinedError(f"{what} needs single examples, but the batches are taken as they are: {self.uncut}")
 
     def regrouped(self, indices: Sequence[int] | None, size: int) -> Data:
         """Return the chosen examples (all, in order, for `None`) in batches of another size.
@@ -93,6 +127,7 @@ class Data(Sequence[Batch]):
         Raises:
             LandscapeError: the batches cannot be cut along their first dimension, or an index is out of range.
         """
+        self.require_rows("another choice of batches")
         total = self.n
         wanted = list(range(total)) if indices is None else list(indices)
         wrong = next((i for i in wanted if isinstance(i, bool) or not isinstance(i, Integral)), None)
@@ -118,7 +153,7 @@ class Data(Sequence[Batch]):
                 at = int(owner[a])
                 parts.append(take(raws[at], chunk[a:b] - starts[at], self._batches[at].size))
             out.append(batch_of(join(parts, [b - a for a, b in pairwise(cuts)])))
-        return Data(out, self.device, self.dtype, self.resident)
+        return self._of(out, "")
 
     def fingerprint(self) -> str:
         """Return the sha256 of the data: dtypes, shapes and bytes, whatever the batches."""
@@ -127,68 +162,133 @@ class Data(Sequence[Batch]):
 
     @cached_property
     def _sha256(self) -> str:
-        return batched_fingerprint([list(leaves(batch.raw)) for batch in self._batches])
+        if not self.uncut:
+            return batched_fingerprint([list(leaves(batch.raw)) for batch in self._batches])
+        words = "\n".join(repr((batch.size, *constants(batch.raw))) for batch in self._batches).encode()
+        found = [tensor for batch in self._batches for tensor in leaves(batch.raw)]
+        return fingerprint(*found, torch.frombuffer(bytearray(words), dtype=torch.uint8))
 
     def input_fingerprint(self) -> str:
         """Return the sha256 of the inputs alone, without the targets."""
         return batched_fingerprint([list(leaves(batch.inputs)) for batch in self._batches])
 
 
+Examples = int | Sequence[int] | Callable[[Any], int] | None
+"""The number of examples of a batch: one for all, one for each, or a function of the batch."""
+
+
 def read(
-    data: Any, batch_size: int | None, device: torch.device, dtype: torch.dtype | None, resident: bool | None
+    data: Any,
+    batch_size: int | None,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    resident: bool | None,
+    *,
+    examples: Examples = None,
+    fixed: bool = False,
 ) -> Data:
     """Read data once into batches.
 
     Args:
-        data: a pair of tensors or NumPy arrays (X, y), a Dataset, a DataLoader, or a list of batches; a batch is a pair
-            (inputs, target), a mapping with a target among ``labels``, ``label``, ``targets``, ``target``, ``y``, or
-            anything a `BatchLoss` understands.
+        data: whole tensors or arrays, as (X, y), (X1, X2, y), ((X1, X2), y), ({"name": X}, y) or {"name": X, "labels": y};
+            a data set (anything with a length and items); a loader, a list or any other iterable of batches. A batch is a
+            pair (inputs, target), a mapping or object with a target among ``labels``, ``label``, ``targets``, ``target``,
+            ``y``, or anything a `BatchLoss` understands.
         batch_size: examples a batch for tensors and data sets; `None`: 1,024. Loaders and lists keep their own.
         device: where batches are used.
         dtype: floating-point tensors are cast to it; `None` leaves them.
         resident: keep everything on the device; `None`: when it fits into half of what is free there.
+        examples: the number of examples of each batch; `None`: told by `batch_of`.
+        fixed: the function is the mean over the batches as they are.
 
     Raises:
         LandscapeError: there are no examples, or the data is of another kind.
     """
     if batch_size is not None and batch_size < 1:
         raise LandscapeError(f"batch_size is {batch_size}, expected at least 1")
-    size = batch_size or DEFAULT_BATCH
-    if isinstance(data, tuple | list | Mapping):
-        data = tensors(data)
     if isinstance(data, Data):
-        raws: list[Any] = [batch.raw for batch in data.stored]
-    elif isinstance(data, DataLoader):
-        raws = list(data)
-    elif isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
-        X, y = data
-        if len(X) != len(y):
-            raise LandscapeError(f"{len(X)} inputs but {len(y)} targets; expected as many targets as inputs")
-        raws = list(zip(X.split(size), y.split(size), strict=True)) if len(X) else []
-    elif isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], Tensor) and isinstance(data[1], list):
-        return read((data[0], np.asarray(data[1])), batch_size, device, dtype, resident)
-    elif isinstance(data, Dataset):
-        loader: DataLoader[Any] = DataLoader(data, batch_size=size, shuffle=False, collate_fn=default_collate)
-        raws = list(loader)
-    elif isinstance(data, tuple | list):
-        if _is_numbers(data):
-            raise LandscapeError(
-                "the data is lists of numbers; expected tensors or arrays: torch.tensor(X), torch.tensor(y)"
-            )
-        raws = list(data)
+        sizes = [batch.size for batch in data.stored]
+        raws = [batch.raw for batch in data.stored]
+        examples, fixed = sizes if examples is None else examples, fixed or data.fixed
     else:
-        raise LandscapeError(
-            f"the data is {type(data).__name__}; expected tensors or arrays (X, y), a Dataset, a DataLoader or a list of "
-            "batches"
-        )
-    batches = [batch_of(tensors(raw)) for raw in raws]
+        raws = list(_raws(data, batch_size or DEFAULT_BATCH))
+    batches = [batch_of(tensors(raw), n, cut=not fixed) for raw, n in zip(raws, _counts(examples, raws), strict=True)]
     batches = [batch for batch in batches if batch.size > 0]
     if not batches:
         raise LandscapeError("the data is empty; expected at least one example")
     if resident is None:
-        needed = sum(t.numel() * t.element_size() for raw in raws for t in leaves(raw))
+        needed = sum(t.numel() * t.element_size() for batch in batches for t in leaves(batch.raw))
         resident = device.type != "cuda" or needed < torch.cuda.mem_get_info(device)[0] / 2
-    return Data(batches, device, dtype, resident)
+    uncut = "batches='fixed' was asked for" if fixed else ""
+    if not uncut and not all(batch.rows for batch in batches):
+        uncut = "not all their tensors have one row per example"
+        batches = [replace(batch, rows=False) for batch in batches]
+    return Data(batches, device, dtype, resident, uncut=uncut, fixed=fixed)
+
+
+def _counts(examples: Examples, raws: Sequence[Any]) -> list[int | None]:
+    """Return the number of examples that the user says each batch has."""
+    if examples is None:
+        return [None] * len(raws)
+    counts = [examples] * len(raws) if isinstance(examples, int) else examples
+    counts = [counts(raw) for raw in raws] if callable(counts) else list(counts)
+    wrong = next((n for n in counts if isinstance(n, bool) or not isinstance(n, Integral) or n < 1), None)
+    if wrong is not None:
+        raise LandscapeError(f"examples= gives {wrong!r} for a batch, expected whole numbers of at least 1")
+    if len(counts) != len(raws):
+        raise LandscapeError(f"examples= has {len(counts)} numbers for {len(raws)} batches; expected one for each")
+    return [int(n) for n in counts]
+
+
+def _raws(data: Any, size: int) -> Iterable[Any]:
+    """Return the batches that data of any kind gives."""
+    if isinstance(data, tuple | list | Mapping) or hasattr(data, "to_numpy"):
+        data = tensors(data)
+    if isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], Tensor) and isinstance(data[1], list):
+        data = (data[0], tensors(np.asarray(data[1])))
+    if _is_whole(data):
+        return _cut(data, size)
+    if isinstance(data, Sequence) and not isinstance(data, str):
+        if _is_numbers(data):
+            raise LandscapeError(
+                "the data is lists of numbers; expected tensors or arrays: torch.tensor(X), torch.tensor(y)"
+            )
+        return data
+    if isinstance(data, DataLoader):
+        return data
+    if not isinstance(data, str | bytes | Tensor | np.ndarray | Mapping):
+        if isinstance(data, Dataset) or (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
+            return DataLoader(data, batch_size=size, shuffle=False, collate_fn=default_collate)
+        if isinstance(data, Iterable):
+            return data
+    raise LandscapeError(
+        f"the data is {type(data).__name__}; expected tensors or arrays (X, y), a Dataset, a DataLoader or a list of batches"
+    )
+
+
+def _is_whole(data: Any) -> bool:
+    """Whether data is tensors of all examples, rather than batches: a tuple that ends with a target, or a mapping."""
+    if isinstance(data, list):
+        return len(data) == 2 and all(isinstance(part, Tensor) for part in data)
+    if isinstance(data, tuple):
+        return len(data) >= 2 and isinstance(data[-1], Tensor) and all(isinstance(p, _PARTS) for p in data)
+    return isinstance(data, Mapping) and any(True for _ in leaves(data))
+
+
+_PARTS = (Tensor, tuple, Mapping)
+
+
+def _cut(data: Any, size: int) -> Iterator[Any]:
+    """Yield batches of so many rows of whole tensors."""
+    lengths = [len(tensor) for tensor in leaves(data) if tensor.ndim]
+    if len(set(lengths)) > 1:
+        *inputs, targets = (str(length) for length in dict.fromkeys(lengths))
+        raise LandscapeError(
+            f"{', '.join(inputs)} inputs but {targets} targets; expected as many targets as inputs, or a list of batches, "
+            "which are taken as they are: [data]"
+        )
+    for start in range(0, lengths[0] if lengths else 0, size):
+        yield views(data, slice(start, start + size))
 
 
 def _is_numbers(x: Any) -> bool:

@@ -129,6 +129,11 @@ class Function:
         return self._criterion is not None
 
     @property
+    def counts_itself(self) -> bool:
+        """Whether the user gave the divisor of the mean in a batch."""
+        return self.count is not None or (self._batch_loss is not None and self._batch_loss.count is not None)
+
+    @property
     def reduction(self) -> str:
         """How the loss combines its terms: ``mean`` or ``sum``."""
         return self.given_loss.reduction if self._criterion is None else self._criterion.reduction

@@ -53,6 +53,7 @@ def example_gradient_norms(objective: Objective) -> Tensor:
     Raises:
         LandscapeError: the loss or the network couples examples or cannot be mapped over them.
     """
+    objective.batches.require_rows("what each example adds to the gradient")
     theta, chunk = objective.theta, max(1, CHUNK_BYTES // (objective.size * objective.theta.element_size()))
     out: list[Tensor] = []
     with objective.guard():

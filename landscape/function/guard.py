@@ -24,9 +24,9 @@ _SIGINT = int(signal.SIGINT)
 def guard(model: nn.Module, *, mode: str = "eval", device: torch.device | None = None) -> Iterator[None]:
     """Run a block with a network in a mode of its own and the global random state set aside.
 
-    On leaving, also through an exception, every module's ``training`` flag and the random state are as before. Transformer layers stay off their fused inference
-    path, which has no derivatives and, given a padding mask, returns zeros for the padded tokens: the loss would be another
-    function than the one that is differentiated.
+    On leaving, also through an exception, every module's ``training`` flag and the random state are as before. Transformer
+    layers stay off their fused inference path, which has no derivatives and, given a padding mask, returns zeros for the
+    padded tokens: the loss would be another function than the one that is differentiated.
     An autocast block around the call has no effect, because the dtype of theta decides; one inside the network has.
     Threads wait for one another: the random state, kernels and the tensors that stand in the network are the same for all.
 

@@ -19,7 +19,8 @@ _STATISTICS = {"running_mean": 0, "running_var": 1, "num_batches_tracked": 0}
 def reestimated(function: Function, theta: Tensor, data: Data) -> dict[str, Tensor]:
     """Return the fixed tensors of a function with the statistics of its norm layers at theta averaged over data.
 
-    Every layer's mean and variance become the average over batches of 1,024 examples, as in
+    Every layer's mean and variance become the average over batches of 1,024 examples (over the batches as they are, where
+    they cannot be cut), as in
     `torch.optim.swa_utils.update_bn`. The layers' own momentum and mode are put back. Layers that keep statistics in
     another way than PyTorch's norm layers do keep theirs.
     """
@@ -42,7 +43,7 @@ def reestimated(function: Function, theta: Tensor, data: Data) -> dict[str, Tens
             for layer in named.values():
                 layer.momentum = None  # cumulative average
                 layer.train()
-            for batch in data.regrouped(None, DEFAULT_BATCH):
+            for batch in data if data.uncut else data.regrouped(None, DEFAULT_BATCH):
                 function.call_with(tensors, partial(forward, inputs=batch.inputs))
         finally:
             for name, layer in named.items():

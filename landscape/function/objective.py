@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from landscape.arguments import numbers_checked
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function import metrics as _metrics
 from landscape.function.batches import Batch, pick
-from landscape.function.data import Data, read
+from landscape.function.data import Data, Examples, read
 from landscape.function.fitting import fit_weights
 from landscape.function.function import Function
 from landscape.function.losses import BatchLoss
@@ -42,7 +42,9 @@ class Objective(Function):
 
     Args:
         model: the network.
-        data: tensors or NumPy arrays (X, y), a Dataset, a DataLoader or a list of batches; read once, in order.
+        data: tensors or NumPy arrays, as (X, y), (X1, X2, y), ((X1, X2), y), ({"name": X}, y) or {"name": X, "labels": y};
+            a data set; a DataLoader, a list or another iterable of batches of any kind, which are taken as they are. Read
+            once, in order.
         loss: a function or module ``criterion(output, target)``, a name in `torch.nn.functional`, or a `BatchLoss`.
         count: ``count(output, target) -> float``, the divisor of a mean loss in a batch; known losses need none. Without it
             an unknown loss is taken to be a mean over examples, which is checked on a batch and its halves.
@@ -54,6 +56,10 @@ class Objective(Function):
         metrics: further quantities ``{"name": f(output, target) -> scalar mean or (n,)}``, averaged over examples.
         resident: keep all data on the device; `None` decides by the memory that is free.
         weights: a state dict to be centred at; `None`: the model's own weights.
+        examples: the number of examples of a batch where it cannot be told: a number, one for each batch, or a function of
+            the batch. Else it is the length of the target, or that of all tensors of the batch.
+        batches: ``fixed``: the function is the mean over the batches as they are, as for losses that couple the examples of
+            a batch; whatever would cut or join them refuses.
 
     Raises:
         LandscapeError: empty data, labels out of range, NaN weights, unknown parameter pattern, a loss that is not a
@@ -88,7 +94,11 @@ class Objective(Function):
         metrics: Mapping[str, Metric] | None = None,
         resident: bool | None = None,
         weights: Mapping[str, Tensor] | None = None,
+        examples: Examples = None,
+        batches: Literal["fixed"] | None = None,
     ):
+        if batches not in (None, "fixed"):
+            raise LandscapeError(f"batches is {batches!r}, expected 'fixed', or None for any that the data is cut into")
         super().__init__(
             model, loss, count=count, parameters=parameters, device=device, dtype=dtype, mode=mode, metrics=metrics
         )
@@ -98,7 +108,10 @@ class Objective(Function):
             own |= {name: fitted[name] for name in own if name in fitted}
         self._theta = self._take_tensors(own)
         with torch.random.fork_rng(devices=[]):  # loaders draw a seed from the global generator
-            data = read(data, batch_size, self.device, self.data_dtype, resident)
+            data = read(
+                data, batch_size, self.device, self.data_dtype, resident, examples=examples, fixed=batches == "fixed"
+            )
+        self._examples = examples if callable(examples) else None
         self._take_data(data, tried=False)
 
     def _take_data(self, data: Data, *, tried: bool) -> None:
@@ -106,7 +119,7 @@ class Objective(Function):
         self.__dict__.pop("graded", None)
         with self.guard(), torch.no_grad():
             if not tried:
-                check(self, self._theta, data)
+                data = check(self, self._theta, data)
             self.batches = weighted(self, self._theta, data, self.world)
 
     # --- the function -------------------------------------------------------------------------------------------------
@@ -222,6 +235,8 @@ class Objective(Function):
         Raises:
             NotDefinedError: the loss does not split into terms of single examples.
         """
+        if self._criterion is None or self.known.per_example is None or self.batches.fixed:
+            self.batches.require_rows("the loss of every example")
         at, out = self._vector(theta), []
         with self.guard(), torch.no_grad():
             for batch in self.batches:
@@ -274,6 +289,8 @@ class Objective(Function):
     def subset(self, indices: Sequence[int] | Tensor) -> Objective:
         """Return the objective on some of the examples, in the order given."""
         chosen = indices.tolist() if isinstance(indices, Tensor) else list(indices)
+        if self.batches.uncut and chosen == list(range(self.n)):
+            return copy.copy(self)
         return self._on(self.batches.regrouped(chosen, self.batches.largest), tried=True)
 
     @numbers_checked
@@ -281,11 +298,15 @@ class Objective(Function):
         """Return the same function with batches of another size."""
         if size < 1:
             raise LandscapeError(f"a batch size of {size}, expected at least 1")
+        if self.batches.uncut and len(self.batches) == 1 and size >= self.n:
+            return copy.copy(self)
         return self._on(self.batches.regrouped(None, size), tried=True)
 
-    def on(self, data: Any, *, batch_size: int | None = None) -> Objective:
-        """Return the objective of the same network, loss and theta on other data."""
-        return self._on(read(data, batch_size, self.device, self.data_dtype, None), tried=False)
+    def on(self, data: Any, *, batch_size: int | None = None, examples: Examples = None) -> Objective:
+        """Return the objective of the same network, loss and theta on other data, read as its own was."""
+        examples, fixed = examples or self._examples, self.batches.fixed
+        fresh = read(data, batch_size, self.device, self.data_dtype, None, examples=examples, fixed=fixed)
+        return self._on(fresh, tried=False)
 
     def _on(self, data: Data, *, tried: bool) -> Objective:
         fresh = copy.copy(self)
@@ -313,6 +334,7 @@ class Objective(Function):
             "examples": self.n,
             "loss": self.loss_name,
             "mode": self.mode,
+            **({"batches": "fixed"} if self.batches.fixed else {}),
         }
 
     def __repr__(self) -> str:

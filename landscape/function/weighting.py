@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from landscape.errors import LandscapeError, NumericalError
 from landscape.function.batches import Batch, leaves, pick, versions
+from landscape.function.batches import few as first_few
 from landscape.function.data import Data
 from landscape.function.forward import forward, logits
 from landscape.function.function import Function
@@ -26,20 +27,28 @@ CHECKED = 64
 def weighted(function: Function, theta: Tensor, data: Data, world: World) -> Data:
     """Return the batches with their shares: the divisor of each batch's mean over the sum of all, or 1 for a sum.
 
+    Of fixed batches each has the same share, unless the user's own rule says otherwise.
+
     Raises:
         LandscapeError: nothing counts.
     """
     if function.reduction == "sum":
         return data.with_scales([1.0] * len(data))
-    counts = [function.batch_count(theta, batch) for batch in data]
+    if data.fixed and not function.counts_itself:
+        counts = [1.0] * len(data)
+    else:
+        counts = [function.batch_count(theta, batch) for batch in data]
     total = world.sum(sum(counts))
     if not total > 0:
         raise LandscapeError("no target counts towards the loss; are all of them ignored, or all class weights zero?")
     return data.with_scales([count / total for count in counts])
 
 
-def check(function: Function, theta: Tensor, data: Data) -> None:
+def check(function: Function, theta: Tensor, data: Data) -> Data:
     """Try the loss on a few examples, and look at all labels. Use inside the function's guard.
+
+    Returns:
+        The data; batches that cannot be cut after all are marked so.
 
     Raises:
         LandscapeError: a batch has no target, a label is out of range, the loss is not a scalar, the rule for its divisor
@@ -47,12 +56,65 @@ def check(function: Function, theta: Tensor, data: Data) -> None:
         NumericalError: the loss of the same examples differs from one evaluation to the next.
     """
     few = _few(data)
-    with _pointing_at(function, theta, few):
-        outputs = _check_loss(function, theta, few)
+    try:
+        with _pointing_at(function, theta, few):
+            outputs = _check_loss(function, theta, few)
+    except LandscapeError:
+        raise
+    except Exception:
+        # what has the lengths of rows may be something else, as a graph with the matrix of its edges
+        whole = next((batch for batch in data if batch.size > few.size), None)
+        if data.uncut or whole is None or not _works(function, theta, whole):
+            raise
+        return check(function, theta, data.as_they_are(_NO_ROWS))
     if function.task == "classes":
         assert outputs is not None
         for batch in data.stored:
             check_labels(batch, outputs.shape[1], function.known.ignore_index)
+    if data.uncut:
+        rule_is_known = function.counts_itself or (function.has_criterion and function.known.count is not None)
+        if len(data) > 1 and function.reduction == "mean" and not (rule_is_known or data.fixed):
+            raise LandscapeError(
+                f"what the loss of a batch is the mean over cannot be tried, since {data.uncut}; pass count= (the divisor of "
+                "its mean), or batches='fixed' for the mean over the batches"
+            )
+        return data
+    if outputs is not None and function.mode == "eval" and few.size > 1:
+        return _check_rows(function, theta, data, few, outputs)
+    return data
+
+
+_NO_ROWS = "the network cannot be called with some of their rows"
+
+
+def _works(function: Function, theta: Tensor, batch: Batch) -> bool:
+    try:
+        function.batch_value(theta, batch)
+    except Exception:
+        return False
+    return True
+
+
+def _check_rows(function: Function, theta: Tensor, data: Data, few: Batch, outputs: Tensor) -> Data:
+    """Compare the outputs on a third of the examples with those on all: an example's are its own.
+
+    Raises:
+        LandscapeError: they differ, as with batch statistics.
+    """
+    third = torch.arange(0, few.size, 3)
+    try:
+        alone = function.batch_outputs(theta, pick(few, third))
+    except Exception:  # a network of other things than rows raises whatever it likes when it is given fewer
+        return data.as_they_are(_NO_ROWS)
+    if len(outputs) != few.size or alone.shape[1:] != outputs.shape[1:] or len(alone) != len(third):
+        return data.as_they_are("the network's outputs are not one row per example")
+    difference = float((alone - outputs[third]).abs().max()) if alone.numel() else 0.0
+    if difference > 10 * _slack(function) * max(1.0, float(outputs.abs().max())):
+        raise LandscapeError(
+            f"the outputs for an example depend on what else is in its batch (by {difference:.1g}), as with statistics of the "
+            "batch; pass batches='fixed' for the function that is the mean over the batches as they are"
+        )
+    return data
 
 
 def check_labels(batch: Batch, classes: int, ignore: int) -> None:
@@ -71,8 +133,8 @@ def check_labels(batch: Batch, classes: int, ignore: int) -> None:
 def _few(data: Data) -> Batch:
     """Return some examples to try the loss on: from the first batch that has several, or else the first two joined."""
     first = next((i for i, batch in enumerate(data.stored) if batch.size > 1), None)
-    if first is not None:
-        return pick(data[first], torch.arange(min(data[first].size, CHECKED)))
+    if data.uncut or first is not None:
+        return first_few(data[first or 0], CHECKED)
     if len(data) > 1:
         with suppress(LandscapeError):  # of different shapes
             return data.regrouped([0, 1], 2)[0]
@@ -135,7 +197,7 @@ def _check_loss(function: Function, theta: Tensor, few: Batch) -> Tensor | None:
     if function.mode == "eval":
         _check_repeats(function, theta, few, value)
         rule_is_known = not own_loss and function.known.count is not None and function.count is None
-        if not rule_is_known and few.size > 1:
+        if not rule_is_known and few.rows and few.size > 1:
             _check_parts(function, theta, few, value)
     return outputs
 
@@ -199,7 +261,8 @@ def _check_parts(function: Function, theta: Tensor, batch: Batch, value: Tensor)
     if torch.isfinite(expected) and not _close(function, value, expected):
         raise LandscapeError(
             f"the loss of {batch.size} examples is {float(value):.6g} but its parts give {float(expected):.6g}: it is not a "
-            f"{function.reduction} over what is counted; pass count= (the divisor of its mean), or reduction='sum'"
+            f"{function.reduction} over what is counted; pass count= (the divisor of its mean), reduction='sum', or, where the "
+            "loss couples the examples of a batch, batches='fixed'"
         )
 
 
@@ -211,8 +274,11 @@ def separable(function: Function, theta: Tensor, batch: Batch) -> bool:
 
 def _close(function: Function, value: Tensor, expected: Tensor) -> bool:
     # float32 reaches about 1e-6, bfloat16 about 1e-2; a wrong divisor is off by tens of percent
-    slack = 10 * torch.finfo(function.dtype).eps ** 0.8
-    return bool(abs(expected - value) <= slack * max(1.0, float(abs(value))))
+    return bool(abs(expected - value) <= _slack(function) * max(1.0, float(abs(value))))
+
+
+def _slack(function: Function) -> float:
+    return float(10 * torch.finfo(function.dtype).eps ** 0.8)
 
 
 def _of_parts(function: Function, theta: Tensor, batch: Batch) -> Tensor:

@@ -19,6 +19,10 @@ except ImportError:  # a PyTorch that moved them: callers fall back to programs 
     make_fx = None  # type: ignore[assignment]
 
 
+_KNOWN = (Tensor, str, bytes, bool, int, float, complex, type(None), torch.dtype, torch.device)
+"""Leaves that a trace sees, or may keep as they are."""
+
+
 class TraceError(LandscapeError):
     """The function cannot be traced or split; a caller falls back to a program that needs no trace."""
 
@@ -52,8 +56,14 @@ def signature(tree: Any) -> tuple[Any, ...]:
     >>> import torch
     >>> signature(torch.ones(2)) == signature(torch.zeros(2)), signature(torch.ones(2)) == signature(torch.ones(3))
     (True, False)
+
+    Raises:
+        TraceError: it holds an object, whose tensors a trace would take for constants.
     """
     leaves, spec = pytree.tree_flatten(tree)
+    opaque = next((leaf for leaf in leaves if not isinstance(leaf, _KNOWN)), None)
+    if opaque is not None:
+        raise TraceError(f"a batch that holds a {type(opaque).__name__} cannot be traced; use program='kept'")
     parts = tuple(
         (tuple(leaf.shape), leaf.stride(), leaf.dtype, str(leaf.device)) if isinstance(leaf, Tensor) else repr(leaf)
         for leaf in leaves

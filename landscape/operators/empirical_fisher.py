@@ -10,6 +10,7 @@ from torch import Tensor
 
 from landscape.function.batches import Batch, pick
 from landscape.function.losses import BatchLoss
+from landscape.function.objective import Objective
 from landscape.operators.curvature import Curvature
 from landscape.operators.jacobian import JacobianRule, Middle
 from landscape.operators.output_model import class_weights
@@ -17,6 +18,11 @@ from landscape.operators.output_model import class_weights
 
 class EmpiricalFisherRule(JacobianRule):
     """JᵀJ with J the Jacobian of √ω_i ℓ_i over the examples of a batch."""
+
+    def __init__(self, objective: Objective):
+        super().__init__(objective)
+        if objective.batches.fixed or not objective.has_criterion or objective.count is not None:
+            objective.batches.require_rows("a matrix of single examples' gradients")
 
     def dress(self, batch: Batch, before: Sequence[Batch]) -> Batch:
         """Put the weights (n,) beside the batch where only the user's own count knows them."""

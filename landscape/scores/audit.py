@@ -131,7 +131,8 @@ def audit(
     names = _wanted(transformations)
     panel = Panel(scores, seed, radii, options=options or {})
     model = network(objective)
-    base = in_double(objective if examples is None else objective.subset(range(min(examples, objective.n))), model)
+    whole = examples is None or bool(objective.batches.uncut)
+    base = in_double(objective if whole else objective.subset(range(min(examples or 0, objective.n))), model)
     inputs = base.batches[0].inputs
     before = panel.rows(base)
     found: list[AuditRow] = []

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from landscape.function.batches import pick
+from landscape.function.batches import few
 from landscape.function.objective import Objective
 from landscape.graphs.ops import OPS, UNKNOWN
 
@@ -42,7 +42,7 @@ def piecewise_functions(objective: Objective) -> tuple[str, ...]:
     >>> [piecewise_functions(ls.Objective(model, data, "cross_entropy")) for model in models]
     [('relu',), ()]
     """
-    one = pick(objective.batches[0], torch.arange(1))
+    one = few(objective.batches[0], 1)
     with objective.guard(), torch.no_grad(), _Recorder() as recorder:
         objective.batch_value(objective.theta, one)
     return tuple(recorder.found)

@@ -35,7 +35,7 @@ def in_double(objective: Objective, model: nn.Module | None = None) -> Objective
     chosen = set(objective.names)
     return Objective(
         network(objective) if model is None else model,
-        [batch.raw for batch in objective.batches],
+        objective.batches,
         objective.given_loss,
         count=objective.count,
         parameters=lambda name, tensor: name in chosen,

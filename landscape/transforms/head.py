@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from landscape.arguments import seeded_generator
 from landscape.errors import LandscapeError, NotDefinedError
-from landscape.function.batches import pick
+from landscape.function.batches import few as few_of
 from landscape.function.forward import forward, logits
 from landscape.function.guard import guard
 from landscape.function.objective import Objective
@@ -158,7 +158,7 @@ def head_of(objective: Objective) -> Layer | None:
     if objective.task != "classes":
         return None
     first = objective.batches[0]
-    few = pick(first, torch.arange(min(2, first.size)))  # layers with batch statistics need more than one
+    few = few_of(first, 2)  # layers with batch statistics need more than one
     try:
         with objective.guard(), torch.no_grad():
             call = partial(objective.batch_outputs, objective.theta, few)

@@ -106,9 +106,10 @@ class Centred(nn.Linear):
 
 def test_batches_whose_outputs_depend_on_each_other_stay_apart():
     torch.manual_seed(0)
-    objective = ls.Objective(
-        Centred(4, 3), (torch.randn(40, 4), torch.randint(0, 3, (40,))), "cross_entropy", batch_size=8
-    )
+    data = torch.randn(40, 4), torch.randint(0, 3, (40,))
+    with pytest.raises(LandscapeError, match="depend on what else is in its batch"):
+        ls.Objective(Centred(4, 3), data, "cross_entropy", batch_size=8)
+    objective = ls.Objective(Centred(4, 3), data, "cross_entropy", batch_size=8, batches="fixed")
     assert ls.Hessian(objective).plan.batches == 5
 
 

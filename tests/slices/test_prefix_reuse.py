@@ -158,7 +158,7 @@ class Opaque(nn.Module):
 
 
 def test_a_network_that_cannot_be_traced_faithfully_is_called_plainly():
-    objective = ls.Objective(Opaque(), (torch.rand(8, 784), torch.arange(8) % 5), "cross_entropy")
+    objective = ls.Objective(Opaque(), (torch.rand(8, 784), torch.arange(8) % 5), "cross_entropy", batches="fixed")
     d = ls.random_directions(objective, 1)
     found = ls.line(objective, d, points=64)
     assert "called at every point" in found.evaluation

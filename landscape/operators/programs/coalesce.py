@@ -21,7 +21,7 @@ def coalesced(objective: Objective, costs: Costs, budget: int) -> Data:
     """
     batches = objective.batches
     largest, total = max(batch.size for batch in batches.stored), objective.n
-    if objective.mode != "eval" or costs.example_bytes == 0:
+    if objective.mode != "eval" or costs.example_bytes == 0 or batches.uncut:
         return batches
     room = min(_TARGET_BYTES.get(objective.device.type, 2**30), budget // 4)
     useful = int((room / 2 - costs.fixed_bytes) / costs.example_bytes)

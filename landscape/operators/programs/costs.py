@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from landscape.function.batches import Batch, pick
+from landscape.function.batches import Batch
+from landscape.function.batches import few as first
 from landscape.function.objective import Objective
 
 FEW = 4
@@ -55,14 +56,14 @@ class Costs:
 
 
 def measure(objective: Objective, batch: Batch) -> Costs:
-    """Measure a forward pass on two small parts of a batch. Use inside the objective's guard."""
-    many = min(batch.size, FEW)
-    few = max(1, many // 2)
+    """Measure a forward pass on two small parts of a batch, or on one that cannot be cut. Use inside the objective's guard."""
+    many = min(batch.size, FEW) if batch.rows else batch.size
+    few = max(1, many // 2) if batch.rows else batch.size
     with FlopCounterMode(display=False) as counter:
-        saved = {few: _saved_bytes(objective, pick(batch, torch.arange(few)))}
+        saved = {few: _saved_bytes(objective, first(batch, few))}
     if many > few:
-        saved[many] = _saved_bytes(objective, pick(batch, torch.arange(many)))
-    slope = (saved[many] - saved[few]) / (many - few) if many > few else saved[many]
+        saved[many] = _saved_bytes(objective, first(batch, many))
+    slope = (saved[many] - saved[few]) / (many - few) if many > few else saved[many] / many
     slope = max(slope, 0.0)
     counts = counter.get_flop_counts().get("Global", {})
     operations, convolutions = sum(counts.values()), sum(n for op, n in counts.items() if "convolution" in str(op))

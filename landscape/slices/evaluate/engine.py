@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from landscape.errors import LandscapeError, NotDefinedError
-from landscape.function.batches import Batch, pick
+from landscape.function.batches import Batch, few
 from landscape.function.objective import Objective
 from landscape.graphs import TraceError
 from landscape.slices.evaluate.plain import Evaluator, Plain, Together
@@ -213,7 +213,7 @@ def _evaluator_for(
 def _worth_reusing(objective: Objective, directions: Tensor) -> bool:
     moving = [name for name, where in objective.space.slices.items() if bool(directions[:, where].any())]
     first = objective.batches[0]
-    return cut(objective, pick(first, torch.arange(min(2, first.size))), moving).saved >= WORTH
+    return cut(objective, few(first, 2), moving).saved >= WORTH
 
 
 def _with_squares(objective: Objective) -> Objective:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, fx
 
 from landscape.errors import LandscapeError
-from landscape.function.batches import Batch, pick
+from landscape.function.batches import Batch
+from landscape.function.batches import few as few_of
 from landscape.function.objective import Objective
 from landscape.graphs import TraceError, flatten, signature
 from landscape.slices.evaluate.plain import Evaluator, Plain, combined
@@ -56,7 +57,7 @@ class Reusing(Evaluator):
         if not self.compiled or self.theta.device.type != "cpu":
             return None
         first = self.objective.batches[0]
-        few = pick(first, torch.arange(min(2, first.size)))
+        few = few_of(first, 2)
         widest = cut(self.objective, few, self.moving, fused=True).bytes_widest
         return max(1, CACHE_BYTES * few.size // max(widest, 1))
 
@@ -205,7 +206,7 @@ class _Part:
 
 def _parts(batch: Batch, limit: int | None) -> list[Batch]:
     """Return views of a batch of at most so many examples each."""
-    if limit is None or batch.size <= limit:
+    if limit is None or batch.size <= limit or not batch.rows:
         return [batch]
     found, rebuild = flatten(batch.inputs)
     out = []

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from landscape.arguments import numbers_checked, seeded_generator
 from landscape.errors import LandscapeError
-from landscape.function.batches import pick
+from landscape.function.batches import few as few_of
 from landscape.function.objective import Objective
 from landscape.graphs.units.flow import follow
 from landscape.graphs.units.spaces import Use
@@ -66,7 +66,7 @@ def align(objective: Objective, a: Solution, b: Solution, *, seed: int = 0) -> O
 def _groups(objective: Objective) -> list[list[Use]]:
     """Return, for each group of units that can be reordered, the places in parameters and buffers that know of it."""
     batch = objective.batches[0]
-    few = pick(batch, torch.arange(min(2, batch.size)))
+    few = few_of(batch, 2)
     if not isinstance(few.inputs, Tensor | tuple):
         raise LandscapeError("alignment needs a network called with tensors; this one takes named inputs")
     with objective.guard():
