@@ -135,11 +135,9 @@ def placement(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _pair(data: Any) -> tuple[Any, Any]:
-    """Tell (train, test) from training data alone: a pair of tensors is one data set."""
-    from torch import Tensor
-
+    """Tell (train, test) from training data alone: a pair that ends with a tensor or an array is one data set."""
     if isinstance(data, Mapping) and "train" in data:
         return data["train"], data.get("test")
-    if isinstance(data, tuple) and len(data) == 2 and not all(isinstance(part, Tensor) for part in data):
+    if isinstance(data, tuple) and len(data) == 2 and not hasattr(data[1], "shape"):
         return data[0], data[1]
     return data, None

@@ -57,11 +57,16 @@ def require_second_derivative(first: Tensor, value: Tensor) -> None:
         NoSecondDerivativeError: There is such a node.
     """
     if any(node.name() == "torch::autograd::Error" for node in _nodes(first)):
-        custom = {str(n.name()).removesuffix("Backward") for n in _nodes(value) if BackwardCFunction in type(n).__mro__}
         raise NoSecondDerivativeError(
-            f"a custom autograd function ({', '.join(sorted(custom)) or 'unknown'}) is marked @once_differentiable, so it has no "
+            f"a custom autograd function ({custom_functions(value) or 'unknown'}) is marked @once_differentiable, so it has no "
             f"second derivative; {_WAYS_OUT}"
         )
+
+
+def custom_functions(value: Tensor) -> str:
+    """Return the names of the custom autograd functions that a value was computed with."""
+    found = {str(n.name()).removesuffix("Backward") for n in _nodes(value) if BackwardCFunction in type(n).__mro__}
+    return ", ".join(sorted(found))
 
 
 def _nodes(tensor: Tensor) -> Iterator[Any]:

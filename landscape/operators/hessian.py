@@ -6,10 +6,15 @@ import torch
 from torch import Tensor
 from torch.func import grad, jvp
 
+from landscape.errors import NumericalError
 from landscape.function.batches import Batch
 from landscape.operators.curvature import Curvature
-from landscape.operators.failures import require_finite, require_second_derivative
+from landscape.operators.failures import custom_functions, require_finite, require_second_derivative
+from landscape.operators.finite_difference import FiniteDifferenceHessian
 from landscape.operators.programs.rule import Multiply, Rule
+
+CHECKED = 8
+"""Examples on which products are compared with differences of gradients: few, so that hardly a kink is passed."""
 
 
 class HessianRule(Rule):
@@ -57,3 +62,34 @@ class Hessian(Curvature):
 
     name = "Hessian"
     rule_class = HessianRule
+
+    def check(self) -> None:
+        """Check that the operator is one symmetric matrix, and on a few examples in float64 that it is the gradient's derivative.
+
+        The second check finds custom functions whose backward drops a term. Kinks do not disturb it: there the differences of
+        gradients over two steps disagree with each other.
+
+        Raises:
+            NumericalError: It is not; the message names the likely culprit.
+        """
+        super().check()
+        objective = self.objective
+        if self.dtype != torch.float64 or objective.mode != "eval":
+            return
+        few = objective if objective.batches.uncut else objective.subset(range(min(CHECKED, objective.n)))
+        v = torch.randn(self.size, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(self.device)
+        coarse = FiniteDifferenceHessian(few)
+        fine = FiniteDifferenceHessian(few, step=coarse.step / 8)
+        found, again, exact = coarse @ v, fine @ v, Hessian(few, program="kept") @ v
+        norm = self.world.norm
+        size = float(norm(found))
+        if float(norm(found - again)) < 1e-3 * size < 1e-1 * float(norm(found - exact)):
+            theta = objective.theta.requires_grad_()
+            with objective.guard(second=True), torch.enable_grad():
+                custom = custom_functions(objective.batch_value(theta, few.batches[0]))
+            off = float(norm(found - exact)) / size
+            raise NumericalError(
+                f"products with the {self.name} are not differences of gradients (off by {off:.0%}): "
+                f"{custom or 'an operation'} drops a term of its second derivative; write its backward with differentiable "
+                "operations of its inputs, or use ls.operators.FiniteDifferenceHessian"
+            )

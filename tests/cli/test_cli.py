@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from landscape.cli import main
+from landscape.cli.targets import _pair
 
 SMALL = ["--sizes", "64", "8", "10", "--target", "0.5"]
 
@@ -154,3 +155,10 @@ def test_wrong_input_is_one_line_and_code_2(case, runs, tmp_path, capsys):
     assert out == ""
     assert err.count("\n") == 1
     assert expected in err
+
+
+def test_a_pair_that_ends_with_labels_is_one_data_set():
+    X, y = torch.ones(4, 2), torch.zeros(4)
+    for data in ((X, y), ((X, X), y), ({"x": X}, y), (X.numpy(), y.numpy())):
+        assert _pair(data) == (data, None)
+    assert _pair(((X, y), (X, y))) == ((X, y), (X, y))

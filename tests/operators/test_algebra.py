@@ -205,3 +205,35 @@ def test_a_wrong_second_derivative_shows_as_asymmetry():
     objective = ls.Objective(Net(nn.Linear(4, 5), nn.Linear(5, 3)), data, "cross_entropy", dtype=torch.float64)
     with pytest.raises(NumericalError, match="not symmetric"):
         ls.Hessian(objective).check()
+
+
+class Dropped(torch.autograd.Function):
+    """The square of a ReLU, whose backward takes what it saved for a constant."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(2 * x.relu())
+        return x.relu() ** 2
+
+    @staticmethod
+    def backward(ctx, g):
+        return g * ctx.saved_tensors[0]
+
+
+@pytest.mark.parametrize(
+    ("act", "dropped"),
+    [(Dropped.apply, True), (lambda x: x.relu() ** 2, False), (torch.relu, False), (torch.tanh, False)],
+)
+def test_a_dropped_term_shows_beside_the_differences_of_gradients(act, dropped):
+    class Net(nn.Sequential):
+        def forward(self, x):
+            return self[1](act(self[0](x)))
+
+    torch.manual_seed(0)
+    data = torch.randn(40, 4), torch.randint(0, 3, (40,))
+    H = ls.Hessian(ls.Objective(Net(nn.Linear(4, 64), nn.Linear(64, 3)), data, "cross_entropy", dtype=torch.float64))
+    if dropped:
+        with pytest.raises(NumericalError, match=r"off by \d+%\): Dropped drops a term of its second derivative"):
+            H.check()
+    else:
+        H.check()
