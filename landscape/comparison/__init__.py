@@ -6,6 +6,7 @@ from landscape.comparison.gates import GATES, Facts, check, facts
 from landscape.comparison.judge import judge
 from landscape.comparison.placebo import placebo
 from landscape.scores.register import primary
+from landscape.store.names import slugify
 
 PRIMARY = primary()
 """The scores that a verdict is decided on, as the register of scores declares them."""
@@ -21,4 +22,5 @@ __all__ = [
     "facts",
     "judge",
     "placebo",
+    "slugify",
 ]
