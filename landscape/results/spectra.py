@@ -40,6 +40,14 @@ class Eigenpairs(Result):
         max_basis: the largest number of vectors kept.
         restarts: thick restarts made.
         seed: seed of the start vector.
+        certificate: what is known of eigenvalues beyond λ_k that are not here: ``residuals``, nothing; ``checked``, a few
+            products from a fresh random start found none; ``certified``, as many as the probability asked for took;
+            ``complete``, the whole space was spanned.
+        check_matvecs: products of that search, which `matvecs` includes.
+        margin: ε of the search: it looks for eigenvalues beyond λ_k by more than ε·|λ_k|.
+        missed_probability: at most so probably would the search have found no more than it did, were there such an
+            eigenvalue; NaN where none was made.
+        check_message: what stopped the search before its end.
     """
 
     kind: ClassVar[str] = "eigenpairs"
@@ -76,6 +84,11 @@ class Eigenpairs(Result):
     max_basis: int = 0
     restarts: int = 0
     seed: int = 0
+    certificate: str = "residuals"
+    check_matvecs: int = 0
+    margin: float = float("nan")
+    missed_probability: float = float("nan")
+    check_message: str = ""
 
     @property
     def gap_bounds(self) -> np.ndarray:
@@ -104,7 +117,23 @@ class Eigenpairs(Result):
         yield "values", shown + (" …" if len(self.values) > 8 else "")
         yield "operator", f"{self.operator}, {self.which}, tol {self.tol:.0e}"
         yield "converged", describe(self.converged) + (f": {self.message}" if self.message else "")
+        yield "complete", self.completeness()
         yield "cost", f"{self.matvecs} products, {duration(self.seconds)}"
+
+    def completeness(self) -> str:
+        """Return what is known of eigenvalues that these may have missed, in words."""
+        if self.certificate == "complete":
+            return "yes: the whole space was spanned"
+        beyond = {"LA": "above", "SA": "below"}.get(self.which, "beyond")
+        if self.certificate == "residuals":
+            return "unknown: a residual says that an eigenvalue is near, not that none was missed" + (
+                f" ({self.check_message})" if self.check_message else ""
+            )
+        chance = f"{self.missed_probability:.1g}" if self.missed_probability < 0.995 else "1"
+        return (
+            f"{self.certificate}: an eigenvalue more than {self.margin:.0%} {beyond} the last was missed with probability "
+            f"≤ {chance} ({self.check_matvecs} products)"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -15,11 +15,11 @@ from torch import Tensor
 from landscape.arguments import numbers_checked
 from landscape.bars import bar
 from landscape.errors import LandscapeError
-from landscape.function.world import World
 from landscape.results import Eigenpairs
+from landscape.spectra.certificate import Certificate, Certify, certified, make_demand
 from landscape.spectra.goal import Goal, make_goal
 from landscape.spectra.lanczos import Lanczos, LanczosState
-from landscape.spectra.orthonormal import host
+from landscape.spectra.measured import Found, measure
 from landscape.spectra.protocol import Operator, Products, as_rows
 from landscape.spectra.selection import Which, select
 from landscape.spectra.state import Keeper, kept_state
@@ -45,6 +45,8 @@ def top_eigenpairs(
     deflate: Any = None,
     vectors: bool = True,
     verify: bool = True,
+    certify: Certify = "check",
+    margin: float = 0.1,
     checkpoint: str | Path | Callable[[LanczosState], None] | None = None,
     checkpoint_seconds: float = 30.0,
     resume: LanczosState | None = None,
@@ -56,6 +58,10 @@ def top_eigenpairs(
     The run stops when the residuals that the recurrence implies are small enough, then measures them with one block of
     fresh products, takes the Rayleigh quotients as eigenvalues, and goes on when a measured residual fails. An
     eigenvalue of A lies within each residual of its value: |λ − λ*| ≤ ‖Av − λv‖ (Parlett 1998, theorem 4.5.1).
+
+    A residual does not say that the value is the j-th. So the run ends with a search of what the pairs leave of the space, from
+    a fresh random start: what it finds beyond the last pair joins, copies of a multiple eigenvalue included, and
+    `Eigenpairs.certificate` says how far that was taken.
 
     Single-vector Lanczos needs the fewest products. The block variant finds eigenvalues of multiplicity up to its block
     size, separates clusters, and pays where a block of products costs little more than one. Operators with P ≤ 64 are
@@ -77,6 +83,9 @@ def top_eigenpairs(
         deflate: known eigenvectors to leave out: rows (d, P) or `Eigenpairs`.
         vectors: whether to return the eigenvectors.
         verify: measure the residuals with fresh products; without it they are those the recurrence implies.
+        certify: ``check`` spends up to 6 products, more only where they find something, and bounds the probability of a miss;
+            a probability such as 0.99 spends what it takes to promise that; ``off`` spends none.
+        margin: ε: a miss is an eigenvalue beyond λ_k by more than ε·|λ_k|.
         checkpoint: a file that keeps the run while it lasts and from which the same call goes on after a kill, or a
             function that takes a `LanczosState` after every block of products.
         checkpoint_seconds: the least time between two writings of that file, which holds the whole basis.
@@ -89,15 +98,17 @@ def top_eigenpairs(
         `Eigenpairs`, with a message that says what to do where the pairs did not converge.
 
     Raises:
-        LandscapeError: k, which, tol, `max_basis`, `start` or `deflate` do not fit the operator; or the study holds
-            another result of that name.
-        NumericalError: the operator is not symmetric, not deterministic, or a product is not finite.
+        LandscapeError: k, which, tol, certify, margin, `max_basis`, `start` or `deflate` do not fit the operator; or the
+            study holds another result of that name.
+        NumericalError: the operator is not symmetric, not deterministic, or a product is not finite. In the search after
+            the pairs have converged the certificate says so instead.
 
     >>> pairs = top_eigenpairs(torch.diag(torch.tensor([3.0, -7.0, 1.0, 0.0])), k=2, which="LM")
     >>> [round(float(value), 4) for value in pairs.values]
     [-7.0, 3.0]
     """
     started = time.perf_counter()
+    demand = make_demand(certify, margin)
     products = Products(op)
     locked = _locked(deflate, products)
     goal = make_goal(
@@ -119,6 +130,7 @@ def top_eigenpairs(
         "k": k, "which": which, "tol": tol, "seed": seed, "block_size": goal.block_size, "max_basis": max_basis,
         "max_matvecs": max_matvecs, "start": None if start is None else begin, "vectors": vectors, "verify": verify,
         "deflated": None if deflate is None else locked,
+        **({} if certify == "check" else {"certify": certify}), **({} if margin == 0.1 else {"margin": margin}),
     }  # fmt: skip
     place = placed(save, Eigenpairs) or (checkpoint if isinstance(checkpoint, str | Path) else None)
     run: Run[Eigenpairs] = Run(place, lambda: _identity(products, known, begin, settings), overwrite=overwrite)
@@ -132,12 +144,18 @@ def top_eigenpairs(
             lanczos.resume(resume)
 
         def state() -> LanczosState:
-            return replace(lanczos.state(), history=np.array(history).reshape(-1, 2))
+            known = np.array(history).reshape(-1, 2)
+            return replace(lanczos.state(), history=known, matvecs=int(known[-1, 0]))
 
         keeper = Keeper(run, checkpoint_seconds)
         keep = (lambda: checkpoint(state())) if callable(checkpoint) else (lambda: keeper(state))
         try:
             found = _iterate(lanczos, goal, history, keep if place is not None or callable(checkpoint) else None)
+            known_to_miss = Certificate()
+            if demand is not None:
+                found, known_to_miss = certified(
+                    products, goal, found, locked, demand, seed=seed, whole=lanczos.exhausted
+                )
         except KeyboardInterrupt:
             if place is not None:
                 keeper(state, now=True)
@@ -161,6 +179,7 @@ def top_eigenpairs(
                 max_basis=goal.max_basis,
                 restarts=lanczos.restarts,
                 seed=seed,
+                **vars(known_to_miss),
                 provenance=products.provenance,
                 seconds=time.perf_counter() - started,
             )
@@ -180,19 +199,7 @@ def _identity(products: Products, known: bool, begin: Tensor, settings: dict[str
     return identity(operator=products.name, provenance=products.provenance, probe=probe, **settings)
 
 
-@dataclass(frozen=True)
-class _Found:
-    """Pairs with their residuals, and how the run ended."""
-
-    values: np.ndarray
-    residuals: np.ndarray
-    vectors: Tensor
-    gaps: np.ndarray
-    converged: bool
-    message: str
-
-
-def _iterate(run: Lanczos, goal: Goal, history: list[tuple[int, float]], keep: Callable[[], None] | None) -> _Found:
+def _iterate(run: Lanczos, goal: Goal, history: list[tuple[int, float]], keep: Callable[[], None] | None) -> Found:
     """Extend the basis until the measured residuals pass, the space ends, or the budget does.
 
     Args:
@@ -202,79 +209,30 @@ def _iterate(run: Lanczos, goal: Goal, history: list[tuple[int, float]], keep: C
         keep: called after every step.
     """
     strictness, attempts = 1.0, 0
+    judged = run.size > 0  # a run that goes on may have been there already
     reserve = goal.k * goal.verify + goal.block_size
     with bar(desc=f"eigenpairs of the {run.products.name}", unit="product") as progress:
         while True:
-            goal.make_room(run)
-            goal.absorb(run, run.products.rows(run.candidates))
+            if not judged:
+                goal.make_room(run)
+                goal.absorb(run, run.products.rows(run.candidates))
             values, coefficients, residuals = run.ritz()
-            wanted = select(values, goal.which, goal.k)
-            worst = goal.excess(values[wanted], residuals[wanted], np.abs(values).max()).max()
-            history.append((run.products.count, float(worst)))
-            progress.update(run.products.count - progress.n)
-            if keep is not None:
-                keep()
+            if not judged:
+                wanted = select(values, goal.which, goal.k)
+                worst = goal.excess(values[wanted], residuals[wanted], np.abs(values).max()).max()
+                history.append((run.products.count, float(worst)))
+                progress.update(run.products.count - progress.n)
+                if keep is not None:
+                    keep()
+            judged = False
             spent = run.products.count + reserve > goal.max_matvecs
             if not (run.exhausted or spent or goal.reached(run, values, residuals, strictness)):
                 continue
             attempts += 1
-            found = _measure(run, goal, values, coefficients, residuals)
+            found = measure(run, goal, values, coefficients, residuals)
             if found.converged or run.exhausted or spent or attempts == 4:
                 return found
             strictness *= 0.2
-
-
-def _measure(run: Lanczos, goal: Goal, values: np.ndarray, coefficients: np.ndarray, residuals: np.ndarray) -> _Found:
-    """Take the wanted Ritz pairs out of the basis and measure ‖Av − λv‖ with one block of fresh products."""
-    wanted = select(values, goal.which, goal.k)
-    vectors = run.vectors(coefficients[:, wanted])
-    found, left = values[wanted], residuals[wanted]
-    if goal.verify:
-        applied = run.products.rows(vectors).double()
-        world = run.products.world
-        found = host(world.dot(vectors, applied))
-        left = host(world.norm(applied - torch.as_tensor(found).to(applied)[:, None] * vectors))
-        run.products.require_finite(left)
-    norm = float(np.abs(values).max())
-    excess = goal.excess(found, left, norm)
-    order = select(found, goal.which, goal.k)
-    gaps = _gaps(values, residuals, wanted, found, left, run.products.size)
-    converged = bool(np.all(excess <= 1)) and len(found) == goal.k
-    message = "" if converged else _remedy(goal, run, excess, residuals[wanted], norm)
-    signed = _signed(vectors, run.products.world)[torch.as_tensor(order.copy())]
-    return _Found(found[order], left[order], signed, gaps[order], converged, message)
-
-
-def _gaps(
-    values: np.ndarray, residuals: np.ndarray, wanted: np.ndarray, found: np.ndarray, left: np.ndarray, size: int
-) -> np.ndarray:
-    """Return the distance from each value to the nearest interval θ ± residual of another Ritz pair."""
-    centres, radii = values.copy(), residuals.copy()
-    centres[wanted], radii[wanted] = found, left
-    gaps = np.full(len(wanted), np.inf if size == 1 else np.nan)
-    for position, index in enumerate(wanted):
-        others = np.arange(len(values)) != index
-        if others.any():
-            nearest = float((np.abs(centres[others] - centres[index]) - radii[others]).min())
-            gaps[position] = nearest if nearest > 0 else np.nan
-    return gaps
-
-
-def _remedy(goal: Goal, run: Lanczos, excess: np.ndarray, implied: np.ndarray, norm: float) -> str:
-    """Say why the pairs did not converge and what to change."""
-    reached = f"the largest relative residual is {excess.max() * goal.tol:.1e}, {goal.tol:.0e} was asked for"
-    if (
-        implied.max() < 1e3 * goal.epsilon * norm
-        or goal.excess(np.full_like(implied, norm), implied, norm).max() < 0.05
-    ):
-        return f"{reached}: the products themselves are no more exact; use float64, or a larger tol"
-    larger = f", a max_basis above {goal.max_basis}" if run.restarts else ""
-    return f"{reached} after {run.products.count} products: raise max_matvecs{larger}, or start from these vectors"
-
-
-def _signed(vectors: Tensor, world: World) -> Tensor:
-    """Turn each row so that its largest entry is positive; eigenvectors have no sign of their own."""
-    return vectors * torch.where(world.largest(vectors) < 0, -1.0, 1.0).to(vectors.dtype)
 
 
 def _block_size(method: Method, block_size: int | None, k: int, products: Products) -> int:

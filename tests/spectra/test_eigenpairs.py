@@ -107,7 +107,7 @@ def test_the_block_variant_finds_multiplicity(matrix_with):
 def test_products_are_counted_with_the_residual_block(matrix_with, counting):
     operator = counting(matrix_with(SPECTRUM))
     pairs = top_eigenpairs(operator, 3, "LM")
-    assert pairs.matvecs == operator.count == pairs.history_matvecs[-1] + 3
+    assert pairs.matvecs == operator.count == pairs.history_matvecs[-1] + 3 + pairs.check_matvecs
     assert np.all(np.diff(pairs.history_matvecs) == 1)
     operator = counting(matrix_with(SPECTRUM))
     unverified = top_eigenpairs(operator, 3, "LM", verify=False)
@@ -118,7 +118,7 @@ def test_products_are_counted_with_the_residual_block(matrix_with, counting):
 
 def test_few_products_for_separated_eigenvalues(matrix_with):
     matrix = matrix_with(np.concatenate([[100.0, 80, 60, 40, 30], np.linspace(-1, 1, 495)]))
-    assert top_eigenpairs(matrix, 5, "LM").matvecs <= 9 + 5
+    assert top_eigenpairs(matrix, 5, "LM").matvecs <= 9 + 5 + 2
 
 
 @pytest.mark.parametrize("tol", [0.3, 0.1, 0.01])

@@ -1,0 +1,169 @@
+"""Ritz pairs taken out of a basis and measured with fresh products."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from landscape.function.world import World
+from landscape.spectra.goal import Goal
+from landscape.spectra.lanczos import Lanczos
+from landscape.spectra.orthonormal import host
+from landscape.spectra.protocol import Products
+from landscape.spectra.selection import select
+
+
+@dataclass(frozen=True)
+class Found:
+    """Pairs with their residuals, and how the run ended.
+
+    Attributes:
+        values: (k,) in the order asked for.
+        residuals: (k,) ‖Av − λv‖.
+        vectors: (k, P) unit rows.
+        applied: (k, P) their products Av; None where none were measured.
+        others: (n, 2) the Ritz values that were not wanted, each with its residual.
+        gaps: (k,) distance from each value to the nearest interval θ ± residual of another.
+        converged: whether every residual is small enough.
+        message: what to do where not.
+    """
+
+    values: np.ndarray
+    residuals: np.ndarray
+    vectors: Tensor
+    applied: Tensor | None
+    others: np.ndarray
+    gaps: np.ndarray
+    converged: bool
+    message: str
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The smallest and the largest number that a Ritz interval reaches to."""
+        values = np.concatenate([self.values, self.others[:, 0]])
+        residuals = np.concatenate([self.residuals, self.others[:, 1]])
+        return float((values - residuals).min()), float((values + residuals).max())
+
+
+def measure(run: Lanczos, goal: Goal, values: np.ndarray, coefficients: np.ndarray, residuals: np.ndarray) -> Found:
+    """Take the wanted Ritz pairs out of the basis and measure ‖Av − λv‖ with one block of fresh products."""
+    wanted = select(values, goal.which, goal.k)
+    vectors = run.vectors(coefficients[:, wanted])
+    found, left, applied = values[wanted], residuals[wanted], None
+    if goal.verify:
+        applied = run.products.rows(vectors).double()
+        world = run.products.world
+        found = host(world.dot(vectors, applied))
+        left = host(world.norm(applied - torch.as_tensor(found).to(applied)[:, None] * vectors))
+        run.products.require_finite(left)
+    norm = float(np.abs(values).max())
+    excess = goal.excess(found, left, norm)
+    converged = bool(np.all(excess <= 1)) and len(found) == goal.k
+    message = "" if converged else _remedy(goal, run, excess, residuals[wanted], norm)
+    rest = np.setdiff1d(np.arange(len(values)), wanted)
+    others = np.stack([values[rest], residuals[rest]], axis=1)
+    return in_order(goal, run.products, found, left, vectors, applied, others, converged, message)
+
+
+def joined(found: Found, run: Lanczos, goal: Goal, coefficients: np.ndarray, others: np.ndarray) -> Found:
+    """Return the k wanted pairs of the span of the pairs found and of more that a deflated run found beside them.
+
+    A small Rayleigh–Ritz problem from products already there and one for each vector that joins, so that what little the
+    deflated vectors kept of the new ones comes right as well.
+
+    Args:
+        found: the pairs so far.
+        run: the process on the deflated operator.
+        goal: what is wanted.
+        coefficients: (n, m) of the vectors that join, in the basis of the run.
+        others: (…, 2) further Ritz values of the run, each with its residual.
+    """
+    products, world = run.products, run.products.world
+    more = run.vectors(coefficients)
+    rows = torch.cat([found.vectors, more])
+    if found.applied is None:
+        thetas = (coefficients * (run.projected @ coefficients)).sum(0)
+        values = np.concatenate([found.values, thetas])
+        left = np.concatenate([found.residuals, np.linalg.norm(run.coupling @ coefficients, axis=0)])
+        turned, applied = rows, None
+    else:
+        products_of_more = products.rows(more).double()
+        products.require_finite(host(world.norm(products_of_more)))
+        applied = torch.cat([found.applied, products_of_more])
+        form = host(world.gram(rows.double(), applied))
+        values, turn = np.linalg.eigh((form + form.T) / 2)
+        rotation = torch.as_tensor(turn).to(applied)
+        turned = (rotation.T @ rows.double()).to(rows.dtype)
+        applied = rotation.T @ applied
+        left = host(world.norm(applied - torch.as_tensor(values).to(applied)[:, None] * turned))
+    wanted = select(values, goal.which, goal.k)
+    rest = np.setdiff1d(np.arange(len(values)), wanted)
+    others = np.concatenate([found.others, others, np.stack([values[rest], left[rest]], axis=1)])
+    norm = max(np.abs(values).max(), np.abs(others[:, 0]).max(initial=0.0))
+    excess = goal.excess(values[wanted], left[wanted], norm)
+    converged = bool(np.all(excess <= 1))
+    message = "" if converged else f"the largest relative residual is {excess.max() * goal.tol:.1e} after the check"
+    return in_order(
+        goal, products, values[wanted], left[wanted], turned[torch.as_tensor(wanted.copy())],
+        None if applied is None else applied[torch.as_tensor(wanted.copy())], others, converged, message,
+    )  # fmt: skip
+
+
+def in_order(
+    goal: Goal,
+    products: Products,
+    values: np.ndarray,
+    residuals: np.ndarray,
+    vectors: Tensor,
+    applied: Tensor | None,
+    others: np.ndarray,
+    converged: bool,
+    message: str,
+) -> Found:
+    """Put the pairs in the order asked for, the largest entry of each vector positive, with their gaps."""
+    gaps = _gaps(values, residuals, others, products.size)
+    order = select(values, goal.which, goal.k)
+    index = torch.as_tensor(order.copy())
+    signs = _signs(vectors, products.world)
+    return Found(
+        values=values[order],
+        residuals=residuals[order],
+        vectors=(vectors * signs)[index],
+        applied=None if applied is None else (applied * signs.double())[index],
+        others=others,
+        gaps=gaps[order],
+        converged=converged,
+        message=message,
+    )
+
+
+def _gaps(values: np.ndarray, residuals: np.ndarray, others: np.ndarray, size: int) -> np.ndarray:
+    """Return the distance from each value to the nearest interval θ ± residual of another Ritz pair."""
+    centres, radii = np.concatenate([values, others[:, 0]]), np.concatenate([residuals, others[:, 1]])
+    gaps = np.full(len(values), np.inf if size == 1 else np.nan)
+    for index in range(len(values)):
+        apart = np.arange(len(centres)) != index
+        if apart.any():
+            nearest = float((np.abs(centres[apart] - centres[index]) - radii[apart]).min())
+            gaps[index] = nearest if nearest > 0 else np.nan
+    return gaps
+
+
+def _remedy(goal: Goal, run: Lanczos, excess: np.ndarray, implied: np.ndarray, norm: float) -> str:
+    """Say why the pairs did not converge and what to change."""
+    reached = f"the largest relative residual is {excess.max() * goal.tol:.1e}, {goal.tol:.0e} was asked for"
+    if (
+        implied.max() < 1e3 * goal.epsilon * norm
+        or goal.excess(np.full_like(implied, norm), implied, norm).max() < 0.05
+    ):
+        return f"{reached}: the products themselves are no more exact; use float64, or a larger tol"
+    larger = f", a max_basis above {goal.max_basis}" if run.restarts else ""
+    return f"{reached} after {run.products.count} products: raise max_matvecs{larger}, or start from these vectors"
+
+
+def _signs(vectors: Tensor, world: World) -> Tensor:
+    """Return the sign (K, 1) that makes the largest entry of each row positive; eigenvectors have none of their own."""
+    return torch.where(world.largest(vectors) < 0, -1.0, 1.0).to(vectors.dtype)
