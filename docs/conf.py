@@ -36,7 +36,7 @@ def _kinds() -> str:
         ]
         for field in dataclasses.fields(cls):
             role, meta = role_of(field), field.metadata
-            dims = " × ".join(meta.get("dims", ()))
+            dims = " × ".join("…" if dim is ... else dim for dim in meta.get("dims", ()))
             what = meta.get("long_name", "")
             if role == "rows":
                 what = "columns " + ", ".join(column.name for column in dataclasses.fields(meta["row"]))

@@ -76,16 +76,16 @@ def printed(title: str = "", **printing: Any) -> dict[str, Any]:
     return {"role": "attribute", "title": title, **printing}
 
 
-def dims_of(declared: tuple[Any, ...], ndim: int) -> tuple[str, ...]:
-    """Return the names of the dimensions of one array, those that ``...`` stands for numbered.
+def dims_of(declared: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Return the names of the dimensions of one array; those that ``...`` stands for are called by their size.
 
-    >>> dims_of(("run", ...), 3)
-    ('run', 'axis1', 'axis2')
+    >>> dims_of(("run", ...), (16, 4))
+    ('run', 'of4')
     """
     if declared[-1:] != (...,):
         return declared
     named = declared[:-1]
-    return (*named, *(f"axis{i}" for i in range(1, ndim - len(named) + 1)))
+    return (*named, *(f"of{size}" for size in shape[len(named) :]))
 
 
 def role_of(declared: Field) -> Role:

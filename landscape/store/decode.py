@@ -165,7 +165,7 @@ def _group(part: Any) -> h5py.Group:
 
 def _array(dataset: Any, dims: tuple[Any, ...] | None = None) -> np.ndarray:
     values = read_dataset(dataset)
-    dims = None if dims is None else dims_of(dims, values.ndim)
+    dims = None if dims is None else dims_of(dims, values.shape)
     if dims is not None and values.ndim != len(dims):
         raise LandscapeError(f"{dataset.name!r} has {values.ndim} dimensions, expected {len(dims)}: {dims}")
     if values.dtype != object:

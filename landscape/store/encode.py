@@ -185,7 +185,7 @@ def _taken(group: h5py.Group, path: str) -> bool:
 def _write_array(group: h5py.Group, name: str, value: Any, about: Mapping[str, Any]) -> None:
     if not isinstance(value, np.ndarray):
         raise LandscapeError(f"{name!r} is a {type(value).__name__}, expected a NumPy array")
-    dims = dims_of(about["dims"], value.ndim)
+    dims = dims_of(about["dims"], value.shape)
     if value.ndim != len(dims):
         raise LandscapeError(f"{name!r} has {value.ndim} dimensions, expected {len(dims)}: {dims}")
     if value.dtype.kind == "U":

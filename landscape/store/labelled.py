@@ -77,7 +77,7 @@ def _variables(cls: type[Result], field: dataclasses.Field[Any], value: Any) -> 
 
 
 def _labelled(declared: tuple[Any, ...], array: np.ndarray, about: Any) -> Variable:
-    dims = dims_of(declared, array.ndim)
+    dims = dims_of(declared, array.shape)
     # xarray refuses a dimension used twice, as in a matrix of cosines: the second gets a prime
     unique = tuple(dim + "'" * dims[:axis].count(dim) for axis, dim in enumerate(dims))
     return unique, array, {"long_name": about["long_name"], "units": about["units"]}

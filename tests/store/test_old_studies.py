@@ -61,6 +61,14 @@ def test_every_number_of_the_shipped_table_is_there(table):
         assert len(table.audited) == 42
 
 
+def test_xarray_has_it_with_its_dimensions(table):
+    pytest.importorskip("xarray")
+    tree = ls.open_study(SHIPPED).to_xarray()
+    scores = tree["randomisation-table/measures/own"]
+    assert scores["adaptive-average"].dims == ("run", "of4")
+    np.testing.assert_array_equal(scores["adaptive-average"], table.measures["own/adaptive-average"])
+
+
 def test_trends_are_computed_from_it_as_they_were(table):
     part = table.where(recipe="momentum", stage="loss-0.001")
     again = noise_trends(part, list(table.geometric))
