@@ -131,7 +131,7 @@ def _inputs_of(objective: Objective, module: str) -> Tensor:
     with (
         objective.guard(),
         torch.no_grad(),
-        observed(objective.model, {module: lambda _, inputs, __: found.append(inputs[0])}),
+        observed(objective.network, {module: lambda _, inputs, __: found.append(inputs[0])}),
     ):
         for batch in objective.batches:
             objective.batch_outputs(objective.theta, batch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -17,8 +16,9 @@ from landscape.function.batches import few as few_of
 from landscape.function.forward import forward, logits
 from landscape.function.guard import guard
 from landscape.function.objective import Objective
+from landscape.function.structure import Structure
 from landscape.graphs.exported import Inputs, View, positions
-from landscape.graphs.units.flow import follow
+from landscape.graphs.units.flow import Analysis, follow, follow_objective
 from landscape.graphs.units.spaces import Layer
 from landscape.transforms.apply import Transformed, duplicate, finish, has_classes, positive
 
@@ -149,8 +149,11 @@ def find_head(model: nn.Module, example_inputs: Inputs, what: str) -> Layer:
         NotDefinedError: the outputs are not logits of two or more classes.
         LandscapeError: the logits do not come straight from one layer, or its weight is used elsewhere too.
     """
-    with guard(model), torch.no_grad():
-        return _find(model, lambda: logits(forward(model, example_inputs)), example_inputs, what)
+    network = Structure(model).model
+    with guard(network), torch.no_grad():
+        return _find(
+            network, lambda: logits(forward(network, example_inputs)), partial(follow, model, example_inputs), what
+        )
 
 
 def head_of(objective: Objective) -> Layer | None:
@@ -161,26 +164,26 @@ def head_of(objective: Objective) -> Layer | None:
     few = few_of(first, 2)  # layers with batch statistics need more than one
     try:
         with objective.guard(), torch.no_grad():
-            call = partial(objective.batch_outputs, objective.theta, few)
-            return _find(objective.model, call, few.inputs, "the head", like=objective.theta)
+            outputs = partial(objective.batch_outputs, objective.theta, few)
+            return _find(objective.network, outputs, partial(follow_objective, objective), "the head")
     except LandscapeError:
         return None
 
 
-def _find(model: nn.Module, call: Callable[[], Tensor], inputs: Any, what: str, like: Tensor | None = None) -> Layer:
+def _find(network: nn.Module, call: Callable[[], Tensor], analyse: Callable[[], Analysis], what: str) -> Layer:
     """Watch which module returns the logits (N, C, …); where none does, follow the graph to where they come from.
 
     The first takes one forward pass and works on any network. The second sees through pooling, reshaping and layers that
     are called as functions, but only a network that `torch.export` can follow has a graph.
     """
     kinds = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
-    candidates = {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
+    candidates = {name: module for name, module in network.named_modules() if isinstance(module, kinds)}
     calls: list[tuple[str, Any]] = []
 
     def hook(name: str) -> Hook:
         return lambda module, inputs, output: calls.append((name, output))
 
-    with observed(model, {name: hook(name) for name in candidates}):
+    with observed(network, {name: hook(name) for name in candidates}):
         outputs = call()
     if not has_classes(outputs):
         raise NotDefinedError(
@@ -188,11 +191,11 @@ def _find(model: nn.Module, call: Callable[[], Tensor], inputs: Any, what: str, 
         )
     names = [name for name, output in calls if output is outputs]
     if len(names) == 1 and (outputs.ndim == 2 or not isinstance(candidates[names[0]], nn.Linear)):
-        layer = _whole(model, names[0])
-        weights = [p for _, p in model.named_parameters(remove_duplicate=False) if p is candidates[names[0]].weight]
+        layer = _whole(network, names[0])
+        weights = [p for _, p in network.named_parameters(remove_duplicate=False) if p is candidates[names[0]].weight]
         shared = len(weights) > 1 or sum(name == names[0] for name, _ in calls) > 1
     else:
-        analysis = follow(model if like is None else copy.deepcopy(model).to(like), inputs)
+        analysis = analyse()
         axis = analysis.output.axes[1] or ()
         if len(axis) != 1 or axis[0].layer is None or not axis[0].inner == axis[0].outer == 1:
             raise LandscapeError(

@@ -45,16 +45,19 @@ def test_a_curve_removes_the_barrier_of_the_straight_path_and_alignment_lowers_i
     np.testing.assert_allclose(curve.loss[[0, -1]], straight.loss[[0, -1]], rtol=1e-5)
 
 
-def test_alignment_undoes_a_permutation_through_convolutions_and_norm_layers():
-    model = small_cnn().double()
+@pytest.mark.parametrize(
+    "make", [lambda: small_cnn().double(), small_cnn]
+)  # one that the objective alone has in float64
+def test_alignment_undoes_a_permutation_through_convolutions_and_norm_layers(make):
+    model = make()
     X, y = torch.randn(8, 1, 8, 8, dtype=torch.float64), torch.arange(8)
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.running_mean.uniform_(-1, 1)
                 module.running_var.uniform_(0.5, 2)
-    objective = ls.Objective(model, (X, y), "cross_entropy")
-    shuffled = ls.transforms.permutation(model, X[:2], seed=3).model.state_dict()
+    objective = ls.Objective(model, (X, y), "cross_entropy", dtype=torch.float64)
+    shuffled = ls.transforms.permutation(model, X[:2].to(next(model.parameters())), seed=3).model.state_dict()
     assert not torch.equal(objective.at(shuffled).theta, objective.theta)
     aligned = align(objective, objective, shuffled)
     torch.testing.assert_close(aligned.theta, objective.theta)

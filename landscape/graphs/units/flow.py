@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
 from torch.fx import Node
 
+from landscape.errors import LandscapeError
+from landscape.function.batches import few
+from landscape.function.objective import Objective
 from landscape.graphs.exported import Inputs, View, export, index_of, moved, overlap
 from landscape.graphs.ops import facts, operation
 from landscape.graphs.units.rules import RULES
@@ -61,6 +65,18 @@ def follow(model: nn.Module, example_inputs: Inputs) -> Analysis:
         output,
         tracker.folds,
     )
+
+
+def follow_objective(objective: Objective) -> Analysis:
+    """Follow the hidden units of an objective's network on its first examples, in the objective's own type.
+
+    Raises:
+        LandscapeError: the network cannot be traced, or is called with named inputs.
+    """
+    example = few(objective.batches[0], 2)
+    if not isinstance(example.inputs, Tensor | tuple):
+        raise LandscapeError("hidden units are followed in networks called with tensors; this one takes named inputs")
+    return follow(copy.deepcopy(objective.model).to(objective.theta), example.inputs)
 
 
 def _output(tracker: Tracker, node: Node) -> Signal:

@@ -8,9 +8,8 @@ from torch import Tensor
 
 from landscape.arguments import numbers_checked, seeded_generator
 from landscape.errors import LandscapeError
-from landscape.function.batches import few as few_of
 from landscape.function.objective import Objective
-from landscape.graphs.units.flow import follow
+from landscape.graphs.units.flow import follow_objective
 from landscape.graphs.units.spaces import Use
 from landscape.slices.paths.points import Solution, centred
 
@@ -65,12 +64,7 @@ def align(objective: Objective, a: Solution, b: Solution, *, seed: int = 0) -> O
 
 def _groups(objective: Objective) -> list[list[Use]]:
     """Return, for each group of units that can be reordered, the places in parameters and buffers that know of it."""
-    batch = objective.batches[0]
-    few = few_of(batch, 2)
-    if not isinstance(few.inputs, Tensor | tuple):
-        raise LandscapeError("alignment needs a network called with tensors; this one takes named inputs")
-    with objective.guard():
-        units = follow(objective.model, few.inputs).units
+    units = follow_objective(objective).units
     groups = [group.distinct for group in units if not group.pinned and group.uses and group.size > 1]
     if not groups:
         raise LandscapeError("no hidden units of this network may be reordered, so there is nothing to align")
