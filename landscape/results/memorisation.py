@@ -12,8 +12,8 @@ import numpy as np
 from scipy import stats
 
 from landscape.results.base import Result
-from landscape.results.schema import array, rows
-from landscape.tables import duration, format_table
+from landscape.results.schema import array, printed, rows
+from landscape.tables import duration
 
 MEMORISED, INFLUENTIAL = 0.25, 0.15
 """From where an example counts as memorised and a pair as influential (Feldman and Zhang 2020, section 3)."""
@@ -37,7 +37,7 @@ class MemorisedExample:
     index: int
     label: int
     elsewhere: int
-    memorisation: float
+    memorisation: float = field(metadata=printed(error="standard_error"))
     standard_error: float
     held_in: float
     held_out: float
@@ -200,28 +200,6 @@ class Memorisation(Result):
         if not len(wrong) or not len(right):
             return math.nan
         return float(stats.mannwhitneyu(wrong, right, nan_policy="omit").statistic / (len(wrong) * len(right)))
-
-    def table(self, style: str = "text") -> str:
-        """Return the most memorised examples as a table.
-
-        Args:
-            style: ``text`` or ``markdown``.
-        """
-        header = ("example", "label", "without it", "memorisation", "± s.e.", "held in", "held out", "label changed")
-        body: list[tuple[str, ...]] = [
-            (
-                str(row.index),
-                str(row.label),
-                str(row.elsewhere),
-                f"{row.memorisation:.3f}",
-                f"{row.standard_error:.3f}",
-                f"{row.held_in:.3f}",
-                f"{row.held_out:.3f}",
-                "yes" if row.changed else "no",
-            )
-            for row in self.memorised
-        ]
-        return format_table(header, body, style)
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield the identity of memorisation and gap, then how much is memorised."""

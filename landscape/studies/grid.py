@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import product
 from operator import attrgetter
 from typing import Any
@@ -95,45 +95,68 @@ def grid(
     >>> grid(loss, {"lr": (0.1, 0.2), "seed": range(2)}, name="losses", settings={}).array("loss", "lr", "seed").tolist()
     [[0.1, 0.2], [0.2, 0.4]]
     """
-    levels = {
-        of: dict(all_) if isinstance(all_, Mapping) else {level: level for level in all_}
-        for of, all_ in factors.items()
-    }
-    cells = {"/".join(map(str, cell)): dict(zip(levels, cell, strict=True)) for cell in product(*levels.values())}
-    objects = {key: {of: levels[of][level] for of, level in cell.items()} for key, cell in cells.items()}
-    seeds = list(levels.get("seed", (None,)))
-    seeds_first = sorted(cells, key=lambda key: seeds.index(cells[key].get("seed")))
+    cells = _cells(factors, attributes or {})
+    seeds = list(factors.get("seed", (None,)))
+    seeds_first = sorted(cells, key=lambda key: seeds.index(cells[key].levels.get("seed")))
     with finished_rows(save, name, settings) as done:
         stored = done.stored
-    if isinstance(stored, Trials) and _same_cells(stored, factors, cells.values()):
+    if isinstance(stored, Trials) and _same_runs(stored, factors, cells.values()):
         return stored
-    with finished_rows(save, name, settings, overwrite=stored is not None) as done:  # as it was with other seeds
-        run_jobs(_measured, {key: (measure, objects[key]) for key in seeds_first}, done, workers=workers, desc=desc)
-        named = [(name, of, attrgetter(path)) for of, all_ in (attributes or {}).items() for name, path in all_.items()]
-        follow = {key: {name: read(objects[key][of]) for name, of, read in named} for key in cells}
+    with finished_rows(save, name, settings, overwrite=stored is not None) as done:  # it is of other seeds
+        jobs = {key: (measure, cells[key].arguments) for key in seeds_first}
+        run_jobs(_measured, jobs, done, workers=workers, desc=desc)
         result = Trials.of(
-            [row for key in cells for row in _rows(done[key], {**cells[key], **follow[key]}, also)],
-            factors=[*factors, *(name for name, _, _ in named), *also],
+            [row for key, cell in cells.items() for row in _rows(done[key], cell, also)],
+            factors=[*factors, *next(iter(cells.values())).attributes, *also],
             arrays=arrays,
             audited=tuple(row for key in cells for row in audited_in(done[key])),
             study=study or name,
             settings=settings,
             **about,
         )
-        concluded = {
-            "effects": effects and tuple(effects(result)),
-            "placebo": placebo and placebo(result),
-            "comparison": comparison and comparison(result),
-        }
-        result = result.replace(**{name: value for name, value in concluded.items() if value is not None})
-        result = result if findings is None else result.replace(findings=tuple(findings(result)))
+        if effects is not None:
+            result = result.replace(effects=tuple(effects(result)))
+        if placebo is not None:
+            result = result.replace(placebo=placebo(result))
+        if comparison is not None:
+            result = result.replace(comparison=comparison(result))
+        if findings is not None:
+            result = result.replace(findings=tuple(findings(result)))
         return done.conclude(result)
 
 
-def _same_cells(stored: Trials, factors: Iterable[str], cells: Iterable[Mapping[str, Any]]) -> bool:
+@dataclass(frozen=True)
+class _Cell:
+    """One combination of factors: the levels as recorded, as handed to the measure, and the factors that follow from them."""
+
+    levels: Mapping[str, Any]
+    arguments: Mapping[str, Any]
+    attributes: Mapping[str, Any]
+
+
+def _cells(factors: Mapping[str, Levels], attributes: Mapping[str, Mapping[str, str]]) -> dict[str, _Cell]:
+    """Return every combination by a key that names its levels."""
+    objects = {
+        factor: levels if isinstance(levels, Mapping) else dict(zip(levels, levels))
+        for factor, levels in factors.items()
+    }
+    cells = {}
+    for names in product(*objects.values()):
+        levels = dict(zip(objects, names, strict=True))
+        arguments = {factor: objects[factor][name] for factor, name in levels.items()}
+        follow = {
+            called: attrgetter(path)(arguments[factor])
+            for factor, paths in attributes.items()
+            for called, path in paths.items()
+        }
+        cells["/".join(map(str, names))] = _Cell(levels, arguments, follow)
+    return cells
+
+
+def _same_runs(stored: Trials, factors: Iterable[str], cells: Iterable[_Cell]) -> bool:
     """Whether a stored study is of these runs and no others."""
     known = set(zip(*(stored[factor].tolist() for factor in factors)))
-    return known == {tuple(cell.values()) for cell in cells}
+    return known == {tuple(cell.levels.values()) for cell in cells}
 
 
 def _measured(measure: Callable[..., Row | Sequence[Row]], levels: Mapping[str, Any]) -> Row:
@@ -146,8 +169,9 @@ def _measured(measure: Callable[..., Row | Sequence[Row]], levels: Mapping[str, 
     return {**{name: stacked([row.get(name) for row in found]) for name in names}, **audit}
 
 
-def _rows(row: Mapping[str, Any], factors: Mapping[str, Any], also: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+def _rows(row: Row, cell: _Cell, also: Sequence[str]) -> Iterator[Mapping[str, Any]]:
     """Yield the rows of one job: one, or one per entry of the factors that it returned itself."""
+    factors = {**cell.levels, **cell.attributes}
     kept = {name: value for name, value in row.items() if not name.startswith(AUDIT)}
     if not also:
         yield {**factors, **kept}
