@@ -60,7 +60,7 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
     else:
         for name, item in named(value):
-            yield from leaves(item, f"{path}.{name}" if path else name)
+            yield from leaves(item, f"{path}{'' if name.startswith(':') else '.'}{name}" if path else name)
 
 
 def named(value: Any) -> Iterator[tuple[str, Any]]:
