@@ -240,7 +240,7 @@ def by_margin(pair: dict[str, list[ls.Checkpoint]]) -> str:
 
 def spread_over_examples(objective: ls.Objective) -> np.ndarray:
     """Return the numbers named in `OVER_EXAMPLES`, with the noise of the adaptive average case."""
-    objective = gauge_fixed(objective)
+    objective, _ = gauge_fixed(objective)
     unit, theta, target = logit_normalized(objective), objective.theta, objective.targets
     loss = objective.per_example().double().sort(descending=True).values
     margin = class_margins(normalize_logits(objective.outputs().double()), target)
@@ -260,7 +260,7 @@ def slope_of_poisoned(whole: list[TrainedRun], poisoned: list[TrainedRun]) -> st
     """Say why poisoned networks fail the gradient gate, and why that may be waived for the scores that decide."""
     raw, unit = [], []
     for arm in (whole, poisoned):
-        objectives = [gauge_fixed(as_checkpoint(run).objective()) for run in arm]
+        objectives = [gauge_fixed(as_checkpoint(run).objective())[0] for run in arm]
         raw.append(np.median([gradient_noise_ratio(objective) for objective in objectives]))
         unit.append(np.median([gradient_noise_ratio(logit_normalized(objective)) for objective in objectives]))
     return (

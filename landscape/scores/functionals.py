@@ -121,13 +121,15 @@ class Composition:
 
     def measure(self, network: Gauged, **given: Any) -> list[Measurement]:
         """Measure a network; an option that two parts have goes to both."""
-        at = network.at(self.gauge, remove_shift=given.get("gauge", True))
+        at = network.at(self.gauge, fix=given.get("gauge", True))
         moved, own = self.perturbation.options, keyword_options(self.functional.measure)
         bound = self.perturbation.about(at, **{name: given[name] for name in moved if name in given})
         grid = given.get("radii")
         grids = [tuple(self.radii if grid is None else grid)] if self._has_radii else []
         case = Case(at, bound, self.quantity, self.slug)
-        return self.functional(case, *grids, **{name: given[name] for name in own if name in given})
+        measured = self.functional(case, *grids, **{name: given[name] for name in own if name in given})
+        left = network.left(self.gauge) if given.get("gauge", True) else ""
+        return [replace(row, note="; ".join(filter(None, (row.note, left)))) for row in measured] if left else measured
 
 
 def _mean_of_largest(parts: Objective, moved: Box, radius: float, iterations: int, meter: Meter) -> float:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from landscape.function.objective import Objective
 from landscape.scores.requirements import require
+from landscape.transforms.factors import factors_fixed
 from landscape.transforms.head import gauge_fixed
 from landscape.transforms.logits import normalize_logits
 
@@ -22,15 +22,18 @@ class Gauge:
         shift_removed: the shift of all logits that softmax does not see, so that a score that reads |w| survives T5; the
             user can leave it in with ``gauge=False``.
         normalised: the length of the logits, so that a score survives T7.
+        factors_fixed: the basis inside attention heads and other products of weights, so that a score survives T6; left in
+            with ``gauge=False``, too.
     """
 
     shift_removed: bool = False
     normalised: bool = False
+    factors_fixed: bool = False
 
 
 none = Gauge()
-shift_removed = Gauge(shift_removed=True)
-normalised = Gauge(shift_removed=True, normalised=True)
+shift_removed = Gauge(shift_removed=True, factors_fixed=True)
+normalised = Gauge(shift_removed=True, normalised=True, factors_fixed=True)
 
 
 class Gauged:
@@ -42,27 +45,35 @@ class Gauged:
 
     def __init__(self, objective: Objective):
         self.objective = objective
-        self._normalised: dict[bool, Objective] = {}
+        self._made: dict[Gauge, tuple[Objective, tuple[str, ...]]] = {none: (objective, ())}
 
-    def at(self, gauge: Gauge, *, remove_shift: bool = True) -> Objective:
+    def at(self, gauge: Gauge, *, fix: bool = True) -> Objective:
         """Return the objective in a gauge.
 
         Args:
             gauge: what is taken out.
-            remove_shift: whether the shift is taken out as well, where the gauge does so.
+            fix: whether the shift of all logits and the basis of products are taken out as well, where the gauge does so.
         """
-        removed = gauge.shift_removed and remove_shift
-        plain = self.shift_removed if removed else self.objective
-        if not gauge.normalised:
-            return plain
-        if removed not in self._normalised:
-            self._normalised[removed] = logit_normalized(plain)
-        return self._normalised[removed]
+        return self._at(gauge if fix else Gauge(normalised=gauge.normalised))[0]
 
-    @cached_property
-    def shift_removed(self) -> Objective:
-        """The objective without the shift that softmax does not see."""
-        return gauge_fixed(self.objective)
+    def left(self, gauge: Gauge) -> str:
+        """Say what a gauge could not take out, and why; empty where nothing is left."""
+        return "; ".join(self._at(gauge)[1])
+
+    def _at(self, gauge: Gauge) -> tuple[Objective, tuple[str, ...]]:
+        if gauge not in self._made:
+            # the shift first: the mean of the last layer's rows is not in the basis of a product that it is part of
+            for name, take in (
+                ("normalised", lambda objective: (logit_normalized(objective), ())),
+                ("factors_fixed", factors_fixed),
+                ("shift_removed", gauge_fixed),
+            ):
+                if getattr(gauge, name):
+                    before, said = self._at(replace(gauge, **{name: False}))
+                    after, more = take(before)
+                    self._made[gauge] = after, (*said, *more)
+                    break
+        return self._made[gauge]
 
 
 def logit_normalized(objective: Objective) -> Objective:

@@ -11,12 +11,13 @@ T2  `node_scale`            the same for each hidden unit
 T3  `norm_layer_scale`      weights in front of a norm layer
 T4  `permutation`           another order of the hidden units
 T5  `softmax_shift`         all logits of an example moved alike; undone by `gauge_fix`
-T6  `gl_attention`          a change of basis inside each attention head
+T6  `gl_attention`          a change of basis inside each attention head; undone by `fix_factors`
 T7  `temperature`           logits multiplied: decisions kept, confidence not
 ==  ======================  ==========================================================
 """
 
 from landscape.transforms.apply import Transformed
+from landscape.transforms.factors import fix_factors
 from landscape.transforms.fold_batch_norm import fold_batch_norm
 from landscape.transforms.gl_attention import gl_attention
 from landscape.transforms.head import gauge_fix, softmax_shift, temperature
@@ -26,6 +27,7 @@ from landscape.transforms.logits import LogitNormalized, normalize_logits, norma
 __all__ = [
     "LogitNormalized",
     "Transformed",
+    "fix_factors",
     "fold_batch_norm",
     "gauge_fix",
     "gl_attention",

@@ -74,26 +74,26 @@ def duplicate(model: nn.Module) -> tuple[nn.Module, dict[str, Tensor]]:
     return clone, {name: tensor.detach() for name, tensor in tensors.items()}
 
 
-def largest_change(before: nn.Module, after: nn.Module, example_inputs: Inputs) -> float:
+def largest_change(before: nn.Module, after: nn.Module, example_inputs: Inputs, classes: int = 1) -> float:
     """Return the largest change of a predicted probability, or of an output where there are no classes."""
     inputs = as_tuple(example_inputs)
-    first, second = (predictions(model, inputs) for model in (before, after))
+    first, second = (predictions(model, inputs, classes) for model in (before, after))
     if not torch.isfinite(second).all():
         raise NumericalError("The transformed network returns NaN or infinity: use a factor nearer to 1.")
     return float((first - second).abs().max())
 
 
-def predictions(model: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+def predictions(model: nn.Module, inputs: tuple[Tensor, ...], classes: int = 1) -> Tensor:
     """Return the probabilities of a copy of the network in evaluation mode; its outputs where there are no classes."""
     with torch.no_grad():
         output = copy.deepcopy(model).eval()(*inputs)
     first = output[0] if isinstance(output, tuple) else output
-    return torch.softmax(first, dim=1) if has_classes(first) else first
+    return torch.softmax(first, dim=classes) if has_classes(first, classes) else first
 
 
-def has_classes(output: Tensor) -> bool:
-    """Return whether an output holds logits of two or more classes along dimension 1."""
-    return output.ndim > 1 and output.shape[1] > 1
+def has_classes(output: Tensor, classes: int = 1) -> bool:
+    """Return whether an output holds logits of two or more classes along a dimension."""
+    return output.ndim > 1 and output.shape[classes] > 1
 
 
 def finish(
@@ -105,13 +105,14 @@ def finish(
     *,
     mapping: dict[str, Tensor] | None = None,
     preserves: bool = True,
+    classes: int = 1,
 ) -> Transformed:
     """Measure the change a transformation made; refuse it where it should have made none.
 
     Raises:
         NumericalError: the network's predictions moved although the transformation should preserve them.
     """
-    change = largest_change(original, model, example_inputs)
+    change = largest_change(original, model, example_inputs, classes)
     dtype = next(model.parameters()).dtype
     if preserves and change > TOLERANCE.get(dtype, 0.05):
         raise NumericalError(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -110,16 +111,27 @@ def temperature(model: nn.Module, example_inputs: Inputs, *, t: float = 2.0) -> 
     return _transformed(model, example_inputs, lambda rows: t * rows, "Temperature", preserves=False)
 
 
-def gauge_fixed(objective: Objective) -> Objective:
+def gauge_fixed(objective: Objective) -> tuple[Objective, tuple[str, ...]]:
     r"""Return the objective with the mean row of the last weight matrix, and the mean of the last bias, subtracted.
 
     .. math:: W \to W - \tfrac1C 1 1^T W, \qquad b \to b - \bar b
 
     Of all networks with the same probabilities that differ by a shift of all logits this is the one of smallest norm, so
-    that scores that read |w| do not depend on the shift. Networks without a last layer of their own come back unchanged.
+    that scores that read |w| do not depend on the shift. Of a tied weight no shift is possible, only of its bias.
+
+    Returns:
+        The objective, and in words what was left in: a classifier without a last layer of its own comes back unchanged.
     """
-    layer = head_of(objective)
-    return objective if layer is None else _on_objective(objective, layer, _centred)
+    if objective.task != "classes":
+        return objective, ()
+    try:
+        head = _search(objective)
+    except LandscapeError as error:
+        return objective, (f"the shift of all logits is left in: {str(error).rstrip('.')}",)
+    if head.shared == "tied":
+        parts = [] if head.layer.bias is None else [head.layer.bias]
+        return _on_objective(objective, head.layer, _centred, parts), ()
+    return (objective if head.shared else _on_objective(objective, head.layer, _centred)), ()
 
 
 def tempering(objective: Objective) -> Callable[[float], Objective]:
@@ -129,7 +141,7 @@ def tempering(objective: Objective) -> Callable[[float], Objective]:
         NotDefinedError: no class logits, or no last layer of its own among the selected parameters.
     """
     layer = head_of(objective)
-    if layer is None or not {view.name for view in _views(layer)} <= set(objective.names):
+    if layer is None or not {view.name for view in layer.views} <= set(objective.names):
         raise NotDefinedError(
             "temperature is not defined here: it needs class logits from a last layer of its own among the parameters; "
             "train to the same loss instead"
@@ -137,7 +149,22 @@ def tempering(objective: Objective) -> Callable[[float], Objective]:
     return lambda t: _on_objective(objective, layer, lambda rows: t * rows)
 
 
-def find_head(model: nn.Module, example_inputs: Inputs, what: str) -> Layer:
+@dataclass(frozen=True)
+class Head:
+    """The layer that computes the logits.
+
+    Attributes:
+        layer: its parameters.
+        axis: the dimension of the classes in the outputs.
+        shared: ``tied`` if another module has the same weight, ``used`` if the layer or weight is used elsewhere too.
+    """
+
+    layer: Layer
+    axis: int = 1
+    shared: str = ""
+
+
+def find_head(model: nn.Module, example_inputs: Inputs, what: str) -> Head:
     """Return the linear or convolutional layer that computes the logits.
 
     Args:
@@ -151,63 +178,103 @@ def find_head(model: nn.Module, example_inputs: Inputs, what: str) -> Layer:
     """
     network = Structure(model).model
     with guard(network), torch.no_grad():
-        return _find(
-            network, lambda: logits(forward(network, example_inputs)), partial(follow, model, example_inputs), what
+        call, analyse = (lambda: logits(forward(network, example_inputs))), partial(follow, model, example_inputs)
+        head = _find(network, call, analyse, what)
+    if head.shared:
+        raise LandscapeError(
+            f"{what} cannot act at {head.layer.name!r}: its weight is used elsewhere too, as tied weights are."
         )
+    return head
 
 
 def head_of(objective: Objective) -> Layer | None:
     """Return the layer that computes the logits of a classifier; `None` where `find_head` would refuse."""
     if objective.task != "classes":
         return None
-    first = objective.batches[0]
-    few = few_of(first, 2)  # layers with batch statistics need more than one
     try:
-        with objective.guard(), torch.no_grad():
-            outputs = partial(objective.batch_outputs, objective.theta, few)
-            return _find(objective.network, outputs, partial(follow_objective, objective), "the head")
+        head = _search(objective)
     except LandscapeError:
         return None
+    return None if head.shared else head.layer
 
 
-def _find(network: nn.Module, call: Callable[[], Tensor], analyse: Callable[[], Analysis], what: str) -> Layer:
-    """Watch which module returns the logits (N, C, …); where none does, follow the graph to where they come from.
+def _search(objective: Objective) -> Head:
+    """Find the head of a classifier, whose loss reads the classes along dimension 1."""
+    few = few_of(objective.batches[0], 2)  # layers with batch statistics need more than one
+    with objective.guard(), torch.no_grad():
+        call = partial(objective.batch_outputs, objective.theta, few)
+        head = _find(objective.network, call, partial(follow_objective, objective), "the head")
+    if head.axis != 1:
+        raise LandscapeError(f"the last layer's outputs lie along dimension {head.axis}, and the classes along 1")
+    return head
 
-    The first takes one forward pass and works on any network. The second sees through pooling, reshaping and layers that
-    are called as functions, but only a network that `torch.export` can follow has a graph.
+
+def _find(network: nn.Module, call: Callable[[], Tensor], analyse: Callable[[], Analysis], what: str) -> Head:
+    """Watch which module's outputs the logits are; where none is, follow the graph to where they come from.
+
+    The first takes one forward pass and works on any network, transposed or reshaped logits included. The second sees through
+    pooling, copies and layers that are called as functions, but only a network that `torch.export` can follow has a graph.
     """
     kinds = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
     candidates = {name: module for name, module in network.named_modules() if isinstance(module, kinds)}
-    calls: list[tuple[str, Any]] = []
+    calls: list[tuple[str, Tensor, int]] = []
 
     def hook(name: str) -> Hook:
-        return lambda module, inputs, output: calls.append((name, output))
+        return lambda module, inputs, output: calls.append((name, output, output._version))
 
     with observed(network, {name: hook(name) for name in candidates}):
         outputs = call()
-    if not has_classes(outputs):
-        raise NotDefinedError(
-            f"{what} needs logits (N, C, …) of two or more classes, and the outputs have shape {tuple(outputs.shape)}."
-        )
-    names = [name for name, output in calls if output is outputs]
-    if len(names) == 1 and (outputs.ndim == 2 or not isinstance(candidates[names[0]], nn.Linear)):
-        layer = _whole(network, names[0])
-        weights = [p for _, p in network.named_parameters(remove_duplicate=False) if p is candidates[names[0]].weight]
-        shared = len(weights) > 1 or sum(name == names[0] for name, _ in calls) > 1
+    for name, output, version in calls:
+        channels = output.ndim - 1 if isinstance(candidates[name], nn.Linear) else 1
+        axis = _axis_of(channels, output, outputs) if output._version == version else None
+        layer = None if axis is None else _whole(network, name)
+        if axis is not None and layer is not None:
+            head = Head(layer, axis, _shared(network, candidates[name], sum(n == name for n, *_ in calls)))
+            break
     else:
-        analysis = analyse()
-        axis = analysis.output.axes[1] or ()
-        if len(axis) != 1 or axis[0].layer is None or not axis[0].inner == axis[0].outer == 1:
-            raise LandscapeError(
-                f"{what} needs logits that come straight from one layer: end the network with that layer."
-            )
-        layer = axis[0].layer
-        shared = len({u.node for units in analysis.units for u in units.uses if u.view.name == layer.weight.name}) > 1
-    if shared:
-        raise LandscapeError(
-            f"{what} cannot act at {layer.name!r}: its weight is used elsewhere too, as tied weights are."
-        )
-    return layer
+        head = _followed(analyse, outputs, what)
+    if not has_classes(outputs, head.axis):
+        raise _no_classes(outputs, what)
+    return head
+
+
+def _no_classes(outputs: Tensor, what: str) -> NotDefinedError:
+    return NotDefinedError(
+        f"{what} needs logits (N, C, …) of two or more classes, and the outputs have shape {tuple(outputs.shape)}."
+    )
+
+
+def _axis_of(channels: int, output: Tensor, outputs: Tensor) -> int | None:
+    """Return the dimension of `outputs` along which the channels of `output` lie, if it is the same memory in another shape."""
+    if outputs is output:
+        return channels
+    same = outputs.data_ptr() == output.data_ptr() and outputs.numel() == output.numel() and outputs.ndim > 1
+    if not same or outputs.dtype != output.dtype:
+        return None
+    along = (output.shape[channels], output.stride(channels))
+    found = [d for d in range(1, outputs.ndim) if (outputs.shape[d], outputs.stride(d)) == along]
+    return found[0] if len(found) == 1 else None
+
+
+def _shared(model: nn.Module, module: nn.Module, calls: int) -> str:
+    if calls > 1:
+        return "used"
+    own = set(map(id, module.parameters()))
+    owners = [m for m in model.modules() if any(id(p) in own for p in m._parameters.values() if p is not None)]
+    inside = list(module.modules())
+    return "tied" if any(all(owner is not m for m in inside) for owner in owners) else ""
+
+
+def _followed(analyse: Callable[[], Analysis], outputs: Tensor, what: str) -> Head:
+    if not has_classes(outputs):
+        raise _no_classes(outputs, what)
+    analysis = analyse()
+    axis = analysis.output.axes[1] or ()
+    if len(axis) != 1 or axis[0].layer is None or not axis[0].inner == axis[0].outer == 1:
+        raise LandscapeError(f"{what} needs logits that come straight from one layer: end the network with that layer.")
+    layer = axis[0].layer
+    uses = {u.node for units in analysis.units for u in units.uses if u.view.name == layer.weight.name}
+    return Head(layer, 1, "used" if len(uses) > 1 else "")
 
 
 @contextmanager
@@ -220,33 +287,55 @@ def observed(model: nn.Module, hooks: Mapping[str, Hook]) -> Iterator[None]:
         yield
 
 
-def _whole(model: nn.Module, name: str) -> Layer:
-    """Return a module as a layer with all of its weight and bias."""
-    own = model.get_submodule(name)
-    prefix = f"{name}." if name else ""
-    views = (None if p is None else View(f"{prefix}{key}", positions(p)) for key, p in own._parameters.items())
-    weight, bias = views  # in this order in all of PyTorch's layers
-    assert weight is not None
-    return Layer(weight, bias)
+def _whole(model: nn.Module, name: str) -> Layer | None:
+    """Return a module as a layer with all of its weight and bias; `None` if its weight is computed in an unknown way."""
+    own = dict(model.get_submodule(name).named_parameters(prefix=name))
 
+    def view(*keys: str) -> View | None:
+        names = (f"{name}.{key}" if name else key for key in keys)
+        return next((View(full, positions(own[full])) for full in names if full in own), None)
 
-def _views(layer: Layer) -> list[View]:
-    return [view for view in (layer.weight, layer.bias) if view is not None]
+    bias, gain = view("bias"), view("parametrizations.weight.original0", "weight_g")
+    direction = view("parametrizations.weight.original1", "weight_v")
+    by_rows = gain is not None and direction is not None and gain.index.numel() == len(direction.index)
+    weight = direction if by_rows else view("weight")
+    return None if weight is None else Layer(weight, bias, gain if by_rows else None)
 
 
 def _centred(rows: Tensor) -> Tensor:
     return rows - rows.mean(dim=0, keepdim=True)
 
 
-def _on_rows(tensors: Mapping[str, Tensor], layer: Layer, change: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+def _on_rows(
+    tensors: Mapping[str, Tensor],
+    layer: Layer,
+    change: Callable[[Tensor], Tensor],
+    parts: Sequence[View] | None = None,
+) -> dict[str, Tensor]:
     """Return those of the tensors that hold weight or bias of a layer, the rows (C, …) in them changed."""
     out: dict[str, Tensor] = {}
-    for view in _views(layer):
-        if view.name in tensors:
-            tensor = out.get(view.name, tensors[view.name])
-            flat, index = tensor.reshape(-1).clone(), view.index.to(tensor.device)
-            flat[index] = change(flat[index])
-            out[view.name] = flat.reshape(tensor.shape)
+
+    def rows(view: View) -> Tensor:
+        tensor = out.get(view.name, tensors[view.name])
+        return tensor.reshape(-1)[view.index.to(tensor.device)]
+
+    def put(view: View, rows: Tensor) -> None:
+        tensor = out.get(view.name, tensors[view.name])
+        flat = tensor.reshape(-1).clone()
+        flat[view.index.to(tensor.device)] = rows
+        out[view.name] = flat.reshape(tensor.shape)
+
+    for view in layer.views if parts is None else parts:
+        if view.name in tensors and (layer.gain is None or view is layer.bias):
+            put(view, change(rows(view)))
+    if parts is None and layer.gain is not None and {layer.gain.name, layer.weight.name} <= set(tensors):
+        direction, gain = rows(layer.weight), rows(layer.gain)
+        lengths = partial(torch.linalg.vector_norm, dim=tuple(range(1, direction.ndim)), keepdim=True)
+        old = lengths(direction)
+        new = change(gain.reshape(old.shape) * direction / old)
+        length = lengths(new)
+        put(layer.gain, length.reshape(gain.shape))
+        put(layer.weight, torch.where(length > 0, new * (old / length), direction))  # whose own length has no effect
     return out
 
 
@@ -259,13 +348,16 @@ def _transformed(
     name: str = "",
     preserves: bool = True,
 ) -> Transformed:
-    layer = find_head(model, inputs, what)
+    head = find_head(model, inputs, what)
     clone, tensors = duplicate(model)
-    for key, tensor in _on_rows(tensors, layer, change).items():
+    for key, tensor in _on_rows(tensors, head.layer, change).items():
         tensors[key].copy_(tensor)
-    return finish(model, clone, name or what.lower(), inputs, (layer.name,), preserves=preserves)
+    where = (head.layer.name,)
+    return finish(model, clone, name or what.lower(), inputs, where, preserves=preserves, classes=head.axis)
 
 
-def _on_objective(objective: Objective, layer: Layer, change: Callable[[Tensor], Tensor]) -> Objective:
+def _on_objective(
+    objective: Objective, layer: Layer, change: Callable[[Tensor], Tensor], parts: Sequence[View] | None = None
+) -> Objective:
     tensors = objective.space.unflatten(objective.theta)
-    return objective.at(objective.space.flatten({**tensors, **_on_rows(tensors, layer, change)}))
+    return objective.at(objective.space.flatten({**tensors, **_on_rows(tensors, layer, change, parts)}))

@@ -40,13 +40,13 @@ ALL = {
         ((), "loss", 17 / 3, "T4 T5"),
     ),
     (gauges.normalised, quantities.loss, perturbations.box(perturbations.weights), functionals.largest_rise): (
-        (("three classes",), "loss", 21, "T1 T2 T4 T5 T7"),
+        (("three classes",), "loss", 21, "T1 T2 T4 T5 T6 T7"),
     ),
     (gauges.normalised, quantities.loss, perturbations.noise(perturbations.ones), functionals.mean_rise): (
-        (("classes",), "loss", 17 / 3, "T4 T5"),
+        (("classes",), "loss", 17 / 3, "T4 T5 T6"),
     ),
     (gauges.normalised, quantities.divergence, perturbations.noise(perturbations.weights), functionals.mean_rise): (
-        (("classes",), "nat", 17 / 3, "T1 T2 T4 T5"),
+        (("classes",), "nat", 17 / 3, "T1 T2 T4 T5 T6"),
     ),
     (gauges.none, quantities.error, perturbations.noise(perturbations.weights), functionals.mean_rise): (
         (("errors",), "1", 17 / 3, "T1 T2 T4 T7"),

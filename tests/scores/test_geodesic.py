@@ -61,11 +61,12 @@ def test_change_of_basis_does_not_move_the_score(attention):
     assert before[1] > before[0] > 0
 
 
-def test_adaptive_worst_case_is_moved_by_a_change_of_basis(attention):
+@pytest.mark.parametrize(("gauge", "moves"), [(False, True), (True, False)])
+def test_adaptive_worst_case_is_moved_by_a_change_of_basis_without_the_gauge(attention, gauge, moves):
     moved = ls.transforms.gl_attention(attention.model, attention.batches[0].inputs, seed=1)
     there = attention.at(moved.model.state_dict())
-    values = [ls.scores.adaptive_worst_l2(o, radii=[1.0], iterations=10)[0].value for o in (attention, there)]
-    assert abs(values[1] / values[0] - 1) > 0.01
+    worst = [ls.scores.adaptive_worst_l2(o, radii=[1.0], iterations=10, gauge=gauge) for o in (attention, there)]
+    assert (abs(worst[1][0].value / worst[0][0].value - 1) > 0.01) == moves
 
 
 def test_every_head_gives_two_pairs(attention):

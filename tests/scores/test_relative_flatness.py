@@ -92,11 +92,11 @@ def test_a_layer_used_twice_is_no_head():
 
 def test_gauge_fix_keeps_the_probabilities_and_removes_the_mean_row(classifier):
     objective = classifier()
-    fixed = gauge_fixed(objective)
+    fixed, _ = gauge_fixed(objective)
     assert torch.allclose(fixed.outputs().softmax(1), objective.outputs().softmax(1), atol=1e-13)
     weight = fixed.space.unflatten(fixed.theta)["linear3.weight"]
     assert float(weight.mean(0).abs().max()) < 1e-15
 
 
 def test_regression_has_no_gauge(regression):
-    assert gauge_fixed(regression) is regression
+    assert gauge_fixed(regression) == (regression, ())

@@ -16,7 +16,7 @@ from landscape.scores import (
 )
 from landscape.scores.apgd import checkpoints, maximize
 from landscape.scores.functionals import Case, largest_rise
-from landscape.scores.gauges import Gauged, logit_normalized
+from landscape.scores.gauges import Gauged, logit_normalized, shift_removed
 from landscape.scores.lbfgs import box_maximum
 from landscape.scores.perturbations import Ball, Box, ones, weights
 
@@ -104,7 +104,7 @@ def test_box_proportional_to_the_weights(quadratic):
 
 
 def test_small_radius_limit_is_the_scaled_gradient(classifier):
-    objective = Gauged(classifier(activation="gelu").rebatch(60)).shift_removed
+    objective = Gauged(classifier(activation="gelu").rebatch(60)).at(shift_removed)
     normalized = logit_normalized(objective)
     expected = float((normalized.theta * normalized.gradient()).abs().sum())
     (row,) = adaptive_worst_linf(objective, radii=[1e-7], subset=60)

@@ -317,12 +317,6 @@ def test_logits_need_two_classes(transform):
         transform(nn.Linear(6, 1), torch.zeros(2, 6))
 
 
-@pytest.mark.parametrize("transform", [softmax_shift, temperature])
-def test_classes_along_another_dimension_have_no_head(transform):
-    with pytest.raises(LandscapeError, match="straight from one layer"):  # (N, tokens, classes)
-        transform(nn.Linear(6, 3), torch.zeros(2, 4, 6))
-
-
 def test_a_factor_beyond_the_precision_is_refused(build):
     model, inputs = build("mlp")
     with pytest.raises(NumericalError, match="NaN or infinity"):

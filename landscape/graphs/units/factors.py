@@ -21,6 +21,8 @@ Block = tuple[int, ...]
 Rows = tuple[int, int]
 """A row of a layer: the number of the layer, the number of the row."""
 
+LEFT = "queries and keys that are rotated or normalised keep a smaller symmetry, which is left in"
+
 
 @dataclass(frozen=True)
 class Product:
@@ -58,6 +60,7 @@ class _Search:
     spoiled: set[Rows] = field(default_factory=set)
     found: list[tuple[Product, list[Rows]]] = field(default_factory=list)
     readers: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    left: list[str] = field(default_factory=list)
 
     def spoil(self, value: Any) -> None:
         """Rule out every row that reaches an operation which is not understood."""
@@ -82,11 +85,16 @@ def find_products(model: nn.Module, example_inputs: Inputs) -> list[Product]:
         example_inputs: a tensor (N, …), or a tuple of the forward pass's arguments.
 
     Returns:
-        One product a head and kind; empty if there is none.
+        One product per head and kind; empty if there is none.
 
     Raises:
         LandscapeError: the network cannot be traced.
     """
+    return search_products(model, example_inputs)[0]
+
+
+def search_products(model: nn.Module, example_inputs: Inputs) -> tuple[list[Product], tuple[str, ...]]:
+    """Find the products as `find_products` does; and say in words at which attention there is none, and why."""
     network = export(model, example_inputs)
     search = _Search()
     for node in network.graph.nodes:
@@ -97,7 +105,7 @@ def find_products(model: nn.Module, example_inputs: Inputs) -> list[Product]:
                 search.spoil(search.values.get(source))
         else:
             search.values[node] = _step(search, node)
-    return _unambiguous(search)
+    return _unambiguous(search), tuple(dict.fromkeys(search.left))
 
 
 def _step(search: _Search, node: Node) -> Any:
@@ -175,10 +183,21 @@ def _attention(search: _Search, node: Node, q: Any, k: Any, v: Any) -> _Outputs 
 
 
 def _contraction(search: _Search, node: Node, a: Any, b: Any) -> _Outputs | None:
-    if isinstance(a, _Outputs):
+    if isinstance(a, _Outputs) or _before_softmax(node):
         _queries_and_keys(search, a, replace(b, rows=b.rows.mT) if isinstance(b, _Outputs) else None)
         return None
     return _mixed(search, node, b)
+
+
+def _before_softmax(node: Node) -> bool:
+    """Whether a softmax reads this product, scaled and masked or not: queries meet keys, whatever was done to them."""
+    while len(node.users) == 1:
+        (node,) = node.users
+        if operation(node) == "softmax":
+            return True
+        if operation(node) not in ("mul", "div", "add", "masked_fill", "where", "to", "_to_copy"):
+            return False
+    return False
 
 
 def _repeated(value: Any, heads: int) -> Any:
@@ -193,6 +212,7 @@ def _queries_and_keys(search: _Search, q: Any, k: Any) -> None:
     if blocks[0] is None or blocks[1] is None or len(blocks[0]) != len(blocks[1]):
         search.spoil(q)
         search.spoil(k)
+        search.left.append(LEFT)
         return
     queries_of: dict[Block, list[Block]] = {}
     for of_query, of_key in dict.fromkeys(zip(blocks[0], blocks[1])):

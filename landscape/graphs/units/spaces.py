@@ -115,15 +115,24 @@ class Scale(_Class):
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A linear or convolutional layer: the views of its weight and bias."""
+    """A linear or convolutional layer: the views of its weight and bias.
+
+    With a `gain`, as weight normalisation has it, row i of the weight is gain i times the direction of row i of `weight`.
+    """
 
     weight: View
     bias: View | None
+    gain: View | None = None
 
     @property
     def name(self) -> str:
         """The module that owns the weight."""
-        return module_of(self.weight.name)
+        return module_of(self.weight.name).removesuffix(".parametrizations.weight")
+
+    @property
+    def views(self) -> list[View]:
+        """What it is made of."""
+        return [view for view in (self.weight, self.bias, self.gain) if view is not None]
 
 
 @dataclass(frozen=True, eq=False)

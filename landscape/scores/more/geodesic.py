@@ -169,7 +169,7 @@ geodesic_worst = compose(
     quantities.loss,
     Perturbation(Geodesics, replace(weights, invariant=f"{weights.invariant} T6")),
     largest_rise,
-    gauge=normalised,
+    gauge=replace(normalised, factors_fixed=False),  # its metric does not see the basis
     about="""The factors of every product (queries and keys, values and output) move along horizontal geodesics, to second order,
 of the metric; all other weights move in units of their own size, as in `adaptive_worst_l2`.""",
     family="worst case",
