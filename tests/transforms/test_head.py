@@ -9,7 +9,7 @@ import landscape as ls
 from landscape import LandscapeError
 from landscape.scores.gauges import Gauged, shift_removed
 from landscape.transforms import gauge_fix, softmax_shift, temperature
-from landscape.transforms.head import find_head, head_of
+from landscape.transforms.head import find_head, gauge_fixed, head_of
 
 
 class Sequences(nn.Module):
@@ -65,11 +65,9 @@ def test_a_network_that_cannot_be_traced_has_a_head_through_a_transposition():
     assert find_head(model, inputs(), "T5").layer.name == "head"
 
 
-@pytest.mark.parametrize("old", [False, True])
-@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
-def test_weight_normalised_heads(old):
-    norm = nn.utils.weight_norm if old else nn.utils.parametrizations.weight_norm
-    model, x = Sequences(lambda z: z.transpose(1, 2), norm(nn.Linear(4, 3))).double(), inputs()
+def test_weight_normalised_heads():
+    head = nn.utils.parametrizations.weight_norm(nn.Linear(4, 3))
+    model, x = Sequences(lambda z: z.transpose(1, 2), head).double(), inputs()
     shifted = softmax_shift(model, x, seed=1)
     assert shifted.where == ("head",)
     assert shifted.change < 1e-12 < float((shifted.model(x) - model(x)).detach().abs().max())
@@ -79,6 +77,18 @@ def test_weight_normalised_heads(old):
         ratio = gain / other  # the length of a direction has no effect, and |w|-proportional noise does not see it
         assert torch.allclose(ratio, ratio.reshape(len(ratio), -1)[:, :1].reshape(-1, *[1] * (ratio.ndim - 1)))
     assert torch.allclose(temperature(model, x, t=3.0).model(x), 3 * model(x))
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_heads_of_the_former_weight_norm_have_a_gauge():
+    model, x = Sequences(lambda z: z.transpose(1, 2), nn.utils.weight_norm(nn.Linear(4, 3))).double(), inputs()
+    objective = ls.Objective(model, (x, torch.arange(20).reshape(4, 5) % 3), "cross_entropy")
+    fixed, left = gauge_fixed(objective)
+    named = fixed.space.unflatten(fixed.theta)
+    weight = named["head.weight_g"] * F.normalize(named["head.weight_v"])
+    assert left == ()
+    assert weight.mean(0).abs().max() < 1e-12
+    assert torch.allclose(fixed.outputs().softmax(1), objective.outputs().softmax(1))
 
 
 class Tied(nn.Module):
