@@ -84,7 +84,7 @@ def split_from_images(
         test: raw integer images and labels.
         maximum: largest raw intensity.
         classes: number of classes C.
-        pooled: axes that share one mean and standard deviation: (0,) for one a pixel, (0, 2, 3) for one a channel.
+        pooled: axes that share one mean and standard deviation: (0,) for one per pixel, (0, 2, 3) for one per channel.
         standardize: subtract the mean and divide by the standard deviation.
         flatten: inputs of shape (N, features) rather than (N, channels, height, width).
         arguments: what to record for making the split again.

@@ -17,7 +17,7 @@ from landscape.tables import table_latex
 
 
 def csv(result: Result, path: str | os.PathLike[str]) -> Path:
-    """Write the main table of a result as CSV: a header, then one row a grid point, eigenvalue, score …
+    """Write the main table of a result as CSV: a header, then one row per grid point, eigenvalue, score …
 
     Numbers have as many digits as it takes to read them back bit for bit; NaN and infinities are ``nan`` and ``inf``;
     an empty field means that there is nothing. Planes have x fastest.

@@ -13,25 +13,21 @@ from inspect import signature
 from typing import Any
 
 from landscape.errors import LandscapeError
-from landscape.plots.curvature import scale_curvature
+from landscape.plots.curves import placebo, sampling, scale_curvature, smoothness, track
 from landscape.plots.grids import grid, lines_grid, volume
 from landscape.plots.layers import by_layer, layers
 from landscape.plots.lines import line
 from landscape.plots.matrices import audit, barriers, cosines, invariance
 from landscape.plots.memorisation import memorisation
 from landscape.plots.merge_trees import merge_tree
-from landscape.plots.placebos import placebo
 from landscape.plots.planes import contour, heatmap
-from landscape.plots.sampling import sampling
 from landscape.plots.saving import save
 from landscape.plots.scales import Scale, scale_of
 from landscape.plots.scores import comparison, effects, scores
-from landscape.plots.smoothness import smoothness
 from landscape.plots.spectra import density, diagonal, eigenvalues, estimate
 from landscape.plots.style import DOUBLE, PALETTE, SINGLE, style
 from landscape.plots.surfaces import surface
 from landscape.plots.tables import comparison_table, panel, summary, table
-from landscape.plots.tracks import track
 from landscape.plots.trajectories import animate, trajectory
 from landscape.plots.trials import trials
 from landscape.results import Result

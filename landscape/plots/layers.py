@@ -1,18 +1,17 @@
-"""One bar a layer."""
+"""One bar per layer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from landscape.errors import LandscapeError
+from landscape.plots.scales import spans
 from landscape.plots.style import DOUBLE, SINGLE, canvas, colour, sheet
 from landscape.results import Layers
-
-Value = float | tuple[float, float] | Sequence[float]
 
 
 def layers(
@@ -52,7 +51,6 @@ def layers(
     positive = bool((every[np.isfinite(every)] > 0).all())
     if log and not positive:
         raise LandscapeError("a logarithmic axis needs positive values, and some are not; use log=False")
-    wide = positive and np.nanmax(every) >= 30 * np.nanmin(every)
     thickness = 0.8 / len(groups)
     with canvas(ax, width=SINGLE, height=0.7 + (0.1 + 0.11 * len(groups)) * len(names)) as ax:
         for index, (recipe, by_layer) in enumerate(groups.items()):
@@ -63,7 +61,7 @@ def layers(
                 places, widths, height=0.9 * thickness, xerr=bars, color=colour(index), label=recipe or None,
                 error_kw={"elinewidth": 0.7, "capsize": 1.2, "capthick": 0.6},
             )  # fmt: skip
-        if wide if log is None else log:
+        if spans(every, 30) if log is None else log:
             ax.set_xscale("log")
         ax.set_yticks(range(len(names)), names)
         ax.set_ylim(len(names) - 0.5, -0.5)

@@ -30,7 +30,7 @@ def memorisation(
         pairs: pairs of a training example and the test example it helps.
 
     Returns:
-        The figure: the histogram, then a panel a picture.
+        The figure: the histogram, then one panel per picture.
     """
     shown, pairs = min(shown, len(result.pictures)), min(pairs, len(result.pair_pictures))
     lines = max(1, -(-shown // ACROSS))

@@ -155,14 +155,14 @@ def distinct(values: np.ndarray) -> list[str]:
     return [_plain(text) for text in texts]
 
 
-def spans(values: np.ndarray) -> bool:
-    """Return whether values ask for a logarithmic axis: all positive, and a factor of 3 or more apart.
+def spans(values: np.ndarray, factor: float = 3.0) -> bool:
+    """Return whether values ask for a logarithmic axis: all positive, and a factor or more apart.
 
     >>> spans(np.array([1.0, 2.0])), spans(np.array([1.0, np.nan, 5.0])), spans(np.array([-1.0, 5.0]))
     (False, True, False)
     """
     finite = values[np.isfinite(values)]
-    return finite.size > 0 and bool((finite > 0).all()) and bool(finite.max() >= 3 * finite.min())
+    return finite.size > 0 and bool((finite > 0).all()) and bool(finite.max() >= factor * finite.min())
 
 
 def plain_ticks(axis: Axis) -> None:

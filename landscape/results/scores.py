@@ -1,4 +1,4 @@
-"""Results about sharpness scores: one row a score and radius."""
+"""Results about sharpness scores: one row per score and radius."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Scores(Result):
     """A panel of scores of one checkpoint.
 
     Attributes:
-        rows: the measured scores; those with a grid of radii have one row a radius.
+        rows: the measured scores; those with a grid of radii have one row per radius.
         timings: seconds by score.
         examples: number of examples measured on.
         seed: seed of all random draws.

@@ -68,7 +68,7 @@ def tree(study: Study) -> str:
 
 
 def validate(path: str | os.PathLike[str]) -> list[str]:
-    """Return what is wrong with a study file, one line a problem; an empty list when all of it can be trusted.
+    """Return what is wrong with a study file, one line per problem; an empty list when all of it can be trusted.
 
     Checked are every link, the type, storage and size of every dataset, every result against its class, the fingerprints
     of its content and its provenance, and the parts of unfinished results.

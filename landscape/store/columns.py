@@ -1,4 +1,4 @@
-"""Rows as columns: a tuple of row dataclasses becomes one plain array a field, and comes back with the same values."""
+"""Rows as columns: a tuple of row dataclasses becomes one plain array per field, and comes back with the same values."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""A study as labelled arrays for xarray: one node a result, with dimensions, coordinates, units and long names."""
+"""A study as labelled arrays for xarray: one node per result, with dimensions, coordinates, units and long names."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,14 +14,11 @@ from landscape.store.columns import to_columns
 from landscape.store.encode import home
 from landscape.store.text import to_attribute
 
-if TYPE_CHECKING:
-    from landscape.store.reader import Study
-
 Variable = tuple[tuple[str, ...], np.ndarray, dict[str, str]]
 
 
-def to_xarray(study: Study) -> Any:
-    """Return an `xarray.DataTree` with one node a result, at the result's name.
+def to_xarray(study: Any) -> Any:
+    """Return a `Study` as an `xarray.DataTree` with one node per result, at the result's name.
 
     Raises:
         LandscapeError: xarray is not installed.

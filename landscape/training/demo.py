@@ -47,7 +47,7 @@ def demo(out: str | os.PathLike[str], *, seeds: int = 8, quick: bool = False, wo
 
     Args:
         out: folder for ``checkpoints/``, ``study.h5`` and ``figures/``; finished work found there is used again.
-        seeds: networks a recipe; fewer than 6 cannot support a claim of significance.
+        seeds: networks per recipe; fewer than 6 cannot support a claim of significance.
         quick: a small network, 2 seeds, small grids: a minute, to see that everything works.
         workers: processes that train.
 

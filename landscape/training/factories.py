@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,12 +16,11 @@ from landscape.datasets.split import Pair
 from landscape.errors import LandscapeError
 from landscape.function.batches import tensors
 
-if TYPE_CHECKING:
-    from landscape.training.runs import ModelFactory
 
-
-def check_factory(factory: ModelFactory, example: Tensor | None = None, *, classes: int | None = None) -> None:
-    """Check that a factory makes a new network a call, the same for the same seed, that fits the data.
+def check_factory(
+    factory: Callable[..., nn.Module], example: Tensor | None = None, *, classes: int | None = None
+) -> None:
+    """Check that a factory makes a new network in every call, the same for the same seed, that fits the data.
 
     Args:
         factory: called as ``factory(seed=…)``; bind other arguments with `functools.partial`.
@@ -91,7 +90,7 @@ def _check_function(factory: Any) -> None:
         )
 
 
-def _check_seed(factory: ModelFactory) -> None:
+def _check_seed(factory: Callable[..., nn.Module]) -> None:
     try:
         signature = inspect.signature(factory)
     except (TypeError, ValueError):

@@ -39,7 +39,7 @@ def train_many(
         recipes: what to train.
         split: data to train and test on.
         model_factory: see `train`; with more than one worker it must be importable by name (or a `functools.partial`).
-        seeds: one run of each recipe a seed.
+        seeds: one run of each recipe per seed.
         out: folder to save runs in, or None.
         workers: processes to train in, one thread each; 1 trains in this process. A script that asks for more must
             do so under ``if __name__ == "__main__":``.

@@ -191,7 +191,7 @@ def save_run(run: TrainedRun, folder: str | os.PathLike[str], *, init: bool = Tr
 
 
 def _manifest(run: TrainedRun, files: Mapping[str, str]) -> str:
-    """One line a top-level key, so that a person can read it and a diff shows what changed."""
+    """One line per top-level key, so that a person can read it and a diff shows what changed."""
     entries = {
         "format": FORMAT,
         "recipe": dataclasses.asdict(run.recipe),

@@ -94,7 +94,7 @@ def train_through(
         threads: of PyTorch during the run.
 
     Returns:
-        One run a goal, in their order; one that was not met before `max_epochs` holds the network at the end, with
+        One run per goal, in their order; one that was not met before `max_epochs` holds the network at the end, with
         ``reached=False``.
 
     Raises:

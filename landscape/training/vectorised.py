@@ -81,7 +81,7 @@ class Stacked:
 
 
 def stack(factory: ModelFactory, seeds: Sequence[int]) -> Stacked:
-    """Build one network a seed and stack their parameters.
+    """Build one network per seed and stack their parameters.
 
     Args:
         factory: called with ``seed=``.

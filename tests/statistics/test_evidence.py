@@ -34,7 +34,9 @@ def zoo(seed, kind, cells=12, seeds=4):
 )
 def test_the_board_tells_nothing_from_a_factor_and_a_factor_from_more(kind, verdict):
     said = [ls.evidence(zoo(seed, kind)).finding("score of ours").verdict for seed in range(20)]
-    assert said.count(verdict) >= 17, said  # by chance one in twenty orders the outcome, and one in forty reduces its error
+    assert said.count(verdict) >= 17, (
+        said
+    )  # by chance one in twenty orders the outcome, and one in forty reduces its error
 
 
 def test_a_row_is_what_the_statistics_say():
