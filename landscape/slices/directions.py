@@ -15,7 +15,16 @@ from landscape.arguments import numbers_checked, seeded_generator
 from landscape.errors import LandscapeError
 from landscape.function.objective import Objective, require_objective
 from landscape.results import Directions, Eigenpairs
-from landscape.slices.filters import Attention, Normalize, Vectors, check_rules, layouts, normalised, zero_filters
+from landscape.slices.filters import (
+    Attention,
+    Normalize,
+    Vectors,
+    check_rules,
+    heads_of,
+    layouts,
+    normalised,
+    zero_filters,
+)
 
 COLLINEAR = 1e-6
 """Directions whose cosine differs from ±1 by less than this span no plane."""
@@ -43,14 +52,16 @@ def random_directions(
         normalize: ``filter`` (Li et al. 2018: each filter as long as the weights it perturbs), ``layer``, ``model``,
             ``element``, or `None` for the raw draw; see `landscape.slices.filters.normalised`.
         vectors: biases and norm parameters: ``zero``, ``scale`` or ``keep``.
-        attention: cut the packed projections of `torch.nn.MultiheadAttention` by ``row`` or by ``head``.
+        attention: cut projections by ``row``, or by ``head``: a head's rows of queries, keys and values, and its columns of
+            the output projection, are each one filter. Heads are found in the traced network, however it is written.
         seed: of the draw.
 
     Returns:
         Directions (n, P). Filters whose weights are all zero get a zero direction, and a note.
 
     Raises:
-        LandscapeError: an unknown rule, ``n`` below 1 or above P, or weights that leave nothing to move.
+        LandscapeError: an unknown rule, ``n`` below 1 or above P, weights that leave nothing to move, or attention whose heads
+            cannot be told apart.
 
     Source: Li et al. 2018, "Visualizing the Loss Landscape of Neural Nets", arXiv 1712.09913, section 4.
 
@@ -68,7 +79,7 @@ def random_directions(
     if not 1 <= n <= objective.size:
         raise LandscapeError(f"n is {n}, expected between 1 and the {objective.size} parameters")
     theta = torch.as_tensor(whole_theta(objective))
-    parts = layouts(objective.model, objective.space, attention=attention)
+    parts = layouts(objective.model, objective.space, heads_of(objective, attention))
     generator = seeded_generator(seed)
     draws = [torch.randn(objective.size, dtype=torch.float64, generator=generator) for _ in range(n)]
     drawn = torch.stack(draws)  # one at a time, so that the first direction of a seed does not depend on n

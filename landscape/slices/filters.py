@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal
 
@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from landscape.errors import LandscapeError
+from landscape.function.objective import Objective
 from landscape.function.parameters import ParameterSpace
+from landscape.graphs.units.factors import products_of
 
 Attention = Literal["row", "head"]
 Normalize = Literal["filter", "layer", "model", "element"] | None
@@ -33,6 +35,7 @@ class Layout:
         over: the dimensions of ``blocks`` that make up one filter; the others count the filters.
         vector: whether it is a bias, a parameter of a norm layer, or another parameter with one number a channel.
         rule: the rule in words, as recorded with the directions.
+        groups: the number of each entry's filter, (size,), where filters are no blocks, as heads are not; else `None`.
 
     >>> space = ParameterSpace.select(nn.ConvTranspose2d(4, 6, 3, groups=2))
     >>> layouts(nn.ConvTranspose2d(4, 6, 3, groups=2), space)[0].blocks  # groups, inputs, outputs, kernel
@@ -45,13 +48,25 @@ class Layout:
     over: tuple[int, ...]
     vector: bool
     rule: str
+    groups: Tensor | None = None
+
+    def filters(self, theta: Tensor) -> Tensor:
+        """Return the Euclidean norm of each filter of theta (P,)."""
+        if self.groups is None:
+            return self.norms(theta)
+        squares = theta.new_zeros(int(self.groups.max()) + 1)
+        return squares.index_add(0, self.groups, theta[self.where].square()).sqrt()
 
     def norms(self, theta: Tensor) -> Tensor:
-        """Return the Euclidean norm of each filter of theta (P,), with the reduced dimensions kept as ones."""
+        """Return these norms in a shape that goes with ``blocks``."""
+        if self.groups is not None:
+            return self.filters(theta)[self.groups]
         return torch.linalg.vector_norm(theta[self.where].view(self.blocks), dim=self.over, keepdim=True)
 
 
-def layouts(model: nn.Module, space: ParameterSpace, *, attention: Attention = "row") -> list[Layout]:
+def layouts(
+    model: nn.Module, space: ParameterSpace, heads: Mapping[str, Sequence[Tensor]] | None = None
+) -> list[Layout]:
     """Say for each parameter of theta which of its entries make up one filter.
 
     The rule goes by the module that owns the parameter: rows (outputs) of linear, bilinear and recurrent weights and of
@@ -63,20 +78,68 @@ def layouts(model: nn.Module, space: ParameterSpace, *, attention: Attention = "
     Args:
         model: the network.
         space: the layout of theta.
-        attention: ``row`` cuts the packed projections of `torch.nn.MultiheadAttention` by rows, ``head`` by heads.
-
-    Raises:
-        LandscapeError: ``attention`` is something else.
+        heads: positions that are one filter instead, by parameter, as `heads_of` finds them.
     """
-    if attention not in ("row", "head"):
-        raise LandscapeError(f"attention is {attention!r}, expected 'row' or 'head'")
+    heads = heads or {}
     owners = dict(_owners(model))
     out = []
     for name, where, shape in zip(space.names, space.slices.values(), space.shapes, strict=True):
         module, own_name = owners[name]
-        blocks, over, vector, rule = _cut(module, own_name, tuple(shape), attention)
-        out.append(Layout(name, where, blocks, over, vector, rule))
+        cut = Layout(name, where, *_cut(module, own_name, tuple(shape)))
+        out.append(cut if cut.vector or name not in heads else _by_heads(cut, heads[name]))
     return out
+
+
+def heads_of(objective: Objective, attention: Attention) -> dict[str, list[Tensor]]:
+    """Return where the heads of attention lie in each parameter: rows of projections, columns of the output projection.
+
+    Args:
+        objective: gives the network, which is traced on two examples.
+        attention: ``head``; with ``row`` there are none.
+
+    Raises:
+        LandscapeError: ``attention`` is something else, or the network has attention whose heads cannot be told apart.
+    """
+    if attention not in ("row", "head"):
+        raise LandscapeError(f"attention is {attention!r}, expected 'row' or 'head'")
+    if attention == "row":
+        return {}
+    heads = _packed_heads(objective.model)
+    try:
+        products, left = products_of(objective)
+    except LandscapeError as error:
+        products, left = [], () if heads else (str(error).rstrip("."),)
+    if left:
+        raise LandscapeError(
+            f"attention='head' does not find all heads of this network: {left[0]}; pass attention='row'"
+        )
+    found: dict[str, list[Tensor]] = {}
+    for product in products:
+        for name, where in (*product.left, *product.right) if product.attention else ():
+            found.setdefault(name, []).append(where.flatten())
+    return found | heads
+
+
+def _packed_heads(model: nn.Module) -> dict[str, list[Tensor]]:
+    """Return the heads of PyTorch's own attention, which need no tracing."""
+    heads: dict[str, list[Tensor]] = {}
+    for prefix, module in model.named_modules():
+        if isinstance(module, nn.MultiheadAttention):
+            for name, tensor in module.named_parameters(prefix=prefix):
+                if tensor.ndim == 2:
+                    places = torch.arange(tensor.numel()).reshape(tensor.shape)
+                    parts = places.split(module.head_dim, 1 if "out_proj" in name else 0)
+                    heads[name] = [part.flatten() for part in parts]
+    return heads
+
+
+def _by_heads(cut: Layout, heads: Sequence[Tensor]) -> Layout:
+    size = cut.where.stop - cut.where.start
+    counted = [1 if d in cut.over else n for d, n in enumerate(cut.blocks)]
+    groups = torch.arange(prod(counted)).reshape(counted).expand(cut.blocks).flatten().clone()
+    for number, where in enumerate(heads):
+        groups[where] = prod(counted) + number
+    return replace(cut, blocks=(size,), over=(0,), rule="attention heads", groups=groups.unique(return_inverse=True)[1])
 
 
 def _owners(model: nn.Module) -> Iterator[tuple[str, tuple[nn.Module, str]]]:
@@ -86,9 +149,7 @@ def _owners(model: nn.Module) -> Iterator[tuple[str, tuple[nn.Module, str]]]:
             yield (f"{prefix}.{own_name}" if prefix else own_name), (module, own_name)
 
 
-def _cut(
-    module: nn.Module, name: str, shape: tuple[int, ...], attention: Attention
-) -> tuple[tuple[int, ...], tuple[int, ...], bool, str]:
+def _cut(module: nn.Module, name: str, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...], bool, str]:
     size = prod(shape)
     if len(shape) < 2 or isinstance(module, _NORMS):
         return (size,), (0,), True, "vector"
@@ -99,9 +160,6 @@ def _cut(
         return shape, (0,), False, "columns, the outputs of a transposed linear layer"
     if isinstance(module, nn.MultiheadAttention) and name in ("bias_k", "bias_v"):
         return (size,), (0,), True, "vector"
-    if isinstance(module, nn.MultiheadAttention) and attention == "head":
-        heads = shape[0] // module.head_dim
-        return (heads, size // heads), (1,), False, "attention heads"
     known = isinstance(module, nn.Linear | nn.modules.conv._ConvNd | nn.Embedding | nn.EmbeddingBag)
     if size == shape[0] and not known:
         return (size,), (0,), True, "vector"
@@ -173,7 +231,7 @@ def zero_filters(theta: Tensor, parts: Sequence[Layout], *, normalize: Normalize
     for part in parts:
         if part.vector and vectors != "scale":
             continue
-        norms = part.norms(theta) if normalize == "filter" else theta[part.where].norm().reshape(1)
+        norms = part.filters(theta) if normalize == "filter" else theta[part.where].norm().reshape(1)
         empty = int((norms == 0).sum())
         if empty:
             what = "filters" if normalize == "filter" else "layers"

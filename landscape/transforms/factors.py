@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
-from landscape.errors import LandscapeError, NotDefinedError
-from landscape.function.batches import few as few_of
+from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
 from landscape.graphs.exported import Inputs
-from landscape.graphs.ops import OPS
-from landscape.graphs.units.factors import Product, search_products
+from landscape.graphs.units.factors import Product, products_of, search_products
 from landscape.graphs.units.spaces import module_of
 from landscape.transforms.apply import Transformed, duplicate, finish
 
@@ -83,15 +77,8 @@ def factors_fixed(objective: Objective) -> tuple[Objective, tuple[str, ...]]:
 
     Products without a selected parameter are left alone; of those with some, both factors change.
     """
-    few = few_of(objective.batches[0], 2)
-    watch = _Watch()
-    # suppressed, because a loss of the user's may not say what the outputs are
-    with objective.guard(), torch.no_grad(), suppress(NotDefinedError), watch:
-        objective.batch_outputs(objective.theta, few)
-    if not watch.seen:
-        return objective, ()
     try:
-        searched = search_products(copy.deepcopy(objective.model).to(objective.theta), few.inputs)
+        searched = products_of(objective)
     except LandscapeError as error:
         return objective, (f"a change of basis in attention is left in: {str(error).rstrip('.')}",)
     found, left = _alone(searched)
@@ -107,37 +94,6 @@ def factors_fixed(objective: Objective) -> tuple[Objective, tuple[str, ...]]:
         rest = {name: changed.get(name, tensor) for name, tensor in objective.fixed.items()}
         objective = objective.with_fixed(rest).at(space.flatten({**own, **changed}))
     return objective, left
-
-
-class _Watch(TorchFunctionMode):
-    """Sees in one forward pass whether there may be a product at all, which spares most networks the tracing."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen = False
-        self.outputs: dict[int, Any] = {}  # of linear layers, moved or scaled; kept alive, so that ids stay theirs
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name, kwargs = str(getattr(function, "__name__", "")).strip("_"), kwargs or {}
-        known = any(id(argument) in self.outputs for argument in (*args, *kwargs.values()))
-        found = function(*args, **kwargs)
-        if name in (
-            "scaled_dot_product_attention",
-            "multi_head_attention_forward",
-            "bmm",
-            "matmul",
-            "einsum",
-            "baddbmm",
-        ):
-            self.seen = True
-        op = OPS.get(name)
-        if name in ("linear", "addmm", "mm"):
-            self.seen = self.seen or known
-        elif not (known and op is not None and (op.moves or (op.elementwise and op.linear is not None))):
-            return found
-        for item in found if isinstance(found, tuple | list) else (found,):
-            self.outputs[id(item)] = item
-        return found
 
 
 def _alone(searched: tuple[list[Product], tuple[str, ...]]) -> tuple[list[Product], tuple[str, ...]]:

@@ -215,8 +215,9 @@ def _find(network: nn.Module, call: Callable[[], Tensor], analyse: Callable[[], 
     The first takes one forward pass and works on any network, transposed or reshaped logits included. The second sees through
     pooling, copies and layers that are called as functions, but only a network that `torch.export` can follow has a graph.
     """
-    kinds = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
-    candidates = {name: module for name, module in network.named_modules() if isinstance(module, kinds)}
+    # a subclass whose forward does more, such as transposing, is left to the graph
+    known = {kind.forward for kind in (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)}
+    candidates = {name: module for name, module in network.named_modules() if type(module).forward in known}
     calls: list[tuple[str, Tensor, int]] = []
 
     def hook(name: str) -> Hook:

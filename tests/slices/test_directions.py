@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 import landscape as ls
+from landscape import LandscapeError
 from landscape.slices.filters import layouts
 
 
@@ -82,14 +84,64 @@ def test_every_filter_is_as_long_as_its_weights(kind):
     assert moved > 0
 
 
-def test_attention_can_be_cut_by_heads():
-    model = nn.Sequential(nn.MultiheadAttention(8, 2))
-    objective = objective_of(model)
-    d = objective.space.unflatten(torch.as_tensor(ls.random_directions(objective, 1, attention="head").vectors[0]))
-    weight, direction = model[0].in_proj_weight.detach(), d["0.in_proj_weight"]
-    ratios = [float(direction[i : i + 4].norm() / weight[i : i + 4].norm()) for i in range(0, 24, 4)]
-    assert ratios == pytest.approx([1] * 6, abs=1e-6)
-    assert float(direction[0].norm() / weight[0].norm()) != pytest.approx(1, abs=1e-3)
+def by_head(objective):
+    """Weights and a direction whose filters are heads, by parameter."""
+    drawn = torch.as_tensor(ls.random_directions(objective, 1, attention="head").vectors[0])
+    named = {name: tensor.double() for name, tensor in objective.space.unflatten(objective.theta).items()}
+    return named, objective.space.unflatten(drawn.double())
+
+
+def assert_heads(named, drawn, name, heads, columns=False):
+    parts = [tensor[name].T if columns else tensor[name] for tensor in (named, drawn)]
+    size = len(parts[0]) // heads
+    ratios = [float(d.norm() / w.norm()) for w, d in zip(*(p.split(size) for p in parts), strict=True)]
+    assert ratios == pytest.approx([1] * heads, abs=1e-6)
+    assert float(parts[1][0].norm() / parts[0][0].norm()) != pytest.approx(1, abs=1e-3)
+
+
+def test_attention_of_pytorch_can_be_cut_by_heads():
+    named, drawn = by_head(objective_of(nn.Sequential(nn.MultiheadAttention(8, 2))))
+    assert_heads(named, drawn, "0.in_proj_weight", 6)
+    assert_heads(named, drawn, "0.out_proj.weight", 2, columns=True)
+
+
+def test_attention_that_is_written_out_can_be_cut_by_heads():
+    model = ls.models.transformer(width=8, heads=2, layers=1, classes=3)
+    objective = ls.Objective(model, (torch.randn(4, 1, 8, 8), torch.arange(4) % 3), "cross_entropy")
+    named, drawn = by_head(objective)
+    assert_heads(named, drawn, "blocks.0.attention.query_key_value.weight", 6)
+    assert_heads(named, drawn, "blocks.0.attention.output.weight", 2, columns=True)
+    row = drawn["blocks.0.mlp.0.weight"].norm(dim=1) / named["blocks.0.mlp.0.weight"].norm(dim=1)
+    assert torch.allclose(row, torch.ones_like(row))
+
+
+class Apart(nn.Module):
+    """Queries of four heads, keys and values of two, in layers of their own; or normalised, which hides the heads."""
+
+    def __init__(self, normed=False):
+        super().__init__()
+        self.q, self.k, self.v, self.o = (nn.Linear(8, n) for n in (8, 4, 4, 3))
+        self.normed = normed
+
+    def forward(self, x):
+        q = self.q(x).unflatten(-1, (4, 2)).transpose(1, 2)
+        k, v = (f(x).unflatten(-1, (2, 2)).transpose(1, 2).repeat_interleave(2, 1) for f in (self.k, self.v))
+        q, k = (F.normalize(t, dim=-1) for t in (q, k)) if self.normed else (q, k)
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        return self.o(mixed.transpose(1, 2).flatten(2)).mean(1)
+
+
+@pytest.mark.parametrize("normed", [False, True])
+def test_heads_that_share_keys_are_cut_too_and_those_that_cannot_be_told_apart_refused(normed):
+    objective = ls.Objective(Apart(normed), (torch.randn(4, 5, 8), torch.arange(4) % 3), "cross_entropy")
+    if normed:
+        with pytest.raises(LandscapeError, match=r"rotated or normalised.*attention='row'"):
+            ls.random_directions(objective, attention="head")
+    else:
+        named, drawn = by_head(objective)
+        for name, heads in (("q", 4), ("k", 2), ("v", 2)):
+            assert_heads(named, drawn, f"{name}.weight", heads)
+        assert_heads(named, drawn, "o.weight", 4, columns=True)
 
 
 def test_norm_layers_are_vectors_whatever_their_shape():

@@ -207,6 +207,6 @@ def test_what_is_left_in_is_said_beside_the_score():
 
 
 def test_networks_without_products_are_not_traced(build, monkeypatch):
-    monkeypatch.setattr("landscape.transforms.factors.search_products", lambda *_: pytest.fail("traced"))
+    monkeypatch.setattr("landscape.graphs.units.factors.search_products", lambda *_: pytest.fail("traced"))
     objective = objective_of(build("mlp")[0], 12, 6)
     assert factors_fixed(objective) == (objective, ())

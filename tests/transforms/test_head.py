@@ -53,6 +53,19 @@ def test_the_head_is_found_in_every_layout(layout):
     assert torch.allclose(temperature(model, x, t=3.0).model(x), 3 * model(x))
 
 
+class Swapped(nn.Linear):
+    """A linear layer that transposes by itself."""
+
+    def forward(self, x):
+        return super().forward(x).transpose(1, 2)
+
+
+def test_a_layer_that_transposes_by_itself_is_followed():
+    model = Sequences(lambda z: z, Swapped(4, 3)).double()
+    assert find_head(model, inputs(), "T5").axis == 1
+    assert softmax_shift(model, inputs()).change < 1e-12
+
+
 @pytest.mark.parametrize("spoil", [F.relu, lambda z: z.relu_(), lambda z: z + z.mean(), lambda z: z[..., :2]])
 def test_logits_that_are_changed_on_their_way_have_no_head(spoil):
     model = Sequences(lambda z: spoil(z).transpose(1, 2)).double()

@@ -6,15 +6,21 @@ these numbers, so that every way of packing, splitting and reordering heads is f
 
 from __future__ import annotations
 
+import copy
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.fx import Node
+from torch.overrides import TorchFunctionMode
 
+from landscape.errors import NotDefinedError
+from landscape.function.batches import few
+from landscape.function.objective import Objective
 from landscape.graphs.exported import Inputs, View, export, index_of, moved, overlap, shape
-from landscape.graphs.ops import facts, operation
+from landscape.graphs.ops import OPS, facts, operation
 from landscape.graphs.units.spaces import Layer, module_of
 
 Block = tuple[int, ...]
@@ -32,11 +38,13 @@ class Product:
         width: size of the contraction, the rows of A.
         left: (tensor name, flat positions (width, entries)).
         right: the same.
+        attention: it belongs to a head of attention, and not to two linear layers in a row.
     """
 
     width: int
     left: list[tuple[str, Tensor]]
     right: list[tuple[str, Tensor]]
+    attention: bool = False
 
     @property
     def modules(self) -> list[str]:
@@ -108,12 +116,59 @@ def search_products(model: nn.Module, example_inputs: Inputs) -> tuple[list[Prod
     return _unambiguous(search), tuple(dict.fromkeys(search.left))
 
 
+def products_of(objective: Objective) -> tuple[list[Product], tuple[str, ...]]:
+    """Find the products of an objective's network, as `search_products` does; most networks need no tracing for it.
+
+    Raises:
+        LandscapeError: the network may have products, and cannot be traced.
+    """
+    example, watch = few(objective.batches[0], 2), _Watch()
+    # suppressed, because a loss of the user's may not say what the outputs are
+    with objective.guard(), torch.no_grad(), suppress(NotDefinedError), watch:
+        objective.batch_outputs(objective.theta, example)
+    if not watch.seen:
+        return [], ()
+    return search_products(copy.deepcopy(objective.model).to(objective.theta), example.inputs)
+
+
+class _Watch(TorchFunctionMode):
+    """Sees in one forward pass whether there may be a product at all, which spares most networks the tracing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = False
+        self.outputs: dict[int, Any] = {}  # of linear layers, moved or scaled; kept alive, so that ids stay theirs
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name, kwargs = str(getattr(function, "__name__", "")).strip("_"), kwargs or {}
+        known = any(id(argument) in self.outputs for argument in (*args, *kwargs.values()))
+        found = function(*args, **kwargs)
+        if name in (
+            "scaled_dot_product_attention",
+            "multi_head_attention_forward",
+            "bmm",
+            "matmul",
+            "einsum",
+            "baddbmm",
+        ):
+            self.seen = True
+        op = OPS.get(name)
+        if name in ("linear", "addmm", "mm"):
+            self.seen = self.seen or known
+        elif not (known and op is not None and (op.moves or (op.elementwise and op.linear is not None))):
+            return found
+        for item in found if isinstance(found, tuple | list) else (found,):
+            self.outputs[id(item)] = item
+        return found
+
+
 def _step(search: _Search, node: Node) -> Any:
     name = operation(node)
     sources = [search.values.get(source) for source in node.all_input_nodes] or [None]
     if name == "getitem":
         return sources[0][index_of(node)] if isinstance(sources[0], tuple) else None
-    if facts(node).moves and len(sources) == 1 and isinstance(sources[0], View | _Outputs):
+    copies = facts(node).moves or name in ("repeat", "repeat_interleave")
+    if copies and len(sources) == 1 and isinstance(sources[0], View | _Outputs):
         return _moved(node, sources[0])
     for source in sources:
         if isinstance(source, View):
@@ -170,7 +225,7 @@ def _read_by(search: _Search, x: _Outputs, weight: View) -> None:
             search.spoil(x)
             continue
         right = [(weight.name, weight.index[:, [c[k] for c in where]].T) for k in range(copies.pop())]
-        product = Product(len(block), search.rows_of(x.source, block), right)
+        product = Product(len(block), search.rows_of(x.source, block), right, attention=x.blocks is not None)
         search.found.append((product, [(x.source, row) for row in block]))
     return None
 
@@ -220,7 +275,8 @@ def _queries_and_keys(search: _Search, q: Any, k: Any) -> None:
     for of_key, of_queries in queries_of.items():
         right = [part for block in of_queries for part in search.rows_of(q.source, block)]
         rows = [(k.source, row) for row in of_key] + [(q.source, row) for block in of_queries for row in block]
-        search.found.append((Product(len(of_key), search.rows_of(k.source, of_key), right), rows))
+        product = Product(len(of_key), search.rows_of(k.source, of_key), right, attention=True)
+        search.found.append((product, rows))
 
 
 def _mixed(search: _Search, node: Node, v: Any) -> _Outputs | None:
