@@ -35,7 +35,7 @@ from landscape.store.names import slugify
 One = Checkpoint | Objective
 Arm = Sequence[One | Sequence[One]] | One
 Members = dict[str, list[list[One]]]
-"""Recipe → runs, one a seed → the checkpoints saved of the run, one unless it is interpolated."""
+"""Recipe → runs, one per seed → the checkpoints saved of the run, one unless it is interpolated."""
 
 
 @numbers_checked
@@ -60,7 +60,7 @@ def compare(
     units of the tests: differences of mean log10 score, exact two-sided permutation p, Holm over the primary scores.
 
     Args:
-        recipes: name → checkpoints (or objectives), one a seed; the first is the reference. With ``match="interpolate"``
+        recipes: name → checkpoints (or objectives), one per seed; the first is the reference. With ``match="interpolate"``
             each seed is a list of the checkpoints saved of its run, in the order of training. Or trials that were measured
             before, with the factors `by` and ``seed``: nothing is measured again.
         scores: as in `sharpness`; the primary ones are needed for a verdict.
@@ -68,7 +68,7 @@ def compare(
         level: level of the tests.
         margin: half-width of equivalence in log10 S, declared beforehand; 0.05 is a factor 1.12.
         loss_tolerance: how far apart mean training losses may be, relative to the smaller.
-        fewest: seeds a recipe below which significance is not defined.
+        fewest: seeds per recipe below which significance is not defined.
         waive: gates you take responsibility for (recorded): ``network``, ``inputs``, ``seeds``, ``train accuracy``,
             ``train loss``, ``gradient``, ``collapse``.
         match: what to do when training losses differ. `None`: nothing, a gate refuses; ``temper``: multiply the last

@@ -41,10 +41,10 @@ def compare_scores(
         arm_b: the same for b.
         margin: half-width of equivalence in log10 S.
         level: of the tests.
-        fewest: seeds an arm below which no p value is given.
+        fewest: seeds per arm below which no p value is given.
 
     Returns:
-        One row a score with at least one defined value in each arm: on log10, by ratio; as they are, by difference,
+        One row per score with at least one defined value in each arm: on log10, by ratio; as they are, by difference,
         scores that are logarithms or entropies already (see the register) and those that are not positive throughout.
     """
     compare = partial(_compare, a=a, b=b, margin=margin, level=level, fewest=fewest)

@@ -89,10 +89,10 @@ def check(
     Args:
         a: the reference recipe.
         b: the other recipe.
-        arm_a: its checkpoints, one a seed.
+        arm_a: its checkpoints, one per seed.
         arm_b: the other's.
         loss_tolerance: how far apart the mean training losses may be, relative to the smaller.
-        fewest: seeds an arm below which significance is not defined.
+        fewest: seeds per arm below which significance is not defined.
         waive: gates the user takes responsibility for.
 
     Raises:

@@ -36,7 +36,7 @@ def placebo(
     Args:
         comparison: where the scores come from.
         recipe: whose seeds; `None`: the reference's.
-        arm: seeds an arm, at most 10.
+        arm: seeds per arm, at most 10.
         resamples: comparisons for each shift.
         shifts: differences in log10 S given to all scores of the second arm; must begin with 0.
         level: of the tests.

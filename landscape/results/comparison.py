@@ -138,8 +138,8 @@ class Comparison(Result):
         standard_errors: their Monte-Carlo standard errors; NaN where deterministic.
         metrics: (recipe, seed) train and test loss and accuracy.
         gates: conditions for comparing.
-        tests: one row a pair of recipes and score.
-        verdicts: one row a pair of recipes.
+        tests: one row per pair of recipes and score.
+        verdicts: one row per pair of recipes.
         audited: how the primary scores took transformations of the networks; empty when the audit was not run.
         audit: what the invariance audit found, in words, or that it was not run.
         matched: how the training losses were brought together, in words, or ``as trained``.

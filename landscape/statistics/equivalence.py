@@ -45,7 +45,7 @@ def equivalence_test(a: ArrayLike, b: ArrayLike, *, margin: float, level: float 
     judged by their difference alone, so that scores equal by construction tie.
 
     Args:
-        a: scores of the first recipe, one a seed (log10 of positive scores).
+        a: scores of the first recipe, one per seed (log10 of positive scores).
         b: scores of the second recipe.
         margin: m > 0 in the units of the scores; 0.05 in log10 is a factor 1.12.
         level: of each one-sided test.

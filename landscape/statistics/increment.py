@@ -57,7 +57,7 @@ def increment(
     regression recognises the configuration.
 
     Args:
-        score: one a run (M,).
+        score: one per run (M,).
         outcome: such as the generalisation gap (M,).
         baseline: columns such as train loss, weight norm, margin, learning rate, batch size, momentum and width, as
             logarithms where they are scales (M, columns).

@@ -41,8 +41,8 @@ def conditional_independence(
 
     Args:
         design: hyperparameter → its value in each run.
-        score: one a run.
-        outcome: one a run.
+        score: one per run.
+        outcome: one per run.
         largest: size of the largest set S.
 
     Returns:

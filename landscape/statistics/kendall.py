@@ -51,7 +51,7 @@ def kendall(score: ArrayLike, outcome: ArrayLike) -> Kendall:
     $\tau_b = (C - D) / \sqrt{(C + D + T_s)(C + D + T_o)}$, concordant, discordant pairs and pairs tied in one.
 
     Args:
-        score: one a model (M,).
+        score: one per model (M,).
         outcome: such as the generalisation gap, in the same order (M,).
 
     Returns:
@@ -120,8 +120,8 @@ def granulated_kendall(design: Mapping[str, Sequence], score: ArrayLike, outcome
 
     Args:
         design: hyperparameter → its value in each run.
-        score: one a run.
-        outcome: one a run.
+        score: one per run.
+        outcome: one per run.
 
     Returns:
         Psi, the mean of each axis and the number of cells it rests on.

@@ -58,9 +58,9 @@ def permutation_test(a: ArrayLike, b: ArrayLike, *, fewest: int = 6, seed: int =
     them are enumerated up to 200,000 (10 against 10); beyond, 99,999 are drawn and the observed one is counted too.
 
     Args:
-        a: scores of the first recipe, one a seed; take log10 of positive scores first.
+        a: scores of the first recipe, one per seed; take log10 of positive scores first.
         b: scores of the second recipe.
-        fewest: seeds an arm below which significance is not defined (five against five cannot reach 5 % after
+        fewest: seeds per arm below which significance is not defined (five against five cannot reach 5 % after
             Holm's correction over nine tests).
         seed: of the drawn assignments; an exact test does not use it.
 
@@ -88,7 +88,7 @@ def sign_flip_test(a: ArrayLike, b: ArrayLike, *, fewest: int = 9, seed: int = 0
     200,000 (17 pairs), beyond which 99,999 are drawn.
 
     Args:
-        a: scores of the first recipe, one a pair.
+        a: scores of the first recipe, one per pair.
         b: scores of the second recipe, in the same order.
         fewest: pairs below which significance is not defined.
         seed: of the drawn sign patterns.
@@ -117,7 +117,7 @@ def permutation_p_values(a: ArrayLike, b: ArrayLike) -> np.ndarray:
     hundreds of times faster than R calls of `permutation_test` and gives the same p values.
 
     Args:
-        a: scores of the first arm, one row a comparison (R, n_a).
+        a: scores of the first arm, one row per comparison (R, n_a).
         b: scores of the second arm (R, n_b).
 
     Returns:

@@ -33,7 +33,7 @@ def selection_regret(score: ArrayLike, outcome: ArrayLike) -> Regret:
     Models that share the lowest score are equally likely to be chosen, so their outcomes are averaged.
 
     Args:
-        score: one a model, higher = sharper.
+        score: one per model, higher = sharper.
         outcome: such as test error, lower = better.
 
     Returns:

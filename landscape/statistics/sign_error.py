@@ -87,7 +87,7 @@ def robust_sign_error(
 
     Args:
         design: hyperparameter → its value in each run; leave the seed out.
-        score: one a run, higher meant to go with a higher outcome.
+        score: one per run, higher meant to go with a higher outcome.
         outcome: generalisation gap of each run, a fraction of one.
         test_size: examples the gap was measured on.
         least_weight: what is subtracted from h.

@@ -49,7 +49,7 @@ class Descent:
         lr: learning rate η.
         momentum: β, or β₁ of Adam.
         beta2: β₂ of Adam.
-        batch_size: examples a step, in a new random order every epoch; None takes all.
+        batch_size: examples per step, in a new random order every epoch; None takes all.
         steps: optimiser steps.
         problem: what it goes down on; None: what the experiment is called with.
     """
@@ -77,7 +77,7 @@ class Descent:
 
     @property
     def threshold(self) -> float:
-        """The curvature beyond which the rule diverges on a quadratic, with all examples a step."""
+        """The curvature beyond which the rule diverges on a quadratic, with all examples per step."""
         return threshold(self.lr, self.momentum, rule=self.rule)
 
     @property

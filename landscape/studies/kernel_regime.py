@@ -72,7 +72,7 @@ def ntk_mlp(width: int, *, inputs: int = 64, classes: int = 10, hidden: int = 1,
     """Build a ReLU network whose tangent kernel has a limit as the width grows.
 
     Args:
-        width: hidden units a layer; with one layer, P = (inputs + classes)·width.
+        width: hidden units per layer; with one layer, P = (inputs + classes)·width.
         inputs: features of an example.
         classes: logits C.
         hidden: hidden layers.

@@ -1,4 +1,4 @@
-"""Which examples a network memorises, and whom that helps: retraining on random subsets (Feldman and Zhang 2020)."""
+"""Which examples per network memorises, and whom that helps: retraining on random subsets (Feldman and Zhang 2020)."""
 
 from __future__ import annotations
 
