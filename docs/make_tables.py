@@ -1,19 +1,23 @@
-"""Write the published tables of scores into ``docs/tables``: the register, invariance, temperature.
+"""Write the published tables of scores into ``docs/tables``: the register, invariance, survival, temperature.
 
-Run ``python docs/make_tables.py``, or with ``scores`` for the register alone; two networks are trained on the digits for the last
+What the deciding scores survive is also written into the README and the page on invariance, between two marks. Run ``python
+docs/make_tables.py``, or with ``scores`` for the register alone; two networks are trained on the digits for the last
 section, which takes a minute. A test compares what is committed with what this makes.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("LANDSCAPE_PROGRESS", "0")
+sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "scores"))
 
+import survival
 from invariance_table import LOGARITHMS, TABLE, TEMPERATURE, load
 
 import landscape as ls
@@ -24,6 +28,7 @@ from landscape.scores.register import TRANSFORMATIONS
 from landscape.tables import format_table
 
 TABLES = Path(__file__).parent / "tables"
+PRINTED = (TABLES.parents[1] / "README.md", TABLES.parent / "concepts" / "sharpness-and-invariance.md")
 TOLERANCE = 1e-6
 DIGITS = "## Digits at cross-entropy 0.01"
 ON_DIGITS = (
@@ -137,10 +142,27 @@ def digits() -> str:
     )
 
 
+def survived() -> str:
+    """Return the page of what the deciding scores survive, and write its short form where it is printed besides."""
+    reports = survival.audits()
+    short = survival.table(reports)
+    for place in PRINTED:
+        text = place.read_text()
+        place.write_text(
+            re.sub(r"(<!-- survival -->\n).*?(\n<!-- end -->)", rf"\1\n{short}\n\2", text, flags=re.DOTALL)
+        )
+    return survival.page(reports)
+
+
 def main(*wanted: str) -> None:
     """Write the tables that are named, or all."""
     TABLES.mkdir(exist_ok=True)
-    pages = {"scores": scores, "invariance": invariance, "temperature": lambda: f"{temperature()}\n{digits()}"}
+    pages = {
+        "scores": scores,
+        "invariance": invariance,
+        "survival": survived,
+        "temperature": lambda: f"{temperature()}\n{digits()}",
+    }
     for name in wanted or pages:
         (TABLES / f"{name}.md").write_text(pages[name]())
 

@@ -1,8 +1,8 @@
 """Tests between two recipes and the verdict they support.
 
-The decision rests on scores declared beforehand in the register, the only ones that neither a rescaling of layers or
-neurons nor a change of temperature can move: adaptive worst case and adaptive average case on normalised logits, and
-magnitude-aware 1/σ′² on the 0–1 error. All others are reported beside them.
+The decision rests on scores declared beforehand in the register, which neither a rescaling of layers or neurons nor a
+change of temperature or of basis moves, as an audit in every comparison measures: adaptive worst case and adaptive
+average case on normalised logits, and magnitude-aware 1/σ′² on the 0–1 error. All others are reported beside them.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def compose(
     .. math:: S = (\text{functional} \circ \text{quantity} \circ \text{perturbation} \circ \text{gauge})(w)
 
     Its options are those of the parts. Needs, unit, cost and invariances follow from the parts and may be declared
-    otherwise; T1 and T2 come from units proportional to each weight, T5 and T6 from the gauge, T7 from normalised logits or from
+    otherwise; T1 to T3 come from units proportional to each weight, T5 and T6 from the gauge, T7 from normalised logits or from
     decisions.
 
     Args:
@@ -120,6 +120,8 @@ def invariances(composition: Composition) -> str:
     kept = set(scale.invariant.split())
     if "T2" in kept and gauge.shift_removed:
         kept.add("T5")
+    if composition.functional.climbs:
+        kept.discard("T3")  # which keeps the function up to the norm's epsilon only, and an ascent may amplify that
     if gauge.factors_fixed:
         kept.add("T6")
     if "T2" in kept and ((gauge.normalised and quantity is loss) or quantity.decisions):

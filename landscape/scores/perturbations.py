@@ -46,7 +46,7 @@ class Scale:
     Attributes:
         name: as a formula.
         of: ``(theta, **options) -> c``, (P,) both.
-        invariant: transformations that move weights and units alike: T1 and T2 where c is proportional to each weight.
+        invariant: transformations that move weights and units alike: T1, T2 and T3 where c is proportional to each weight.
         absolute: c does not know how large weights are.
     """
 
@@ -69,8 +69,8 @@ def _sizes_plus(theta: Tensor, *, offset: float = 1.0) -> Tensor:
 
 
 ones = Scale("1", torch.ones_like, "T4 T5", absolute=True)
-weights = Scale("|w|", _sizes, "T1 T2 T4")
-weights_eta = Scale("|w| + η", _sizes_and, "T1 T2 T4")
+weights = Scale("|w|", _sizes, "T1 T2 T3 T4")
+weights_eta = Scale("|w| + η", _sizes_and, "T1 T2 T3 T4")
 weights_plus_one = Scale("|w| + 1", _sizes_plus, "T4")
 filter_norms = Scale("‖w‖ of every filter", _sizes, "T1")
 

@@ -46,10 +46,10 @@ ALL = {
         (("classes",), "loss", 17 / 3, "T4 T5 T6"),
     ),
     (gauges.normalised, quantities.divergence, perturbations.noise(perturbations.weights), functionals.mean_rise): (
-        (("classes",), "nat", 17 / 3, "T1 T2 T4 T5 T6"),
+        (("classes",), "nat", 17 / 3, "T1 T2 T3 T4 T5 T6"),
     ),
     (gauges.none, quantities.error, perturbations.noise(perturbations.weights), functionals.mean_rise): (
-        (("errors",), "1", 17 / 3, "T1 T2 T4 T7"),
+        (("errors",), "1", 17 / 3, "T1 T2 T3 T4 T7"),
     ),
     (gauges.none, quantities.error, perturbations.noise(perturbations.ones), levels.tolerated_noise): (
         (("errors",), "1", 1.0, "T4"),

@@ -55,3 +55,27 @@ def test_temperature_of_the_shipped_networks(maker):
 def test_temperature_of_the_digits(maker):
     _, _, committed = (DOCS / "tables" / "temperature.md").read_text().partition(maker.DIGITS)
     assert_same(committed, maker.digits())
+
+
+def test_what_the_deciding_scores_survive_is_printed_alike_wherever_it_is_printed(maker):
+    """The short table is the largest of each network's scores; every cell is below 1 %, which is bold."""
+    committed = (DOCS / "tables" / "survival.md").read_text()
+    short = [place.read_text().split("<!-- survival -->")[1].split("<!-- end -->")[0] for place in maker.PRINTED]
+    assert short[0] == short[1]
+    assert len(cells(short[0])) == 7
+    assert "**" not in committed + short[0]
+    assert (
+        {row[0] for row in cells(short[0])[2:]}
+        == {row[0] for row in cells(committed)[2:]}
+        == set(maker.survival.NETWORKS)
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["MLP", "patch transformer, pre-norm", "ResNet-8 with batch norm"])
+def test_the_deciding_scores_survive_what_is_printed(maker, kind):
+    reports = {kind: maker.survival.audits([kind])[kind]}
+    committed = [row for row in cells((DOCS / "tables" / "survival.md").read_text()) if row[0] == kind]
+    for row, fresh in zip(committed, cells(maker.survival.page(reports))[2:], strict=True):
+        assert [cell == "—" for cell in row] == [cell == "—" for cell in fresh]
+        assert not any("**" in cell for cell in fresh)
