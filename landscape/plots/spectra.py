@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from landscape.errors import LandscapeError
+from landscape.lazy import verb
 from landscape.plots.style import GREY, MARKERS, PALETTE, SINGLE, canvas, colour
 from landscape.results import Diagonal, Eigenpairs, Estimate, SpectralDensity
 
@@ -79,25 +80,29 @@ def density(
     results: SpectralDensity | Mapping[str, SpectralDensity],
     ax: Axes | None = None,
     *,
-    errors: float = 2.0,
+    errors: float | None = None,
     log: bool = True,
+    width: float | None = None,
 ) -> Axes:
     """Draw spectral densities with their error bands, and outliers as stems as high as one eigenvalue.
 
-    One eigenvalue smoothed with the density's width σ has the height 1/(P·σ·√(2π)), which is also where the logarithmic axis
-    ends below: less than one eigenvalue is no eigenvalue.
+    Densities that are drawn together are smoothed with one width σ, which a bar in the figure shows: near zero the height
+    of a smoothed density is that of the smoothing, so that two widths would make a contrast that is not there. One
+    eigenvalue has the height 1/(P·σ·√(2π)), which is also where the logarithmic axis ends below: less than one eigenvalue is
+    no eigenvalue.
 
     Args:
         results: one density, or one a recipe.
         ax: where to draw; `None`: a new figure as wide as one column.
-        errors: half-width of the band in standard errors.
+        errors: half-width of the band in standard errors; `None`: the pointwise 95 % interval of `SpectralDensity.band`.
         log: logarithmic density.
+        width: the smoothing for all; `None`: the largest of theirs.
 
     Returns:
         The axes.
 
     Raises:
-        LandscapeError: nothing to draw.
+        LandscapeError: nothing to draw, or densities on different axes.
 
     >>> from matplotlib.figure import Figure
     >>> grid = np.linspace(-1, 1, 5)
@@ -111,22 +116,28 @@ def density(
     named = results if isinstance(results, Mapping) else {"": results}
     if not named:
         raise LandscapeError("no densities to draw; give at least one")
+    named, width = _at_one_width(named, width)
     heights = {name: 1 / (one.size * one.width * np.sqrt(2 * np.pi)) for name, one in named.items()}
+    tops: list[float] = []
     with canvas(ax, width=SINGLE, height=2.3) as ax:
         for index, (name, one) in enumerate(named.items()):
             tint = colour(index)
-            low, high = one.density - errors * one.standard_error, one.density + errors * one.standard_error
+            low, high = one.band()
+            if errors is not None:
+                low, high = one.density - errors * one.standard_error, one.density + errors * one.standard_error
             ax.plot(one.grid, one.density, color=tint, label=name or None, zorder=3)
             # on a logarithmic axis a band that reaches below zero must still be drawn down to the bottom
             bottom = heights[name] * 1e-3 if log else -np.inf
             ax.fill_between(one.grid, np.maximum(low, bottom), high, color=tint, alpha=0.25, linewidth=0, zorder=2)
+            tops.append(float(one.density.max()))
             if one.outliers is not None and len(one.outliers):
                 _stems(ax, one.outliers, heights[name], tint)
         if log:
             ax.set_yscale("log")
-            ax.set_ylim(bottom=0.5 * min(heights.values()))
+            ax.set_ylim(0.5 * min(heights.values()), 4 * max(tops))  # the band of two probes would dwarf the density
         else:
-            ax.set_ylim(bottom=0)
+            ax.set_ylim(0, 1.4 * max(tops))
+        _width_bar(ax, width)
         operators = sorted({one.operator for one in named.values()})
         ax.set(xlabel=f"eigenvalue ({', '.join(operators)})", ylabel="density")
         _density_legend(ax, named, errors)
@@ -226,10 +237,37 @@ def _stems(ax: Axes, places: np.ndarray, height: float, tint: str) -> None:
     ax.plot(places, np.full(len(places), height), "o", color=tint, markersize=2.5, zorder=3)
 
 
-def _density_legend(ax: Axes, named: Mapping[str, SpectralDensity], errors: float) -> None:
+def _at_one_width(
+    named: Mapping[str, SpectralDensity], width: float | None
+) -> tuple[Mapping[str, SpectralDensity], float]:
+    """Return densities smoothed with one width, and it."""
+    if len({one.axis for one in named.values()}) > 1:
+        raise LandscapeError("densities on a linear and on a logarithmic axis cannot be drawn together; use resmooth")
+    common = max(one.width for one in named.values()) if width is None else width
+    drawn = {
+        name: one if one.width == common else verb("resmooth")(one, axis=one.axis, width=common, points=len(one.grid))
+        for name, one in named.items()
+    }
+    return drawn, common
+
+
+def _width_bar(ax: Axes, width: float) -> None:
+    """Draw the smoothing as a bar from −σ to +σ, in the upper left corner."""
+    place = ax.get_xlim()[0] + 0.05 * np.ptp(ax.get_xlim())
+    across = ax.get_xaxis_transform()
+    ax.plot(
+        [place, place + 2 * width], [0.93, 0.93], color=GREY, linewidth=2.0, transform=across, label="_width", zorder=4
+    )
+    ax.text(
+        place + 2 * width, 0.93, "  2σ of the smoothing", color=GREY, fontsize="small", va="center", transform=across
+    )
+
+
+def _density_legend(ax: Axes, named: Mapping[str, SpectralDensity], errors: float | None) -> None:
     handles: list[Any] = [line for line in ax.lines if not str(line.get_label()).startswith("_")]
     if any(one.outliers is not None and len(one.outliers) for one in named.values()):
         handles.append(
             Line2D([], [], color=GREY, marker="o", markersize=2.5, linewidth=0.8, label="outlier (one eigenvalue)")
         )
-    ax.legend(handles=handles, title=f"band: ± {errors:g} standard errors", title_fontsize="small", alignment="left")
+    title = "band: 95 %, at each place" if errors is None else f"band: ± {errors:g} standard errors"
+    ax.legend(handles=handles, title=title, title_fontsize="small", alignment="left")

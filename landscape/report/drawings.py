@@ -65,7 +65,9 @@ def drawings(content: Content) -> Iterator[Drawing]:
         caption = "One marker per seed, with its measured residual as a bar; dashes are medians."
         yield Drawing(f"eigenvalues-{entry}", f"Eigenvalues: {entry}", caption, partial(plots.eigenvalues, recipes))
     for entry, densities in content.by_entry(SpectralDensity).items():
-        caption = "Density of eigenvalues with a band of two standard errors; first seed of each recipe."
+        caption = (
+            "Density of eigenvalues with a pointwise 95 % band, all with one smoothing; first seed of each recipe."
+        )
         draw = partial(plots.density, first(densities))
         yield Drawing(f"density-{entry}", f"Spectral density: {entry}", caption, draw)
     for name, audit in content.of(Audit).items():

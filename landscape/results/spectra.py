@@ -149,7 +149,8 @@ class Estimate(Result):
         quantity: what was estimated: ``trace``, ``frobenius-norm`` …
         operator: what was multiplied.
         degrees: degrees of freedom of the standard error; infinite when the value is exact.
-        error_kind: ``standard``, ``conservative`` (errs on the large side), ``heuristic`` or ``exact``.
+        error_kind: ``standard``, ``calibrated`` (by measurement), ``conservative`` (errs on the large side), ``heuristic`` or
+            ``exact``.
         converged: whether the standard error reached what was asked for.
         message: what to do when it did not.
         seed: seed of the probes.
@@ -189,7 +190,7 @@ class Estimate(Result):
         yield "method", f"{self.method} on {self.operator}" if self.operator else self.method
         if self.standard_error != self.standard_error:
             yield "error", "unknown: one probe shows no spread"
-        elif self.error_kind in ("conservative", "heuristic"):
+        elif self.error_kind in ("calibrated", "conservative", "heuristic"):
             yield "error", f"{self.error_kind} standard error"
         if self.message:
             yield "message", self.message
@@ -257,6 +258,7 @@ class SpectralDensity(Result):
         operator: what was multiplied.
         width: standard deviation of the Gaussian that smooths the nodes; in decades on the logarithmic axis.
         axis: ``linear`` or ``log``.
+        positive: whether the operator is known to have no negative eigenvalue: then nothing is drawn below zero.
         size: P.
         matvecs: products used.
         seed: seed of the probes.
@@ -284,7 +286,41 @@ class SpectralDensity(Result):
     size: int
     matvecs: int
     axis: str = "linear"
+    positive: bool = False
     seed: int = 0
+
+    def band(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """Return a pointwise interval of the smoothed density: its lower and its upper end, (g,) each.
+
+        With t the quantile of Student's distribution with probes − 1 degrees, it reaches down by t·s.e. and up by the factor
+        exp(t·s.e. / density), since what is estimated is positive and its estimate skewed. It covers the density of all
+        eigenvalues smoothed with this width in `level` of the runs at each place, not everywhere at once, and says
+        nothing of what the width hides. NaN for a single probe.
+        """
+        degrees = len(self.nodes) - 1
+        if not degrees:
+            return np.full_like(self.density, np.nan), np.full_like(self.density, np.nan)
+        reach = verb("interval")(0.0, 1.0, float(degrees), level)[1] * self.standard_error
+        exponent = reach / np.where(self.density > 0, self.density, 1.0)
+        return np.maximum(self.density - reach, 0.0), self.density * np.exp(np.minimum(exponent, 300.0))
+
+    @property
+    def below_zero(self) -> tuple[float, float]:
+        """Share of the drawn area below zero, and of the bulk's eigenvalues below −0.001·max|λ|.
+
+        The first exceeds the second where the smoothing carries the many eigenvalues near zero across it.
+        """
+        top = max([float(np.abs(self.nodes).max()), *np.abs(self._listed(self.outliers))])
+        counted = float((self.weights * (self.nodes < -1e-3 * top)).sum() / len(self.weights))
+        if self.axis == "log":
+            positive, negative = (
+                0.0 if side is None else np.trapezoid(side, np.log10(self.grid))
+                for side in (self.density, self.negative_density)
+            )
+            return float(negative / (positive + negative)), counted
+        grid, density = self.grid, self.density
+        upto = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2 * np.diff(grid))])
+        return float(np.interp(0.0, grid, upto) / upto[-1]) if grid[0] < 0 else 0.0, counted
 
     def tables(self) -> tuple[Table, ...]:
         """Return the deflated outliers, then every peak of the density that rises above twice its standard error."""
@@ -310,6 +346,11 @@ class SpectralDensity(Result):
             yield "outliers", describe(self.outliers)
         yield "operator", f"{self.operator}, P = {self.size}"
         yield "smoothing", f"{self.width:.3g}" + (" decades" if self.axis == "log" else "")
+        if not self.positive:
+            yield (
+                "below zero",
+                "{:.1%} of the drawn area, {:.1%} of the eigenvalues (−0.001 max|λ|)".format(*self.below_zero),
+            )
         probes, steps = self.nodes.shape
         yield "cost", f"{probes} probes of {steps} steps, {self.matvecs} products, {duration(self.seconds)}"
 

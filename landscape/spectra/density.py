@@ -57,6 +57,9 @@ def spectral_density(
         LandscapeError: probes, steps, `deflate`, axis, width or grid do not fit.
         NumericalError: the operator is not symmetric, not deterministic, or a product is not finite.
 
+    Of an operator that is known to be positive semi-definite nothing is drawn below zero: what the Gaussians put there is
+    reflected. `SpectralDensity.band` turns the standard error into a pointwise interval.
+
     Sources: Golub and Meurant 2010; Ghorbani, Krishnan and Xiao 2019.
 
     >>> density = spectral_density(torch.diag(torch.tensor([0.0, 1.0, 2.0])), probes=2)
@@ -78,7 +81,8 @@ def spectral_density(
             rules.append(lanczos_quadrature(products, start, steps, locked=locked, progress=progress))
     nodes = np.concatenate([nodes for nodes, _ in rules])
     weights = np.concatenate([weights for _, weights in rules])
-    drawing = smooth(nodes, weights, axis=axis, width=width, grid=grid, points=points)
+    positive = bool(getattr(products.op, "positive_semidefinite", False))
+    drawing = smooth(nodes, weights, axis=axis, width=width, grid=grid, points=points, positive=positive)
     return SpectralDensity(
         **vars(drawing),
         nodes=nodes,

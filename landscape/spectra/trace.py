@@ -50,7 +50,8 @@ def trace(
         tol: stop when the standard error is at most tol·|trace|; None spends the budget.
 
     Returns:
-        `Estimate`. The standard errors of ``xtrace`` and ``xnystrace`` are jackknife errors, marked conservative.
+        `Estimate`. The standard error of ``xtrace`` is calibrated by measurement, as its theory knows none; that of
+        ``xnystrace`` is a jackknife error, marked conservative.
 
     Raises:
         LandscapeError: unknown method, too small a budget, or ``xnystrace`` of an operator with negative eigenvalues.
@@ -90,7 +91,7 @@ def trace(
         quantity="trace",
         operator=products.name,
         degrees=float(len(samples) - 1),
-        error_kind="standard" if method in ("hutchinson", "hutch++") else "conservative",
+        error_kind={"xtrace": "calibrated", "xnystrace": "conservative"}.get(method, "standard"),
         converged=not message,
         message=message,
         seed=seed,

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
 
-from landscape import plots
+from landscape import plots, spectra
+from landscape.errors import LandscapeError
 from landscape.results import Diagonal, Eigenpairs, Estimate, SpectralDensity
 
 
@@ -74,6 +75,35 @@ def test_outliers_are_stems_as_high_as_one_eigenvalue():
     assert ax.get_ylim()[0] == pytest.approx(height / 2)
     assert ax.get_xlim()[1] > 5
     assert ax.get_yscale() == "log"
+
+
+def test_the_default_band_is_a_pointwise_interval_of_students_t():
+    one = make_density().replace(nodes=np.zeros((3, 1)), weights=np.ones((3, 1)))
+    ax = plots.density(one, log=False)
+    outline = ax.collections[0].get_paths()[0].vertices
+    reach = 4.302653 * 0.05
+    ends = outline[np.isclose(outline[:, 0], one.grid[10])][:, 1]
+    assert ends.min() == pytest.approx(1 - reach)
+    assert ends.max() == pytest.approx(np.exp(reach))
+    assert np.all(one.band()[0] >= 0)
+    assert np.all(np.isnan(make_density().band()[0]))
+
+
+def test_densities_drawn_together_have_one_width_and_a_bar_that_shows_it():
+    def made(width):
+        nodes = np.array([[0.0, 1.0], [0.1, 1.0]])
+        return spectra.resmooth(make_density().replace(nodes=nodes, weights=np.full((2, 2), 0.5)), width=width)
+
+    narrow, wide = made(0.01), made(0.05)
+    ax = plots.density({"a": narrow, "b": wide})
+    first, second = ax.lines[0], ax.lines[1]
+    np.testing.assert_allclose(first.get_ydata(), second.get_ydata())
+    (bar,) = [line for line in ax.lines if line.get_label() == "_width"]
+    assert np.ptp(bar.get_xdata()) == pytest.approx(0.1)
+    (bar,) = [line for line in plots.density(narrow, width=0.2).lines if line.get_label() == "_width"]
+    assert np.ptp(bar.get_xdata()) == pytest.approx(0.4)
+    with pytest.raises(LandscapeError, match="cannot be drawn together"):
+        plots.density({"a": narrow, "b": spectra.resmooth(narrow, axis="log")})
 
 
 def test_densities_of_recipes_are_named():

@@ -8,6 +8,7 @@ from landscape.errors import LandscapeError, NumericalError
 from landscape.spectra import frobenius_norm, trace, trace_and_frobenius
 
 METHODS = ["hutchinson", "hutch++", "xtrace", "xnystrace"]
+ERROR_KINDS = {"xtrace": "calibrated", "xnystrace": "conservative"}
 DECAY = 0.7 ** np.arange(300)
 
 
@@ -92,11 +93,33 @@ def test_standard_errors_cover_the_truth(matrix_with, method, matvecs, repetitio
 @pytest.mark.parametrize("method", ["xtrace", "xnystrace"])
 @pytest.mark.parametrize("repetitions", [60, pytest.param(400, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("values", [0.9 ** np.arange(100), 1 / np.arange(1.0, 101), np.linspace(1, 3, 100)])
-def test_jackknife_errors_are_conservative(matrix_with, method, repetitions, values):
+def test_errors_of_shared_sketches_cover_the_truth(matrix_with, method, repetitions, values):
     found = coverage(matrix_with(values), values.sum(), method, 20, repetitions)
     assert found[0] >= 0.68 - 0.06 * (1 + (repetitions < 100))
     assert found[1] >= 0.95 - 0.03 * (1 + (repetitions < 100))
-    assert trace(matrix_with(values), 20, method).error_kind == "conservative"
+    assert trace(matrix_with(values), 20, method).error_kind == ERROR_KINDS[method]
+
+
+@pytest.mark.parametrize("matvecs", [30, 100])
+@pytest.mark.parametrize("seeds", [25, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.linspace(1, 3, 200), 1 / np.arange(1.0, 201), 1 / np.arange(1.0, 201) ** 2, 0.9 ** np.arange(200),
+        np.repeat([1.0, 0.01], [20, 180]), np.linspace(-1, 1, 200) ** 3 + 0.1,
+    ],
+    ids=["flat", "1/i", "1/i²", "exponential", "step", "indefinite"],
+)  # fmt: skip
+def test_the_default_error_is_that_of_the_estimate(matrix_with, values, seeds, matvecs):
+    """z-scores over seeds spread by about one: neither half as far nor twice."""
+    matrix = matrix_with(values)
+    found = [trace(matrix, matvecs, seed=seed) for seed in range(seeds)]
+    errors = np.array([one.value - values.sum() for one in found])
+    stated = np.sqrt(np.mean([one.standard_error**2 for one in found]))
+    low, high = (0.7, 1.4) if seeds > 100 else (0.5, 1.8)
+    assert low < stated / np.sqrt(np.mean(errors**2)) < high
+    held = np.mean([low <= values.sum() <= high for low, high in (one.interval() for one in found)])
+    assert held >= (0.84 if seeds > 100 else 0.75)
 
 
 @pytest.mark.parametrize("method", METHODS)
