@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from landscape.arguments import device_named
 from landscape.errors import LandscapeError, NotDefinedError
@@ -42,6 +43,8 @@ class Function:
         count: the divisor of its mean as it was given.
         metrics: the user's metrics by name.
         data_dtype: what floating-point tensors of the data are cast to.
+        nested: whether the network or the loss takes derivatives itself, as physics-informed losses do; found out when the
+            loss is tried.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Function:
         self._requested_dtype, self.data_dtype = dtype, dtype or self.space.dtype
         self._structure = Structure(self.model)
         self._fixed: dict[str, Tensor] = {}
+        self.nested = False
         self._take_loss(loss, count)
 
     def _take_loss(self, loss: Any, count: Callable[[Any, Tensor], float] | None) -> None:
@@ -187,7 +191,7 @@ class Function:
         """Evaluation mode, isolated random state; with ``second=True`` also kernels that have a second derivative."""
         with ExitStack() as stack:
             stack.enter_context(guard(self.network, mode=self.mode, device=self.device))
-            if second:
+            if second or self.nested:
                 stack.enter_context(second_order(self.network, self.device, tf32=tf32))
             yield
 
@@ -196,11 +200,18 @@ class Function:
         fixed = self._fixed
         if self.mode == "train":  # norm layers write their statistics: onto copies
             fixed = {name: tensor.clone() for name, tensor in fixed.items()}
-        return self.call_with({**fixed, **self.space.unflatten(theta)}, compute)
+        if self.nested and not theta.requires_grad:  # a penalty may differentiate with respect to the parameters
+            theta = theta.detach().requires_grad_()
+        with torch.set_grad_enabled(self.nested or torch.is_grad_enabled()):
+            tensors = self.space.unflatten(theta)
+        return self.call_with({**fixed, **tensors}, compute)
 
     def call_with(self, tensors: Mapping[str, Tensor], compute: Callable[[nn.Module], Any]) -> Any:
         """Return ``compute(model)`` with parameters and buffers given by name. Use inside `guard`."""
-        return self._structure.call(tensors, compute)
+        if not self.nested or torch.is_grad_enabled():
+            return self._structure.call(tensors, compute)
+        with torch.enable_grad():
+            return tree_map_only(Tensor, Tensor.detach, self._structure.call(tensors, compute))
 
     def batch_outputs(self, theta: Tensor, batch: Batch) -> Tensor:
         """Return the network's outputs on a batch: a tensor, the first item of a tuple, or ``.logits`` of a structure.

@@ -11,8 +11,9 @@ from types import FrameType
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 import torch.utils.checkpoint
-from torch import nn
+from torch import Tensor, nn
 
 from landscape.errors import LandscapeError
 
@@ -54,6 +55,7 @@ def guard(model: nn.Module, *, mode: str = "eval", device: torch.device | None =
         if torch.is_autocast_enabled(kind):
             stack.enter_context(torch.autocast(kind, enabled=False))
         stack.enter_context(_plain_checkpoints())
+        stack.enter_context(_plain_embeddings())
         stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
         torch.backends.mha.set_fastpath_enabled(False)
         for module in model.modules():
@@ -108,6 +110,32 @@ def _plain_checkpoints() -> Iterator[None]:
         yield
     finally:
         module.CheckpointFunction = before
+
+
+@contextmanager
+def _plain_embeddings() -> Iterator[None]:
+    """Look tokens up without what `torch.nn.functional.embedding` does to the gradient alone.
+
+    Of a padding vector it drops the first derivative and forgets that in the second: products would be no gradient's derivative.
+    """
+    look_up = F.embedding
+
+    def embedding(
+        input: Tensor,
+        weight: Tensor,
+        padding_idx: int | None = None,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        sparse: bool = False,
+    ) -> Tensor:
+        return look_up(input, weight, None, max_norm, norm_type)
+
+    F.embedding = embedding
+    try:
+        yield
+    finally:
+        F.embedding = look_up
 
 
 @contextmanager

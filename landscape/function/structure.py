@@ -41,7 +41,9 @@ class Structure:
         self.model: nn.Module = self._copier.copy(model)
         self._slots = list(self._found(model))
         for module in self.model.modules():
-            if isinstance(module, nn.Embedding):
+            if isinstance(module, nn.EmbeddingBag):
+                module.sparse, module.scale_grad_by_freq = False, False
+            elif isinstance(module, nn.Embedding):
                 _make_plain(module)
 
     def _found(self, model: nn.Module) -> Iterator[tuple[MutableMapping[str, Any], str, str]]:

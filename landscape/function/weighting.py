@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from landscape.errors import LandscapeError, NumericalError
 from landscape.function.batches import Batch, leaves, pick, versions
@@ -58,7 +60,7 @@ def check(function: Function, theta: Tensor, data: Data) -> Data:
     few = _few(data)
     try:
         with _pointing_at(function, theta, few):
-            outputs = _check_loss(function, theta, few)
+            outputs = _tried(function, theta, few)
     except LandscapeError:
         raise
     except Exception:
@@ -85,6 +87,32 @@ def check(function: Function, theta: Tensor, data: Data) -> Data:
 
 
 _NO_ROWS = "the network cannot be called with some of their rows"
+
+
+class _NestedError(Exception):
+    """The network or the loss takes a derivative."""
+
+
+class _Watching(TorchFunctionMode):
+    """Inside this block, a call of `torch.autograd.grad` ends it: it is to run where gradients are enabled."""
+
+    def __torch_function__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func is torch.autograd.grad:
+            raise _NestedError
+        return func(*args, **(kwargs or {}))
+
+
+def _tried(function: Function, theta: Tensor, few: Batch) -> Tensor | None:
+    """Try the loss, and find out whether it takes derivatives itself."""
+    function.nested = False
+    try:
+        with _Watching():
+            return _check_loss(function, theta, few)
+    except _NestedError:
+        function.nested = True
+    return _check_loss(function, theta, few)
 
 
 def _works(function: Function, theta: Tensor, batch: Batch) -> bool:

@@ -1,7 +1,8 @@
 """Operations whose derivatives in PyTorch are missing or wrong, replaced by ones that are right while products are computed.
 
 Found with torch 2.13 by comparing products with dense matrices: the double backward of the fused weight normalisation is wrong
-(no error; the Hessian comes out asymmetric), forward over reverse mode fails on `mse_loss` (and ends the process when
+(no error; the Hessian comes out asymmetric), `embedding_bag`, `cdist`, `pdist` and `multi_margin_loss` have no second derivative
+and a norm NaN at zero, forward over reverse mode fails on `mse_loss` (and ends the process when
 traced), and `huber_loss`, `soft_margin_loss` have no forward mode for their gradient.
 """
 
@@ -14,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+from landscape.graphs import inside_transform
 
 
 def _reduced(values: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
@@ -58,10 +61,117 @@ def weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
     return v * (g / torch.norm_except_dim(v, 2, dim))
 
 
+def embedding_bag(
+    input: Tensor,
+    weight: Tensor,
+    offsets: Tensor | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2,
+    scale_grad_by_freq: bool = False,
+    mode: str = "mean",
+    sparse: bool = False,
+    per_sample_weights: Tensor | None = None,
+    include_last_offset: bool = False,
+    padding_idx: int | None = None,
+) -> Tensor:
+    """`torch.nn.functional.embedding_bag` for sums and means, by looking up and adding."""
+    if mode == "max":
+        rest = (scale_grad_by_freq, mode, sparse, per_sample_weights, include_last_offset, padding_idx)
+        return F.embedding_bag(input, weight, offsets, max_norm, norm_type, *rest)
+    if offsets is None:
+        bags, many = torch.arange(len(input), device=input.device).repeat_interleave(input.shape[1]), len(input)
+    else:
+        many = len(offsets) - include_last_offset
+        places = torch.arange(len(input), device=input.device)
+        bags = torch.searchsorted(offsets[:many].to(places.dtype), places, right=True) - 1
+    words = input.flatten()
+    counted = torch.ones_like(words, dtype=weight.dtype)
+    if padding_idx is not None:
+        counted = (words != padding_idx % len(weight)).to(weight.dtype)
+    each = counted if per_sample_weights is None else counted * per_sample_weights.flatten()
+    vectors = F.embedding(words, weight, None, max_norm, norm_type) * each[:, None]
+    total = vectors.new_zeros(many, weight.shape[1]).index_add(0, bags, vectors)
+    if mode == "sum":
+        return total
+    return total / counted.new_zeros(many).index_add(0, bags, counted).clamp_min(1)[:, None]
+
+
+def euclidean(differences: Tensor, dim: Any = -1, keepdim: bool = False) -> Tensor:
+    """The norm ‖x‖₂; where it is zero it has no derivative, and counts as flat, as in PyTorch's first derivative."""
+    square = differences.square().sum(dim, keepdim=keepdim)
+    zero = square == 0
+    return torch.where(zero, 0, torch.where(zero, 1, square).sqrt())
+
+
+def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "") -> Tensor:
+    """`torch.cdist` from differences, whatever the number of rows."""
+    differences = x1.unsqueeze(-2) - x2.unsqueeze(-3)
+    return euclidean(differences) if p == 2 else torch.linalg.vector_norm(differences, p, dim=-1)
+
+
+def pdist(input: Tensor, p: float = 2.0) -> Tensor:
+    """`torch.pdist` from differences."""
+    rows, columns = torch.triu_indices(len(input), len(input), 1, device=input.device)
+    differences = input[rows] - input[columns]
+    return euclidean(differences) if p == 2 else torch.linalg.vector_norm(differences, p, dim=-1)
+
+
+def multi_margin_loss(
+    input: Tensor,
+    target: Tensor,
+    p: int = 1,
+    margin: float = 1.0,
+    weight: Tensor | None = None,
+    size_average: None = None,
+    reduce: None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """`torch.nn.functional.multi_margin_loss` from elementary operations."""
+    own = target.unsqueeze(-1)
+    gaps = (margin - input.gather(-1, own) + input).clamp_min(0) ** p
+    if weight is not None:
+        gaps = gaps * weight[own]
+    values = gaps.scatter(-1, own, 0.0).sum(-1) / input.shape[-1]
+    return _reduced(values, None, reduction)
+
+
+def norm(
+    input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: None = None, dtype: Any = None
+) -> Tensor:
+    """`torch.norm`; a Euclidean norm of zero is flat there, also in the second derivative."""
+    value = torch.norm(input, p, dim, keepdim, out, dtype)
+    if (
+        not isinstance(p, int | float | str)
+        or p not in ("fro", 2, 2.0)
+        or inside_transform()
+        or bool((value != 0).all())
+    ):
+        return value
+    everything = tuple(range(input.ndim))
+    return euclidean(input if dtype is None else input.to(dtype), everything if dim is None else dim, keepdim)
+
+
+def vector_norm(x: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """`torch.linalg.vector_norm`, as `norm`."""
+    return (
+        norm(x, ord, dim, keepdim, None, dtype)
+        if ord == 2
+        else torch.linalg.vector_norm(x, ord, dim, keepdim, dtype=dtype)
+    )
+
+
 _REPLACED: dict[Any, Callable[..., Tensor]] = {
     F.mse_loss: mse_loss,
     F.huber_loss: huber_loss,
     F.soft_margin_loss: soft_margin_loss,
+    F.multi_margin_loss: multi_margin_loss,
+    F.embedding_bag: embedding_bag,
+    torch.cdist: cdist,
+    torch.pdist: pdist,
+    F.pdist: pdist,
+    torch.norm: norm,
+    Tensor.norm: norm,
+    torch.linalg.vector_norm: vector_norm,
     torch._weight_norm: weight_norm,
 }
 

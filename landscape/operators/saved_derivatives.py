@@ -56,6 +56,8 @@ class _Smooth:
     value: Callable[[Tensor], Tensor]
     first: Callable[[Tensor, Tensor], Tensor]
     second: Callable[[Tensor, Tensor], Tensor]
+    from_value: bool = False
+    """Whether the second derivative needs y, which then cannot be changed in place, as in PyTorch itself."""
 
 
 def _gelu_second(x: Tensor, y: Tensor) -> Tensor:
@@ -72,7 +74,7 @@ def _silu_second(x: Tensor, y: Tensor) -> Tensor:
 
 _GELU = _Smooth(F.gelu, lambda x, y: _aten.gelu_backward(torch.ones_like(x), x), _gelu_second)
 _SILU = _Smooth(F.silu, lambda x, y: _aten.silu_backward(torch.ones_like(x), x), _silu_second)
-_TANH = _Smooth(torch.tanh, lambda x, y: 1 - y.square(), lambda x, y: (1 - y.square()).mul_(y).mul_(-2))
+_TANH = _Smooth(torch.tanh, lambda x, y: 1 - y.square(), lambda x, y: (1 - y.square()).mul_(y).mul_(-2), True)
 _SMOOTH: dict[Any, _Smooth] = {
     F.gelu: _GELU,
     F.silu: _SILU,
@@ -89,7 +91,7 @@ class _Activation(Function):
     def forward(ctx: Any, x: Tensor, f: _Smooth) -> Tensor:
         y = f.value(x)
         first = f.first(x, y)
-        ctx.save_for_backward(x, y, first)
+        ctx.save_for_backward(x, y if f.from_value else None, first)
         ctx.f = f
         return y
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from landscape.errors import LandscapeError
+from landscape.errors import LandscapeError, NumericalError
 from landscape.operators.failures import explained, out_of_memory
 from landscape.operators.programs.choose import Prepared, Settings, prepare
 from landscape.operators.programs.plan import Plan
@@ -103,6 +103,12 @@ class BatchSum:
             for chunk in chunks:
                 total[:, chunk].add_(program.multiply(state, unit, given[:, chunk]), alpha=batch.scale)
             del state
+        if not bool(total.isfinite().all()) and bool(V.isfinite().all()):
+            raise NumericalError(
+                f"the product with the {self.name} holds NaN or infinity: a second derivative is not finite at this point, as "
+                "that of a square root or a power at zero; add a small constant there, or use dtype=torch.float64 where "
+                "float32 overflows"
+            )
         return self.objective.world.sum(total)
 
     def _shrink(self, error: BaseException, vectors: int) -> None:

@@ -89,7 +89,7 @@ def prepare(rule: Rule, settings: Settings) -> Prepared:
         try:
             program = _make(chosen, rule, settings, batches, first)
         except TraceError as error:
-            if settings.program == "split":
+            if settings.program == "split" and not objective.nested:
                 raise
             program, reason = Kept(rule, objective.theta), f"{reason}, but {error}"
     traced = program.trace(first) if isinstance(program, Split) else None
@@ -107,6 +107,8 @@ def _make(choice: Choice, rule: Rule, settings: Settings, batches: Data, first: 
     theta = rule.objective.theta
     if choice == "recompute":
         return Recompute(rule, theta)
+    if choice == "split" and rule.objective.nested:
+        raise TraceError("the loss takes derivatives itself")
     if choice != "split":
         return Kept(rule, theta)
     generous = budget(settings.memory, theta.device) / 4 / len(batches)

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from landscape.function.batches import Batch
 from landscape.operators.programs.program import Program
-from landscape.operators.programs.rule import Multiply
+from landscape.operators.programs.rule import Multiply, Rule
+from landscape.operators.rewrites import Rewrites
 from landscape.operators.saved_derivatives import SavedDerivatives
 
 
@@ -20,12 +21,26 @@ class Kept(Program):
 
     name = "kept"
 
+    def __init__(self, rule: Rule, theta: Tensor):
+        super().__init__(rule, theta)
+        # activations that keep two derivatives have no third, and keep inputs that PyTorch lets one change in place
+        self.plain = rule.objective.nested
+        self.replays = self.plain
+
     def build(self, batch: Batch) -> Multiply:
         """Record the graph on the objective's own copy of theta."""
-        with torch.enable_grad(), SavedDerivatives() as recording:
-            state = self.rule.record(self.theta, batch)
-        self.replays = self.replays or recording.hooked
-        return state
+        if not self.plain:
+            try:
+                with torch.enable_grad(), SavedDerivatives() as recording:
+                    state = self.rule.record(self.theta, batch)
+                self.replays = self.replays or recording.hooked
+                return state
+            except RuntimeError as error:
+                if "modified by an inplace operation" not in str(error):
+                    raise
+                self.plain = True
+        with torch.enable_grad(), Rewrites():
+            return self.rule.record(self.theta, batch)
 
     def multiply(self, state: Multiply, batch: Batch, V: Tensor) -> Tensor:
         """One backward pass a vector: mapping them together would hold K graphs' worth of intermediate values."""

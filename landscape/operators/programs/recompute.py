@@ -25,7 +25,8 @@ class Recompute(Program):
     def __init__(self, rule: Rule, theta: Tensor):
         super().__init__(rule, theta)
         # whether forward mode has worked so far: checkpointed blocks and some operations have none, scripts a wrong one
-        self.forward_mode = not any(isinstance(m, torch.jit.ScriptModule) for m in rule.objective.network.modules())
+        scripted = any(isinstance(m, torch.jit.ScriptModule) for m in rule.objective.network.modules())
+        self.forward_mode = not scripted and not rule.objective.nested
 
     def build(self, batch: Batch) -> None:
         """Nothing to build."""
