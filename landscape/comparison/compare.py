@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -152,9 +153,15 @@ def compare(
         if audited
         else (),
     )
-    return _with_origin(
-        judge(trials, scores=list(radii), matched=matched, **options), scored[0].provenance, seed, options, started
-    )
+    found = _with_notes(judge(trials, scores=list(radii), matched=matched, **options), scored)
+    return _with_origin(found, scored[0].provenance, seed, options, started)
+
+
+def _with_notes(found: Comparison, scored: Sequence[Scores]) -> Comparison:
+    """Return a comparison whose verdicts say what could not be taken out of the networks before a deciding score."""
+    notes = (row.note for panel in scored for row in panel.rows if row.name in primary() and "left in" in row.note)
+    words = "".join(f" In the deciding scores, {note}." for note in dict.fromkeys(notes))
+    return found.replace(verdicts=tuple(replace(one, text=one.text + words) for one in found.verdicts))
 
 
 def _with_origin(

@@ -150,6 +150,22 @@ def test_scores_that_the_user_saved_are_kept(arms, tmp_path):
         assert "first-1/scores-compared" not in opened  # the same numbers
 
 
+def test_a_verdict_says_what_could_not_be_taken_out_of_the_networks():
+    def network(seed):
+        torch.manual_seed(seed)
+        return torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.ReLU(), torch.nn.Linear(4, 3), torch.nn.Tanh())
+
+    X = torch.randn(20, 5, generator=torch.Generator().manual_seed(0))
+    arms = {
+        name: [ls.Objective(network(seed), (X, by_teacher(X)), "cross_entropy") for seed in seeds]
+        for name, seeds in (("First", (0, 1)), ("Second", (2, 3)))
+    }
+    result = ls.compare(arms, scores=["adaptive-average"], audit=False)
+    assert (
+        "In the deciding scores, the shift of all logits is left in: the head needs logits" in result.verdicts[0].text
+    )
+
+
 def test_round_trip(arms, tmp_path):
     result = ls.compare(arms, scores=list(PRIMARY))
     result.save(tmp_path / "s.h5", "main")
