@@ -153,8 +153,8 @@ def compare(
         if audited
         else (),
     )
-    found = _with_notes(judge(trials, scores=list(radii), matched=matched, **options), scored)
-    return _with_origin(found, scored[0].provenance, seed, options, started)
+    judged = _with_notes(judge(trials, scores=list(radii), matched=matched, **options), scored)
+    return _with_origin(judged, scored[0].provenance, seed, options, started)
 
 
 def _with_notes(found: Comparison, scored: Sequence[Scores]) -> Comparison:
