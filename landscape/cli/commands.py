@@ -65,18 +65,8 @@ def train(arguments: argparse.Namespace) -> Any:
         f"  {run.steps} steps" + ("" if run.reached else "  TARGET NOT REACHED")
         for run in rows
     )
-    record = [
-        {
-            "name": run.name,
-            "reached": run.reached,
-            "train_loss": run.train_loss,
-            "train_accuracy": run.train_accuracy,
-            "test_loss": run.test_loss,
-            "test_accuracy": run.test_accuracy,
-            "steps": run.steps,
-        }
-        for run in rows
-    ]
+    told = ("name", "reached", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "steps")
+    record = [{name: getattr(run, name) for name in told} for run in rows]
     return Printed(text, record)
 
 
@@ -106,7 +96,7 @@ def eigen(arguments: argparse.Namespace) -> Any:
             k=arguments.k, which=arguments.which, tol=arguments.tol, seed=arguments.seed, **saving,
         )  # fmt: skip
 
-    return _each(arguments, one, f"top{arguments.k}-{arguments.which.lower()}", finds=True)
+    return _each(arguments, one, f"top{arguments.k}-{arguments.which.lower()}")
 
 
 def slice_(arguments: argparse.Namespace) -> Any:
@@ -129,7 +119,7 @@ def slice_(arguments: argparse.Namespace) -> Any:
             **saving,
         )
 
-    return _each(arguments, one, "line" if arguments.dims == 1 else "plane", finds=True)
+    return _each(arguments, one, "line" if arguments.dims == 1 else "plane")
 
 
 def score(arguments: argparse.Namespace) -> Any:
@@ -142,7 +132,6 @@ def score(arguments: argparse.Namespace) -> Any:
         arguments,
         lambda ckpt, **where: sharpness(ckpt.objective(arguments.on), wanted, **options, **where),
         "scores",
-        finds=True,
     )
 
 
@@ -167,7 +156,7 @@ def compare(arguments: argparse.Namespace) -> Any:
         recipes[name] = [load(arguments, path) for path in paths]
     if len(recipes) < 2:
         raise LandscapeError(f"one recipe ({', '.join(recipes)}); expected at least two: NAME=PATTERN OTHER=PATTERN")
-    _check_free(arguments, [arguments.entry])
+    _check_free(arguments, arguments.entry)
     result = run(
         recipes, scores=arguments.scores, seed=arguments.seed, margin=arguments.margin,
         loss_tolerance=arguments.loss_tolerance, waive=arguments.waive, match=arguments.match,
@@ -264,11 +253,8 @@ class Printed:
         self.text, self.record = text, record
 
 
-def _each(arguments: argparse.Namespace, measure: Any, entry: str, *, finds: bool = False) -> Printed:
-    """Measure every checkpoint named; each measurement is told where to store its result, and stores it.
-
-    One that `finds` takes a finished result of the same settings from there; another name that is taken is refused at once.
-    """
+def _each(arguments: argparse.Namespace, measure: Any, entry: str) -> Printed:
+    """Measure every checkpoint named; each measurement stores its result, or finds there what was finished before."""
     from landscape.results import Scores
     from landscape.store.names import slugify
 
@@ -282,7 +268,7 @@ def _each(arguments: argparse.Namespace, measure: Any, entry: str, *, finds: boo
     ]
     if len(set(names)) < len(names):
         raise LandscapeError(f"checkpoints of one name ({', '.join(names)}) cannot be told apart; rename a file")
-    _check_free(arguments, [] if finds else [f"{name}/{arguments.entry or entry}" for name in names])
+    _check_free(arguments)
     for name, (checkpoint, _) in zip(names, members, strict=True):
         target = (arguments.save, f"{name}/{arguments.entry or entry}")
         saving = {"save": target, "overwrite": arguments.overwrite} if arguments.save else {}
@@ -293,7 +279,7 @@ def _each(arguments: argparse.Namespace, measure: Any, entry: str, *, finds: boo
     return Printed("\n\n".join(texts), records)
 
 
-def _check_free(arguments: argparse.Namespace, names: list[str]) -> None:
+def _check_free(arguments: argparse.Namespace, name: str | None = None) -> None:
     """Refuse before anything is computed what could not be stored afterwards."""
     if not arguments.save:
         return
@@ -302,11 +288,8 @@ def _check_free(arguments: argparse.Namespace, names: list[str]) -> None:
         raise LandscapeError(f"there is no folder {path.parent.name!r} for {path.name}; make it first")
     if path.is_dir():
         raise LandscapeError(f"{path.name!r} is a folder, expected a study file such as study.h5")
-    if path.exists() and not arguments.overwrite:
+    if name is not None and path.exists() and not arguments.overwrite:
         from landscape.store import open_study
 
-        taken = [name for name in names if name in open_study(path)]
-        if taken:
-            raise LandscapeError(
-                f"{path.name} already holds {', '.join(taken)}; choose another --entry, or pass --overwrite"
-            )
+        if name in open_study(path):
+            raise LandscapeError(f"{path.name} already holds {name}; choose another --entry, or pass --overwrite")

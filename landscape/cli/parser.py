@@ -8,7 +8,7 @@ from typing import NoReturn
 from landscape._version import __version__
 from landscape.cli import commands
 from landscape.cli.examples import EXAMPLES
-from landscape.cli.targets import add_target
+from landscape.cli.targets import add_own, add_target
 
 EXPORTS = ("csv", "goldstein", "json", "latex", "paraview")
 DROPPED = {
@@ -136,7 +136,7 @@ def build() -> argparse.ArgumentParser:
 
     compare = command("compare", commands.compare, "compare recipes over seeds, with gates, exact tests and a verdict")
     compare.add_argument("recipes", nargs="+", metavar="NAME=PATTERN", help="checkpoints of a recipe; first: reference")
-    _own_without_checkpoint(compare)
+    add_own(compare)
     compare.add_argument("--scores", nargs="+", help="slugs (default: the panel)")
     compare.add_argument("--margin", type=float, default=0.05, help="equivalence margin in log10 (default: 0.05)")
     compare.add_argument(
@@ -197,15 +197,6 @@ def _measured(parser: argparse.ArgumentParser, *, entry: str | None = None, on: 
     parser.add_argument("--save", metavar="STUDY", help="store the result in this HDF5 file")
     parser.add_argument("--entry", default=entry, help="its name there")
     parser.add_argument("--overwrite", action="store_true", help="replace a different result of that name")
-
-
-def _own_without_checkpoint(parser: argparse.ArgumentParser) -> None:
-    """Offer the options of `add_target` where checkpoints are named by patterns."""
-    other = argparse.ArgumentParser(add_help=False)
-    add_target(other)
-    for action in other._actions:
-        if action.option_strings:
-            parser._add_action(action)
 
 
 def _seed(text: str) -> int:

@@ -13,11 +13,14 @@ from typing import Any
 from landscape.errors import LandscapeError
 
 
-def add_target(parser: argparse.ArgumentParser, *, many: bool = True) -> None:
+def add_target(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that name checkpoints."""
-    parser.add_argument(
-        "checkpoint", nargs="+" if many else 1, help="checkpoint of `landscape train`, or weights that fit --model"
-    )
+    parser.add_argument("checkpoint", nargs="+", help="checkpoint of `landscape train`, or weights that fit --model")
+    add_own(parser)
+
+
+def add_own(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what weights belong to."""
     own = parser.add_argument_group("your own network (instead of a manifest beside the weights)")
     own.add_argument("--model", metavar="MODULE:FACTORY", help="a function that returns the torch.nn.Module")
     own.add_argument(

@@ -52,9 +52,9 @@ def guess_and_check(result: Trials, figure: Figure | SubFigure | None = None) ->
     return figure
 
 
-def _group_means(loss: np.ndarray, accuracy: np.ndarray, groups: int = 10) -> tuple[list[float], list[float]]:
-    """Return the mean loss and the mean accuracy of equally large groups by loss."""
+def _group_means(loss: np.ndarray, accuracy: np.ndarray) -> tuple[list[float], list[float]]:
+    """Return the mean loss and the mean accuracy of ten equally large groups by loss."""
     order = np.argsort(loss)
-    cuts = np.linspace(0, len(order), groups + 1).round().astype(int)
+    cuts = np.linspace(0, len(order), 11).round().astype(int)
     parts = [order[low:high] for low, high in pairwise(cuts) if high > low]
     return [float(loss[part].mean()) for part in parts], [float(accuracy[part].mean()) for part in parts]

@@ -48,8 +48,7 @@ def layers(
     if not names:
         raise LandscapeError("no layers to draw; give at least one value")
     every = np.array([value for by_layer in groups.values() for value in by_layer.values()], dtype=float)
-    positive = bool((every[np.isfinite(every)] > 0).all())
-    if log and not positive:
+    if log and not (every[np.isfinite(every)] > 0).all():
         raise LandscapeError("a logarithmic axis needs positive values, and some are not; use log=False")
     thickness = 0.8 / len(groups)
     with canvas(ax, width=SINGLE, height=0.7 + (0.1 + 0.11 * len(groups)) * len(names)) as ax:

@@ -12,8 +12,8 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.patches import Rectangle
 
 from landscape.errors import LandscapeError
-from landscape.plots.style import COLOURMAP, GREY, SINGLE, canvas, ink
-from landscape.plots.windows import HATCHES
+from landscape.plots.style import COLOURMAP, SINGLE, canvas, ink
+from landscape.plots.windows import HATCHED, HATCHES
 from landscape.results import Audit, Directions
 
 
@@ -182,17 +182,7 @@ def _matrix(
                 reason = "inf" if np.isinf(values[i, j]) else "NaN"
                 box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
                 ax.text(j, i, "∞" if reason == "inf" else "n/a", ha="center", va="center", fontsize=6, bbox=box)
-                ax.add_patch(
-                    Rectangle(
-                        (j - 0.5, i - 0.5),
-                        1,
-                        1,
-                        facecolor="#F2F2F2",
-                        edgecolor=GREY,
-                        linewidth=0,
-                        hatch=HATCHES[reason],
-                    )
-                )
+                ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, hatch=HATCHES[reason], **HATCHED))
         ax.set_xticks(range(len(columns)), columns, rotation=35 if slanted else 0)
         if slanted:
             for tick in ax.get_xticklabels():

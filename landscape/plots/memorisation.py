@@ -73,13 +73,13 @@ def _pairs(part: SubFigure, result: Memorisation, count: int) -> None:
 
 
 def _gallery(part: SubFigure, result: Memorisation, shown: int, lines: int) -> None:
-    axes = part.subplots(lines, ACROSS, squeeze=False).flat
+    axes = list(part.subplots(lines, ACROSS, squeeze=False).flat)
     for ax, example, picture in zip(axes, result.memorised[:shown], result.pictures[:shown], strict=False):
         _picture(ax, picture)
         ax.set_title(
             f"{example.label}, else {example.elsewhere}", pad=2, color=PALETTE[1] if example.changed else "black"
         )
-    for ax in list(axes)[shown:]:
+    for ax in axes[shown:]:
         ax.set_axis_off()
 
 

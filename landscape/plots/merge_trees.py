@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from landscape.errors import LandscapeError
+from landscape.plots.scales import spans
 from landscape.plots.style import GREY, PALETTE, SINGLE, canvas, legend_of
 from landscape.results import Minimum, Topology
 
@@ -49,8 +50,7 @@ def merge_tree(
     if most < 1:
         raise LandscapeError(f"most={most}; at least one leaf is needed")
     heights = np.array([node.value for node in result.tree])
-    positive = bool((heights > 0).all())
-    if log and not positive:
+    if log and not (heights > 0).all():
         raise LandscapeError("logarithmic heights need positive values, and some are not; use log=False")
     minima = _minima(result)
     shown = sorted(minima, key=lambda row: -minima[row].persistence)[:most]
@@ -70,7 +70,7 @@ def merge_tree(
                 places[row], result.tree[row].value, "o", color=PALETTE[0], markersize=max(2.0, size), zorder=3, clip_on=False,
                 markerfacecolor="white" if rim else PALETTE[0],
             )  # fmt: skip
-        if (positive and heights.max() >= 30 * heights.min()) if log is None else log:
+        if spans(heights, 30) if log is None else log:
             ax.set_yscale("log")
         left_out = len(minima) - len(shown)
         count = f"{len(minima)} {'minimum' if len(minima) == 1 else 'minima'}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -62,16 +63,8 @@ def trials(
         LandscapeError: there is nothing of such a name.
     """
     given = {
-        "x": x,
-        "y": y,
-        "hue": hue,
-        "panels": panels,
-        "join": join,
-        "where": where,
-        "level": level,
-        "at": at,
-        "limit": limit,
-    }
+        "x": x, "y": y, "hue": hue, "panels": panels, "join": join, "where": where, "level": level, "at": at, "limit": limit,
+    }  # fmt: skip
     asked = {name: value for name, value in given.items() if value is not None}
     if not asked and result.study in OWN:
         return OWN[result.study](result, figure)
@@ -150,8 +143,8 @@ def _panel(ax: Axes, members: Trials, names: Sequence[str], view: Mapping[str, A
             if chosen.any() and members.met.any():
                 part = members.take(np.flatnonzero(chosen))
                 style = {"color": colour(index), "linestyle": dash}
-                draw = _curves if name in part.arrays else _points
-                drawn += draw(ax, part, name, view, whole, style, (index, len(hues)))
+                arm = _Arm(part, style, index, len(hues))
+                drawn += _curves(ax, arm, name, view) if name in part.arrays else _points(ax, arm, name, view, whole)
         mark = (view["level"] or {}).get(name)
         if mark is not None:
             ax.axhline(mark, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
@@ -187,17 +180,20 @@ def _x_axis(ax: Axes, whole: Trials, names: Sequence[str], view: Mapping[str, An
         ax.axvline(view["at"], color=GREY, linewidth=0.8, linestyle="--", zorder=0)
 
 
-def _points(
-    ax: Axes,
-    part: Trials,
-    name: str,
-    view: Mapping[str, Any],
-    whole: Trials,
-    style: dict[str, Any],
-    of: tuple[int, int],
-) -> list[np.ndarray]:
+@dataclass(frozen=True)
+class _Arm:
+    """The runs of one colour and dash, and which of how many colours it is."""
+
+    part: Trials
+    style: Mapping[str, Any]
+    index: int
+    hues: int
+
+
+def _points(ax: Axes, arm: _Arm, name: str, view: Mapping[str, Any], whole: Trials) -> list[np.ndarray]:
     """Draw runs of one colour and dash: over numbers with a line of means, over text side by side with bars."""
-    values, (index, hues) = np.asarray(part[name], dtype=float), of
+    part, style, index, hues = arm.part, arm.style, arm.index, arm.hues
+    values = np.asarray(part[name], dtype=float)
     marker, x = MARKERS[index % len(MARKERS)], view["x"]
     if x in part.measures:
         for key in part.levels(view["join"]) if view["join"] else ():
@@ -216,14 +212,8 @@ def _points(
         spread = np.linspace(-0.12, 0.12, mine.size) / hues * (mine.size > 1) if text else 0.0
         centre = np.exp(np.log(mine).mean()) if (mine > 0).all() else mine.mean()
         if style["linestyle"] == "-":
-            ax.plot(
-                place + np.zeros(mine.size) + spread,
-                mine,
-                marker if text else ".",
-                color=style["color"],
-                markersize=2.5,
-                alpha=0.7,
-            )
+            across = place + np.zeros(mine.size) + spread
+            ax.plot(across, mine, marker if text else ".", color=style["color"], markersize=2.5, alpha=0.7)
         if text:
             ax.plot([place - 0.2 / hues, place + 0.2 / hues], [centre, centre], **style)
         places.append(place)
@@ -233,24 +223,14 @@ def _points(
     return [values[np.isfinite(values)]]
 
 
-def _curves(
-    ax: Axes,
-    part: Trials,
-    name: str,
-    view: Mapping[str, Any],
-    whole: Trials,
-    style: dict[str, Any],
-    of: tuple[int, int],
-) -> list[np.ndarray]:
+def _curves(ax: Axes, arm: _Arm, name: str, view: Mapping[str, Any]) -> list[np.ndarray]:
     """Draw one curve per run."""
-    drawn = []
-    for i, curve in enumerate(part.arrays[name]):
-        over = (
-            part.arrays[view["x"]][i] if view["x"] in part.arrays else part.coordinates.get(name, np.arange(len(curve)))
-        )
+    drawn, arrays, x = [], arm.part.arrays, view["x"]
+    for i, curve in enumerate(arrays[name]):
+        over = arrays[x][i] if x in arrays else arm.part.coordinates.get(name, np.arange(len(curve)))
         known = np.isfinite(curve)
         if known.any():
-            ax.plot(over[known], curve[known], linewidth=0.8, **style)
+            ax.plot(over[known], curve[known], linewidth=0.8, **arm.style)
             drawn.append(curve[known])
     return drawn
 

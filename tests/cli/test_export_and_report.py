@@ -83,14 +83,6 @@ def test_formats_of_former_versions_name_what_does_their_work(name, remedy, stud
     assert remedy in said
 
 
-@pytest.mark.parametrize("name", ["export", "report"])
-def test_the_commands_explain_themselves(name, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        main([name, "--help"])
-    assert stopped.value.code == 0
-    assert "usage: landscape" in capsys.readouterr().out
-
-
 def test_formats_are_written_and_read_without_torch():
     loaded = "import sys, landscape.export, landscape.importers; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)

@@ -15,6 +15,7 @@ from landscape.cli.examples import EXAMPLES
 from landscape.cli.parser import build
 
 COMMANDS = commands_of(build())
+OWN = ["--model", "mynet3:build", "--data", "mynet3:data"]
 
 
 def said(capsys, *arguments):
@@ -73,11 +74,8 @@ WRONG = {
     "command": (["eigne", "x"], "invalid choice: 'eigne'"),
     "no command": ([], "COMMAND"),
     "sizes": (["train", "sgd", "--out", "runs", "--sizes", "64", "5"], "--sizes 64 5: the digits have 64 pixels"),
-    "one recipe": (["compare", "A=*.safetensors", "--model", "mynet3:build", "--data", "mynet3:data"], "at least two"),
-    "twice": (
-        ["compare", "A=*.safetensors", "A=*.safetensors", "--model", "mynet3:build", "--data", "mynet3:data"],
-        "'A' is named twice",
-    ),
+    "one recipe": (["compare", "A=*.safetensors", *OWN], "at least two"),
+    "twice": (["compare", "A=*.safetensors", "A=*.safetensors", *OWN], "'A' is named twice"),
     "path": (
         ["eigen", "best.safetensors", "--model", "../mynet3:build", "--data", "mynet3:data"],
         "write mynet3:build",
@@ -91,14 +89,8 @@ WRONG = {
         "mynet3:wide cannot be called without arguments (missing a required argument: 'width'); name a function that needs none",
     ),
     "no module": (["eigen", "best.safetensors", "--model", "mynet3:number", "--data", "mynet3:data"], "returned int"),
-    "no test": (
-        ["eigen", "best.safetensors", "--model", "mynet3:build", "--data", "mynet3:data", "--on", "test"],
-        "training data only",
-    ),
-    "k": (
-        ["eigen", "best.safetensors", "--model", "mynet3:build", "--data", "mynet3:data", "-k", "99"],
-        "k=99",
-    ),
+    "no test": (["eigen", "best.safetensors", *OWN, "--on", "test"], "training data only"),
+    "k": (["eigen", "best.safetensors", *OWN, "-k", "99"], "k=99"),
 }
 
 
@@ -112,7 +104,7 @@ def test_wrong_input_is_one_line(case, own, capsys):
 
 @pytest.mark.parametrize(("option", "value"), [("--model", "mynet3:broken"), ("--loss", "mynet3:loss")])
 def test_an_exception_of_the_users_code_names_the_users_line(option, value, own):
-    words = ["eigen", "best.safetensors", "--model", "mynet3:build", "--data", "mynet3:data", option, value]
+    words = ["eigen", "best.safetensors", *OWN, option, value]
     done = subprocess.run([sys.executable, "-m", "landscape.cli", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "mynet3.py" in done.stderr.splitlines()[-1] or "mynet3.py" in done.stderr.split("  File ")[-1]
@@ -149,7 +141,7 @@ def test_zsh_has_a_script_of_its_own():
 
 
 def test_no_colour_no_display_no_bar(own):
-    words = ["eigen", "best.safetensors", "--model", "mynet3:build", "--data", "mynet3:data", "-k", "1"]
+    words = ["eigen", "best.safetensors", *OWN, "-k", "1"]
     environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "MPLBACKEND")}
     for arguments in (words, ["eigen", "--help"]):
         done = subprocess.run(

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from landscape.errors import LandscapeError
@@ -44,6 +45,11 @@ def test_every_picture_is_headed_by_its_label(result):
     assert "1, helps 0.46" in titles
 
 
+def test_panels_without_a_picture_are_empty(result):
+    panels = memorisation(result, Figure()).subfigs[1].axes
+    assert [ax.axison for ax in panels] == [True, True, *[False] * 6]
+
+
 def test_the_histogram_holds_all_examples(result):
     ax = memorisation(result, Figure()).subfigs[0].subfigs[0].axes[0]
     bars = sum(patch.get_height() for patch in ax.patches if hasattr(patch, "get_height"))
@@ -55,7 +61,8 @@ def test_a_result_without_pictures_is_drawn(result):
     bare = result.replace(
         memorised=(), pairs=(), pictures=np.zeros((0, 1, 5, 4)), pair_pictures=np.zeros((0, 2, 1, 5, 4))
     )
-    assert memorisation(bare, Figure()).subfigs
+    drawn = [ax for ax in memorisation(bare, Figure()).findobj(Axes) if ax.axison]
+    assert [ax.get_xlabel() for ax in drawn] == ["memorisation"]  # the histogram alone
 
 
 def test_it_has_several_panels(result):

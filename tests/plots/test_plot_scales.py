@@ -139,7 +139,7 @@ def test_figures_have_the_width_of_columns(valley):
 
 
 def test_ink_is_readable():
-    assert (ink("white" and (1, 1, 1)), ink((0, 0, 0.3)), ink((0.99, 0.9, 0.14))) == ("black", "white", "black")
+    assert (ink((1, 1, 1)), ink((0, 0, 0.3)), ink((0.99, 0.9, 0.14))) == ("black", "white", "black")
 
 
 def test_every_kind_that_can_be_drawn_exists():

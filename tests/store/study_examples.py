@@ -7,11 +7,16 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from landscape.results import role_of
+from landscape.results import Estimate, role_of
 
 SPECIAL = np.array([np.nan, np.inf, -np.inf, -0.0, 5e-324, 1.7976931348623157e308, 0.1])
 PAYLOAD = np.array([0x7FF8_0000_DEAD_BEEF], np.uint64).view(np.float64)  # a NaN with its own bits
 TEXTS = ["", "plain", "θ → ∞", "null", "[1]", "line\nbreak", "a\0b", "\udc80 lone"]
+
+
+def estimate(value=1.0, **changes):
+    given = {"standard_error": 0.1, "matvecs": 3, "method": "xtrace", "quantity": "trace"}
+    return Estimate(value=value, **{**given, **changes})
 
 
 class Maker:

@@ -2,9 +2,9 @@
 
 import h5py
 import pytest
+from study_examples import estimate
 
 from landscape.errors import LandscapeError
-from landscape.results import Estimate
 from landscape.store.files import replacing, write_text
 
 
@@ -29,7 +29,7 @@ def test_a_folder_is_no_file(tmp_path):
 
 def test_a_study_is_not_replaced_by_an_export(tmp_path):
     study, other = tmp_path / "study.h5", tmp_path / "other.h5"
-    Estimate(value=1.0, standard_error=0.1, matvecs=1, method="exact", quantity="trace").save(study, "sgd-0/trace")
+    estimate().save(study, "sgd-0/trace")
     before = study.read_bytes()
     with pytest.raises(LandscapeError, match=r"study\.h5 is a study, which this would replace"):
         write_text(study, "x,y")

@@ -5,12 +5,12 @@ import sys
 
 import numpy as np
 import pytest
-from study_examples import Maker
+from study_examples import Maker, estimate
 
 import landscape as ls
 from landscape import store
 from landscape.errors import LandscapeError
-from landscape.results import KINDS, Directions, Estimate, Path, Plane, Score, Scores
+from landscape.results import KINDS, Directions, Path, Plane, Score, Scores
 
 
 def directions():
@@ -27,12 +27,11 @@ def plane():
 
 @pytest.fixture
 def filled(path):
-    estimate = Estimate(value=2.0, standard_error=0.1, matvecs=3, method="xtrace", quantity="trace")
     panel = Scores(rows=(Score(name="trace", value=2.0, seed=4), Score(name="keskar", value=0.1, radius=0.5)))
     with store.batch(path) as writer:
         writer.save(plane(), "sgd-0/plane")
         writer.save(panel, "sgd-0/scores")
-        writer.save(estimate, "momentum-0/trace")
+        writer.save(estimate(2.0), "momentum-0/trace")
         writer.save(Path(x=np.arange(3.0), values={"train/loss": np.zeros(3)}), "sgd-momentum")
         writer.describe_checkpoint("sgd-0", {"long_name": "plain SGD", "lr": 0.1})
     return path

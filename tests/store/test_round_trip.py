@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from study_examples import TEXTS, Maker, bits
+from study_examples import TEXTS, Maker, bits, estimate
 
 import landscape as ls
 from landscape import store
@@ -49,11 +49,6 @@ values = st.recursive(
 @settings(max_examples=100, deadline=None)
 def test_attribute_text_restores_types_and_values(value):
     assert bits(loads(dumps(value))) == bits(value)
-
-
-def estimate(**changes):
-    given = {"value": 1.0, "standard_error": 0.1, "matvecs": 3, "method": "xtrace", "quantity": "trace"}
-    return Estimate(**{**given, **changes})
 
 
 @pytest.mark.parametrize("text", [*TEXTS, "x" * 70_000, "θ\0" * 40_000])

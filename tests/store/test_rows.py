@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from study_examples import estimate
 
 import landscape as ls
 from landscape import store
 from landscape.errors import LandscapeError
-from landscape.results import Estimate, Line, Plane
+from landscape.results import Line, Plane
 from landscape.store import reader
 from landscape.store.rows import COMPUTED, TEMPLATE, filled
 from landscape.store.run import partial_file
@@ -49,13 +50,13 @@ def test_a_reader_sees_finished_rows_and_a_mask(path):
         assert "unfinished: sgd-0/plane" in repr(opened)
         with pytest.raises(LandscapeError, match="is unfinished, and of a kind that cannot be shown"):
             opened["sgd-0/other"]
-    Estimate(value=1.0, standard_error=0.0, matvecs=1, method="x", quantity="trace").save(path, "sgd-0/trace")
+    estimate().save(path, "sgd-0/trace")
     assert ls.open_study(path).names == (SAVE, "sgd-0/trace")
     assert store.validate(path) == []
 
 
 def test_a_deleted_study_is_no_empty_one(path):
-    Estimate(value=1.0, standard_error=0.0, matvecs=1, method="x", quantity="trace").save(path, "sgd-0/trace")
+    estimate().save(path, "sgd-0/trace")
     opened = ls.open_study(path)
     path.unlink()
     for look in (lambda: opened.names, lambda: opened["sgd-0/trace"], lambda: len(opened)):
@@ -64,7 +65,7 @@ def test_a_deleted_study_is_no_empty_one(path):
 
 
 def test_a_study_is_found_from_another_folder(path, monkeypatch, tmp_path_factory):
-    Estimate(value=1.0, standard_error=0.0, matvecs=1, method="x", quantity="trace").save(path, "sgd-0/trace")
+    estimate().save(path, "sgd-0/trace")
     monkeypatch.chdir(path.parent)
     opened = ls.open_study("study.h5")
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
@@ -113,9 +114,8 @@ def test_points_of_a_line_and_rows_that_grow_in_parts():
 
 
 def test_a_class_without_arrays_by_name_has_no_rows():
-    estimate = Estimate(value=1.0, standard_error=0.0, matvecs=1, method="x", quantity="trace")
     with pytest.raises(LandscapeError, match="not computed row by row"):
-        filled(estimate, {})
+        filled(estimate(), {})
 
 
 def test_a_damaged_row_is_computed_again(path):

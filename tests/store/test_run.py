@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from study_examples import bits
+from study_examples import bits, estimate
 
 import landscape as ls
 from landscape import store
@@ -20,10 +20,6 @@ from landscape.store import files, journal
 from landscape.store.run import partial_file
 
 IDENTITY = {"seed": 0, "of": {"weights_sha256": "12ab"}}
-
-
-def estimate(value=1.0):
-    return Estimate(value=value, standard_error=0.0, matvecs=0, method="x", quantity="trace")
 
 
 def interrupted(save, parts, identity=IDENTITY, error=KeyboardInterrupt):

@@ -8,24 +8,19 @@ import textwrap
 import h5py
 import numpy as np
 import pytest
-from study_examples import Maker, bits
+from study_examples import Maker, bits, estimate
 
 import landscape as ls
 from landscape import store
 from landscape.errors import LandscapeError
-from landscape.results import KINDS, Estimate
+from landscape.results import KINDS
 
 ENTRY = "checkpoints/sgd-0/estimates/trace"
 
 
-def estimate(**changes):
-    given = {"value": 1.0, "standard_error": 0.1, "matvecs": 3, "method": "xtrace", "quantity": "trace"}
-    return Estimate(**{**given, "samples": np.arange(3000.0), **changes})
-
-
 @pytest.fixture
 def stored(path):
-    estimate().save(path, "sgd-0/trace")
+    estimate(samples=np.arange(3000.0)).save(path, "sgd-0/trace")
     return path
 
 
@@ -84,7 +79,7 @@ def test_an_edited_result_is_refused_and_stays_refused_after_the_next_save(store
 
 def test_an_edited_result_is_not_taken_for_the_one_that_was_computed(path):
     with ls.Run((path, "sgd-0/trace"), {"seed": 0}) as run:
-        run.finish(estimate())
+        run.finish(estimate(samples=np.arange(3000.0)))
     edited(path, lambda file: file[ENTRY].attrs.__setitem__("value", 42.0))
     with pytest.raises(LandscapeError, match="is not what was saved"), ls.Run((path, "sgd-0/trace"), {"seed": 0}):
         pass

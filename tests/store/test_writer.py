@@ -13,17 +13,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from study_examples import estimate
 
 import landscape as ls
 from landscape import store
 from landscape.errors import LandscapeError
-from landscape.results import Estimate, Line, Plane
+from landscape.results import Line, Plane
 from landscape.store.files import locked
-
-
-def estimate(value=1.0, **changes):
-    given = {"standard_error": 0.1, "matvecs": 3, "method": "xtrace", "quantity": "trace"}
-    return Estimate(value=value, **{**given, **changes})
 
 
 def leftovers(path):
