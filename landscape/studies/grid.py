@@ -15,7 +15,7 @@ from landscape.results.comparison import Comparison, Placebo
 from landscape.results.effects import Effect, Finding
 from landscape.results.trials import Trials, stacked
 from landscape.training.factories import check_factory, check_width_factory
-from landscape.training.jobs import Row, finished_rows, run_jobs
+from landscape.training.jobs import JobsRun, Row, run_jobs
 from landscape.training.recipes import Recipe, check_recipe
 from landscape.training.runs import describe_model
 
@@ -98,18 +98,18 @@ def grid(
     cells = _cells(factors, attributes or {})
     seeds = list(factors.get("seed", (None,)))
     seeds_first = sorted(cells, key=lambda key: seeds.index(cells[key].levels.get("seed")))
-    with finished_rows(save, name, settings) as done:
-        stored = done.stored
+    with JobsRun(save, name, settings) as run:
+        stored = run.result
     if isinstance(stored, Trials) and _same_runs(stored, factors, cells.values()):
         return stored
-    with finished_rows(save, name, settings, overwrite=stored is not None) as done:  # it is of other seeds
+    with JobsRun(save, name, settings, overwrite=stored is not None) as run:  # it is of other seeds
         jobs = {key: (measure, cells[key].arguments) for key in seeds_first}
-        run_jobs(_measured, jobs, done, workers=workers, desc=desc)
+        run_jobs(_measured, jobs, run, workers=workers, desc=desc)
         result = Trials.of(
-            [row for key, cell in cells.items() for row in _rows(done[key], cell, also)],
+            [row for key, cell in cells.items() for row in _rows(run.done[key], cell, also)],
             factors=[*factors, *next(iter(cells.values())).attributes, *also],
             arrays=arrays,
-            audited=tuple(row for key in cells for row in audited_in(done[key])),
+            audited=tuple(row for key in cells for row in audited_in(run.done[key])),
             study=study or name,
             settings=settings,
             **about,
@@ -122,7 +122,7 @@ def grid(
             result = result.replace(comparison=comparison(result))
         if findings is not None:
             result = result.replace(findings=tuple(findings(result)))
-        return done.conclude(result)
+        return run.conclude(result)
 
 
 @dataclass(frozen=True)

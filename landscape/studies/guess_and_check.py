@@ -22,7 +22,7 @@ from landscape.results.trials import Trials
 from landscape.studies.grid import protocol
 from landscape.studies.registry import Experiment, published
 from landscape.training.factories import as_split
-from landscape.training.jobs import Row, finished_rows, run_jobs
+from landscape.training.jobs import JobsRun, Row, run_jobs
 from landscape.training.recipes import Recipe, get_recipe
 from landscape.training.runs import ModelFactory
 from landscape.training.vectorised import Stacked, stack, train_stacked
@@ -101,14 +101,14 @@ def guess_and_check(
     sizes = [min(_JOB, guesses - begin) for begin in range(0, guesses, _JOB)]
     data = (split.train, split.test)
     jobs = {f"guesses-{i}": (factory, data, size, span, [seed, i], together) for i, size in enumerate(sizes)}
-    with finished_rows(save, STUDY.name, settings) as done:
-        if isinstance(done.stored, Trials):
-            return done.stored
-        run_jobs(_guess, jobs, done, workers=workers, desc="guesses")
-        run_jobs(_train, {"sgd": (factory, data, networks, span, [seed, _SGD], recipe, epochs)}, done, desc="trained")
-        guessed = {name: np.concatenate([done[key][name] for key in jobs]) for name in ("accuracy", "loss")}
+    with JobsRun(save, STUDY.name, settings) as run:
+        if isinstance(run.result, Trials):
+            return run.result
+        run_jobs(_guess, jobs, run, workers=workers, desc="guesses")
+        run_jobs(_train, {"sgd": (factory, data, networks, span, [seed, _SGD], recipe, epochs)}, run, desc="trained")
+        guessed = {name: np.concatenate([run.done[key][name] for key in jobs]) for name in ("accuracy", "loss")}
         result = Trials.of(
-            [_arm("guessing", guesses, **guessed), _arm("SGD", networks, **done["sgd"])],
+            [_arm("guessing", guesses, **guessed), _arm("SGD", networks, **run.done["sgd"])],
             factors=("found by",),
             arrays=("accuracy", "loss"),
             study=STUDY.name,
@@ -116,7 +116,7 @@ def guess_and_check(
         )
         weights = sum(p.numel() for p in factory(seed=0).parameters())
         task = f"{len(split.train[1])} examples, {weights} weights uniform in ±{span:g}"
-        return done.conclude(result.replace(findings=tuple(_findings(result, task))))
+        return run.conclude(result.replace(findings=tuple(_findings(result, task))))
 
 
 def _arm(found_by: str, tried: int, accuracy: np.ndarray, loss: np.ndarray) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from landscape.results.memorisation import (
 from landscape.studies.grid import protocol
 from landscape.studies.registry import Experiment, published
 from landscape.training.factories import as_split
-from landscape.training.jobs import Row, finished_rows, run_jobs
+from landscape.training.jobs import JobsRun, Row, run_jobs
 from landscape.training.recipes import Recipe, check_recipe, get_recipe
 from landscape.training.runs import ModelFactory
 from landscape.training.training_data import LABELS, SUBSET, corrupt_labels
@@ -108,12 +108,12 @@ def memorised_examples(
         )
         for group in groups
     }
-    with finished_rows(save, NAME, settings) as done:
-        if isinstance(done.stored, Memorisation):
-            return done.stored
-        run_jobs(_train_group, jobs, done, workers=workers, desc="subsets")
-        result = _result([done[key] for key in jobs], split, y, shown, settings)
-        return done.conclude(result)
+    with JobsRun(save, NAME, settings) as run:
+        if isinstance(run.result, Memorisation):
+            return run.result
+        run_jobs(_train_group, jobs, run, workers=workers, desc="subsets")
+        result = _result([run.done[key] for key in jobs], split, y, shown, settings)
+        return run.conclude(result)
 
 
 def _check(split: Split, recipe: Recipe, **values: Any) -> None:

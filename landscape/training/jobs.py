@@ -1,7 +1,7 @@
 """Independent runs of an experiment: in parallel, one thread each, with every finished one kept.
 
-An experiment is a function of one run and a table of the arguments of all of them. Finished rows are kept beside the
-study, so that the same call after Ctrl-C or a kill computes only what is missing.
+An experiment is a function of one run and a table of the arguments of all of them. A `Run` keeps finished rows, so that the
+same call after Ctrl-C or a kill computes only what is missing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pickle
 import signal
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
@@ -38,18 +38,18 @@ R = TypeVar("R", bound=Result)
 def run_jobs(
     work: Callable[..., Row],
     jobs: Mapping[str, tuple[Any, ...]],
-    done: MutableMapping[str, Row],
+    run: Run[Any],
     *,
     workers: int = 1,
     desc: str = "runs",
 ) -> None:
-    """Run every job that is not done, keeping each row as soon as it is finished.
+    """Do every job that is not done, keeping each row as soon as it is finished.
 
     Args:
         work: one job: a module-level function of the arguments of a job that returns its row: numbers, text, truth
             values and NumPy arrays by name.
         jobs: the arguments of each job by its key.
-        done: rows by key, as `finished_rows` gives them; the new ones are added.
+        run: keeps the rows by key.
         workers: processes, one thread each; 1 runs in this process. A script that asks for more must do so under
             ``if __name__ == "__main__":``.
         desc: label of the progress bar.
@@ -57,16 +57,16 @@ def run_jobs(
     Raises:
         LandscapeError: fewer than one worker; or whatever a job raises, finished rows being kept.
 
-    >>> rows = {}
-    >>> run_jobs(lambda a, b: {"sum": a + b}, {"one": (1, 2), "two": (3, 4)}, rows)
-    >>> rows["two"]
+    >>> with Run(None, {}) as run:
+    ...     run_jobs(lambda a, b: {"sum": a + b}, {"one": (1, 2), "two": (3, 4)}, run)
+    >>> run.done["two"]
     {'sum': 7}
     """
-    missing = {key: arguments for key, arguments in jobs.items() if key not in done}
+    missing = {key: arguments for key, arguments in jobs.items() if key not in run.done}
     with bar(total=len(jobs), desc=desc, unit="run") as shown:
         shown.update(len(jobs) - len(missing))
         for key, row in completed(work, missing, workers=workers):
-            done[key] = row
+            run.keep(key, dict(row) if isinstance(row, Mapping) else row)
             shown.update()
 
 
@@ -89,11 +89,8 @@ def completed(
     return (_in_processes if workers > 1 and len(jobs) > 1 else _in_order)(work, jobs, workers)
 
 
-@contextmanager
-def finished_rows(
-    save: str | os.PathLike[str] | None, name: str, settings: Mapping[str, Any], *, overwrite: bool = False
-) -> Iterator[FinishedRows]:
-    """Open the finished rows of an experiment: kept beside a study until its result is stored, in memory without one.
+class JobsRun(Run[Any]):
+    """A `Run` whose parts are the rows of jobs, and whose result says what they were made with and how long it took.
 
     Args:
         save: the study file that will hold the result, or None.
@@ -105,43 +102,34 @@ def finished_rows(
     Raises:
         LandscapeError: the study holds rows or a result of other settings, another process writes it, or the disk is full.
 
-    >>> with finished_rows(None, "table", {"seeds": 8}) as done:
-    ...     run_jobs(max, {"a": (1, 2)}, done)
-    ...     done["a"]
+    >>> with JobsRun(None, "table", {"seeds": 8}) as run:
+    ...     run_jobs(max, {"a": (1, 2)}, run)
+    ...     run.done["a"]
     2
     """
-    run: Run[Any] = Run(None if save is None else (save, name), settings, overwrite=overwrite)
-    with run:
-        yield FinishedRows(run, settings)
 
-
-class FinishedRows(dict[str, Row]):
-    """Rows by key, kept as they are set, and what becomes of them in the end."""
-
-    def __init__(self, run: Run[Any], settings: Mapping[str, Any]):
-        super().__init__(run.done)
+    def __init__(
+        self,
+        save: str | os.PathLike[str] | None,
+        name: str,
+        settings: Mapping[str, Any],
+        *,
+        overwrite: bool = False,
+    ):
+        super().__init__(None if save is None else (save, name), settings, overwrite=overwrite)
         about: dict[str, Any] = json.loads(json.dumps(settings))
         # as the provenance keeps them: model and data by name, everything else together
         self._about = {key: about.pop(key) for key in ("model", "data") if key in about} | {"settings": about}
-        self._run, self._started = run, time.perf_counter()
-
-    @property
-    def stored(self) -> Result | None:
-        """The result that the study holds of the same settings, if it was finished before."""
-        found: Result | None = self._run.result
-        return found
-
-    def __setitem__(self, key: str, row: Row) -> None:
-        self._run.keep(key, dict(row) if isinstance(row, Mapping) else row)
-        super().__setitem__(key, row)
+        self._started = time.perf_counter()
 
     def conclude(self, result: R) -> R:
         """Return the result of the rows with its provenance and its seconds, stored in the study if there is one."""
-        seconds = time.perf_counter() - self._started
-        if self._run.result is not None:
-            found: R = self._run.result
+        if self.result is not None:
+            found: R = self.result
             return found
-        return self._run.finish(result.replace(provenance={**environment(), **self._about}, seconds=seconds))
+        seconds = time.perf_counter() - self._started
+        whole: R = self.finish(result.replace(provenance={**environment(), **self._about}, seconds=seconds))
+        return whole
 
 
 def _in_order(

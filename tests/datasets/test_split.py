@@ -40,7 +40,7 @@ def _split(train=4, labels=4, largest=1, images=None):
     )
 
 
-def test_pooled_statistics_are_one_number_a_channel():
+def test_pooled_statistics_are_one_number_per_channel():
     X = _split().train[0].double()
     assert X.mean().abs() < 1e-6
     assert X.std(correction=0).item() == pytest.approx(1, abs=1e-6)

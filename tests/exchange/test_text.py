@@ -16,7 +16,7 @@ def columns_of(path):
     return {name: [row[i] for row in rows] for i, name in enumerate(header)}
 
 
-def test_a_plane_is_one_row_a_point_with_all_digits(plane, folder, minimum):
+def test_a_plane_is_one_row_per_point_with_all_digits(plane, folder, minimum):
     columns = columns_of(export.csv(plane, folder / "plane.csv"))
     loss = np.array(columns["train/loss"], dtype=float)
     minimum(loss.reshape(7, 11))

@@ -136,14 +136,14 @@ def test_layers_stand_with_all_three_errors_and_exact_ones_without():
     assert "±" not in dict(layers.summary())["missed by the block diagonal"]
 
 
-def test_a_line_has_one_line_a_point():
+def test_a_line_has_one_line_per_point():
     line = Line(x=X, values={"train/loss": X**2, "train/accuracy": np.full(5, 0.5)})
     assert header(line) == ["x", "train/loss", "train/accuracy"]
     assert lines(line)[1] == ["-0.5", "0.25", "0.5"]
     assert len(lines(line)) == 5
 
 
-def test_a_plane_has_one_line_a_metric_with_where_its_ends_are():
+def test_a_plane_has_one_line_per_metric_with_where_its_ends_are():
     loss = (X - 0.5) ** 2 + 2 * (X[:, None] + 0.5) ** 2  # rows are y
     plane = Plane(x=X, y=X, values={"train/loss": loss}, computed=np.ones((5, 5)))
     assert lines(plane) == [["train/loss", "0.75", "0", "(0.5, -0.5)", "6.75", "(-1, 1)"]]
@@ -233,7 +233,7 @@ def reading():
     )  # fmt: skip
 
 
-def test_a_reading_has_one_line_an_axis(reading):
+def test_a_reading_has_one_line_per_axis(reading):
     assert lines(reading) == [
         ["x", "2", "2.5", "0.3", "∞", "0", "0"],
         ["y", "3", "3.5", "0.4", "0.5", "0.1", "0.2"],
@@ -259,7 +259,7 @@ def test_scales_stand_with_their_rounding_error():
     assert list(curvature.columns()) == ["h", "kappa", "rounding"]
 
 
-def test_a_trajectory_has_one_line_a_checkpoint():
+def test_a_trajectory_has_one_line_per_checkpoint():
     run = Trajectory(
         directions=directions(), points=np.array([[3.0, 4.0], [0.0, 0.0]]), off_plane=np.array([0.5, 0.0]),
         explained=np.array([0.9, 0.1]), values={"train/loss": np.array([2.0, 1.0])},
@@ -270,7 +270,7 @@ def test_a_trajectory_has_one_line_a_checkpoint():
     }  # fmt: skip
 
 
-def test_smoothness_has_one_line_a_point_of_the_run():
+def test_smoothness_has_one_line_per_point_of_the_run():
     found = Smoothness(
         eta=np.array([0.1, 0.2]), loss=np.array([[1.0, 0.5]]), gradient_change=np.array([[0.2, 0.1]]),
         gradient_norm=np.array([2.0]), beta=np.array([1.5]),
@@ -293,7 +293,7 @@ def test_sampling_errors_stand_beside_their_eigenvalues():
     assert told["trace"] == "1.00 ± 0.10 (examples) ± 0.1 (probes)"
 
 
-def test_a_placebo_has_one_line_a_shift():
+def test_a_placebo_has_one_line_per_shift():
     found = Placebo(
         shifts=np.array([0.0, 1.0]), called=np.array([0.02, 0.9]), significant=np.array([[0.05, 0.95]]), scores=("keskar",),
         recipe="sgd", seeds=16, arm=8, resamples=200, level=0.05,

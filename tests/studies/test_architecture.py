@@ -86,8 +86,8 @@ def test_rows_without_the_planes_that_are_wanted_are_refused(split, tmp_path, mo
         architecture({"batch": TINY}, split, seeds=(1, 0), **QUICK, save=tmp_path / "s.h5")
 
 
-def _stopped(work, jobs, done, **_):
-    done[next(iter(jobs))] = {"reached": True}
+def _stopped(work, jobs, run, **_):
+    run.keep(next(iter(jobs)), {"reached": True})
     raise RuntimeError("stopped")
 
 

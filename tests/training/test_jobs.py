@@ -16,7 +16,7 @@ import landscape as ls
 from landscape.errors import LandscapeError
 from landscape.function.provenance import environment
 from landscape.results import Estimate
-from landscape.training.jobs import completed, finished_rows, run_jobs
+from landscape.training.jobs import JobsRun, completed, run_jobs
 
 
 def squared(x):
@@ -36,7 +36,8 @@ def test_threads_are_as_before():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        run_jobs(squared, {"a": (1,)}, {})
+        with ls.Run(None, {}) as run:
+            run_jobs(squared, {"a": (1,)}, run)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -52,23 +53,23 @@ def test_rows_survive_an_exception_bit_for_bit_and_are_not_run_again(tmp_path):
         return {"value": x / 3, "text": "é", "flag": True, "curve": np.array([np.nan, np.inf, x])}
 
     jobs = {str(x): (x,) for x in range(4)}
-    with pytest.raises(ValueError, match="stop"), finished_rows(tmp_path / "s.h5", "table", {"a": 1}) as done:
-        run_jobs(work, jobs, done)
+    with pytest.raises(ValueError, match="stop"), JobsRun(tmp_path / "s.h5", "table", {"a": 1}) as run:
+        run_jobs(work, jobs, run)
     assert ran == [0, 1, 2]
-    with finished_rows(tmp_path / "s.h5", "table", {"a": 1}) as done:
-        assert done.keys() == {"0", "1"}
+    with JobsRun(tmp_path / "s.h5", "table", {"a": 1}) as run:
+        assert run.done.keys() == {"0", "1"}
         np.testing.assert_equal(
-            done["1"], {"value": 1 / 3, "text": "é", "flag": True, "curve": np.array([np.nan, np.inf, 1])}
+            run.done["1"], {"value": 1 / 3, "text": "é", "flag": True, "curve": np.array([np.nan, np.inf, 1])}
         )
-        run_jobs(lambda x: {"value": x}, jobs, done)
-        assert (done["3"]["value"], done["1"]["value"]) == (3, 1 / 3)
+        run_jobs(lambda x: {"value": x}, jobs, run)
+        assert (run.done["3"]["value"], run.done["1"]["value"]) == (3, 1 / 3)
 
 
 def test_a_result_is_stored_with_its_origin_and_its_seconds(tmp_path):
     bare = Estimate(value=1.0, standard_error=0.0, matvecs=1, method="exact", quantity="trace")
     settings = {"model": {"name": "mlp"}, "data": "abc", "epochs": 3}
-    with finished_rows(tmp_path / "s.h5", "sgd-0/trace", settings) as done:
-        result = done.conclude(bare)
+    with JobsRun(tmp_path / "s.h5", "sgd-0/trace", settings) as run:
+        result = run.conclude(bare)
     assert dict(result.provenance) == {
         **environment(),
         "model": {"name": "mlp"},
@@ -84,8 +85,8 @@ def test_a_finished_result_of_other_settings_is_not_replaced(tmp_path):
     bare = Estimate(value=1.0, standard_error=0.0, matvecs=1, method="exact", quantity="trace")
     settings = {"model": {"name": "mlp"}, "data": "abc", "epochs": 3, "noise": (0.0, 0.5)}
     for _ in range(2):  # the same settings may be run again
-        with finished_rows(tmp_path / "s.h5", "sgd-0/trace", settings) as done:
-            done.conclude(bare)
+        with JobsRun(tmp_path / "s.h5", "sgd-0/trace", settings) as run:
+            run.conclude(bare)
     stored = (tmp_path / "s.h5").read_bytes()
     for change, named in (
         ({"epochs": 4}, "epochs"),
@@ -97,7 +98,7 @@ def test_a_finished_result_of_other_settings_is_not_replaced(tmp_path):
                 LandscapeError,
                 match=rf"'sgd-0/trace' in s\.h5 already holds a result of another computation \({named}:",
             ),
-            finished_rows(tmp_path / "s.h5", "sgd-0/trace", {**settings, **change}),
+            JobsRun(tmp_path / "s.h5", "sgd-0/trace", {**settings, **change}),
         ):
             pass
     assert (tmp_path / "s.h5").read_bytes() == stored
@@ -116,8 +117,8 @@ def calls_torch_wrongly(x):
 
 
 def test_an_error_in_a_worker_names_the_users_line():
-    with pytest.raises(RuntimeError, match="inconsistent tensor size") as told:
-        run_jobs(calls_torch_wrongly, {"a": (0,), "b": (1,)}, {}, workers=2)
+    with pytest.raises(RuntimeError, match="inconsistent tensor size") as told, ls.Run(None, {}) as run:
+        run_jobs(calls_torch_wrongly, {"a": (0,), "b": (1,)}, run, workers=2)
     note = told.value.__notes__[-1]
     assert note.startswith("in test_jobs.py, line ")
     assert note.endswith('in calls_torch_wrongly: return {"sum": float((torch.ones(2) @ torch.ones(3)).sum())}')
@@ -125,8 +126,8 @@ def test_an_error_in_a_worker_names_the_users_line():
 
 def test_an_error_stops_the_other_workers():
     started = time.perf_counter()
-    with pytest.raises(ValueError, match="stop"):
-        run_jobs(fails_or_takes_a_minute, {"a": (0,), "b": (1,), "c": (1,)}, {}, workers=2)
+    with pytest.raises(ValueError, match="stop"), ls.Run(None, {}) as run:
+        run_jobs(fails_or_takes_a_minute, {"a": (0,), "b": (1,), "c": (1,)}, run, workers=2)
     assert time.perf_counter() - started < 50
     assert not multiprocessing.active_children()
 
@@ -134,7 +135,7 @@ def test_an_error_stops_the_other_workers():
 SCRIPT = """
 import os, pathlib, signal, sys, time
 from landscape.bars import bar
-from landscape.training.jobs import finished_rows, run_jobs
+from landscape.training.jobs import JobsRun, run_jobs
 
 if __name__ == "__mp_main__":
     pathlib.Path(f"worker-{os.getpid()}").touch()
@@ -148,8 +149,8 @@ def work(x):
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what a shell runs in the background
-    with finished_rows("s.h5", "t", {}) as done:
-        run_jobs(work, {str(x): (x,) for x in range(4)}, done, workers=2)
+    with JobsRun("s.h5", "t", {}) as run:
+        run_jobs(work, {str(x): (x,) for x in range(4)}, run, workers=2)
 """
 
 
@@ -212,10 +213,10 @@ def test_ctrl_c_ends_the_workers_cleanly_and_the_next_call_goes_on(running, tmp_
     errors = _interrupted(process, tmp_path)
     assert errors.count("Traceback") == 1
     assert "leaked" not in errors
-    with finished_rows(tmp_path / "s.h5", "t", {}) as done:
-        assert dict(done) == {"0": {"x": 0}}
-        run_jobs(lambda x: {"x": x}, {str(x): (x,) for x in range(4)}, done)
-        assert len(done) == 4
+    with JobsRun(tmp_path / "s.h5", "t", {}) as run:
+        assert dict(run.done) == {"0": {"x": 0}}
+        run_jobs(lambda x: {"x": x}, {str(x): (x,) for x in range(4)}, run)
+        assert len(run.done) == 4
 
 
 @pytest.mark.slow
