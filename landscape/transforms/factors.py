@@ -99,14 +99,11 @@ def factors_fixed(objective: Objective) -> tuple[Objective, tuple[str, ...]]:
 def _alone(searched: tuple[list[Product], tuple[str, ...]]) -> tuple[list[Product], tuple[str, ...]]:
     """Return the products that share no entry with another one, and what is left as it is in words."""
     products, left = searched
-    uses: dict[tuple[str, int], int] = {}
-    entries = [
-        {(name, place) for name, where in (*product.left, *product.right) for place in where.flatten().tolist()}
-        for product in products
-    ]
-    for entry in (entry for mine in entries for entry in mine):
-        uses[entry] = uses.get(entry, 0) + 1
-    chained = [any(uses[entry] > 1 for entry in mine) for mine in entries]
+    by_name: dict[str, list[Tensor]] = {}
+    for name, where in (part for product in products for part in (*product.left, *product.right)):
+        by_name.setdefault(name, []).append(where.flatten())
+    uses = {name: torch.bincount(torch.cat(parts)) for name, parts in by_name.items()}
+    chained = [any(bool((uses[name][w] > 1).any()) for name, w in (*p.left, *p.right)) for p in products]
     names = dict.fromkeys(module_of(p.left[0][0]) for p, several in zip(products, chained, strict=True) if several)
     if names:
         left = (*left, f"a change of basis is left in at {', '.join(names)}: three or more linear layers in a row")
