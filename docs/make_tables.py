@@ -38,7 +38,7 @@ ON_DIGITS = (
     "adaptive-lambda-max",
     "fisher-rao",
     "relative-flatness",
-    "adaptive-worst-linf",
+    "adaptive-worst-symmetric",
     "adaptive-average",
     "inverse-sigma-mag",
 )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -25,12 +25,15 @@ from landscape.comparison.matching import (
     tempered,
 )
 from landscape.comparison.panels import Panels
-from landscape.errors import LandscapeError
+from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.checkpoint import Checkpoint
 from landscape.function.objective import Objective
 from landscape.results import Comparison, Scores, Trials
 from landscape.results.scores import radii_in, score_columns
-from landscape.scores.register import primary
+from landscape.scores import REGISTRY
+from landscape.scores.panel import Radii
+from landscape.scores.register import deciding, primary, select
+from landscape.scores.requirements import require
 from landscape.store.names import slugify
 
 One = Checkpoint | Objective
@@ -44,6 +47,7 @@ def compare(
     recipes: Mapping[str, Arm] | Trials,
     *,
     scores: Sequence[str] | str | None = None,
+    radii: Radii = None,
     seed: int = 0,
     level: float = 0.05,
     margin: float = 0.05,
@@ -52,20 +56,25 @@ def compare(
     waive: str | Sequence[str] = (),
     match: Match | None = None,
     audit: bool = True,
+    paired: bool | Literal["auto"] = "auto",
     save: str | Path | None = None,
     by: str = "recipe",
 ) -> Comparison:
-    """Compare recipes over seeds: scores, gates, exact tests, and a verdict for every pair with the first recipe.
+    """Compare recipes over seeds: gates, scores, exact tests, and a verdict for every pair of recipes.
 
-    Every checkpoint is scored on its training data with `sharpness`, the same random draws for all. The seeds are the
-    units of the tests: differences of mean log10 score, exact two-sided permutation p, Holm over the primary scores.
+    The gates come first: where no two recipes may be compared, nothing is scored. Every checkpoint is then scored on its
+    training data with `sharpness`; random draws differ by seed, so that the intervals contain their error. The seeds are the
+    units of the tests: differences of mean log10 score, exact two-sided p, Holm over the scores that decide. Runs that started
+    from the same weights are tested as pairs.
 
     Args:
         recipes: name → checkpoints (or objectives), one per seed; the first is the reference. With ``match="interpolate"``
             each seed is a list of the checkpoints saved of its run, in the order of training. Or trials that were measured
             before, with the factors `by` and ``seed``: nothing is measured again.
-        scores: as in `sharpness`; the primary ones are needed for a verdict.
-        seed: seed of the scores' random draws.
+        scores: as in `sharpness`; the primary ones are needed for a verdict. By default, where those are not defined, the
+            scores that stand in for them are measured as well.
+        radii: as in `sharpness`.
+        seed: of the scores' random draws for the first seed of every recipe, one more for each further seed.
         level: level of the tests.
         margin: half-width of equivalence in log10 S, declared beforehand; 0.05 is a factor 1.12.
         loss_tolerance: how far apart mean training losses may be, relative to the smaller.
@@ -77,6 +86,8 @@ def compare(
             checkpoints before and after the smallest loss that all runs passed, and interpolate. The verdict says so.
         audit: put the first checkpoint of every recipe through the transformations that keep its function; a primary
             score that moves by more than 1 % is descriptive only, and the verdict says so.
+        paired: whether the runs of two recipes belong together, first with first. ``auto``: those that started from the same
+            weights do, where ``init`` of all checkpoints is known. Pairs are tested by flipping signs, and seven are needed.
         save: a study file. Each checkpoint's scores are kept beside it as they finish, and found again when the same call
             is repeated after an interruption; at the end all are stored, as ``RECIPE-INDEX/scores``. Scores that you saved
             under such a name are kept, and those of the comparison stand beside them as ``RECIPE-INDEX/scores-compared``.
@@ -87,7 +98,7 @@ def compare(
 
     Raises:
         LandscapeError: fewer than two recipes, an empty one, names that are the same as slugs, an unknown ``match``, or
-            losses that cannot be matched in that way; an unknown gate to waive.
+            losses that cannot be matched in that way; an unknown gate to waive; runs that do not pair up.
 
     Source: the protocol combines Jiang et al. 2020 (arXiv 1912.02178), Dziugaite et al. 2020 (arXiv 2010.11924) and
     Andriushchenko et al. 2023 (arXiv 2302.07011); it claims geometry only.
@@ -113,55 +124,94 @@ def compare(
             f"save is {save!r}, expected the path of a study file; name the result with result.save(path, name)"
         )
     options: dict[str, Any] = {
-        "level": level, "margin": margin, "fewest": fewest, "loss_tolerance": loss_tolerance, "waive": waive,
+        "level": level, "margin": margin, "fewest": fewest, "loss_tolerance": loss_tolerance, "waive": waive, "paired": paired,
     }  # fmt: skip
     if isinstance(recipes, Trials):
+        if radii is not None:
+            raise LandscapeError("these trials are measured already; choose radii when they are")
         wanted = [scores] if isinstance(scores, str) else scores
         return _with_origin(judge(recipes, by=by, scores=wanted, **options), recipes.provenance, seed, options, started)
+    if paired not in (True, False, "auto"):
+        raise LandscapeError(f"paired={paired!r}, expected 'auto', True or False")
     members = _members(recipes)
     arms, matched = _matched(members, match)
-    scored: list[Scores] = []
+    seats = [(slug, index, one) for slug, arm in arms.items() for index, one in enumerate(arm)]
     rows: list[dict[str, Any]] = []
-    owned = {owner: at for slug, arm in arms.items() for i, one in enumerate(arm) for owner, at in _owned(slug, i, one)}
-    total = sum(map(len, arms.values()))
+    for slug, index, one in seats:
+        run = members[slug][index]
+        started_from = [run[which].init if isinstance(run[which], Checkpoint) else None for which in one.which]  # type: ignore[union-attr]
+        known = blend_facts([facts(at, init) for at, init in zip(one.at, started_from, strict=True)], one.share)
+        rows.append({"recipe": slug, "seed": index, **_metrics(run, one, match), **fact_row(known, seed + index)})
+    about: dict[str, Any] = {"factors": ("recipe", "seed"), "words": dict(zip(arms, recipes, strict=True))}
+    objective = seats[0][2].at[0]
+    origin, asked = objective.provenance(), _asked(scores, objective)
+    refused = judge(Trials.of(rows, **about), scores=asked.all, matched=matched, **options)
+    if all(row.verdict == "not comparable" for row in refused.verdicts):
+        hint = "No score was measured; waive= measures them all the same."
+        verdicts = tuple(replace(row, text=f"{row.text} {hint}") for row in refused.verdicts)
+        return _with_origin(refused.replace(verdicts=verdicts), origin, seed, options, started)
+    owned = [_owned(*seat) for seat in seats]
+    seeds = {owner: seed + seat[1] for seat, found in zip(seats, owned, strict=True) for owner, _ in found}
+    scored: list[Scores] = []
     with (
-        Panels(owned, scores, seed, save) as panels,
-        bar(total=total, desc="checkpoints", unit="checkpoint") as progress,
+        Panels({owner: at for found in owned for owner, at in found}, asked.named, seeds, radii, save) as panels,
+        bar(total=len(seats), desc="checkpoints", unit="checkpoint") as progress,
     ):
-        for slug, arm in arms.items():
-            for index, one in enumerate(arm):
-                found = [panels[owner] for owner, _ in _owned(slug, index, one)]
-                scored.append(blend_scores(found, one.share))
-                known = blend_facts([facts(objective) for objective in one.at], one.share)
-                measured = _metrics(members[slug][index], one, match)
-                rows.append({"recipe": slug, "seed": index, **measured, **fact_row(known)})
-                progress.update()
-    radii = radii_in(scored)
+        for found, (_, _, one) in zip(owned, seats, strict=True):
+            scored.append(blend_scores([panels[owner] for owner, _ in found], one.share))
+            progress.update()
+    grids = radii_in(scored)
     for row, panel in zip(rows, scored, strict=True):
         for name in panel.names:
-            row |= score_columns(name, panel.all(name), radii[name])
-    deciding = [
-        name for name in primary() if all(name in p and all(row.status == "ok" for row in p.all(name)) for p in scored)
-    ]
-    audited = audit and deciding
+            row |= score_columns(name, panel.all(name), grids[name])
+    fit = [name for name in grids if all(name in p and all(row.status == "ok" for row in p.all(name)) for p in scored)]
+    audited = [name for name in deciding(asked.all, fit).values() if name in fit] if audit else []
     trials = Trials.of(
         rows,
-        factors=("recipe", "seed"),
-        coordinates={name: np.array(grid) for name, grid in radii.items() if grid},
-        words=dict(zip(arms, recipes, strict=True)),
-        audited=tuple(audit_recipes({slug: arm[0].at[-1] for slug, arm in arms.items()}, deciding, seed))
+        coordinates={name: np.array(grid) for name, grid in grids.items() if grid},
+        audited=tuple(audit_recipes({slug: arm[0].at[-1] for slug, arm in arms.items()}, audited, seed, radii))
         if audited
         else (),
+        **about,
     )
-    judged = _with_notes(judge(trials, scores=list(radii), matched=matched, **options), scored)
-    return _with_origin(judged, scored[0].provenance, seed, options, started)
+    doubtful = {row.name for panel in scored for row in panel.rows if row.status == "not converged"}
+    names = [*grids, *(name for name in asked.lacking if name not in grids)]
+    result = judge(trials, scores=names, matched=matched, unconverged=doubtful, **options)
+    return _with_origin(result, scored[0].provenance, seed, options, started)
 
 
-def _with_notes(found: Comparison, scored: Sequence[Scores]) -> Comparison:
-    """Return a comparison whose verdicts say what could not be taken out of the networks before a deciding score."""
-    notes = (row.note for panel in scored for row in panel.rows if row.name in primary() and "left in" in row.note)
-    words = "".join(f" In the deciding scores, {note}." for note in dict.fromkeys(notes))
-    return found.replace(verdicts=tuple(replace(one, text=one.text + words) for one in found.verdicts))
+@dataclass(frozen=True)
+class _Asked:
+    """Which scores a comparison measures.
+
+    Attributes:
+        named: for `sharpness`.
+        all: their slugs, with those that are not defined.
+        lacking: primary scores that are not defined on the objective.
+    """
+
+    named: Sequence[str] | str | None
+    all: list[str]
+    lacking: tuple[str, ...] = ()
+
+
+def _asked(scores: Sequence[str] | str | None, objective: Objective) -> _Asked:
+    """Return the scores to measure: by default the panel, with what stands in for primary scores that are not defined."""
+    every = [definition.slug for definition in select(scores)]
+    lacking = tuple(slug for slug in primary() if not _defined_on(objective, slug))
+    if scores is not None or not lacking:
+        return _Asked(scores, every, tuple(slug for slug in lacking if slug in every))
+    others = [slug for slug, known in REGISTRY.items() if known.stands_in in lacking and _defined_on(objective, slug)]
+    named = [*(slug for slug in every if _defined_on(objective, slug)), *others]
+    return _Asked(named, [*lacking, *named], lacking)
+
+
+def _defined_on(objective: Objective, slug: str) -> bool:
+    try:
+        require(objective, REGISTRY[slug].needs, slug)
+    except NotDefinedError:
+        return False
+    return True
 
 
 def _with_origin(

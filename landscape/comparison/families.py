@@ -9,7 +9,7 @@ import numpy as np
 from landscape.results.comparison import Test
 from landscape.scores import REGISTRY
 
-SIGN = {"spikier": 1.0, "flatter": -1.0, "tie": 0.0}
+SIGN = {"spikier": 1.0, "flatter": -1.0, "tie": 0.0, "different, negligibly": 0.0}
 """The verdicts that other families can agree with, as the sign of the difference they expect."""
 
 
@@ -22,7 +22,7 @@ def agreement(tests: Sequence[Test], verdict: str, *, margin: float) -> dict[str
 
     Args:
         tests: of one pair of recipes.
-        verdict: ``spikier``, ``flatter`` or ``tie``; for others there is nothing to agree with.
+        verdict: ``spikier``, ``flatter``, ``tie`` or ``different, negligibly``; for others there is nothing to agree with.
         margin: half-width of equivalence in log10 S.
 
     >>> row = dict(a="a", b="b", primary=False, scale="log10", p_value=None, p_holm=None, superiority=1.0,

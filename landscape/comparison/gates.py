@@ -7,15 +7,18 @@ at different losses measure how long each was trained.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from landscape.errors import LandscapeError
 from landscape.function.gradients import gradient_noise_ratio
 from landscape.function.objective import Objective
-from landscape.results.comparison import WAIVED, Gate
+from landscape.hashing import fingerprint
+from landscape.results.comparison import REPORTED, WAIVED, Gate
+from landscape.scores.gauges import Gauged, shift_removed
 
 GATES = ("network", "inputs", "seeds", "train accuracy", "train loss", "gradient", "collapse")
 
@@ -31,6 +34,8 @@ class Facts:
         accuracy: training accuracy; NaN when the task has none.
         noise_ratio: ‖g‖ / √(Tr C / n); NaN when single gradients cannot be computed.
         modal_share: share of examples that get the most frequent prediction, over that of the most frequent label.
+        init: fingerprint of the initial weights; empty where they are not known. Runs that share it are a pair.
+        gauge: what could not be taken out of the network before it is scored, in words; empty when nothing.
     """
 
     network: str
@@ -39,10 +44,17 @@ class Facts:
     accuracy: float
     noise_ratio: float
     modal_share: float
+    init: str = ""
+    gauge: str = ""
 
 
-def facts(objective: Objective) -> Facts:
-    """Measure a checkpoint for the gates: one evaluation and about two gradients."""
+def facts(objective: Objective, init: Mapping[str, Tensor] | None = None) -> Facts:
+    """Measure a checkpoint for the gates: one evaluation and about two gradients.
+
+    Args:
+        objective: the function at the trained weights.
+        init: the weights before training, where they are known.
+    """
     measured = objective.evaluate()
     try:
         ratio = gradient_noise_ratio(objective)
@@ -55,6 +67,8 @@ def facts(objective: Objective) -> Facts:
         accuracy=measured.get("accuracy", math.nan),
         noise_ratio=ratio,
         modal_share=_modal_share(objective),
+        init="" if init is None else fingerprint(*(init[name] for name in sorted(init))),
+        gauge=Gauged(objective).left(shift_removed),
     )
 
 
@@ -83,8 +97,9 @@ def check(
     loss_tolerance: float = 0.1,
     fewest: int = 6,
     waive: Sequence[str] = (),
+    stationary: bool = True,
 ) -> list[Gate]:
-    """Return every gate between two recipes, those waived by the user marked so.
+    """Return every gate between two recipes, those waived by the user marked so. What is not a number passes none.
 
     Args:
         a: the reference recipe.
@@ -94,6 +109,8 @@ def check(
         loss_tolerance: how far apart the mean training losses may be, relative to the smaller.
         fewest: seeds per arm below which significance is not defined.
         waive: gates the user takes responsibility for.
+        stationary: whether a score that decides needs a critical point, as curvature does. Where the first order cancels,
+            as between w + δ and w − δ, the gradient is reported only.
 
     Raises:
         LandscapeError: an unknown gate is waived.
@@ -102,12 +119,15 @@ def check(
     both = [*arm_a, *arm_b]
     losses = [float(np.mean([f.loss for f in arm])) for arm in (arm_a, arm_b)]
     accuracies = [float(np.mean([f.accuracy for f in arm])) for arm in (arm_a, arm_b)]
-    ratio = max(losses) / min(losses) - 1 if min(losses) > 0 else math.inf
+    ratio = float(np.max(losses) / np.min(losses) - 1) if np.min(losses) > 0 else math.inf
     noise = float(np.max([np.median([f.noise_ratio for f in arm]) for arm in (arm_a, arm_b)]))
-    gap = 0.0 if any(map(math.isnan, accuracies)) else abs(accuracies[0] - accuracies[1])
+    gap = 0.0 if all(math.isnan(f.accuracy) for f in both) else abs(accuracies[0] - accuracies[1])
     networks, inputs = len({f.network for f in both}), len({f.inputs for f in both})
     smallest = min(len(arm_a), len(arm_b))
-    modal = max(f.modal_share for f in both)
+    modal = float(np.max([f.modal_share for f in both]))
+    at_rest = "mean gradient within its sampling noise; train on if not"
+    if not stationary and not noise <= 1:
+        at_rest = f"{REPORTED}: the scores that decide need no critical point, those of the family curvature do"
     measured = [
         ("network", networks == 1, networks, 1, "parameters have the same names and shapes"),
         ("inputs", inputs == 1, inputs, 1, "all checkpoints are measured on the same inputs"),
@@ -120,7 +140,7 @@ def check(
             loss_tolerance,
             "train both to the same loss, or pass match='temper'",
         ),
-        ("gradient", not noise > 1, noise, 1.0, "mean gradient within its sampling noise; train on if not"),
+        ("gradient", noise <= 1 or not stationary, noise, 1.0, at_rest),
         ("collapse", modal <= 3, modal, 3.0, "no predictor gives nearly always the same answer"),
     ]
     return [

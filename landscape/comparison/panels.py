@@ -10,12 +10,13 @@ from typing import Any, Self
 from landscape.function.objective import Objective
 from landscape.results import Scores
 from landscape.scores import sharpness
+from landscape.scores.panel import Radii
 from landscape.store import Run, batch, identity, open_study
 from landscape.store.identity import canonical
 
 
 class Panels:
-    """The panels of many objectives with the same scores and seed; use it in a `with` block.
+    """The panels of many objectives with the same scores; use it in a `with` block.
 
     With a study, a panel is on the disk when it is measured. The study is written once, at the end of the block: a panel
     goes under ``OWNER/scores``, or under ``OWNER/scores-compared`` where somebody saved other numbers under the first name.
@@ -23,7 +24,8 @@ class Panels:
     Args:
         objectives: by owner, as the study names them.
         scores: as in `sharpness`.
-        seed: of the scores' random draws.
+        seeds: of the scores' random draws, by owner.
+        radii: as in `sharpness`.
         save: the study file, or `None`.
     """
 
@@ -31,18 +33,20 @@ class Panels:
         self,
         objectives: Mapping[str, Objective],
         scores: Sequence[str] | str | None,
-        seed: int,
+        seeds: Mapping[str, int],
+        radii: Radii,
         save: str | Path | None,
     ):
-        self._objectives, self._scores, self._seed = objectives, scores, seed
+        self._objectives, self._scores, self._radii = objectives, scores, radii
         wanted = [scores] if isinstance(scores, str) else scores
-        self._asked = {"asked": "default" if wanted is None else list(wanted), "score_seed": seed}
+        asked = {"asked": "default" if wanted is None else list(wanted), **({} if radii is None else {"radii": radii})}
+        self._seeds, self._asked = seeds, {owner: {**asked, "score_seed": seed} for owner, seed in seeds.items()}
         self._study = None if save is None else Path(save).expanduser().resolve()
         self._identities: dict[str, dict[str, Any]] = {}
         self._kept: dict[str, Scores] = {}
         place = None
         if self._study is not None:
-            self._identities = {owner: identity(one, **self._asked) for owner, one in objectives.items()}
+            self._identities = {owner: identity(one, **self._asked[owner]) for owner, one in objectives.items()}
             # three parts, which no result has: parts of several comparisons may lie beside one study
             place = (
                 self._study,
@@ -56,8 +60,8 @@ class Panels:
             return self._kept[owner]
         if owner not in self._run.done:
             objective = self._objectives[owner]
-            panel = sharpness(objective, self._scores, seed=self._seed)
-            self._run.keep(owner, panel.replace(provenance={**objective.provenance(), **self._asked}))
+            panel = sharpness(objective, self._scores, seed=self._seeds[owner], radii=self._radii)
+            self._run.keep(owner, panel.replace(provenance={**objective.provenance(), **self._asked[owner]}))
         found: Scores = self._run.done[owner]
         return found
 

@@ -1,7 +1,8 @@
 """The rule of the verdict, once: `decide` applies it to one comparison, placebos to thousands, trends to noise grids.
 
-A direction is called when the scores that decide agree in sign and at least two of them are significant after Holm's
-correction, with a sign that holds at every radius. Which scores decide is said in the register of scores.
+A direction is called when the scores that decide agree in sign and at least two of them differ: significant after Holm's
+correction, with a sign that holds at every radius that has a vote, and an interval that lies beyond the margin of
+equivalence. Which scores decide is said in the register of scores.
 """
 
 from __future__ import annotations
@@ -18,7 +19,11 @@ from landscape.statistics import holm
 Tested = TypeVar("Tested", bound=Any)
 """A row with ``primary``, ``p_value`` and ``p_holm``: a `Test` or an `Effect`."""
 
+SATURATION = 0.75
+"""Below this share of its steepest growth so far a score has saturated."""
+
 _SHORT = {
+    "adaptive-worst-symmetric": "symmetrised adaptive worst-case sharpness",
     "adaptive-worst-linf": "adaptive worst-case sharpness",
     "adaptive-average": "adaptive average sharpness",
     "inverse-sigma-mag": "magnitude-aware 1/σ′²",
@@ -30,9 +35,10 @@ class Outcome:
     """What the rule says of one or many comparisons.
 
     Attributes:
-        significant: (…, score) whether a score is significant with a sign that holds at every radius.
+        significant: (…, score) whether a score is significant with a sign that holds at every radius, however small the
+            difference.
         direction: (…,) 1 sharper, −1 flatter, 0 not called.
-        mixed: (…,) whether significant scores disagree in sign.
+        mixed: (…,) whether scores that differ disagree in sign.
     """
 
     significant: np.ndarray
@@ -40,7 +46,9 @@ class Outcome:
     mixed: np.ndarray
 
 
-def rule(signs: np.ndarray, p_values: np.ndarray, stable: np.ndarray, *, level: float) -> Outcome:
+def rule(
+    signs: np.ndarray, p_values: np.ndarray, stable: np.ndarray, *, level: float, beyond: np.ndarray | bool = True
+) -> Outcome:
     """Apply the rule to the scores that decide.
 
     Args:
@@ -48,15 +56,17 @@ def rule(signs: np.ndarray, p_values: np.ndarray, stable: np.ndarray, *, level: 
         p_values: (…, score) after Holm's correction; NaN where a score was not tested.
         stable: (…, score) whether the sign holds at every radius.
         level: of the tests.
+        beyond: (…, score) whether the interval of the difference lies beyond the margin; for a trend, which has none, True.
 
     >>> p = np.array([[0.01, 0.02, 0.3], [0.01, 0.3, 0.3]])
     >>> rule(np.ones((2, 3)), p, np.ones((2, 3), dtype=bool), level=0.05).direction
     array([1., 0.])
     """
     significant = (p_values < level) & stable
+    different = significant & beyond
     agree = (signs == signs[..., :1]).all(axis=-1)
-    called = agree & (significant.sum(axis=-1) >= 2)
-    mixed = (significant & (signs > 0)).any(axis=-1) & (significant & (signs < 0)).any(axis=-1)
+    called = agree & (different.sum(axis=-1) >= 2)
+    mixed = (different & (signs > 0)).any(axis=-1) & (different & (signs < 0)).any(axis=-1)
     return Outcome(significant, np.where(called, signs[..., 0], 0.0), mixed)
 
 
@@ -72,6 +82,28 @@ def one_sign(differences: np.ndarray) -> np.ndarray:
     return same
 
 
+def saturated(growth: np.ndarray, radii: np.ndarray) -> np.ndarray:
+    """Return which radii a score has saturated at, where it can no longer tell two networks apart.
+
+    A bounded score grows with a power of the radius that falls as it nears its bound. A radius is saturated where, in any
+    row, that power has fallen below three quarters of the largest before; so are those after it. Two radii always remain.
+
+    Args:
+        growth: logarithms of the score, (…, radius), such as the mean of each arm.
+        radii: (radius,) in rising order.
+
+    >>> saturated(np.log([[0.01, 0.04, 0.16, 0.6], [0.1, 0.4, 0.9, 1.0]]), np.array([0.1, 0.2, 0.4, 0.8]))
+    array([False, False,  True,  True])
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        power = np.diff(growth, axis=-1) / np.diff(np.log(radii))
+    best = np.maximum.accumulate(power, axis=-1)
+    slow = np.zeros((*growth.shape[:-1], growth.shape[-1]), dtype=bool)
+    slow[..., 2:] = power[..., 1:] < SATURATION * best[..., :-1]
+    found: np.ndarray = np.logical_or.accumulate(slow.reshape(-1, slow.shape[-1]).any(axis=0))
+    return found
+
+
 def corrected(rows: Sequence[Tested]) -> list[Tested]:
     """Return rows with Holm's correction over those that decide and were tested."""
     raw = {i: row.p_value for i, row in enumerate(rows) if row.primary and row.p_value is not None}
@@ -79,16 +111,20 @@ def corrected(rows: Sequence[Tested]) -> list[Tested]:
     return [replace(row, p_holm=adjusted.get(i)) for i, row in enumerate(rows)]
 
 
-def called(rows: Sequence[Tested], signs: Sequence[float], *, level: float) -> str:
+def called(
+    rows: Sequence[Tested], signs: Sequence[float], *, level: float, beyond: Sequence[bool] | None = None
+) -> str:
     """Return what the rule calls one comparison: ``mixed``, ``spikier``, ``flatter``, or nothing.
 
     Args:
         rows: of the scores that decide.
         signs: of their differences or trends.
         level: of the tests.
+        beyond: whether their intervals lie beyond the margin; `None`: where there is no margin.
     """
     p_values = np.array([np.nan if row.p_holm is None else row.p_holm for row in rows])
-    outcome = rule(np.array(signs), p_values, np.array([row.sign_stable for row in rows]), level=level)
+    stable, outside = np.array([row.sign_stable for row in rows]), True if beyond is None else np.array(beyond)
+    outcome = rule(np.array(signs), p_values, stable, level=level, beyond=outside)
     if outcome.mixed:
         return "mixed"
     return {1.0: "spikier", -1.0: "flatter"}.get(float(outcome.direction), "")

@@ -6,7 +6,7 @@ The rule is that of two arms, with a trend in the place of a difference, and the
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from landscape.comparison.rule import called, corrected, one_sign, phrase, rule
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.results import Effect, Finding, Placebo, Trials
 from landscape.results.comparison import over_radii
-from landscape.scores.register import primary
+from landscape.scores.register import deciding
 from landscape.statistics import holm, trend_p_values, trend_test
 
 LOSS_TOLERANCE = 0.1
@@ -34,11 +34,18 @@ def noise_trends(trials: Trials, scores: Sequence[str]) -> list[Effect]:
         test Page's over all levels with the seeds as blocks. Holm's correction is over the deciding scores on own labels.
     """
     levels = [f"{level:g}" for level in trials.levels("noise")]
-    found = [_trend(trials.part[0], name, trials.array(name, "noise", "seed"), levels) for name in scores]
+    chosen = _deciding(scores)
+    found = [_trend(trials.part[0], name, trials.array(name, "noise", "seed"), levels, chosen) for name in scores]
     return corrected([row for row in found if row is not None])
 
 
-def _trend(part: str, name: str, values: np.ndarray, levels: Sequence[str]) -> Effect | None:
+def _deciding(measures: Sequence[str]) -> set[str]:
+    """Return the measures that a verdict on the noise rests on, on the labels that networks were trained on."""
+    own = [name.partition("/")[2] for name in measures if name.startswith("own/")]
+    return {f"own/{name}" for name in deciding(own, own).values()}
+
+
+def _trend(part: str, name: str, values: np.ndarray, levels: Sequence[str], chosen: Collection[str]) -> Effect | None:
     values = values if values.ndim == 3 else values[:, :, None]  # (noise, seed, radius)
     table = np.stack([over_radii(level) for level in values])
     known = np.flatnonzero(np.isfinite(table).any(axis=1))
@@ -55,7 +62,6 @@ def _trend(part: str, name: str, values: np.ndarray, levels: Sequence[str]) -> E
         tau, p_value, seeds = test.tau, test.p_value, test.seeds
     except NotDefinedError:
         tau, p_value, seeds = float("nan"), None, int(np.isfinite(scaled).all(axis=0).sum())
-    evaluation, _, score = name.partition("/")
     return Effect(
         measure=name,
         factor="noise",
@@ -75,7 +81,7 @@ def _trend(part: str, name: str, values: np.ndarray, levels: Sequence[str]) -> E
         larger=int((ends > 0).sum()),
         levels=len(known),
         sign_stable=_stable(values),
-        primary=evaluation == "own" and score in primary(),
+        primary=name in chosen,
     )
 
 
@@ -105,7 +111,7 @@ def noise_verdict(
         return Finding(
             trials.part[0], f"{place}: noise levels are not comparable, {'; '.join(failed)}.", "not comparable"
         )
-    if set(primary()) - scores or set(descriptive) & scores:
+    if _deciding([row.measure for row in trends]) != {f"own/{name}" for name in scores} or set(descriptive) & scores:
         text = f"{place}: inconclusive, a primary score is missing or failed the invariance audit."
         return Finding(trials.part[0], text, "inconclusive")
     word = called(deciding, [float(np.sign(row.tau)) for row in deciding], level=level)
@@ -198,6 +204,7 @@ def trend_placebo(
     return rates(
         shifts,
         outcomes,
+        drawn=cells,
         scores=tuple(scores),
         recipe=recipe,
         seeds=seeds,

@@ -84,17 +84,20 @@ def comparison(result: Any, figure: Figure | SubFigure | None = None, **options:
         LandscapeError: no score has a value.
     """
     names = dict(zip(result.recipes, result.long_names, strict=True))
+    marked = {score: f"{score} (not converged)" for score in result.unconverged}
     values = {score: {names[recipe]: found for recipe, found in result.score(score).items()} for score in result.scores}
     defined = {
         score: found
         for score, found in values.items()
         if f"train/{score}" not in result.metrics and any(np.isfinite(seeds).any() for seeds in found.values())
     }
-    return scores(defined, figure, **options)
+    return scores(defined, figure, **{"titles": marked, **options})
 
 
 def effects(tests: Any, ax: Axes | None = None, *, scale: str = "log10") -> Axes:
-    """Draw the differences between recipes with their 95 % intervals, one row a score; to the right is sharper.
+    """Draw the differences between recipes with their 95 % intervals, one row per score.
+
+    To the right is sharper, where that can be said of all scores; a control, of which it cannot, is named as one.
 
     Args:
         tests: a comparison, or trials with effects; or rows with ``a``, ``b``, ``score`` or ``measure``, ``scale``,
@@ -127,7 +130,8 @@ def effects(tests: Any, ax: Axes | None = None, *, scale: str = "log10") -> Axes
         ax.axvline(0, color=GREY, linewidth=0.6, zorder=0)
         ax.set_yticks(range(len(names)), names)
         ax.set_ylim(len(names) - 0.5, -0.5)
-        ax.set_xlabel("log₁₀ ratio (right: sharper)" if scale == "log10" else "difference (right: sharper)")
+        right = "sharper" if all(_sharper(row) for row in every) else "larger"
+        ax.set_xlabel(f"{'log₁₀ ratio' if scale == 'log10' else 'difference'} (right: {right})")
         handles = [
             Line2D([], [], color=colour(i), marker=MARKERS[i % len(MARKERS)], label=f"{b} against {a}")
             for i, (a, b) in enumerate(pairs)
@@ -143,7 +147,12 @@ def effects(tests: Any, ax: Axes | None = None, *, scale: str = "log10") -> Axes
 
 
 def _named(row: Any) -> str:
-    return str(row.score if hasattr(row, "score") else row.measure)
+    name = str(row.score if hasattr(row, "score") else row.measure)
+    return name if _sharper(row) else f"{name} ({row.orientation})"
+
+
+def _sharper(row: Any) -> bool:
+    return getattr(row, "orientation", "higher is sharper") == "higher is sharper"
 
 
 def _panel(

@@ -14,6 +14,8 @@ from landscape.tables import Cell, Measured, Table, duration, interval, over_see
 
 WAIVED = "waived"
 """The note of a gate that failed and that the user takes responsibility for."""
+REPORTED = "reported"
+"""How the note begins of a gate that the scores that decide do not need."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +61,19 @@ class Test:
         primary: whether the verdict rests on it.
         scale: ``log10`` for positive scores (geometric mean over radii), ``raw`` for the others.
         difference: mean over seeds of b minus that of a on that scale: positive when b is sharper.
-        low: lower end of its 95 % bootstrap interval.
+        low: lower end of its 95 % interval: Student's, with the Monte-Carlo error that all seeds share where they do.
         high: upper end.
-        p_value: exact two-sided permutation p; `None` where significance is not defined.
-        p_holm: p after Holm's correction over the primary scores.
+        p_value: exact two-sided p, by permutation or, of pairs, by flipping signs; `None` where significance is not defined.
+        p_holm: p after Holm's correction over the scores that decide.
         superiority: share of pairs of seeds in which b is sharper.
         equivalent: the difference lies within the margin (two one-sided tests).
-        sign_stable: the sign is the same at every radius.
+        sign_stable: the sign is the same at every radius that has a vote.
         seeds_a: seeds of a with a defined value.
         seeds_b: seeds of b with a defined value.
+        beyond: the whole interval lies beyond the margin.
+        paired: runs were compared with their partners, which share the initial weights.
+        orientation: ``higher is sharper``, ``lower is sharper`` or ``control``.
+        note: what a reader must know, such as radii without a vote, or why there is no test.
     """
 
     __test__: ClassVar[bool] = False  # not a test for pytest to collect
@@ -87,6 +93,10 @@ class Test:
     sign_stable: bool
     seeds_a: int
     seeds_b: int
+    beyond: bool = False
+    paired: bool = False
+    orientation: str = "higher is sharper"
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,7 +106,8 @@ class Verdict:
     Attributes:
         a: the reference recipe.
         b: the other recipe.
-        verdict: ``flatter``, ``spikier``, ``tie``, ``mixed``, ``inconclusive`` or ``not comparable``: b against a.
+        verdict: ``flatter``, ``spikier``, ``different, negligibly``, ``tie``, ``mixed``, ``inconclusive`` or
+            ``not comparable``: b against a.
         text: the same in a sentence that claims geometry only.
     """
 
@@ -143,6 +154,8 @@ class Comparison(Result):
         audited: how the primary scores took transformations of the networks; empty when the audit was not run.
         audit: what the invariance audit found, in words, or that it was not run.
         matched: how the training losses were brought together, in words, or ``as trained``.
+        tested: how runs were tested, and what p values are corrected for, in words.
+        unconverged: scores with a value that did not converge; they are shown with a mark and never tested.
     """
 
     kind: ClassVar[str] = "comparison"
@@ -161,6 +174,8 @@ class Comparison(Result):
     audited: tuple[Audited, ...] = rows(Audited, dim="audited")
     audit: str = "not run"
     matched: str = "as trained"
+    tested: str = ""
+    unconverged: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -189,17 +204,18 @@ class Comparison(Result):
         body: list[tuple[Cell, ...]] = [(name, *map(over_seeds, values)) for name, values in self.metrics.items()]
         for name in self.scores:
             if f"train/{name}" not in self.metrics:  # loss and accuracy are there already
-                body.append((name, *map(over_seeds, self.score(name).values())))
-        note = "± is the standard deviation over seeds; scores are geometric means over radii, higher is sharper."
+                mark = " (not converged)" if name in self.unconverged else ""
+                body.append((name + mark, *map(over_seeds, self.score(name).values())))
+        note = "± is the standard deviation over seeds; scores are geometric means over radii."
         columns: tuple[str, ...] = ("score", *self.long_names)
         if audit and self.audited:
-            columns, body = (*columns, "audit"), [(*row, self.audit_of(str(row[0]))) for row in body]
+            columns, body = (*columns, "audit"), [(*row, self.audit_of(str(row[0]).partition(" ")[0])) for row in body]
         return Table("Losses, accuracies and scores by recipe", columns, tuple(body), note)
 
     def differences(self) -> tuple[Table, ...]:
         """Return the differences between recipes with their intervals and p values, one table per pair."""
-        note = "Positive differences: the first recipe is sharper. Intervals by bootstrap over seeds, p exact."
-        columns = ("score", "scale", "difference", "95 % interval", "p", "p (Holm)", "superiority")
+        note = "Positive differences: the first recipe has the larger score. Intervals are Student's, p exact."
+        columns = ("score", "scale", "difference", "95 % interval", "p", "p (Holm)", "superiority", "note")
         return tuple(
             Table(f"Differences: {pair}", columns, tuple(map(_test_cells, found)), note).filled()
             for pair, found in self._by_pair(self.tests).items()
@@ -293,12 +309,17 @@ class Comparison(Result):
         yield "gates", text or "all passed"
         yield "audit", self.audit
         yield "losses", self.matched
+        if self.tested:
+            yield "tests", self.tested
         yield "time", duration(self.seconds)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Placebo(Result):
-    """How often the decision rule calls two arms different that come from one recipe, and how large a difference it sees.
+    """How often the decision rule calls two arms different that are resampled from one recipe, and what difference it sees.
+
+    Resampled arms obey the null hypothesis by construction: they test how strict the rule is, not whether gates, pairs or
+    draws mislead it.
 
     Attributes:
         shifts: (shift,) differences in log10 S given to the second arm; the first is 0, the placebo.
@@ -311,6 +332,8 @@ class Placebo(Result):
         resamples: comparisons drawn for each shift.
         level: of the tests.
         seed: of the draws.
+        called_error: (shift,) standard error of `called`, from the choice of seeds and the number of comparisons.
+        paired: arms were drawn as pairs.
     """
 
     kind: ClassVar[str] = "placebo"
@@ -326,25 +349,38 @@ class Placebo(Result):
     resamples: int
     level: float
     seed: int = 0
+    called_error: np.ndarray | None = array("shift", long_name="standard error of the share", optional=True)
+    paired: bool = False
 
     def columns(self) -> dict[str, Any]:
         """Return one row per shift: what was given to the second arm, and how often the verdict and each score called it."""
         shares = {f"significant/{name}": row for name, row in zip(self.scores, self.significant, strict=True)}
-        return {"shift": self.shifts, "called": self.called, **shares}
+        return {"shift": self.shifts, "called": self.called, "called_error": self._errors, **shares}
 
     def tables(self) -> tuple[Table, ...]:
         """Return one row per shift: the factor given to the second arm, and the shares called different, in per cent."""
         body: list[tuple[Cell, ...]] = []
-        for shift, *shares in zip(self.shifts, self.called, *self.significant, strict=True):
-            body.append((f"× {10**shift:.2f}", *(Measured(float(share), percent=2) for share in shares)))
+        for shift, error, called, *shares in zip(
+            self.shifts, self._errors, self.called, *self.significant, strict=True
+        ):
+            first = Measured(float(called), float(error) if np.isfinite(error) else None, percent=2)
+            body.append((f"× {10**shift:.2f}", first, *(Measured(float(share), percent=2) for share in shares)))
         return (Table(self.title, ("factor", "called different", *self.scores), tuple(body)),)
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield the false-alarm rate, then the power curve."""
-        yield "false alarms", f"{self.called[0]:.2%} of {self.resamples} placebo comparisons, nominal {self.level:.0%}"
-        power = ", ".join(f"× {10**s:.2f}: {c:.0%}" for s, c in zip(self.shifts[1:], self.called[1:], strict=True))
-        yield "power", power
-        yield "arms", f"{self.arm} against {self.arm} seeds, drawn from {self.seeds} of {self.recipe}"
+        yield (
+            "false alarms",
+            f"{self.called[0]:.2%} of {self.resamples} comparisons of resampled arms, nominal {self.level:.0%}",
+        )
+        power = [f"× {10**s:.2f}: {c:.0%}" for s, c in zip(self.shifts[1:], self.called[1:], strict=True)]
+        errors = [f" ± {error:.0%}" if np.isfinite(error) else "" for error in self._errors[1:]]
+        yield "power", ", ".join(map("".join, zip(power, errors, strict=True)))
+        yield "arms", f"{self.arm} against {self.arm} seeds, resampled from {self.seeds} of {self.recipe}"
+
+    @property
+    def _errors(self) -> np.ndarray:
+        return np.full(len(self.shifts), np.nan) if self.called_error is None else self.called_error
 
 
 def over_radii(values: np.ndarray) -> np.ndarray:
@@ -361,17 +397,20 @@ def over_radii(values: np.ndarray) -> np.ndarray:
 
 
 def _test_cells(row: Test) -> tuple[Cell, ...]:
+    role = "primary" if row.primary else row.orientation if row.orientation != "higher is sharper" else ""
     return (
-        row.score + (" (primary)" if row.primary else ""),
+        row.score + (f" ({role})" if role else ""),
         row.scale,
         Measured(row.difference),
         interval(row.low, row.high),
         None if row.p_value is None else Measured(row.p_value),
         None if row.p_holm is None else Measured(row.p_holm),
         Measured(row.superiority),
+        row.note,
     )
 
 
 def _gate_cells(row: Gate) -> tuple[Cell, ...]:
-    outcome = "waived" if waived(row) else "passed" if row.passed else "failed"
+    reported = REPORTED if row.note.startswith(REPORTED) else "passed"
+    outcome = "waived" if waived(row) else reported if row.passed else "failed"
     return row.gate, outcome, Measured(row.value), Measured(row.limit), "" if waived(row) else row.note

@@ -13,6 +13,7 @@ from landscape.scores.crossings import median_radius, spread_of_radii
 from landscape.scores.curvature import scaled_maximum, scaled_trace
 from landscape.scores.functionals import (
     curvature,
+    largest_mean_rise,
     largest_rise,
     log_mean_exp,
     mean_rise,
@@ -40,6 +41,38 @@ KWON = "Kwon et al. 2021, arXiv 2102.11600"
 HUANG = "Huang et al. 2020, arXiv 1906.03291"
 LI = "Li et al. 2018, arXiv 1712.09913"
 
+adaptive_worst_symmetric = compose(
+    "adaptive-worst-symmetric",
+    "symmetrised adaptive worst-case sharpness in the ℓ∞ box on normalised logits",
+    quantities.loss,
+    box(weights),
+    largest_mean_rise,
+    gauge=normalised,
+    about="""Published worst cases go one way, and at small radii read the slope of the normalised-logit loss, see
+`adaptive_worst_linf`.""",
+    family="worst case",
+    formula="E_B max over |δ| ≤ ρ|w| of ½[L_B(w + δ) + L_B(w − δ)] − L_B(w), L on normalised logits",
+    source=f"{ANDRIUSHCHENKO}, S_max with p = ∞, for the box; the symmetrised rise is proposed with this package",
+    panel=True,
+    primary=True,
+    radii=(1e-3, 4e-3, 16e-3, 64e-3),
+    reference=16e-3,
+)
+adaptive_worst_loss = compose(
+    "adaptive-worst-loss",
+    "symmetrised adaptive worst-case sharpness in the ℓ∞ box of the loss as it is",
+    quantities.loss,
+    box(weights),
+    largest_mean_rise,
+    gauge=shift_removed,
+    about="For regression, two classes and losses of one's own, where logits cannot be normalised.",
+    family="worst case",
+    formula="E_B max over |δ| ≤ ρ|w| of ½[L_B(w + δ) + L_B(w − δ)] − L_B(w)",
+    source=f"{ANDRIUSHCHENKO}, S_max with p = ∞, for the box; the symmetrised rise is proposed with this package",
+    stands_in="adaptive-worst-symmetric",
+    radii=(1e-3, 4e-3, 16e-3, 64e-3),
+    reference=16e-3,
+)
 adaptive_worst_linf = compose(
     "adaptive-worst-linf",
     "adaptive worst-case sharpness in the ℓ∞ box on normalised logits",
@@ -50,8 +83,7 @@ adaptive_worst_linf = compose(
     family="worst case",
     formula="E_B max over |δ| ≤ ρ|w| of L_B(w + δ) − L_B(w), L on normalised logits",
     source=f"{ANDRIUSHCHENKO}, S_max with p = ∞",
-    panel=True,
-    primary=True,
+    stands_in="adaptive-worst-symmetric",
     radii=(1e-3, 4e-3, 16e-3, 64e-3),
     reference=16e-3,
 )
@@ -134,6 +166,21 @@ adaptive_average = compose(
     source=f"{ANDRIUSHCHENKO}, S_avg",
     panel=True,
     primary=True,
+    radii=(0.1, 0.2, 0.4, 0.8),
+    reference=0.4,
+)
+adaptive_average_loss = compose(
+    "adaptive-average-loss",
+    "adaptive average-case sharpness of the loss as it is",
+    quantities.loss,
+    noise(weights),
+    mean_rise,
+    gauge=shift_removed,
+    about="For regression and losses of one's own, where logits cannot be normalised.",
+    family="average case",
+    formula="E[L(w + ρ|w|z) − L(w)], z ~ N(0, I)",
+    source=f"{ANDRIUSHCHENKO}, S_avg",
+    stands_in="adaptive-average",
     radii=(0.1, 0.2, 0.4, 0.8),
     reference=0.4,
 )

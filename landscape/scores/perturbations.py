@@ -178,12 +178,16 @@ class Box(Moved):
         widths: np.ndarray = self.at(self.theta.double()).cpu().numpy()
         return widths
 
+    def corner(self, radius: float, seed: int) -> Tensor:
+        """Return a random point on the edge of the set."""
+        return radius * self.c * self._drawn(seed).sign()
+
     def aside(self, radius: float) -> Tensor:
         """Return a point of the set to start from where the origin is a critical point, whose gradient shows no way up."""
         return 0.1 * (radius * self.c) * self._drawn().clamp(-1, 1)
 
-    def _drawn(self) -> Tensor:
-        return next(iter(draws(len(self.c), 1, seed=0))).to(self.c)
+    def _drawn(self, seed: int = 0) -> Tensor:
+        return next(iter(draws(len(self.c), 1, seed=seed))).to(self.c)
 
 
 class Ball(Box):
@@ -208,6 +212,10 @@ class Ball(Box):
     def projection(self, radius: float) -> Map:
         """Return the map from coordinates to the nearest ones in the set."""
         return partial(in_ball, radius=radius)
+
+    def corner(self, radius: float, seed: int) -> Tensor:
+        """Return a random point on the edge of the set."""
+        return radius * unit(self._drawn(seed) * (self.c != 0))
 
     def aside(self, radius: float) -> Tensor:
         """Return a point of the set beside the origin."""

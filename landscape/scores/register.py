@@ -6,7 +6,7 @@ import difflib
 import inspect
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -123,6 +123,7 @@ class Definition:
         unit: unit of the value.
         panel: part of the primary panel.
         primary: one of the scores the verdict is decided on.
+        stands_in: the primary score that it stands in for where that one is not defined, or was not measured.
         radii: default grid of radii.
         reference: the radius that stands for the score where one number is wanted; `None`: the only one there is.
         remark: what a reader of the table must know.
@@ -145,6 +146,7 @@ class Definition:
     unit: str = "1"
     panel: bool = False
     primary: bool = False
+    stands_in: str = ""
     radii: tuple[float, ...] = ()
     reference: float | None = None
     remark: str = ""
@@ -364,9 +366,30 @@ def primary() -> tuple[str, ...]:
     """Return the slugs of the scores that a verdict is decided on, in the order of tables.
 
     >>> primary()
-    ('adaptive-worst-linf', 'adaptive-average', 'inverse-sigma-mag')
+    ('adaptive-worst-symmetric', 'adaptive-average', 'inverse-sigma-mag')
     """
     return tuple(definition.slug for definition in ordered() if definition.primary)
+
+
+def deciding(measured: Sequence[str], defined: Collection[str]) -> dict[str, str]:
+    """Return which score decides in the place of each primary one, itself where it is defined.
+
+    A primary score that was measured and is not defined anywhere is left out when no other stands in for it; one that was not
+    measured stays, so that nobody chooses the scores that decide by measuring two of them.
+
+    Args:
+        measured: slugs of the scores that were asked for.
+        defined: those with a value somewhere.
+
+    >>> deciding(primary(), ["adaptive-average", "inverse-sigma-mag"])
+    {'adaptive-average': 'adaptive-average', 'inverse-sigma-mag': 'inverse-sigma-mag'}
+    """
+    found = {}
+    for slug in primary():
+        others = [d.slug for d in ordered() if d.stands_in == slug and d.slug in defined]
+        if slug in defined or slug not in measured or others:
+            found[slug] = slug if slug in defined or not others else others[0]
+    return found
 
 
 def select(scores: str | Sequence[str] | None) -> list[Definition]:

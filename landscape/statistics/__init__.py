@@ -1,8 +1,8 @@
 """Statistics for comparing scores: tests between two arms of seeds, and evidence over many models.
 
 Which to use. Two recipes, several seeds each: `permutation_test` (or `sign_flip_test` when the arms share
-initialisations), `holm` over the scores tested, `equivalence_test` before calling anything a tie, and
-`bootstrap_interval` with `superiority` for the size of the effect. Ordered levels, such as a grid of label noise: one
+initialisations), `holm` over the scores tested, `mean_difference` for the size of the effect, its interval and whether
+that leaves or keeps within a margin declared beforehand, and `superiority`. Ordered levels, such as a grid of label noise: one
 `trend_test`, never all pairs. Many models over a grid of hyperparameters: `kendall` for a first look,
 `granulated_kendall` and `conditional_independence` to take the hyperparameters out, `robust_sign_error` for the worst
 environment, `increment` for what the score adds to what was known anyway, and `selection_regret` for the price of
@@ -12,6 +12,7 @@ SciPy computes every statistic it has; nothing here draws from the global random
 """
 
 from landscape.statistics.contrasts import contrast
+from landscape.statistics.differences import Difference, mean_difference
 from landscape.statistics.equivalence import Equivalence, equivalence_test
 from landscape.statistics.evidence import evidence
 from landscape.statistics.increment import Increment, increment
@@ -27,9 +28,11 @@ from landscape.statistics.kendall import (
 from landscape.statistics.multiplicity import holm
 from landscape.statistics.permutation import (
     PermutationTest,
+    pairs_needed,
     permutation_floor,
     permutation_p_values,
     permutation_test,
+    sign_flip_p_values,
     sign_flip_test,
 )
 from landscape.statistics.power import POWER, detectable
@@ -39,6 +42,7 @@ from landscape.statistics.trend import Trend, trend_p_values, trend_test
 
 __all__ = [
     "ConditionalIndependence",
+    "Difference",
     "Equivalence",
     "GranulatedKendall",
     "Increment",
@@ -61,11 +65,14 @@ __all__ = [
     "increment",
     "informative_gap",
     "kendall",
+    "mean_difference",
+    "pairs_needed",
     "permutation_floor",
     "permutation_p_values",
     "permutation_test",
     "robust_sign_error",
     "selection_regret",
+    "sign_flip_p_values",
     "sign_flip_test",
     "smallest_significant_tau",
     "student_interval",

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from landscape.errors import LandscapeError
+from landscape.statistics.differences import mean_difference
 from landscape.statistics.samples import fraction, vector
 
 
@@ -67,14 +67,6 @@ def equivalence_test(a: ArrayLike, b: ArrayLike, *, margin: float, level: float 
     if not (np.isfinite(margin) and margin > 0):
         raise LandscapeError(f"margin is {margin}: expected a positive number declared before looking, such as 0.05.")
     fraction(level, "level")
-    difference = float(second.mean() - first.mean())
-    of_first, of_second = first.var(ddof=1) / len(first), second.var(ddof=1) / len(second)
-    error = float(np.sqrt(of_first + of_second))
-    if error == 0.0:
-        p_value = 0.0 if abs(difference) < margin else 1.0
-        return Equivalence(difference, p_value, margin, difference, difference, level)
-    freedom = error**4 / (of_first**2 / (len(first) - 1) + of_second**2 / (len(second) - 1))
-    t = stats.t(freedom)
-    p_value = max(float(t.sf((difference + margin) / error)), float(t.cdf((difference - margin) / error)))
-    reach = float(t.isf(level)) * error
-    return Equivalence(difference, p_value, margin, difference - reach, difference + reach, level)
+    found = mean_difference(first, second)
+    low, high = found.interval(1 - 2 * level)
+    return Equivalence(float(found.value), float(found.within(margin)), margin, float(low), float(high), level)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
-from math import comb
+from math import ceil, comb, log2
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -108,6 +108,44 @@ def sign_flip_test(a: ArrayLike, b: ArrayLike, *, fewest: int = 9, seed: int = 0
     first, second = vector(a, "a", fewest=fewest), vector(b, "b", fewest=fewest)
     equally_long(a=first, b=second)
     return _randomised((second - first,), _mean, "samples", 2 ** len(first), seed)
+
+
+def pairs_needed(level: float, tests: int = 1) -> int:
+    """Return how many pairs a sign-flip test needs to be able to reach a level: its smallest p value is 2^(1 - n).
+
+    Args:
+        level: of the tests together.
+        tests: how many are corrected for by Holm's method.
+
+    >>> pairs_needed(0.05), pairs_needed(0.05, tests=3)
+    (6, 7)
+    """
+    return ceil(1 + log2(tests / level))
+
+
+def sign_flip_p_values(differences: ArrayLike) -> np.ndarray:
+    """Return the exact p values of many comparisons of pairs at once, those of `sign_flip_test`.
+
+    Args:
+        differences: b - a, one row per comparison (R, n), at most 17 pairs.
+
+    Returns:
+        Two-sided p values (R,).
+
+    Raises:
+        LandscapeError: no table of rows, or too many pairs to enumerate.
+
+    >>> sign_flip_p_values([[1.0, 2.0, 3.0, 4.0], [1.0, -1.0, 1.0, -1.0]])
+    array([0.125, 1.   ])
+    """
+    rows = np.asarray(differences, dtype=np.float64)
+    if rows.ndim != 2 or 2 ** rows.shape[1] > EXACT_LIMIT:
+        raise LandscapeError(f"differences of shape {rows.shape}: expected (R, n) with n ≤ 17, one row per comparison.")
+    patterns = 1.0 - 2.0 * ((np.arange(2 ** rows.shape[1])[:, None] >> np.arange(rows.shape[1])) & 1)
+    slack = 1e-12 * np.abs(rows).sum(axis=1)
+    # the patterns come with their negatives, so that both tails are alike
+    tails = [(patterns @ row >= abs(row.sum()) - edge).mean() for row, edge in zip(rows, slack, strict=True)]
+    return np.minimum(1.0, 2 * np.array(tails))
 
 
 def permutation_p_values(a: ArrayLike, b: ArrayLike) -> np.ndarray:

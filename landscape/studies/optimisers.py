@@ -121,14 +121,14 @@ def _measure(
     run = train(recipe, split, factory, seed=seed)
     checkpoint = as_checkpoint(run, factory)
     objective = checkpoint.objective()
-    rows = score_rows(objective, scores, 0, checkpoint)
+    rows = score_rows(objective, scores, seed, checkpoint)
     panel = sharpness(objective, ["lambda-max", "stability", "batch-sharpness"], checkpoint=checkpoint)
     limit = threshold(recipe.lr, recipe.momentum)
     batch = panel["batch-sharpness"].value
     relative = dict(
         zip(RELATIVE, (panel["lambda-max"].value, panel["stability"].value, batch * limit, batch), strict=True)
     )
-    found: dict[str, Any] = {**summary_of(run), "threshold": limit, **fact_row(facts(objective))}
+    found: dict[str, Any] = {**summary_of(run), "threshold": limit, **fact_row(facts(objective, checkpoint.init), seed)}
     for definition in select(list(scores)):
         found |= score_columns(definition.slug, (row for row in rows[definition.slug] if row.defined), definition.radii)
     found |= relative if run.reached else dict.fromkeys(RELATIVE, np.nan)
@@ -159,7 +159,7 @@ STUDY = Experiment(
     name="optimisers",
     question="Does momentum end in flatter minima than SGD, at one loss and against its own edge of stability?",
     function=optimisers,
-    full={"seeds": range(6)},
+    full={"seeds": range(8)},
     quick={
         "factory": functools.partial(mlp, (64, 32, 10)),
         "split": digits(train=150),

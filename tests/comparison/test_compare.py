@@ -1,5 +1,6 @@
 """Comparing checkpoints end to end on networks small enough to train here."""
 
+import dataclasses
 import os
 import sys
 
@@ -43,7 +44,7 @@ def test_scores_of_every_seed_land_in_their_place(arms):
     assert result.values.shape == (2, 2, 3, 4)
     for i, members in enumerate(arms.values()):
         for j, ckpt in enumerate(members):
-            panel = ls.sharpness(ckpt.objective(), ["adaptive-average", "weight-norm", "trace"])
+            panel = ls.sharpness(ckpt.objective(), ["adaptive-average", "weight-norm", "trace"], seed=j)
             expected = [row.value for row in panel.all("adaptive-average")]
             np.testing.assert_array_equal(result.values[i, j, 0], expected)
             assert result.values[i, j, 1, 0] == panel["weight-norm"].value
@@ -79,10 +80,10 @@ def test_audit_covers_one_checkpoint_a_recipe(arms):
     assert {row.score for row in result.audited} == set(PRIMARY)
     assert "survives" in result.audit
     assert all(isinstance(row, Audited) for row in result.audited)
-    assert result.audit_of("adaptive-worst-linf") == "T1 =, T2 =, T4 =, T5 =, T7 ="
+    assert result.audit_of("adaptive-worst-symmetric") == "T1 =, T2 =, T4 =, T5 =, T7 ="
     assert "T1 =, T2 =" in result.table()
-    moved = Audited("second", "adaptive-worst-linf", "T2", 2.5, "not invariant")
-    assert "T2 ×2.5, T4 =" in result.replace(audited=(*result.audited, moved)).audit_of("adaptive-worst-linf")
+    moved = Audited("second", "adaptive-worst-symmetric", "T2", 2.5, "not invariant")
+    assert "T2 ×2.5, T4 =" in result.replace(audited=(*result.audited, moved)).audit_of("adaptive-worst-symmetric")
 
 
 def test_an_interrupted_comparison_finds_its_scores_again(arms, tmp_path, monkeypatch):
@@ -162,7 +163,7 @@ def test_a_verdict_says_what_could_not_be_taken_out_of_the_networks():
     }
     result = ls.compare(arms, scores=["adaptive-average"], audit=False)
     assert (
-        "In the deciding scores, the shift of all logits is left in: the head needs logits" in result.verdicts[0].text
+        "In the scores that decide, the shift of all logits is left in: the head needs logits" in result.verdicts[0].text
     )
 
 
@@ -194,14 +195,95 @@ def test_names_with_the_same_slug(arms):
         ls.compare({"A b": arms["First"], "a-b": arms["Second"]})
 
 
-def test_a_regression_has_a_table_but_no_verdict():
+def test_a_regression_is_decided_by_scores_that_are_defined_for_it():
+    """The same loss and twice the input scale: relative perturbations cost four times as much."""
     g = torch.Generator().manual_seed(0)
-    X = torch.randn(20, 4, generator=g)
-    arms = {
-        name: [ls.Checkpoint(torch.nn.Linear(4, 2), loss="mse_loss", train=(X, X[:, :2])) for _ in range(2)]
-        for name in ("a", "b")
-    }
-    result = ls.compare(arms)
-    assert result.audit == "not run"
-    assert result.verdicts[0].verdict in ("inconclusive", "not comparable")
-    assert np.isnan(result.score("adaptive-worst-linf")["a"]).all()
+    X, noise = torch.randn(40, 4, generator=g), torch.randn(40, 2, generator=g)
+
+    def arm(scale):
+        nets = []
+        for seed in range(6):
+            net = torch.nn.Linear(4, 2, bias=False)
+            with torch.no_grad():
+                net.weight.copy_(scale * (1 + 0.1 * torch.randn(2, 4, generator=torch.Generator().manual_seed(seed))))
+                target = net(X) + noise
+            nets.append(ls.Checkpoint(net, loss="mse_loss", train=(X, target)))
+        return nets
+
+    result = ls.compare({"a": arm(1.0), "b": arm(2.0)}, scores=None, audit=False)
+    verdict = result.verdicts[0]
+    assert verdict.verdict == "spikier"
+    assert "adaptive-worst-loss in the place of adaptive-worst-symmetric" in verdict.text
+    assert np.isnan(result.score("adaptive-worst-symmetric")["a"]).all()
+    average = next(row for row in result.tests if row.score == "adaptive-average-loss")
+    assert 10**average.difference == pytest.approx(4, rel=0.1)
+
+
+def test_nothing_is_scored_where_gates_fail(arms, monkeypatch):
+    monkeypatch.setattr(sys.modules["landscape.comparison.panels"], "sharpness", None)
+    untrained = [trained(s, by_teacher, steps=0) for s in (0, 1)]
+    result = ls.compare({**arms, "untrained": untrained}, loss_tolerance=0.0)
+    assert [row.verdict for row in result.verdicts] == ["not comparable"] * 3
+    assert "No score was measured; waive= measures them all the same." in result.verdict
+    assert np.isnan(result.values).all()
+    assert result.metrics["train/loss"].shape == (3, 2)
+
+
+def started(arm, seeds):
+    """Checkpoints that say which weights they were trained from."""
+    inits = [ls.models.mlp((5, 16, 3), seed=100 + seed).state_dict() for seed in seeds]
+    found = []
+    for ckpt, init in zip(arm, inits, strict=True):
+        model, data = ckpt.model, (ckpt.objective().batches[0].inputs, ckpt.objective().targets)
+        found.append(ls.Checkpoint(model, loss="cross_entropy", train=data, init=init))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("seeds", "option", "paired"),
+    [((1, 0), "auto", True), ((2, 3), "auto", False), ((2, 3), True, True), ((1, 0), False, False)],
+)
+def test_pairs_are_runs_from_the_same_weights(arms, seeds, option, paired):
+    first, second = started(arms["First"], (0, 1)), started(arms["Second"], seeds)
+    result = ls.compare(
+        {"a": first, "b": second}, scores=["weight-norm"], audit=False, paired=option, waive=("train loss",)
+    )
+    (row,) = result.tests
+    norms = [np.log10(result.score("weight-norm")[name]) for name in ("a", "b")]
+    assert row.paired == paired
+    assert ("pairs of the same initial weights" in result.verdict) == paired
+    if paired:
+        differences = norms[1][::-1] - norms[0] if option == "auto" else norms[1] - norms[0]
+        assert row.high - row.low == pytest.approx(2 * 12.706 * differences.std(ddof=1) / np.sqrt(2), rel=1e-3)
+
+
+def test_runs_that_do_not_pair_up_are_refused(arms):
+    with pytest.raises(LandscapeError, match="recipes of 2 and 1 runs do not pair up"):
+        ls.compare({"a": arms["First"], "b": arms["Second"][:1]}, scores=["weight-norm"], paired=True)
+    with pytest.raises(LandscapeError, match="expected 'auto', True or False"):
+        ls.compare(arms, paired="yes")
+
+
+def test_three_recipes_are_compared_two_by_two_at_the_radii_asked_for(arms):
+    result = ls.compare(
+        {**arms, "Third": arms["First"]}, scores=["adaptive-average"], radii=(0.1, 0.2), audit=False, waive="train loss"
+    )
+    assert [(row.a, row.b) for row in result.verdicts] == [("first", "second"), ("first", "third"), ("second", "third")]
+    assert result.radii.tolist() == [[0.1, 0.2]]
+    assert "not over the 3 pairs of recipes" in result.tested
+    assert result.tests[1].difference == 0
+
+
+def test_a_value_that_did_not_converge_is_marked_and_not_tested(arms, monkeypatch):
+    real = ls.sharpness
+
+    def doubtful(*args, **kwargs):
+        panel = real(*args, **kwargs)
+        return panel.replace(rows=tuple(dataclasses.replace(row, status="not converged") for row in panel.rows))
+
+    monkeypatch.setattr(sys.modules["landscape.comparison.panels"], "sharpness", doubtful)
+    result = ls.compare(arms, scores=["trace"], audit=False, fewest=2, waive="train loss")
+    assert result.unconverged == ("trace",)
+    assert result.tests[0].p_value is None
+    assert "not converged: not tested" in result.tests[0].note
+    assert "trace (not converged)" in result.table()

@@ -18,10 +18,10 @@ def arm(shifts, seed, spread=0.02, radii=4):
     return 10 ** (level + rng.normal(0, spread, (SEEDS, 3, 1)))
 
 
-def verdict(shifts, *, spread=0.02, gates=(PASSED,), first=None, second=None):
+def verdict(shifts, *, spread=0.01, gates=(PASSED,), first=None, second=None, **options):
     x = arm([0, 0, 0], 0, spread) if first is None else first
     y = arm(shifts, 1, spread) if second is None else second
-    tests = compare_scores("a", "b", PRIMARY, x, y, margin=0.05, level=0.05, fewest=6)
+    tests = compare_scores("a", "b", PRIMARY, x, y, margin=0.05, level=0.05, fewest=6, **options)
     return decide("a", "b", gates, tests, level=0.05, names=NAMES), tests
 
 
@@ -33,6 +33,8 @@ def verdict(shifts, *, spread=0.02, gates=(PASSED,), first=None, second=None):
         ([0.0, 0.0, 0.0], "tie"),
         ([0.5, -0.5, 0.5], "mixed"),
         ([0.5, 0.001, 0.001], "inconclusive"),
+        ([0.03, 0.03, 0.03], "different, negligibly"),
+        ([0.045, 0.045, 0.045], "inconclusive"),
     ],
 )
 def test_verdict_follows_the_shifts(shifts, expected):
@@ -94,7 +96,7 @@ def test_missing_primary_score_is_said():
     y[:, 2] = np.nan
     found, _ = verdict(None, first=x, second=y)
     assert found.verdict == "inconclusive"
-    assert "inverse-sigma-mag not defined" in found.text
+    assert "inverse-sigma-mag not measured or not defined" in found.text
 
 
 def test_scores_that_are_not_positive_are_compared_as_they_are():
@@ -119,3 +121,70 @@ def test_logarithms_are_compared_by_their_difference_even_where_they_are_positiv
     volume, trace = compare_scores("a", "b", ["log-volume", "trace"], x, y, margin=0.05, level=0.05, fewest=6)
     assert (volume.scale, volume.difference, volume.sign_stable) == ("raw", 30.0, True)
     assert (trace.scale, trace.difference) == ("log10", pytest.approx(np.log10(1.3)))
+
+
+def test_an_inconclusive_verdict_says_why():
+    near, _ = verdict([0.045, 0.045, 0.045])
+    assert "significant, but possibly by less than the margin (" in near.text
+    y = arm([0.5, 0.5, 0.5], 1)
+    y[:, :2, 0] /= 10
+    assert (
+        "signs that change with the radius (adaptive-worst-symmetric, adaptive-average)"
+        in verdict(None, second=y)[0].text
+    )
+
+
+def test_seven_pairs_are_needed_and_pairs_see_what_independent_seeds_hide():
+    start = np.random.default_rng(2).normal(0, 1, (SEEDS, 1, 1))
+    x, y = arm([0, 0, 0], 0) * 10**start, arm([0.3, 0.3, 0.3], 1) * 10**start
+    assert verdict(None, first=x, second=y)[0].verdict == "inconclusive"
+    found, tests = verdict(None, first=x, second=y, paired=True)
+    assert found.verdict == "spikier"
+    assert [row.p_value for row in tests] == [2 / 2**8] * 3
+    few, tests = verdict(None, first=x[:6], second=y[:6], paired=True)
+    assert "too few pairs" in few.text
+    assert tests[0].p_value is None
+
+
+def test_a_saturated_radius_has_no_vote_and_is_named():
+    radii = np.tile([0.1, 0.2, 0.4, 0.8], (3, 1))
+    x = arm([0, 0, 0], 0) * np.minimum(radii**2, 0.3)
+    y = arm([0.5, 0.5, 0.5], 1) * np.minimum(radii**2, 0.3)
+    y[:, :, 3] /= 100
+    assert verdict(None, first=x, second=y)[1][0].sign_stable is False
+    found, tests = verdict(None, first=x, second=y, radii=radii)
+    assert [row.sign_stable for row in tests] == [True] * 3
+    assert "saturated at 0.8: no vote" in found.text
+
+
+def test_the_error_of_shared_draws_widens_the_interval():
+    x, y = arm([0, 0, 0], 0), arm([0.3, 0.3, 0.3], 1)
+    errors = (0.1 * x, 0.1 * y)
+    narrow, wide = verdict(None, first=x, second=y)[1][0], verdict(None, first=x, second=y, errors=errors)[1][0]
+    shared = 2**0.5 * 0.1 / np.log(10)
+    assert (wide.high - wide.low) / 2 == pytest.approx(
+        ((narrow.high - narrow.low) ** 2 / 4 + (2 * shared) ** 2) ** 0.5, rel=0.1
+    )
+
+
+def test_curvature_does_not_speak_where_no_point_is_critical():
+    x, y = arm([0, 0, 0], 0), arm([0.5, 0.5, 0.5], 1)
+    names = [*PRIMARY, "trace"]
+    x, y = (np.concatenate([z, z[:, :1]], axis=1) for z in (x, y))
+    tests = compare_scores("a", "b", names, x, y, margin=0.05, level=0.05, fewest=6)
+    for value, said in ((0.5, True), (3.0, False), (np.nan, False)):
+        gate = Gate("a", "b", "gradient", True, value, 1.0, "reported: …")
+        assert ("curvature agrees" in decide("a", "b", [gate], tests, level=0.05, names=NAMES).text) == said
+
+
+def test_identical_arms_tie_and_arms_without_a_difference_are_not_called_different():
+    """Runs of the same weights share most of their score, as those that differ in nothing but the order of data do."""
+    same, _ = verdict(None, first=arm([0, 0, 0], 0), second=arm([0, 0, 0], 0), paired=True)
+    assert same.verdict == "tie"
+    rng = np.random.default_rng(0)
+    called = 0
+    for _ in range(200):
+        start, orders = rng.normal(0, 0.1, (SEEDS, 3, 1)), rng.normal(0, 0.05, (2, SEEDS, 3, 1))
+        found, _ = verdict(None, first=10 ** (start + orders[0]), second=10 ** (start + orders[1]), paired=True)
+        called += found.verdict in ("spikier", "flatter", "mixed", "different, negligibly")
+    assert called <= 10

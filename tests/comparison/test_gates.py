@@ -40,6 +40,49 @@ def test_only_a_gate_that_failed_is_marked_as_waived():
     assert WAIVED not in (notes["collapse"], notes["train loss"])
 
 
+@pytest.mark.parametrize(
+    ("changes", "gate"),
+    [({"noise_ratio": float("nan")}, "gradient"), ({"accuracy": float("nan")}, "train accuracy"),
+     ({"loss": float("nan")}, "train loss"), ({"modal_share": float("nan")}, "collapse")],
+)  # fmt: skip
+def test_what_is_not_a_number_passes_no_gate(changes, gate):
+    broken = Facts(**{**vars(GOOD), **changes})
+    assert failed([GOOD] * 7 + [broken]) == [gate]
+    assert failed([broken] * 8, [broken] * 8) == ([gate] if gate != "train accuracy" else [])  # a task without accuracy
+
+
+@pytest.mark.parametrize("ratio", [3.0, float("nan")])
+def test_a_gradient_is_reported_where_no_score_needs_a_critical_point(ratio):
+    slope = Facts(**{**vars(GOOD), "noise_ratio": ratio})
+    (gate,) = (g for g in check("a", "b", [GOOD] * 8, [slope] * 8, stationary=False) if g.gate == "gradient")
+    assert gate.passed
+    assert gate.note.startswith("reported: the scores that decide need no critical point")
+
+
+def test_facts_know_the_weights_a_run_started_from_and_a_head_that_was_not_found():
+    whole = objective()
+    init = {"w": torch.zeros(2), "b": torch.ones(1)}
+    assert facts(whole).init == ""
+    assert (
+        facts(whole, init).init
+        == facts(whole, dict(reversed(init.items()))).init
+        != facts(whole, {"w": init["w"]}).init
+    )
+    assert facts(whole).gauge == ""
+    rolled = torch.nn.Sequential(ls.models.mlp((4, 6, 3)).double(), Shifted())
+    assert (
+        "the shift of all logits is left in"
+        in facts(ls.Objective(rolled, (whole.batches[0].inputs, whole.targets), "cross_entropy")).gauge
+    )
+
+
+class Shifted(torch.nn.Module):
+    """Logits that do not come straight from one layer."""
+
+    def forward(self, x):
+        return x + x.roll(1, 1)
+
+
 def test_too_few_seeds():
     assert failed([GOOD] * 5) == ["seeds"]
 

@@ -41,7 +41,7 @@ def test_false_alarms_stay_below_the_level_and_power_grows():
 def test_the_rule_is_the_one_of_decide():
     rng = np.random.default_rng(1)
     a = rng.normal(0, 0.05, (40, 8, 3, 4))
-    b = rng.normal(0.03, 0.05, (40, 8, 3, 4))
+    b = rng.normal(0.085, 0.05, (40, 8, 3, 4))
     called = decisions(a, b, 0.05).direction != 0
     for x, y, expected in zip(a, b, called, strict=True):
         tests = compare_scores("a", "b", PRIMARY, 10**x, 10**y, margin=0.05, level=0.05, fewest=6)

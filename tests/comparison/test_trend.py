@@ -7,7 +7,7 @@ from landscape.comparison.trend import noise_trends, noise_verdict, trend_placeb
 from landscape.errors import LandscapeError
 from landscape.results import Trials
 
-PRIMARY = ("adaptive-worst-linf", "adaptive-average", "inverse-sigma-mag")
+PRIMARY = ("adaptive-worst-symmetric", "adaptive-average", "inverse-sigma-mag")
 RISE = np.linspace(0, 1, 5)
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -56,9 +57,10 @@ def test_a_comparison_is_drawn_without_scores_that_have_no_value():
         scores=tuple(table),
         score=table.__getitem__,
         metrics={},
+        unconverged=("trace",),
     )
     figure = plots.comparison(result)
-    assert [ax.get_title() for ax in figure.axes] == ["trace"]
+    assert [ax.get_title() for ax in figure.axes] == ["trace (not converged)"]
     assert figure.axes[0].get_xticklabels()[0].get_text() == "plain SGD"
 
 
@@ -92,5 +94,10 @@ def test_effects_show_the_interval_and_whether_the_verdict_rests_on_them():
     assert [mark.get_markerfacecolor() == "white" for mark in marks] == [False, True]
     assert ax.get_ylim()[0] > ax.get_ylim()[1]
     assert [tick.get_text() for tick in plots.effects(rows, scale="raw").get_yticklabels()] == ["gap"]
+    assert ax.get_xlabel() == "log₁₀ ratio (right: sharper)"
+    control = dataclasses.replace(row("margin", 0.5), orientation="control")
+    ax = plots.effects([*rows, control])
+    assert ax.get_xlabel() == "log₁₀ ratio (right: larger)"
+    assert ax.get_yticklabels()[-1].get_text() == "margin (control)"
     with pytest.raises(LandscapeError, match="scale"):
         plots.effects([])

@@ -122,7 +122,7 @@ TABLE = {
     "gradient SNR, whole network": (whole_snr, "T1 T2"),
     "average sharpness, N(0, s²)": (isotropic, "T1 T2"),
     "average sharpness, element-wise adaptive": (adaptive, "T5"),
-    "adaptive worst case ℓ∞, normalised logits": (by_name("adaptive-worst-linf"), ""),
+    "symmetrised adaptive worst case ℓ∞, normalised logits": (by_name("adaptive-worst-symmetric"), ""),
     "adaptive average case, normalised logits": (by_name("adaptive-average"), ""),
     "1/σ′², 0–1 error": (by_name("inverse-sigma-mag"), ""),
     "1/σ², 0–1 error": (by_name("inverse-sigma"), "T1 T2 (T5)"),
@@ -144,8 +144,8 @@ TEMPERATURE = {
     "Tr(F⁺C)": (TABLE["Tr(F⁺C)"][0], (1e-4, 1e-2), (1e-10, 1e-3)),
     "λmax(diag(F)^-½ H diag(F)^-½)": (TABLE["λmax(diag(F)^-½ H diag(F)^-½)"][0], (0.8, 2), (0.8, 3)),
     "margin": (by_name("margin-normalized"), (1 - 1e-9, 1 + 1e-9), (1 - 1e-9, 1 + 1e-9)),
-    "adaptive worst case, normalised logits": (
-        by_name("adaptive-worst-linf"),
+    "symmetrised adaptive worst case, normalised logits": (
+        by_name("adaptive-worst-symmetric"),
         (1 - 1e-6, 1 + 1e-6),
         (1 - 1e-6, 1 + 1e-6),
     ),

@@ -12,7 +12,7 @@ NEEDS_A_CHECKPOINT = {"stability", "batch-sharpness", "distance-from-init", "rel
 NEEDS_A_CHECKPOINT |= {"ntk-distance", "intrinsic-dimension", "pac-bayes-init", "pac-bayes-orig"}
 NEEDS_A_CHECKPOINT |= {"linearisation-error", "linearised-agreement"}
 NEEDS_A_CHECKPOINT |= {"pac-bayes-mag-init", "pac-bayes-mag-orig", "geodesic-worst"}  # the last needs attention
-PRIMARY = ["adaptive-worst-linf", "adaptive-average", "inverse-sigma-mag"]
+PRIMARY = ["adaptive-worst-symmetric", "adaptive-average", "inverse-sigma-mag"]
 
 
 def test_primary_scores_survive_and_euclidean_ones_do_not(classifier):

@@ -159,4 +159,4 @@ def test_a_cell_that_runs_twice_defines_its_score_anew(quadratic):
 def test_an_own_score_comes_last_and_never_decides():
     uniform()
     assert select("all")[-1].slug == "shaken"
-    assert primary() == ("adaptive-worst-linf", "adaptive-average", "inverse-sigma-mag")
+    assert primary() == ("adaptive-worst-symmetric", "adaptive-average", "inverse-sigma-mag")

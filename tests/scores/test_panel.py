@@ -14,7 +14,7 @@ from landscape.results import Scores
 from landscape.scores.register import REGISTRY, Definition, score
 from landscape.scores.sharpness import panel_identity
 
-PRIMARY = {"adaptive-worst-linf", "adaptive-average", "inverse-sigma-mag"}
+PRIMARY = {"adaptive-worst-symmetric", "adaptive-average", "inverse-sigma-mag"}
 
 
 def test_panel_holds_the_primary_scores_and_the_controls(classifier):
@@ -22,7 +22,7 @@ def test_panel_holds_the_primary_scores_and_the_controls(classifier):
     assert set(panel.names) >= PRIMARY
     assert {"lambda-max", "trace", "lambda-min", "gradient-norm", "keskar", "margin", "loss"} <= set(panel.names)
     assert {d.slug for d in REGISTRY.values() if d.primary} == PRIMARY
-    assert len(panel.all("adaptive-worst-linf")) == len(panel.all("adaptive-average")) == 4
+    assert len(panel.all("adaptive-worst-symmetric")) == len(panel.all("adaptive-average")) == 4
     assert all(math.isfinite(row.value) for row in panel.rows)
     assert set(panel.timings) == set(panel.names)
 
@@ -67,7 +67,8 @@ def test_same_seed_same_panel_other_seed_other_draws(classifier):
     first, again, other = (ls.sharpness(objective, list(PRIMARY), seed=s) for s in (0, 0, 1))
     assert first.to_dict()["rows"][0]["value"] == again.to_dict()["rows"][0]["value"]
     assert first["adaptive-average"].value != other["adaptive-average"].value
-    assert first["adaptive-worst-linf"].value == other["adaptive-worst-linf"].value
+    symmetric = [panel["adaptive-worst-symmetric"].value for panel in (first, other)]
+    assert symmetric[0] == pytest.approx(symmetric[1], rel=0.2)  # other places to start climbing from
     assert other["adaptive-average"].seed == 1
 
 

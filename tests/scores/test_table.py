@@ -38,7 +38,7 @@ def test_pattern_of_invariance(networks, name):
 def test_the_gauge_fix_removes_the_softmax_shift(networks):
     """The scores that read |w| move under T5 unless the shift is removed first."""
     objective, moved = networks["learning"]
-    for slug in ("adaptive-worst-linf", "adaptive-average", "inverse-sigma-mag", "adaptive-trace", "asam"):
+    for slug in ("adaptive-worst-symmetric", "adaptive-average", "inverse-sigma-mag", "adaptive-trace", "asam"):
         free, fixed = by_name(slug, gauge=False), by_name(slug)
         assert abs(free(moved["T5"]) / free(objective) - 1) > 0.05, slug
         assert abs(fixed(moved["T5"]) / fixed(objective) - 1) < TOLERANCE, slug

@@ -8,6 +8,8 @@ from landscape.errors import LandscapeError, NotDefinedError
 from landscape.scores import (
     adaptive_worst_l2,
     adaptive_worst_linf,
+    adaptive_worst_loss,
+    adaptive_worst_symmetric,
     asam,
     keskar,
     keskar_subspace,
@@ -109,6 +111,23 @@ def test_small_radius_limit_is_the_scaled_gradient(classifier):
     expected = float((normalized.theta * normalized.gradient()).abs().sum())
     (row,) = adaptive_worst_linf(objective, radii=[1e-7], subset=60)
     assert row.value / 1e-7 == pytest.approx(expected, rel=1e-4)
+
+    assert row.note == "the slope at the weights alone gives 100% of it"
+
+
+def test_the_symmetrised_worst_case_has_no_slope_and_a_closed_form(quadratic):
+    """½[L(w + δ) + L(w − δ)] − L(w) = ½ δᵀHδ, whatever the gradient: for a diagonal H its maximum lies in any corner."""
+    objective = quadratic(torch.diag(torch.tensor([4.0, 1.0, 2.0])), at=[1.0, -3.0, 0.0])
+    objective = objective.at(torch.tensor([2.0, -3.0, 0.0]).to(objective.theta))
+    assert objective.gradient().norm() > 1
+    for row, radius in zip(adaptive_worst_loss(objective, radii=[1e-3, 0.1]), (1e-3, 0.1), strict=True):
+        assert row.value == pytest.approx(0.5 * radius**2 * (4 * 4 + 9), rel=1e-6)
+
+
+def test_the_symmetrised_worst_case_grows_with_the_square_of_the_radius(classifier):
+    rows = adaptive_worst_symmetric(classifier(activation="gelu"), radii=[1e-4, 1e-3], iterations=40)
+    assert np.log10(rows[1].value / rows[0].value) == pytest.approx(2, abs=0.02)
+    assert sum(row.gradients for row in rows) == pytest.approx(2 * 2 * 41 + 1 / 3)
 
 
 def test_smaller_batches_give_larger_values(classifier):

@@ -16,7 +16,7 @@ from landscape.studies.optimisers import optimisers
 
 SMALL = partial(mlp, (64, 32, 10))
 RECIPES = [get_recipe(name, lr=lr, target=0.05) for name, lr in (("sgd", 0.2), ("momentum-matched", 0.02))]
-SCORES = ("adaptive-worst-linf", "adaptive-average", "inverse-sigma-mag", "weight-norm")
+SCORES = ("adaptive-worst-symmetric", "adaptive-average", "inverse-sigma-mag", "weight-norm")
 
 
 @pytest.fixture(scope="module")
