@@ -268,7 +268,7 @@ def _decided(
     if word == "mixed":
         return Verdict(a, b, word, f"{label_b} against {label_a} is mixed, scores that differ disagree: {evidence}.")
     if word:
-        says = f"{label_b} is {word} than {label_a} at matched loss, it {_WORDS[word]}: {evidence}."
+        says = f"{label_b} is {word} than {label_a} at matched loss, its loss {_WORDS[word]}: {evidence}."
         return Verdict(a, b, word, says)
     if all(row.equivalent for row in rows):
         if called(rows, signs, level=level):

@@ -163,7 +163,8 @@ def test_a_verdict_says_what_could_not_be_taken_out_of_the_networks():
     }
     result = ls.compare(arms, scores=["adaptive-average"], audit=False)
     assert (
-        "In the scores that decide, the shift of all logits is left in: the head needs logits" in result.verdicts[0].text
+        "In the scores that decide, the shift of all logits is left in: the head needs logits"
+        in result.verdicts[0].text
     )
 
 
