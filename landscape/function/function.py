@@ -45,6 +45,8 @@ class Function:
         data_dtype: what floating-point tensors of the data are cast to.
         nested: whether the network or the loss takes derivatives itself, as physics-informed losses do; found out when the
             loss is tried.
+        classes_last: whether the network puts classes on the last axis, (n, T, C), where PyTorch's losses want (n, C, T); found
+            out when the loss is tried. Outputs are then handed out as PyTorch wants them.
     """
 
     def __init__(
@@ -71,7 +73,7 @@ class Function:
         self._requested_dtype, self.data_dtype = dtype, dtype or self.space.dtype
         self._structure = Structure(self.model)
         self._fixed: dict[str, Tensor] = {}
-        self.nested = False
+        self.nested = self.classes_last = False
         self._take_loss(loss, count)
 
     def _take_loss(self, loss: Any, count: Callable[[Any, Tensor], float] | None) -> None:
@@ -224,7 +226,8 @@ class Function:
                 raise NotDefinedError("this loss does not say what the outputs are; pass ls.BatchLoss(fn, outputs=…)")
             reader = self._batch_loss.outputs
             return self.call(theta, lambda model: reader(model, batch.raw))
-        return self.call(theta, lambda model: logits(forward(model, batch.inputs)))
+        output = self.call(theta, lambda model: logits(forward(model, batch.inputs)))
+        return output.movedim(-1, 1) if self.classes_last else output
 
     def criterion(self, output: Tensor, batch: Batch) -> Tensor:
         """Return a batch's share of L as a function of its outputs; the shares add up to L.

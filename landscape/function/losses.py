@@ -88,6 +88,7 @@ class Loss:
         likelihood: the loss is a negative log-likelihood whose model is known: ``categorical``, ``bernoulli`` or
             ``gaussian``; `None` otherwise.
         elementwise: the loss compares outputs and targets element by element, so that their shapes must agree.
+        on_logits: of a loss of log-probabilities, the same loss as a function of any logits: what has its curvature.
     """
 
     fn: Criterion
@@ -99,6 +100,7 @@ class Loss:
     ignore_index: int = -100
     likelihood: Literal["categorical", "bernoulli", "gaussian"] | None = None
     elementwise: bool = False
+    on_logits: Criterion | None = None
 
 
 def resolve(loss: Any, count: Count | None = None) -> Loss:
@@ -199,6 +201,7 @@ def _known(name: str, options: dict[str, Any], count: Count | None, module: nn.M
         ignore,
         likelihood,
         name in _ELEMENTWISE,
+        _moved_to_output(F.cross_entropy, options, reduction) if name == "nll_loss" else None,
     )
 
 

@@ -203,7 +203,13 @@ def _check_loss(function: Function, theta: Tensor, few: Batch) -> Tensor | None:
             raise LandscapeError(
                 "the first batch has no target; expected (inputs, target), a mapping with 'labels', or a loss ls.BatchLoss(fn)"
             )
+        function.classes_last = False
         outputs = function.batch_outputs(theta, few)
+        if function.task == "classes" and _has_classes_last(outputs, few.target):
+            function.classes_last = True
+            outputs = outputs.movedim(-1, 1)
+        if not function.known.count:
+            _check_what_is_given(function, theta, few, outputs)
         if function.task == "classes":
             _check_classes(outputs, few.target)
             check_labels(few, outputs.shape[1], function.known.ignore_index)
@@ -258,6 +264,38 @@ def culprit(function: Function) -> str:
         "the forward pass or the loss draws random numbers (random augmentation, functional dropout without "
         "training=self.training, sampling); fix them, or move them into the data"
     )
+
+
+def _has_classes_last(output: Tensor, target: Tensor) -> bool:
+    """Whether outputs are (n, …, C) for class indices (n, …).
+
+    Raises:
+        LandscapeError: they are (n, C, …) as well.
+    """
+    if output.ndim < 3 or target.is_floating_point() or target.shape != output.shape[:-1]:
+        return False
+    if target.shape == (output.shape[0], *output.shape[2:]):
+        raise LandscapeError(
+            f"outputs {tuple(output.shape)} for labels {tuple(target.shape)} may hold their classes on axis 1 or on the last; "
+            "pass the loss as a function that says which: lambda output, target: F.cross_entropy(output.flatten(0, -2), "
+            "target.flatten()) for the last, F.cross_entropy(output, target) for axis 1"
+        )
+    return True
+
+
+def _check_what_is_given(function: Function, theta: Tensor, few: Batch, output: Tensor) -> None:
+    """Refuse a criterion of the user's own that makes another number of what the network returned than of one tensor of it."""
+    whole = function.call(theta, lambda model: forward(model, few.inputs))
+    if isinstance(whole, Tensor):
+        return
+    meant = None
+    with suppress(Exception):  # one that wants a tensor raises whatever it likes
+        meant = function.known.fn(whole, few.target)  # type: ignore[arg-type]
+    if isinstance(meant, Tensor) and meant.numel() == 1:
+        raise LandscapeError(
+            f"the network returned {type(whole).__name__}, and the loss takes it whole, where a criterion is given one tensor, "
+            f"{tuple(output.shape)}; pass ls.BatchLoss(lambda model, batch: loss(model(batch[0]), batch[1]))"
+        )
 
 
 def _check_classes(output: Tensor, target: Tensor | None) -> None:

@@ -4,17 +4,37 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from landscape.function.batches import Batch
+from landscape.errors import NotDefinedError
+from landscape.function.batches import Batch, few
 from landscape.function.objective import Objective
 from landscape.operators.curvature import Curvature
 from landscape.operators.jacobian import JacobianRule, Middle
 from landscape.operators.output_model import loss_curvature
 
+CHECKED = 8
+"""Examples on which outputs are tried for being log-probabilities."""
+
 
 class GaussNewtonRule(JacobianRule):
-    """Jᵀ (∇²_f ℓ_b) J with J the Jacobian of the network's outputs."""
+    """Jᵀ (∇²_f ℓ_b) J with J the Jacobian of the network's outputs.
+
+    A loss of log-probabilities is linear in them: its curvature is that of the logits, of which they are the normalised ones.
+    """
+
+    def __init__(self, objective: Objective):
+        super().__init__(objective)
+        self.criterion = objective.known.on_logits
+        if self.criterion is not None:
+            with objective.guard(), torch.no_grad():
+                sums = objective.batch_outputs(objective.theta, few(objective.batches[0], CHECKED)).logsumexp(1)
+            if float(sums.abs().max()) > 1e-3:
+                raise NotDefinedError(
+                    f"{objective.loss_name} is linear in outputs that are no log-probabilities, so there is no Gauss–Newton "
+                    "matrix; end the network in log_softmax, or use cross_entropy on its logits"
+                )
 
     def values(self, theta: Tensor, batch: Batch) -> Tensor:
         """Return the outputs."""
@@ -22,7 +42,7 @@ class GaussNewtonRule(JacobianRule):
 
     def middle(self, values: Tensor, batch: Batch) -> Middle:
         """Multiply by the loss's Hessian in the outputs."""
-        return loss_curvature(self.objective, values, batch)
+        return loss_curvature(self.objective, values, batch, self.criterion)
 
 
 class GaussNewton(Curvature):

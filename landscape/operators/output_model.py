@@ -11,6 +11,7 @@ from torch.func import grad, vjp
 
 from landscape.errors import NotDefinedError
 from landscape.function.batches import Batch
+from landscape.function.losses import Criterion
 from landscape.function.objective import Objective
 
 Family = Literal["categorical", "bernoulli", "gaussian"]
@@ -33,14 +34,19 @@ def family_of(objective: Objective) -> Family:
     )
 
 
-def loss_curvature(objective: Objective, outputs: Tensor, batch: Batch) -> Callable[[Tensor], Tensor]:
-    """Return t ↦ (∇²_f ℓ_b) t: the Hessian of a batch's loss in its outputs times a tangent (n, …), exactly.
+def loss_curvature(
+    objective: Objective, outputs: Tensor, batch: Batch, criterion: Criterion | None = None
+) -> Callable[[Tensor], Tensor]:
+    """Return t ↦ (∇²_f ℓ_b) t: the Hessian of a batch's loss (or of another criterion) in its outputs times a tangent, exactly.
 
     By reverse over reverse mode: forward mode fails in the derivative of `mse_loss` (an immutable zero tangent).
     """
 
     def loss(f: Tensor) -> Tensor:
-        return objective.criterion(f, batch).reshape(())
+        if criterion is None:
+            return objective.criterion(f, batch).reshape(())
+        assert batch.target is not None
+        return (criterion(f, batch.target) * batch.scale).reshape(())
 
     pulled = vjp(grad(loss), outputs)[1]
     return lambda tangent: pulled(tangent)[0]

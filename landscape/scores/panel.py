@@ -108,3 +108,6 @@ class Panel:
             if named & {member.slug for member in together}:
                 raise
             return tuple(member.missing(error, self.seed) for member in together)
+        except Exception as error:  # one score that meets what nobody foresaw is one row, not the end of the others
+            unforeseen = LandscapeError(f"{type(error).__name__}: {error}".partition("\n")[0])
+            return tuple(member.missing(unforeseen, self.seed) for member in together)

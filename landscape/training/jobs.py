@@ -6,16 +6,18 @@ same call after Ctrl-C or a kill computes only what is missing.
 
 from __future__ import annotations
 
+import importlib
 import json
 import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
@@ -144,13 +146,14 @@ def _in_order(
 def _in_processes(
     work: Callable[..., Done], jobs: Mapping[Key, tuple[Any, ...]], workers: int
 ) -> Iterator[tuple[Key, Done]]:
+    sent = {key: _sent((work, arguments)) for key, arguments in jobs.items()}
     before = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_prepare)
     try:
         with _interrupts_held():
             # Tensors are pickled by value here: PyTorch's own way through queues shares memory that dies with its worker.
-            futures = {pool.submit(_work, pickle.dumps((work, arguments))): key for key, arguments in jobs.items()}
+            futures = {pool.submit(_work, job): key for key, job in sent.items()}
         for future in as_completed(futures):
             yield futures[future], pickle.loads(future.result())
     except BaseException:
@@ -159,6 +162,30 @@ def _in_processes(
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _sent(job: Any) -> bytes:
+    """Pickle a job, in a notebook with the functions defined there, which no other process can import.
+
+    Raises:
+        LandscapeError: that cannot be done.
+    """
+    notebook, dumps = not hasattr(sys.modules["__main__"], "__file__"), pickle.dumps
+    if notebook:
+        with suppress(ImportError):
+            dumps = importlib.import_module("cloudpickle").dumps
+    try:
+        sent = dumps(job)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        reason = str(error)
+    else:
+        if not (notebook and dumps is pickle.dumps and b"__main__" in sent):
+            return sent
+        reason = "a function or a class is defined in this notebook"
+    raise LandscapeError(
+        f"what a run needs cannot be sent to another process ({reason}); put the factory into a module and import it from there, "
+        "install cloudpickle, or use workers=1"
+    )
 
 
 @contextmanager

@@ -116,6 +116,17 @@ def test_options_reach_the_score(classifier):
     assert panel.settings == {"trace": {"matvecs": 12}}
 
 
+def test_a_score_that_meets_an_error_of_any_kind_is_one_row(classifier, monkeypatch):
+    def broken(network, **arguments):
+        raise RuntimeError("nobody foresaw this\nat all")
+
+    monkeypatch.setitem(REGISTRY, "trace", dataclasses.replace(REGISTRY["trace"], compute=broken))
+    panel = ls.sharpness(classifier(), ["trace", "keskar"])
+    assert panel["trace"].status == "failed"
+    assert panel["trace"].note == "RuntimeError: nobody foresaw this"
+    assert panel["keskar"].status != "failed"
+
+
 def test_a_score_that_fails_does_not_take_the_panel_with_it(quadratic):
     """Keskar's sharpness of a loss below −1 is an error by name and a marked row in a panel."""
     objective = quadratic(-torch.eye(2), at=[3.0, 1.0], minimum=[0.0, 0.0])

@@ -1,5 +1,6 @@
 """Jobs in one process and in several: the same rows, kept when something stops them, and nobody left behind."""
 
+import importlib.util
 import multiprocessing
 import os
 import signal
@@ -236,3 +237,24 @@ def test_workers_end_with_a_parent_that_is_killed(running, tmp_path):
     _wait_for(lambda: len(list(tmp_path.glob("job-[123]"))) == 2)
     process.kill()
     _wait_for(lambda: not any(map(_alive, _workers(tmp_path))), seconds=10)
+
+
+NOTEBOOK = """
+import sys
+if {without}: sys.modules["cloudpickle"] = None
+from landscape.training.jobs import completed
+def double(a): return 2 * a
+print(sorted(completed(double, {{1: (1,), 2: (2,)}}, workers=2)))
+"""
+
+
+@pytest.mark.parametrize("without", [True, False])
+def test_a_function_of_a_notebook_is_sent_or_refused_in_one_line(without):
+    code = NOTEBOOK.format(without=without)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    last = (done.stdout + done.stderr).strip().splitlines()[-1]
+    if without or importlib.util.find_spec("cloudpickle") is None:
+        assert "cannot be sent to another process" in last
+        assert "workers=1" in last
+    else:
+        assert last == "[(1, 2), (2, 4)]"

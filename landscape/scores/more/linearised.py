@@ -156,6 +156,7 @@ def linearised_agreement(
     with objective.guard(second=True), torch.no_grad():
         for batch in objective.batches:
             ours = objective.batch_outputs(objective.theta, batch).argmax(1)
-            equal += int((ours == linearised_outputs(start, theta, batch).argmax(1)).sum())
+            same = ours == linearised_outputs(start, theta, batch).argmax(1)
+            equal += int((same & (batch.target != objective.known.ignore_index)).sum())
     cost = 3 * count * min(size, trained_on.n) / objective.n
-    return Measurement(equal / objective.n, gradients=cost, note=f"{count} steps of the linearised network")
+    return Measurement(equal / objective.graded, gradients=cost, note=f"{count} steps of the linearised network")

@@ -81,7 +81,8 @@ def cut(objective: Objective, batch: Batch, moving: Sequence[str], *, fused: boo
     def outputs(*tensors: Tensor) -> Tensor:
         weights = dict(zip(names, tensors[: len(names)], strict=True))
         inputs = rebuild(tensors[len(names) :])
-        return objective.call_with(weights, lambda m: logits(forward(m, inputs)))
+        found = objective.call_with(weights, lambda m: logits(forward(m, inputs)))
+        return found.movedim(-1, 1) if objective.classes_last else found
 
     given = [*objective.space.unflatten(objective.theta).values(), *objective.fixed.values(), *leaves]
     module = trace(outputs, given)
