@@ -81,6 +81,13 @@ def check(function: Function, theta: Tensor, data: Data) -> Data:
                 "its mean), or batches='fixed' for the mean over the batches"
             )
         return data
+    if (
+        function.mode == "eval"
+        and function.has_criterion
+        and function.known.count is None
+        and function.reduction == "mean"
+    ):
+        _check_ignored(function, theta, data)
     if outputs is not None and function.mode == "eval" and few.size > 1:
         return _check_rows(function, theta, data, few, outputs)
     return data
@@ -330,6 +337,20 @@ def _check_parts(function: Function, theta: Tensor, batch: Batch, value: Tensor)
             f"{function.reduction} over what is counted; pass count= (the divisor of its mean), reduction='sum', or, where the "
             "loss couples the examples of a batch, batches='fixed'"
         )
+
+
+def _check_ignored(function: Function, theta: Tensor, data: Data) -> None:
+    """Try the parts of examples with negative labels beside others: such labels, as −100, may not count in the mean."""
+    for batch in data.stored:
+        if batch.target is None or batch.target.is_floating_point() or not batch.rows:
+            return
+        ignored = (batch.target < 0).reshape(batch.size, -1).any(1)
+        if ignored.any():
+            with_some, without = (torch.nonzero(which).flatten()[: CHECKED // 2] for which in (ignored, ~ignored))
+            tried = pick(batch, torch.cat([with_some, without]))
+            if tried.size > 1:
+                _check_parts(function, theta, tried, function.batch_value(theta, tried))
+            return
 
 
 def separable(function: Function, theta: Tensor, batch: Batch) -> bool:

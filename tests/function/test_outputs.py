@@ -86,3 +86,11 @@ def test_a_criterion_of_several_outputs_is_never_given_one_of_them(mode):
     assert ls.Objective(model, (X, y), loss, mode=mode).loss() == pytest.approx(likelihood(model(X), y).item())
     first = ls.Objective(model, (X, y), lambda output, target: F.mse_loss(output, target))
     assert first.loss() == pytest.approx(F.mse_loss(model(X)[0], y).item())
+
+
+def test_labels_that_are_ignored_only_later_are_found():
+    torch.manual_seed(0)
+    X, y = torch.randn(200, 6), torch.randint(0, 3, (200,))
+    y[110:] = -100
+    with pytest.raises(LandscapeError, match="it is not a mean over what is counted"):
+        ls.Objective(nn.Linear(6, 3), (X, y), lambda output, target: F.cross_entropy(output, target), batch_size=100)
