@@ -578,6 +578,6 @@ class Two(nn.Module):
 
 def test_a_loss_of_several_outputs_is_told_that_it_gets_one_of_them():
     with pytest.raises(
-        LandscapeError, match=r"returned dict, .* given one tensor, \(23, 4\); pass ls.BatchLoss\(lambda"
+        ls.LandscapeError, match=r"returned dict, .* given one tensor, \(23, 4\); pass ls.BatchLoss\(lambda"
     ):
         ls.Objective(Two(), (X.float(), Y), lambda output, target: F.cross_entropy(output["classes"], target))
