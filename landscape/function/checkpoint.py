@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.fitting import fit_weights
 from landscape.function.forward import unwrapped
+from landscape.function.norm_layers import Norm
 from landscape.function.objective import Objective
 from landscape.function.weights import Weights, load_weights
 
@@ -103,17 +104,22 @@ class Checkpoint:
         self._data = {"train": train, "test": test}
         self._objectives: dict[tuple[str, bool], Objective] = {}
 
-    def objective(self, on: str = "train", *, recalibrated: bool = True) -> Objective:
+    def objective(self, on: str = "train", *, recalibrated: bool = True, norm: Norm | None = None) -> Objective:
         """Return the loss on the training or the test data as a function centred at this solution.
 
-        Running statistics of norm layers are re-estimated over the training data first, so that solutions are compared
-        on an equal footing; ``recalibrated=False`` keeps those of the checkpoint. Networks without them are unaffected.
+        A network with batch norm was trained on the loss in which the statistics are those of each batch. That is the
+        function on the training data where ``batch_size`` is known, in batches of this size that are drawn once. Elsewhere
+        statistics are frozen, re-estimated over the training data so that solutions are compared on an equal footing.
+        Networks without norm statistics are unaffected.
 
         Args:
             on: ``train`` or ``test``.
-            recalibrated: whether norm statistics are re-estimated.
+            recalibrated: whether frozen norm statistics are re-estimated; with `False` those of the checkpoint are kept.
+            norm: ``frozen`` or ``batch``, as in `Objective`; `None`: ``batch`` on the training data where the batch size is
+                known and statistics are not to be kept.
 
         Raises:
+            LandscapeError: ``norm="batch"`` and no ``batch_size``.
             NotDefinedError: the checkpoint has no test data.
         """
         if on not in self._data:
@@ -129,7 +135,25 @@ class Checkpoint:
                 self._objectives["train", True] = train.recalibrated()
             if on == "test":
                 self._objectives[on, recalibrated] = self._objectives["train", recalibrated].on(self._data["test"])
-        return self._objectives[on, recalibrated]
+        frozen = self._objectives[on, recalibrated]
+        if norm is None:
+            known = self.batch_size is not None and not frozen.batches.uncut and frozen.mode == "eval"
+            norm = "batch" if known and on == "train" and recalibrated else frozen.norm
+        return frozen if norm == "frozen" else self._in_batches(on, recalibrated, frozen)
+
+    def _in_batches(self, on: str, recalibrated: bool, frozen: Objective) -> Objective:
+        key = f"{on} in batches", recalibrated
+        if key not in self._objectives:
+            if not (frozen.norm_layers or frozen.norm == "batch"):
+                self._objectives[key] = frozen
+            elif self.batch_size is None and not frozen.batches.uncut:
+                raise LandscapeError(
+                    "norm='batch' needs the batch size of the training: pass batch_size= to the checkpoint"
+                )
+            else:
+                size = None if frozen.batches.uncut else self.batch_size
+                self._objectives[key] = frozen.with_norm("batch", batch_size=size)
+        return self._objectives[key]
 
     @property
     def has_test(self) -> bool:

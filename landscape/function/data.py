@@ -121,8 +121,8 @@ class Data(Sequence[Batch]):
         if self.uncut:
             raise NotDefinedError(f"{what} needs single examples, but the batches are taken as they are: {self.uncut}")
 
-    def regrouped(self, indices: Sequence[int] | None, size: int) -> Data:
-        """Return the chosen examples (all, in order, for `None`) in batches of another size.
+    def regrouped(self, indices: Sequence[int] | None, size: int | list[int]) -> Data:
+        """Return the chosen examples (all, in order, for `None`) in batches of another size, or of one size each.
 
         Raises:
             LandscapeError: the batches cannot be cut along their first dimension, or an index is out of range.
@@ -186,6 +186,7 @@ def read(
     *,
     examples: Examples = None,
     fixed: bool = False,
+    sized: bool = False,
 ) -> Data:
     """Read data once into batches.
 
@@ -200,9 +201,10 @@ def read(
         resident: keep everything on the device; `None`: when it fits into half of what is free there.
         examples: the number of examples of each batch; `None`: told by `batch_of`.
         fixed: the function is the mean over the batches as they are.
+        sized: the size of the batches matters, so that none is chosen here.
 
     Raises:
-        LandscapeError: there are no examples, or the data is of another kind.
+        LandscapeError: there are no examples, there is no batch size though it matters, or the data is of another kind.
     """
     if batch_size is not None and batch_size < 1:
         raise LandscapeError(f"batch_size is {batch_size}, expected at least 1")
@@ -211,7 +213,7 @@ def read(
         raws = [batch.raw for batch in data.stored]
         examples, fixed = sizes if examples is None else examples, fixed or data.fixed
     else:
-        raws = list(_raws(data, batch_size or DEFAULT_BATCH))
+        raws = list(_raws(data, batch_size or (None if sized else DEFAULT_BATCH)))
     batches = [batch_of(tensors(raw), n, cut=not fixed) for raw, n in zip(raws, _counts(examples, raws), strict=True)]
     batches = [batch for batch in batches if batch.size > 0]
     if not batches:
@@ -240,14 +242,14 @@ def _counts(examples: Examples, raws: Sequence[Any]) -> list[int | None]:
     return [int(n) for n in counts]
 
 
-def _raws(data: Any, size: int) -> Iterable[Any]:
+def _raws(data: Any, size: int | None) -> Iterable[Any]:
     """Return the batches that data of any kind gives."""
     if isinstance(data, tuple | list | Mapping) or hasattr(data, "to_numpy"):
         data = tensors(data)
     if isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], Tensor) and isinstance(data[1], list):
         data = (data[0], tensors(np.asarray(data[1])))
     if _is_whole(data):
-        return _cut(data, size)
+        return _cut(data, _known(size))
     if isinstance(data, Sequence) and not isinstance(data, str):
         if _is_numbers(data):
             raise LandscapeError(
@@ -258,12 +260,20 @@ def _raws(data: Any, size: int) -> Iterable[Any]:
         return data
     if not isinstance(data, str | bytes | Tensor | np.ndarray | Mapping):
         if isinstance(data, Dataset) or (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
-            return DataLoader(data, batch_size=size, shuffle=False, collate_fn=default_collate)
+            return DataLoader(data, batch_size=_known(size), shuffle=False, collate_fn=default_collate)
         if isinstance(data, Iterable):
             return data
     raise LandscapeError(
         f"the data is {type(data).__name__}; expected tensors or arrays (X, y), a Dataset, a DataLoader or a list of batches"
     )
+
+
+def _known(size: int | None) -> int:
+    if size is None:
+        raise LandscapeError(
+            "the statistics are those of the batches of training: pass batch_size=, or a list of batches"
+        )
+    return size
 
 
 def _is_whole(data: Any) -> bool:

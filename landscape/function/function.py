@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, Self
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
@@ -19,6 +20,7 @@ from landscape.function.forward import forward, logits, unwrapped
 from landscape.function.guard import guard, second_order
 from landscape.function.losses import BatchLoss, Loss, resolve
 from landscape.function.metrics import Metric, checked, hits
+from landscape.function.norm_layers import Norm, couples, following
 from landscape.function.parameters import ParameterSpace, Selection
 from landscape.function.structure import Structure
 
@@ -35,10 +37,12 @@ class Function:
         dtype: floating-point type to compute in; `None`: the model's own.
         mode: ``eval`` or ``train``.
         metrics: further quantities of outputs and targets.
+        norm: ``frozen`` or ``batch``.
 
     Attributes:
         model: the user's network, without wrappers.
         space: the layout of theta.
+        norm: where norm layers take their statistics from; ``frozen`` in a network without layers that could follow the batch.
         given_loss: the loss as it was given.
         count: the divisor of its mean as it was given.
         metrics: the user's metrics by name.
@@ -60,6 +64,7 @@ class Function:
         dtype: torch.dtype | None = None,
         mode: str = "eval",
         metrics: Mapping[str, Metric] | None = None,
+        norm: Norm = "frozen",
     ):
         if not isinstance(model, nn.Module):
             raise LandscapeError(f"the model is {type(model).__name__}, expected a torch.nn.Module")
@@ -71,10 +76,32 @@ class Function:
         own = dict(self.model.named_parameters())
         self.device = own[self.space.names[0]].device if device is None else device_named(device)
         self._requested_dtype, self.data_dtype = dtype, dtype or self.space.dtype
-        self._structure = Structure(self.model)
+        self._take_structure()
+        self.norm: Norm = self._norm(norm)
         self._fixed: dict[str, Tensor] = {}
         self.nested = self.classes_last = False
         self._take_loss(loss, count)
+
+    def _take_structure(self) -> None:
+        self._structure = Structure(self.model)
+        self.norm_layers = following(self.network)
+
+    def _norm(self, norm: Norm) -> Norm:
+        """Return where statistics come from: ``frozen``, too, where no layer of the network can take those of the batch."""
+        if norm not in ("frozen", "batch"):
+            raise LandscapeError(f"norm is {norm!r}, expected 'frozen' or 'batch'")
+        if norm == "frozen" or not (self.norm_layers or couples(self.network)):
+            return "frozen"
+        if self.mode != "eval":
+            raise LandscapeError(
+                "norm='batch' goes with mode='eval'; mode='train' also draws dropout and writes statistics"
+            )
+        synchronised = any(isinstance(layer, nn.SyncBatchNorm) for layer in self.norm_layers)
+        if synchronised and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            raise LandscapeError(
+                "SyncBatchNorm takes its statistics over all processes, whose batches norm='batch' cannot fix"
+            )
+        return norm
 
     def _take_loss(self, loss: Any, count: Callable[[Any, Tensor], float] | None) -> None:
         self.given_loss, self.count = loss, count
@@ -107,11 +134,11 @@ class Function:
         return fresh
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_structure"}
+        return {key: value for key, value in self.__dict__.items() if key not in ("_structure", "norm_layers")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._structure = Structure(self.model)
+        self._take_structure()
         self._take_loss(self.given_loss, self.count)
 
     # --- what it is ---------------------------------------------------------------------------------------------------
@@ -192,7 +219,12 @@ class Function:
     def guard(self, *, second: bool = False, tf32: bool = False) -> Iterator[None]:
         """Evaluation mode, isolated random state; with ``second=True`` also kernels that have a second derivative."""
         with ExitStack() as stack:
-            stack.enter_context(guard(self.network, mode=self.mode, device=self.device))
+            norms = self.norm_layers if self.mode == "eval" else ()
+            stack.enter_context(
+                guard(
+                    self.network, mode=self.mode, device=self.device, norms=norms, batch_statistics=self.norm == "batch"
+                )
+            )
             if second or self.nested:
                 stack.enter_context(second_order(self.network, self.device, tf32=tf32))
             yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -76,16 +77,41 @@ def example_gradient_norms(objective: Objective) -> Tensor:
 
 
 def gradient_noise_ratio(objective: Objective) -> float:
-    r"""Return ‖g‖ / √(Tr C / n): the mean gradient in units of its own sampling noise.
+    r"""Return the mean gradient in units of its own sampling noise: ‖g‖ / √(Tr C / n).
 
     With g the mean gradient and C the covariance of single examples' gradients, E‖g‖² = ‖∇L‖² + Tr C / n for a sample of
     n examples, so a ratio of at most about one means that the data cannot tell the point from a stationary one.
-    Invariant to nothing; it says whether curvature at this point is curvature of a minimum.
+    Where the examples of a batch are coupled, as with ``norm="batch"``, batches are the sample: n batches, whose gradients
+    have the (unbiased) covariance C. Invariant to nothing; it says whether curvature at this point is curvature of a minimum.
+
+    Raises:
+        NotDefinedError: there is one batch of coupled examples.
     """
+    if objective.coupled and len(objective.batches) > 1:
+        return _ratio_over_batches(objective)
     norms, world, n = example_gradient_norms(objective), objective.world, objective.n
     g = float(world.norm(objective.gradient().double()))
-    trace = max(float(world.sum(norms.square().sum())) / n - g**2, 0.0)
-    return g / (trace / n) ** 0.5 if trace > 0 else (0.0 if g == 0 else float("inf"))
+    return _over(g, max(float(world.sum(norms.square().sum())) / n - g**2, 0.0) / n)
+
+
+def _ratio_over_batches(objective: Objective) -> float:
+    """Return ‖g‖ / √(Tr C / B) of g = Σ_b w_b g_b; of unequal shares the variance is Σ w_b² ‖g_b − g‖² / (1 − Σ w_b²)."""
+    theta, world = objective.theta.requires_grad_(), objective.world
+    scales = [batch.scale for batch in objective.batches.stored]
+    total = float(world.sum(sum(scales)))
+    mean = objective.gradient().double() / total
+    spread = shares = 0.0
+    with objective.guard():
+        for batch, scale in zip(objective.batches, scales, strict=True):
+            one = value_and_gradient(objective, theta, partial(objective.batch_value, theta, batch), theta)[1].double()
+            spread += (scale / total) ** 2 * float(world.over_parts((one - mean).square().sum()))
+            shares += (scale / total) ** 2
+    spread, shares = float(world.sum(spread)), float(world.sum(shares))
+    return _over(float(world.norm(mean)), spread / (1 - shares))
+
+
+def _over(size: float, variance: float) -> float:
+    return size / variance**0.5 if variance > 0 else (0.0 if size == 0 else float("inf"))
 
 
 def _lifted(inputs: Any) -> Any:

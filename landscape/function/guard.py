@@ -16,13 +16,21 @@ import torch.utils.checkpoint
 from torch import Tensor, nn
 
 from landscape.errors import LandscapeError
+from landscape.function.norm_layers import Layers, take_statistics
 
 _EVALUATING = threading.RLock()
 _SIGINT = int(signal.SIGINT)
 
 
 @contextmanager
-def guard(model: nn.Module, *, mode: str = "eval", device: torch.device | None = None) -> Iterator[None]:
+def guard(
+    model: nn.Module,
+    *,
+    mode: str = "eval",
+    device: torch.device | None = None,
+    norms: Layers = (),
+    batch_statistics: bool = False,
+) -> Iterator[None]:
     """Run a block with a network in a mode of its own and the global random state set aside.
 
     On leaving, also through an exception, every module's ``training`` flag and the random state are as before. Transformer
@@ -35,6 +43,8 @@ def guard(model: nn.Module, *, mode: str = "eval", device: torch.device | None =
         model: the module whose flags are set; an objective's is a copy of its own.
         mode: ``eval`` (norm statistics frozen, dropout off) or ``train``.
         device: where it runs; of a CUDA device the generator is also set aside.
+        norms: norm layers with running statistics, which are not written in any case.
+        batch_statistics: whether those layers take the statistics of each batch.
 
     Raises:
         LandscapeError: inference mode is on.
@@ -61,6 +71,8 @@ def guard(model: nn.Module, *, mode: str = "eval", device: torch.device | None =
         for module in model.modules():
             stack.callback(setattr, module, "training", module.training)
         model.train(mode == "train")
+        for layer in norms:
+            stack.callback(take_statistics(layer, of_batch=batch_statistics))
         interrupts.release(before)
         yield
     finally:

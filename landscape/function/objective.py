@@ -19,10 +19,11 @@ from landscape.function.fitting import fit_weights
 from landscape.function.function import Function
 from landscape.function.losses import BatchLoss
 from landscape.function.metrics import Metric
+from landscape.function.norm_layers import Norm
 from landscape.function.norm_statistics import reestimated
 from landscape.function.parameters import ParameterSpace, Selection
 from landscape.function.provenance import identity
-from landscape.function.weighting import check, weighted
+from landscape.function.weighting import check, in_batches, weighted
 from landscape.function.world import ALONE, World
 
 Weights = Tensor | Mapping[str, Tensor]
@@ -60,6 +61,9 @@ class Objective(Function):
             the batch. Else it is the length of the target, or that of all tensors of the batch.
         batches: ``fixed``: the function is the mean over the batches as they are, as for losses that couple the examples of
             a batch; whatever would cut or join them refuses.
+        norm: where norm layers take their statistics from. ``frozen``: from the network, so that the loss is one of single
+            examples. ``batch``: from each batch, as in training, differentiated with respect to theta; dropout is off, and
+            nothing is written. The batches of training are then part of the function: pass them, or ``batch_size``.
 
     Raises:
         LandscapeError: empty data, labels out of range, NaN weights, unknown parameter pattern, a loss that is not a
@@ -96,11 +100,20 @@ class Objective(Function):
         weights: Mapping[str, Tensor] | None = None,
         examples: Examples = None,
         batches: Literal["fixed"] | None = None,
+        norm: Norm = "frozen",
     ):
         if batches not in (None, "fixed"):
             raise LandscapeError(f"batches is {batches!r}, expected 'fixed', or None for any that the data is cut into")
         super().__init__(
-            model, loss, count=count, parameters=parameters, device=device, dtype=dtype, mode=mode, metrics=metrics
+            model,
+            loss,
+            count=count,
+            parameters=parameters,
+            device=device,
+            dtype=dtype,
+            mode=mode,
+            metrics=metrics,
+            norm=norm,
         )
         own = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
         if weights is not None:
@@ -109,17 +122,25 @@ class Objective(Function):
         self._theta = self._take_tensors(own)
         with torch.random.fork_rng(devices=[]):  # loaders draw a seed from the global generator
             data = read(
-                data, batch_size, self.device, self.data_dtype, resident, examples=examples, fixed=batches == "fixed"
-            )
+                data, batch_size, self.device, self.data_dtype, resident, examples=examples, fixed=batches == "fixed",
+                sized=self.norm == "batch",
+            )  # fmt: skip
         self._examples = examples if callable(examples) else None
         self._take_data(data, tried=False)
 
     def _take_data(self, data: Data, *, tried: bool) -> None:
         """Give every batch its share in L; data of which no part was tried yet is tried first."""
         self.__dict__.pop("graded", None)
+        if not tried:
+            frozen = self._with(
+                "frozen"
+            )  # where examples do not depend on one another, so that their loss can be tried
+            with frozen.guard(), torch.no_grad():
+                data = check(frozen, self._theta, data, coupled=self.norm == "batch")
+            self.nested = frozen.nested
+        if self.norm == "batch":
+            data = in_batches(data)
         with self.guard(), torch.no_grad():
-            if not tried:
-                data = check(self, self._theta, data)
             self.batches = weighted(self, self._theta, data, self.world)
 
     # --- the function -------------------------------------------------------------------------------------------------
@@ -133,6 +154,11 @@ class Objective(Function):
     def n(self) -> int:
         """Number of examples."""
         return self.world.sum(self.batches.n)
+
+    @property
+    def coupled(self) -> bool:
+        """Whether what an example gives may depend on its batch, so that quantities of single examples are not defined."""
+        return self.batches.fixed or self.norm == "batch"
 
     def batch_metrics(self, theta: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Return a batch's shares of the loss, the accuracy and the user's metrics, in float64 on the device, unsynchronised."""
@@ -235,7 +261,7 @@ class Objective(Function):
         Raises:
             NotDefinedError: the loss does not split into terms of single examples.
         """
-        if self._criterion is None or self.known.per_example is None or self.batches.fixed:
+        if self._criterion is None or self.known.per_example is None or self.coupled:
             self.batches.require_rows("the loss of every example")
         at, out = self._vector(theta), []
         with self.guard(), torch.no_grad():
@@ -283,8 +309,44 @@ class Objective(Function):
         """Return an objective with another loss on the same network, data and theta."""
         fresh = copy.copy(self)
         fresh._take_loss(loss, count)
-        fresh._take_data(self.batches, tried=False)
+        fresh._take_data(self._data(), tried=False)
         return fresh
+
+    def with_norm(self, norm: Norm, *, batch_size: int | None = None, seed: int = 0) -> Objective:
+        """Return the loss with norm layers that take their statistics from the network or from each batch.
+
+        Args:
+            norm: ``frozen`` or ``batch``; the same function in a network without batch norm.
+            batch_size: with ``batch``, examples a batch, drawn once without replacement; a rest of one joins the batch before
+                it. `None`: the batches as they are.
+            seed: of that draw.
+
+        Raises:
+            LandscapeError: a batch has one example.
+            NotDefinedError: a batch size is given, but the data cannot be cut.
+        """
+        fresh, data = self._with(self._norm(norm)), self._data()
+        if fresh.norm == "frozen" and self.norm == "frozen":
+            return fresh
+        if fresh.norm == "batch" and batch_size is not None:
+            order = torch.randperm(data.n, generator=torch.Generator().manual_seed(seed)).tolist()
+            sizes = [len(order[i : i + batch_size]) for i in range(0, len(order), batch_size)]
+            if len(sizes) > 1 and sizes[-1] == 1 < batch_size:
+                sizes[-2:] = [batch_size + 1]
+            data = data.regrouped(order, sizes)
+        fresh._take_data(data, tried=self.norm == "frozen")
+        return fresh
+
+    def _with(self, norm: Norm) -> Objective:
+        fresh = copy.copy(self)
+        fresh.norm = norm
+        return fresh
+
+    def _data(self) -> Data:
+        """Return the data as it was read, before its batches became part of the function."""
+        if self.norm == "frozen":
+            return self.batches
+        return read(self.batches, None, self.device, self.data_dtype, self.batches.resident)
 
     def subset(self, indices: Sequence[int] | Tensor) -> Objective:
         """Return the objective on some of the examples, in the order given."""
@@ -305,6 +367,8 @@ class Objective(Function):
     def on(self, data: Any, *, batch_size: int | None = None, examples: Examples = None) -> Objective:
         """Return the objective of the same network, loss and theta on other data, read as its own was."""
         examples, fixed = examples or self._examples, self.batches.fixed
+        if self.norm == "batch":
+            batch_size = batch_size or self.batches.stored[0].size
         fresh = read(data, batch_size, self.device, self.data_dtype, None, examples=examples, fixed=fixed)
         return self._on(fresh, tried=False)
 
@@ -316,9 +380,9 @@ class Objective(Function):
     def recalibrated(self, train: Objective | None = None) -> Objective:
         """Return the objective with the statistics of its norm layers re-estimated over a data set.
 
-        Every layer's mean and variance become the average over the batches of ``train`` (its own data by default), as in
-        `torch.optim.swa_utils.update_bn`; batches are first regrouped to 1,024 examples. Networks without running
-        statistics come back unchanged.
+        Every layer's mean and variance become those over all examples of ``train`` (its own data by default), whatever the
+        batches: those of one training pass over all of them at once. Frozen layers, and networks without running statistics,
+        come back unchanged.
         """
         fresh = copy.copy(self)
         fresh._fixed = reestimated(self, self._theta, (train or self).batches)
@@ -335,11 +399,13 @@ class Objective(Function):
             "loss": self.loss_name,
             "mode": self.mode,
             **({"batches": "fixed"} if self.batches.fixed else {}),
+            **({"norm": "batch"} if self.norm == "batch" else {}),
         }
 
     def __repr__(self) -> str:
+        norm = " with their own norm statistics" if self.norm == "batch" else ""
         return (
-            f"Objective({type(self.model).__name__}, P={self.size:,}, N={self.n:,} in {len(self.batches)} batches, "
+            f"Objective({type(self.model).__name__}, P={self.size:,}, N={self.n:,} in {len(self.batches)} batches{norm}, "
             f"{self.loss_name}, {str(self.dtype).removeprefix('torch.')} on {self.device})"
         )
 

@@ -46,8 +46,27 @@ def weighted(function: Function, theta: Tensor, data: Data, world: World) -> Dat
     return data.with_scales([count / total for count in counts])
 
 
-def check(function: Function, theta: Tensor, data: Data) -> Data:
+def in_batches(data: Data) -> Data:
+    """Return data whose batches stay as they are, because their statistics are part of the function.
+
+    Raises:
+        LandscapeError: a batch has one example.
+    """
+    if any(batch.rows and batch.size < 2 for batch in data.stored):
+        raise LandscapeError(
+            "a batch of one example has no statistics of its own; choose a batch_size that leaves none, or norm='frozen'"
+        )
+    return data.as_they_are("norm layers use the statistics of each batch, so no example has a loss of its own")
+
+
+def check(function: Function, theta: Tensor, data: Data, *, coupled: bool = False) -> Data:
     """Try the loss on a few examples, and look at all labels. Use inside the function's guard.
+
+    Args:
+        function: network and loss.
+        theta: where they are tried.
+        data: the batches.
+        coupled: whether the examples of a batch may depend on one another.
 
     Returns:
         The data; batches that cannot be cut after all are marked so.
@@ -68,7 +87,7 @@ def check(function: Function, theta: Tensor, data: Data) -> Data:
         whole = next((batch for batch in data if batch.size > few.size), None)
         if data.uncut or whole is None or not _works(function, theta, whole):
             raise
-        return check(function, theta, data.as_they_are(_NO_ROWS))
+        return check(function, theta, data.as_they_are(_NO_ROWS), coupled=coupled)
     if function.task == "classes":
         assert outputs is not None
         for batch in data.stored:
@@ -88,7 +107,7 @@ def check(function: Function, theta: Tensor, data: Data) -> Data:
         and function.reduction == "mean"
     ):
         _check_ignored(function, theta, data)
-    if outputs is not None and function.mode == "eval" and few.size > 1:
+    if outputs is not None and function.mode == "eval" and few.size > 1 and not coupled:
         return _check_rows(function, theta, data, few, outputs)
     return data
 

@@ -21,7 +21,7 @@ class EmpiricalFisherRule(JacobianRule):
 
     def __init__(self, objective: Objective):
         super().__init__(objective)
-        if objective.batches.fixed or not objective.has_criterion or objective.count is not None:
+        if objective.coupled or not objective.has_criterion or objective.count is not None:
             objective.batches.require_rows("a matrix of single examples' gradients")
 
     def dress(self, batch: Batch, before: Sequence[Batch]) -> Batch:

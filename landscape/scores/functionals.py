@@ -164,10 +164,15 @@ def _mean_of_largest(parts: Objective, moved: Box, radius: float, iterations: in
     return float(total), float(slope)
 
 
+def _in_parts(objective: Objective, size: int) -> Objective:
+    """Return the objective in sub-batches of a size, or in its own where their norm statistics are part of the function."""
+    return objective if objective.norm == "batch" else objective.rebatch(size)
+
+
 def _largest_rise(
     case: Case, radii: Sequence[float], *, subset: int = SUBSET, iterations: int = 20
 ) -> Iterator[Measurement]:
-    parts = case.objective.rebatch(subset)
+    parts = _in_parts(case.objective, subset)
     for radius in bar(radii, desc=case.slug):
         meter = Meter()
         value, slope = _mean_of_largest(parts, case.perturbation, radius, iterations, meter)
@@ -189,7 +194,7 @@ deterministic, and a lower bound of the true maximum. At small radii it is the s
 def _largest_mean_rise(
     case: Case, radii: Sequence[float], *, subset: int = SUBSET, iterations: int = 10, seed: int = 0
 ) -> Iterator[Measurement]:
-    parts, moved = case.objective.rebatch(subset), case.perturbation
+    parts, moved = _in_parts(case.objective, subset), case.perturbation
     with parts.guard(), torch.no_grad():
         bases = [parts.batch_value(parts.theta, batch).double().reshape(()) for batch in parts.batches]
     for radius in bar(radii, desc=case.slug):
@@ -228,7 +233,7 @@ two gradients.
 
 
 def _one_step_rise(case: Case, radii: Sequence[float], *, subset: int | None = SUBSET) -> Iterator[Measurement]:
-    parts, moved = case.objective.rebatch(subset or case.objective.n), case.perturbation
+    parts, moved = _in_parts(case.objective, subset or case.objective.n), case.perturbation
     theta = parts.theta
     for radius in radii:
         total = torch.zeros((), dtype=torch.float64, device=parts.device)

@@ -41,6 +41,7 @@ def in_double(objective: Objective, model: nn.Module | None = None) -> Objective
         parameters=lambda name, tensor: name in chosen,
         dtype=torch.float64,
         mode=objective.mode,
+        norm=objective.norm,
     )
 
 

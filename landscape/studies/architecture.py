@@ -148,7 +148,7 @@ def _measure(
     runs = train_through(recipe, split, architecture, seed=seed, goals={**goals, "end": end})
     last = runs["end"]
     beta = _smoothness(runs, last, architecture, recipe, places, examples)
-    objective = as_checkpoint(last, architecture).objective()
+    objective = as_checkpoint(last, architecture).objective(norm="frozen")
     few = objective.subset(range(min(examples, objective.n)))
     panel = sharpness(few, list(SCORES), seed=0)
     row: dict[str, Any] = {

@@ -153,7 +153,7 @@ def evaluations(
     ['own/trace', 'own/trace ±']
     """
     checkpoint = as_checkpoint(run, factory)
-    objective = checkpoint.objective()
+    objective = checkpoint.objective(norm="frozen")  # of which parts are scored
     wrong = run.data.changed.numpy()
     parts: dict[str, tuple[Objective | None, tuple[str, ...]]] = {
         "own": (objective, panel.own),

@@ -180,7 +180,7 @@ def _train(
     """Train one network and score it."""
     run = train(_planned(recipe, sizes, epochs, matching, batch), split, factory, seed=seed)
     checkpoint = as_checkpoint(run, factory)
-    objective = checkpoint.objective("train")
+    objective = checkpoint.objective("train", norm="frozen")
     panel = sharpness(objective, list(scores), seed=seed, checkpoint=checkpoint, radii=radii)
     here = objective.evaluate()
     return {

@@ -39,7 +39,7 @@ def test_every_default_variant_has_its_own_network():
 
 def test_planes_are_those_of_the_trained_network(found, split):
     run = train(RECIPE, split, TINY, seed=5)
-    objective = as_checkpoint(run, TINY).objective()
+    objective = as_checkpoint(run, TINY).objective(norm="frozen")
     expected = plane(objective, random_directions(objective, n=2, seed=0), span=1.0, points=3).loss
     np.testing.assert_allclose(found.arrays["loss"][0], expected, rtol=1e-5)
     assert found["train/loss"][0] == run.train_loss

@@ -148,7 +148,7 @@ def linearised_agreement(
     if (checkpoint.optimizer or "sgd").lower() != "sgd":
         raise UndefinedError(f"it trains by SGD, not {checkpoint.optimizer}")
     lr, size, count = float(wanted["lr"] or 0), int(wanted["batch_size"] or 0), int(wanted["step"] or 0)
-    trained_on = checkpoint.objective("train").at(checkpoint.init)
+    trained_on = checkpoint.objective("train", norm="frozen").at(checkpoint.init)
     theta = train_linearised(
         trained_on, lr=lr, momentum=checkpoint.momentum or 0.0, batch_size=size, steps=count, seed=seed
     )

@@ -74,5 +74,6 @@ def same_fixed(a: Objective, b: Objective) -> bool:
 
 
 def has_running_statistics(objective: Objective) -> bool:
-    """Whether the network has norm layers with running statistics."""
-    return any(getattr(module, "running_mean", None) is not None for module in objective.model.modules())
+    """Whether the function depends on running statistics of norm layers."""
+    tracked = any(getattr(module, "running_mean", None) is not None for module in objective.model.modules())
+    return tracked and objective.norm == "frozen"
