@@ -153,8 +153,6 @@ def _saturated(arm_a: np.ndarray, arm_b: np.ndarray, radii: np.ndarray) -> np.nd
     """Return at which radii either arm has saturated, (radius,); none where radii do not rise or values are missing."""
     count = int(np.isfinite(radii).sum())
     silent = np.zeros(arm_a.shape[1], dtype=bool)
-    if count < 3 or (np.diff(radii[:count]) <= 0).any():
-        return silent
     with np.errstate(divide="ignore", invalid="ignore"):
         means = np.stack([np.nanmean(np.log(arm[:, :count]), axis=0) for arm in (arm_a, arm_b)])
     if np.isfinite(means).all():

@@ -119,8 +119,12 @@ def _deciding(comparison: Comparison) -> tuple[str, ...]:
     there = np.isfinite(comparison.values).any(axis=(0, 1, 3))
     chosen = deciding(comparison.scores, [name for name, any_ in zip(comparison.scores, there, strict=True) if any_])
     missing = [name for name in chosen.values() if name not in comparison.scores]
-    if missing or not chosen:
+    if missing:
         raise LandscapeError(f"the comparison lacks {', '.join(missing)}; the rule needs all primary scores")
+    if not chosen:
+        raise LandscapeError(
+            "no score that decides has a value; where gates fail none is measured, see comparison.verdict"
+        )
     return tuple(chosen.values())
 
 
@@ -162,8 +166,7 @@ def decisions(
     if radii is not None:
         for i, j in np.ndindex(change.shape[:2]):
             known = np.isfinite(radii[j])
-            if known.sum() > 2:
-                growth = np.stack([arm[i, :, j, known].mean(axis=1) for arm in (a, b)]) * np.log(10)
-                change[i, j, np.flatnonzero(known)[saturated(growth, radii[j, known])]] = np.nan
+            growth = np.stack([arm[i, :, j, known].mean(axis=1) for arm in (a, b)]) * np.log(10)
+            change[i, j, np.flatnonzero(known)[saturated(growth, radii[j, known])]] = np.nan
     return rule(np.sign(found.value).T, holm(np.stack(tested, axis=1)), one_sign(change), level=level,
                 beyond=found.beyond(margin).T)  # fmt: skip

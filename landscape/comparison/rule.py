@@ -90,13 +90,14 @@ def saturated(growth: np.ndarray, radii: np.ndarray) -> np.ndarray:
 
     Args:
         growth: logarithms of the score, (…, radius), such as the mean of each arm.
-        radii: (radius,) in rising order.
+        radii: (radius,); nothing is said where they do not rise, or are fewer than three.
 
     >>> saturated(np.log([[0.01, 0.04, 0.16, 0.6], [0.1, 0.4, 0.9, 1.0]]), np.array([0.1, 0.2, 0.4, 0.8]))
     array([False, False,  True,  True])
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        power = np.diff(growth, axis=-1) / np.diff(np.log(radii))
+    if len(radii) < 3 or (np.diff(radii) <= 0).any():
+        return np.zeros(len(radii), dtype=bool)
+    power = np.diff(growth, axis=-1) / np.diff(np.log(radii))
     best = np.maximum.accumulate(power, axis=-1)
     slow = np.zeros((*growth.shape[:-1], growth.shape[-1]), dtype=bool)
     slow[..., 2:] = power[..., 1:] < SATURATION * best[..., :-1]

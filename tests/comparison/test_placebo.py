@@ -66,5 +66,18 @@ def test_too_few_seeds_and_scores_that_are_not_positive():
     with pytest.raises(ls.LandscapeError, match="at least 4"):
         placebo(comparison(seeds=3))
     negative = np.full((2, 8, 3, 4), -1.0)
+    with pytest.raises(ls.LandscapeError, match="where gates fail none is measured"):
+        placebo(comparison(values=np.full((2, 8, 3, 4), np.nan)))
     with pytest.raises(ls.LandscapeError, match="not positive"):
         placebo(comparison(values=negative))
+
+
+def test_the_rate_has_the_error_of_another_choice_of_seeds():
+    """Over pools of 8 seeds of one population the power scatters as much as its error says."""
+    found = []
+    for seed in range(40):
+        values = 10 ** np.random.default_rng(seed).normal(0, 0.1, (1, 8, 3, 1)).repeat(2, axis=0)
+        made = placebo(comparison(values=np.repeat(values, 4, axis=3)), arm=6, shifts=(0, 0.2), resamples=150)
+        found.append((made.called[1], made.called_error[1]))
+    power, errors = np.array(found).T
+    assert np.sqrt((errors**2).mean()) == pytest.approx(power.std(), rel=0.4)

@@ -268,6 +268,7 @@ def verdicts(note):
     last = {name: [run[-1] for run in arm] for name, arm in saved.items()}
     early = {"sgd": last["sgd"], "momentum": [run[1] for run in saved["momentum"]]}
     options = {"scores": [*comparison.PRIMARY, "trace", "weight-norm"], "fewest": 4, "level": 0.2, "audit": False}
+    options["loss_tolerance"] = 0.2
     found = note("compared", ls.compare, last, **{**options, "audit": True})
     note("too few seeds", ls.compare, last, **{**options, "fewest": 6})
     note("waived", ls.compare, last, **options, waive=("gradient", "train loss"), margin=0.3)
