@@ -131,7 +131,9 @@ def judge(
         )  # fmt: skip
     count = len(levels) * (len(levels) - 1) // 2
     over = f", not over the {count} pairs of recipes" if count > 1 else ""
-    corrected = f"p values are corrected by Holm's method over the {len(chosen)} scores that decide{over}."
+    corrected = (
+        "" if not tests else f"p values are corrected by Holm's method over the {len(chosen)} scores that decide{over}."
+    )
     return Comparison(
         recipes=tuple(levels),
         long_names=tuple(names.values()),

@@ -78,10 +78,11 @@ def scores(
 def comparison(result: Any, figure: Figure | SubFigure | None = None, **options: Any) -> Figure | SubFigure:
     """Draw the scores of a comparison, one panel a score; the options are those of `scores`.
 
-    Scores without a single finite value are left out, and so are controls that are among the metrics already.
+    Scores without a single finite value are left out, and so are controls that are among the metrics already. Where nothing was
+    scored, because gates failed, the metrics are drawn, which show why.
 
     Raises:
-        LandscapeError: no score has a value.
+        LandscapeError: there is neither a score with a value nor a metric.
     """
     names = dict(zip(result.recipes, result.long_names, strict=True))
     marked = {score: f"{score} (not converged)" for score in result.unconverged}
@@ -91,6 +92,8 @@ def comparison(result: Any, figure: Figure | SubFigure | None = None, **options:
         for score, found in values.items()
         if f"train/{score}" not in result.metrics and any(np.isfinite(seeds).any() for seeds in found.values())
     }
+    if not defined:
+        defined = {metric: dict(zip(result.long_names, seeds, strict=True)) for metric, seeds in result.metrics.items()}
     return scores(defined, figure, **{"titles": marked, **options})
 
 

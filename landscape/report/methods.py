@@ -102,7 +102,10 @@ def _sentences(content: Content) -> Iterator[str]:
 
 def _arms(comparison: Comparison) -> Iterator[str]:
     for i, name in enumerate(comparison.long_names):
-        measured = np.isfinite(comparison.values[i]).any(axis=(1, 2))
+        trained = [
+            np.isfinite(values[i]) for values in comparison.metrics.values()
+        ]  # more than scores where gates failed
+        measured = np.any([np.isfinite(comparison.values[i]).any(axis=(1, 2)), *trained], axis=0)
         count = int(measured.sum())
         yield f"{name} ({count} seed{'' if count == 1 else 's'})"
 
@@ -132,7 +135,8 @@ def _scores(content: Content) -> Iterator[str]:
         for row in panel.rows:
             radii.setdefault(row.name, set()).update([] if row.radius is None else [row.radius])
     for comparison in content.comparisons.values():
-        for slug, found in zip(comparison.scores, comparison.radii, strict=True):
+        measured = np.isfinite(comparison.values).any(axis=(0, 1, 3))
+        for slug, found in zip(np.array(comparison.scores)[measured].tolist(), comparison.radii[measured], strict=True):
             radii.setdefault(slug, set()).update(found[np.isfinite(found)].tolist())
     if not radii:
         return
@@ -206,11 +210,14 @@ def _statistics(comparison: Comparison) -> Iterator[str]:
     waived = list(about.get("waive", ()))
     if waived:
         yield f"The gates on {listed(waived)} were waived."
-    if any(row.p_value is not None for row in comparison.tests):
+    tested = [row for row in comparison.tests if row.p_value is not None]
+    if tested:
+        kinds = {"permutation": not all(row.paired for row in tested), "sign-flip": any(row.paired for row in tested)}
+        tests = listed(f"{kind} tests" for kind, used in kinds.items() if used)
         yield (
             "Recipes were compared over seeds, positive scores on their common logarithms, by exact two-sided "
-            f"permutation tests{_for('permutation')} at the level {about.get('level', 0.05):g} with Holm's correction over the "
-            f"primary scores{_for('holm')}; intervals are bootstrapped{_for('bootstrap')}, and a tie needs equivalence"
+            f"{tests}{_for('permutation')} at the level {about.get('level', 0.05):g} with Holm's correction over the "
+            f"scores that decide{_for('holm')}; intervals are Student's, and a tie needs equivalence"
             f"{_for('equivalence')} within ± {about.get('margin', 0.05):g}. The protocol follows published studies"
             f"{_for('comparison')}."
         )

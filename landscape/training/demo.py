@@ -76,7 +76,7 @@ def demo(out: str | os.PathLike[str], *, seeds: int = 8, quick: bool = False, wo
         *_slices({name: members[0] for name, members in arms.items()}, path, figures, points, 3 if quick else 8),
         *_paths(arms, path, figures, points),
         *plots.save(plots.comparison(comparison), figures / "scores"),
-        *plots.save(plots.effects(comparison), figures / "effects"),
+        *(plots.save(plots.effects(comparison), figures / "effects") if comparison.tests else ()),
         *plots.save(plots.comparison_table(comparison), figures / "table"),
     ]
     return Demo(comparison, path, tuple(made))
