@@ -1,6 +1,7 @@
 """Settings every test shares: one thread, double precision left to each test, no progress bars."""
 
 import os
+import sys
 
 os.environ.setdefault("LANDSCAPE_PROGRESS", "0")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -17,3 +18,14 @@ def random_state_untouched():
     before = torch.random.get_rng_state()
     yield
     torch.random.set_rng_state(before)
+
+
+@pytest.fixture(autouse=True)
+def register_untouched():
+    """A score that a test defines is gone after it: other tests count the register's."""
+    register = sys.modules.get("landscape.scores.register")
+    before = dict(register.REGISTRY) if register else None
+    yield
+    if before is not None:
+        register.REGISTRY.clear()
+        register.REGISTRY.update(before)

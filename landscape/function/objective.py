@@ -132,12 +132,10 @@ class Objective(Function):
         """Give every batch its share in L; data of which no part was tried yet is tried first."""
         self.__dict__.pop("graded", None)
         if not tried:
-            frozen = self._with(
-                "frozen"
-            )  # where examples do not depend on one another, so that their loss can be tried
+            frozen = self._with("frozen")  # there examples do not depend on one another: their loss can be tried
             with frozen.guard(), torch.no_grad():
                 data = check(frozen, self._theta, data, coupled=self.norm == "batch")
-            self.nested = frozen.nested
+            self.nested, self.classes_last = frozen.nested, frozen.classes_last
         if self.norm == "batch":
             data = in_batches(data)
         with self.guard(), torch.no_grad():

@@ -61,6 +61,7 @@ def line(
     >>> line(objective, torch.ones(1), span=2, points=5).loss  # x²
     array([4., 1., 0., 1., 4.])
     """
+    _require_known("line", options)
     return _evaluated(Line, objective, direction, span, points, **options)
 
 
@@ -104,6 +105,7 @@ def plane(
     array([[2.5, 2. , 2.5],
            [2.5, 2. , 2.5]])
     """
+    _require_known("plane", options)
     return _evaluated(Plane, objective, directions, span, points, **options)
 
 
@@ -136,6 +138,7 @@ def volume(
     >>> volume(objective, torch.eye(3), span=(1, 2, 3), points=(3, 3, 2)).loss[0, 0]  # (x² + 4 + 9)/3
     array([4.66666667, 4.33333333, 4.66666667])
     """
+    _require_known("volume", options)
     return _evaluated(Volume, objective, directions, span, points, **options)
 
 
@@ -193,6 +196,13 @@ class Grid:
             dataset=dataset,
             provenance=objective.provenance(),
         )
+
+
+def _require_known(function: str, options: Mapping[str, Any]) -> None:
+    """Raise for an unknown argument in the words that Python has for it."""
+    unknown = next((name for name in options if name not in Options.__annotations__), None)
+    if unknown is not None:
+        raise TypeError(f"{function}() got an unexpected keyword argument {unknown!r}")
 
 
 @numbers_checked

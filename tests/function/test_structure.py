@@ -300,6 +300,7 @@ def test_an_interrupt_at_any_moment_leaves_the_users_parameters():
     expected = objective.loss(theta)
     pressed = 0
     handler = signal.signal(signal.SIGALRM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C
     try:
         for press in range(200):
             try:
@@ -313,9 +314,9 @@ def test_an_interrupt_at_any_moment_leaves_the_users_parameters():
             assert [id(p) for p in model.parameters()] == [i for i, *_ in before.values()]
     finally:
         signal.signal(signal.SIGALRM, handler)
-        torch.backends.mha.set_fastpath_enabled(
-            True
-        )  # one in a thousand interrupts hits Python between two lines of ours
+        signal.signal(signal.SIGINT, ignored)
+        # one in a thousand interrupts hits Python between two lines of ours
+        torch.backends.mha.set_fastpath_enabled(True)
     assert pressed == 200
     assert_same(before, state(model))
     assert objective.loss(theta) == expected

@@ -299,7 +299,7 @@ def test_a_placebo_has_one_line_per_shift():
         recipe="sgd", seeds=16, arm=8, resamples=200, level=0.05,
     )  # fmt: skip
     assert lines(found) == [["× 1.00", "2.00%", "5.00%"], ["× 10.00", "90.00%", "95.00%"]]
-    assert list(found.columns()) == ["shift", "called", "significant/keskar"]
+    assert list(found.columns()) == ["shift", "called", "called_error", "significant/keskar"]
 
 
 def critical(**errors):

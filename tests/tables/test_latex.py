@@ -85,7 +85,7 @@ def test_a_comparison_gives_means_tests_and_gates(comparison, tmp_path):
     assert text.count(r"\begin{table}") == 4
     assert r"trace & $2.0 \pm 1.4$ & $20$ \\" in text  # one seed: no spread
     assert r"\caption{Differences: Random \& labels against SGD." in text
-    assert r"trace (primary) & log10 & $1$ & [0.5, 1.5] & $0.01$ & $0.03$ & $1$ \\" in text
+    assert r"trace (primary) & log10 & $1$ & [0.5, 1.5] & $0.01$ & $0.03$ & $1$ &  \\" in text
     assert r"\label{tab:all-2}" in text
     assert "failed" in text
     assert r"SGD & trace & $4$ & T1 \\" in text  # T3 applies nowhere: no column
