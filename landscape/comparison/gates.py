@@ -32,10 +32,11 @@ class Facts:
         inputs: sha256 of the inputs the scores are measured on.
         loss: training loss.
         accuracy: training accuracy; NaN when the task has none.
-        noise_ratio: ‖g‖ / √(Tr C / n); NaN when single gradients cannot be computed.
+        noise_ratio: ‖g‖ / √(Tr C / n), over batches where norm layers use their statistics; NaN when it cannot be computed.
         modal_share: share of examples that get the most frequent prediction, over that of the most frequent label.
         init: fingerprint of the initial weights; empty where they are not known. Runs that share it are a pair.
         gauge: what could not be taken out of the network before it is scored, in words; empty when nothing.
+        frozen_ratio: the ratio with frozen norm statistics, where the function is that with those of each batch; else NaN.
     """
 
     network: str
@@ -46,30 +47,35 @@ class Facts:
     modal_share: float
     init: str = ""
     gauge: str = ""
+    frozen_ratio: float = math.nan
 
 
 def facts(objective: Objective, init: Mapping[str, Tensor] | None = None) -> Facts:
-    """Measure a checkpoint for the gates: one evaluation and about two gradients.
+    """Measure a checkpoint for the gates: one evaluation and about two gradients, four with batch norm.
 
     Args:
         objective: the function at the trained weights.
         init: the weights before training, where they are known.
     """
     measured = objective.evaluate()
-    try:
-        ratio = gradient_noise_ratio(objective)
-    except LandscapeError:
-        ratio = math.nan
     return Facts(
         network=";".join(f"{n}{tuple(s)}" for n, s in zip(objective.space.names, objective.space.shapes, strict=True)),
         inputs=objective.batches.input_fingerprint(),
         loss=measured["loss"],
         accuracy=measured.get("accuracy", math.nan),
-        noise_ratio=ratio,
+        noise_ratio=_ratio(objective),
         modal_share=_modal_share(objective),
         init="" if init is None else fingerprint(*(init[name] for name in sorted(init))),
         gauge=Gauged(objective).left(shift_removed),
+        frozen_ratio=_ratio(objective.with_norm("frozen")) if objective.norm == "batch" else math.nan,
     )
+
+
+def _ratio(objective: Objective) -> float:
+    try:
+        return gradient_noise_ratio(objective)
+    except LandscapeError:
+        return math.nan
 
 
 def gates_named(given: str | Sequence[str]) -> tuple[str, ...]:
@@ -120,7 +126,10 @@ def check(
     losses = [float(np.mean([f.loss for f in arm])) for arm in (arm_a, arm_b)]
     accuracies = [float(np.mean([f.accuracy for f in arm])) for arm in (arm_a, arm_b)]
     ratio = float(np.max(losses) / np.min(losses) - 1) if np.min(losses) > 0 else math.inf
-    noise = float(np.max([np.median([f.noise_ratio for f in arm]) for arm in (arm_a, arm_b)]))
+    noise, frozen = (
+        float(np.max([np.median([getattr(f, name) for f in arm]) for arm in (arm_a, arm_b)]))
+        for name in ("noise_ratio", "frozen_ratio")
+    )
     gap = 0.0 if all(math.isnan(f.accuracy) for f in both) else abs(accuracies[0] - accuracies[1])
     networks, inputs = len({f.network for f in both}), len({f.inputs for f in both})
     smallest = min(len(arm_a), len(arm_b))
@@ -128,6 +137,8 @@ def check(
     at_rest = "mean gradient within its sampling noise; train on if not"
     if not stationary and not noise <= 1:
         at_rest = f"{REPORTED}: the scores that decide need no critical point, those of the family curvature do"
+    if not math.isnan(frozen):
+        at_rest += f" ({frozen:.2g} with frozen norm statistics)"
     measured = [
         ("network", networks == 1, networks, 1, "parameters have the same names and shapes"),
         ("inputs", inputs == 1, inputs, 1, "all checkpoints are measured on the same inputs"),

@@ -123,3 +123,17 @@ def test_facts_of_a_collapsed_predictor():
     theta[-1] = 10.0  # the bias of the last class wins everywhere
     assert facts(whole.at(theta)).modal_share > 1.5
     assert facts(whole).inputs == facts(whole.rebatch(4)).inputs
+
+
+def test_a_network_with_batch_norm_is_judged_on_the_function_of_its_batches_and_both_are_reported():
+    X, y = torch.randn(24, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(24) % 10
+    checkpoint = ls.Checkpoint(ls.models.small_cnn(channels=(2, 3)), loss="cross_entropy", train=(X, y), batch_size=6)
+    found = facts(checkpoint.objective())
+    assert found.noise_ratio == gradient_noise_ratio(checkpoint.objective(norm="batch"))
+    assert found.frozen_ratio == pytest.approx(gradient_noise_ratio(checkpoint.objective(norm="frozen")), rel=1e-5)
+    trained = Facts(**{**vars(GOOD), "frozen_ratio": 2.94})
+    (gate,) = (gate for gate in check("a", "b", [GOOD] * 8, [GOOD] * 8) if gate.gate == "gradient")
+    assert "frozen" not in gate.note
+    (gate,) = (gate for gate in check("a", "b", [trained] * 8, [trained] * 8) if gate.gate == "gradient")
+    assert gate.passed
+    assert gate.note.endswith("(2.9 with frozen norm statistics)")
