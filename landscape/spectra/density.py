@@ -62,6 +62,7 @@ def spectral_density(
 
     Sources: Golub and Meurant 2010; Ghorbani, Krishnan and Xiao 2019.
 
+    >>> import torch
     >>> density = spectral_density(torch.diag(torch.tensor([0.0, 1.0, 2.0])), probes=2)
     >>> density.nodes.round(3)[0] + 0.0
     array([0., 1., 2.])
