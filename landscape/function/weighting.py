@@ -56,7 +56,9 @@ def in_batches(data: Data) -> Data:
         raise LandscapeError(
             "a batch of one example has no statistics of its own; choose a batch_size that leaves none, or norm='frozen'"
         )
-    return data.as_they_are("norm layers use the statistics of each batch, so no example has a loss of its own; .with_norm('frozen') has")
+    return data.as_they_are(
+        "norm layers use the statistics of each batch, so no example has a loss of its own; .with_norm('frozen') has"
+    )
 
 
 def check(function: Function, theta: Tensor, data: Data, *, coupled: bool = False) -> Data:
