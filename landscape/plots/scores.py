@@ -76,7 +76,7 @@ def scores(
 
 
 def comparison(result: Any, figure: Figure | SubFigure | None = None, **options: Any) -> Figure | SubFigure:
-    """Draw the scores of a comparison, one panel a score; the options are those of `scores`.
+    """Draw the scores of a comparison, one panel per score; the options are those of `scores`.
 
     Scores without a single finite value are left out, and so are controls that are among the metrics already. Where nothing was
     scored, because gates failed, the metrics are drawn, which show why.
