@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Self
@@ -17,7 +16,7 @@ from landscape.arguments import device_named
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.batches import Batch
 from landscape.function.forward import forward, logits, unwrapped
-from landscape.function.guard import guard, second_order
+from landscape.function.guard import Guard
 from landscape.function.losses import BatchLoss, Loss, resolve
 from landscape.function.metrics import Metric, checked, hits
 from landscape.function.norm_layers import Norm, couples, following
@@ -215,19 +214,17 @@ class Function:
 
     # --- its values ---------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def guard(self, *, second: bool = False, tf32: bool = False) -> Iterator[None]:
+    def guard(self, *, second: bool = False, tf32: bool = False) -> Guard:
         """Evaluation mode, isolated random state; with ``second=True`` also kernels that have a second derivative."""
-        with ExitStack() as stack:
-            norms = self.norm_layers if self.mode == "eval" else ()
-            stack.enter_context(
-                guard(
-                    self.network, mode=self.mode, device=self.device, norms=norms, batch_statistics=self.norm == "batch"
-                )
-            )
-            if second or self.nested:
-                stack.enter_context(second_order(self.network, self.device, tf32=tf32))
-            yield
+        return Guard(
+            self.network,
+            mode=self.mode,
+            device=self.device,
+            norms=self.norm_layers if self.mode == "eval" else (),
+            batch_statistics=self.norm == "batch",
+            second=second or self.nested,
+            tf32=tf32,
+        )
 
     def call(self, theta: Tensor, compute: Callable[[nn.Module], Any]) -> Any:
         """Return ``compute(model)`` with the parameters theta (P,); differentiable in theta. Use inside `guard`."""

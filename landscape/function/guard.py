@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -18,19 +19,11 @@ from torch import Tensor, nn
 from landscape.errors import LandscapeError
 from landscape.function.norm_layers import Layers, take_statistics
 
-_EVALUATING = threading.RLock()
-_SIGINT = int(signal.SIGINT)
+_LOCK = threading.RLock()
+_OPEN: list[Guard] = []  # by the thread that holds the lock
 
 
-@contextmanager
-def guard(
-    model: nn.Module,
-    *,
-    mode: str = "eval",
-    device: torch.device | None = None,
-    norms: Layers = (),
-    batch_statistics: bool = False,
-) -> Iterator[None]:
+class Guard:
     """Run a block with a network in a mode of its own and the global random state set aside.
 
     On leaving, also through an exception, every module's ``training`` flag and the random state are as before. Transformer
@@ -38,6 +31,7 @@ def guard(
     padded tokens: the loss would be another function than the one that is differentiated.
     An autocast block around the call has no effect, because the dtype of theta decides; one inside the network has.
     Threads wait for one another: the random state, kernels and the tensors that stand in the network are the same for all.
+    Interrupts wait, too, while settings are made or put back.
 
     Args:
         model: the module whose flags are set; an objective's is a copy of its own.
@@ -45,59 +39,159 @@ def guard(
         device: where it runs; of a CUDA device the generator is also set aside.
         norms: norm layers with running statistics, which are not written in any case.
         batch_statistics: whether those layers take the statistics of each batch.
+        second: also choose kernels that have a second derivative, see `second_order`.
+        tf32: allow TF32 in those.
 
     Raises:
-        LandscapeError: inference mode is on.
+        LandscapeError: on entering, if inference mode is on.
     """
-    devices = [device] if device is not None and device.type == "cuda" else []
-    kind = "cpu" if device is None else device.type
-    if torch.is_inference_mode_enabled():
-        raise LandscapeError(
-            "nothing can be differentiated under torch.inference_mode(); use torch.no_grad(), or neither"
-        )
-    stack, interrupts = ExitStack(), _Interrupts()
-    hold, note = interrupts.hold, interrupts.note
-    before = hold(_SIGINT, note)
-    try:
-        stack.enter_context(_EVALUATING)
-        stack.callback(torch.set_grad_enabled, torch.is_grad_enabled())  # an interrupt in `torch.no_grad` leaves it off
-        stack.enter_context(torch.random.fork_rng(devices=devices))
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        mode: str = "eval",
+        device: torch.device | None = None,
+        norms: Layers = (),
+        batch_statistics: bool = False,
+        second: bool = False,
+        tf32: bool = False,
+    ):
+        self.model, self.mode, self.device = model, mode, torch.device("cpu") if device is None else device
+        self.norms, self.batch_statistics = norms, batch_statistics
+        self.second, self.tf32 = second, tf32
+        self.process, self.thread = ExitStack(), ExitStack()  # what undoes the settings of each
+
+    def __enter__(self) -> Self:
+        if torch.is_inference_mode_enabled():
+            raise LandscapeError(
+                "nothing can be differentiated under torch.inference_mode(); use torch.no_grad(), or neither"
+            )
+        held: list[bool] = []
+        try:
+            held.extend(map(_LOCK.acquire, [True]))  # in one call of C: an interrupt comes before or after, not between
+            self.owner = threading.get_ident()
+            if not _OPEN:
+                _hold_signals()
+            _OPEN.append(self)
+            self._set()
+            handle_held()
+        except BaseException:
+            if held:
+                self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, kind: object = None, error: BaseException | None = None, trace: object = None) -> None:
+        try:
+            self.process.close()
+            self.thread.close()
+        finally:
+            if self in _OPEN:
+                _OPEN.remove(self)
+            last = not _OPEN
+            _LOCK.release()
+            if last:
+                _release_signals()
+        raise_handled(error)
+
+    def _set(self) -> None:
+        model, process, kind = self.model, self.process, self.device.type
+        self.thread.callback(torch.set_grad_enabled, torch.is_grad_enabled())
         if torch.is_autocast_enabled(kind):
-            stack.enter_context(torch.autocast(kind, enabled=False))
-        stack.enter_context(_plain_checkpoints())
-        stack.enter_context(_plain_embeddings())
-        stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
+            self.thread.enter_context(torch.autocast(kind, enabled=False))
+        process.enter_context(torch.random.fork_rng(devices=[self.device] if kind == "cuda" else []))
+        process.enter_context(_plain_checkpoints())
+        process.enter_context(_plain_embeddings())
+        process.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
         torch.backends.mha.set_fastpath_enabled(False)
         for module in model.modules():
-            stack.callback(setattr, module, "training", module.training)
-        model.train(mode == "train")
-        for layer in norms:
-            stack.callback(take_statistics(layer, of_batch=batch_statistics))
-        interrupts.release(before)
-        yield
-    finally:
-        # nothing is called before this, so that no interrupt comes between
-        now = hold(_SIGINT, note)
-        stack.close()
-        interrupts.release(before if now is note else now)
+            process.callback(setattr, module, "training", module.training)
+        model.train(self.mode == "train")
+        for layer in self.norms:
+            process.callback(take_statistics(layer, of_batch=self.batch_statistics))
+        if self.second:
+            process.enter_context(second_order(model, self.device, tf32=self.tf32))
 
 
-class _Interrupts:
-    """Ctrl-C that waits while settings are made or put back, so that none stays half made."""
+# --- interrupts and forks ---------------------------------------------------------------------------------------------
 
-    def __init__(self) -> None:
-        in_charge = threading.current_thread() is threading.main_thread() and callable(_signal.getsignal(_SIGINT))
-        # the handler in C, since one written in Python can be interrupted itself
-        self.hold: Callable[[int, Any], Any] = _signal.signal if in_charge else lambda number, handler: None
-        self.note = lambda number, frame: self.pressed.append((number, frame))
-        self.pressed: list[tuple[int, FrameType | None]] = []
+_SIGNALS = [int(signal.SIGINT), *(int(number) for number in signal.valid_signals() if number != signal.SIGINT)]
+_HANDLERS: dict[int, Callable[[int, FrameType | None], Any]] = {}
+_PRESSED: list[int] = []
+_RAISED: list[BaseException] = []
 
-    def release(self, before: Any) -> None:
-        """Put a handler back, and let it handle what was pressed meanwhile."""
-        self.hold(_SIGINT, before)
-        if self.pressed:
-            pressed, self.pressed = self.pressed, []
-            before(*pressed[0])
+
+def _hold_signals() -> None:
+    """Put `_handle` before all handlers written in Python, which may raise anywhere; Ctrl-C's is one of them."""
+    if threading.current_thread() is threading.main_thread():
+        _HANDLERS.clear()
+        _RAISED.clear()
+        for number in _SIGNALS:
+            before = _signal.getsignal(number)
+            if callable(before):
+                _HANDLERS[number] = before
+                _signal.signal(number, _handle)
+
+
+def _handle(number: int, frame: FrameType | None) -> None:
+    """Handle a signal as its owner does, but not while a context manager is entered or left: half made, it stays for ever.
+
+    Python raises in `__exit__` before its first line, and in contextlib between a block's end and the next step of its
+    generator. The four innermost frames tell.
+    """
+    code, depth = frame, 0
+    while code is not None and depth < 5:
+        if code.f_code.co_name in ("__enter__", "__exit__", "enter_context"):
+            _PRESSED.append(number)
+            return
+        code, depth = code.f_back, depth + 1
+    try:
+        _HANDLERS[number](number, frame)
+    except BaseException as error:
+        _RAISED[:] = [error]
+        raise
+
+
+def handle_held() -> None:
+    """Handle now what came while a context manager was entered or left."""
+    if _PRESSED and threading.current_thread() is threading.main_thread():
+        pressed = _PRESSED[0]
+        _PRESSED.clear()
+        _HANDLERS[pressed](pressed, None)
+
+
+def raise_handled(error: BaseException | None) -> None:
+    """Raise what a handler raised and the interpreter of TorchScript made another error of."""
+    if _RAISED and isinstance(error, RuntimeError):
+        raise _RAISED.pop() from error
+
+
+def _release_signals() -> None:
+    """Give signals back to their owners, Ctrl-C last, and handle what came meanwhile."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in reversed(_HANDLERS):
+        if _signal.getsignal(number) is _handle:
+            _signal.signal(number, _HANDLERS[number])
+    handle_held()
+
+
+def _after_fork() -> None:
+    """Undo in a child what threads set that it does not have, and let it have the lock."""
+    global _LOCK
+    if not _OPEN or _OPEN[-1].owner != threading.get_ident():
+        _LOCK = threading.RLock()
+        while _OPEN:
+            with suppress(Exception):
+                _OPEN.pop().process.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
 
 
 class _Direct:

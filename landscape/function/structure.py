@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from landscape.function.guard import handle_held
+
 _CONTAINERS = (list, dict, OrderedDict, set)
 _ATOMS = (str, bytes, int, float, bool, type(None), Tensor)
 
@@ -68,6 +70,7 @@ class Structure:
 
     def call(self, tensors: Mapping[str, Tensor], compute: Callable[[nn.Module], Any]) -> Any:
         """Return ``compute(model)`` with the named tensors in place of the network's own, wherever they occur in it."""
+        handle_held()
         placed = [(holder, key, tensors[name]) for holder, key, name in self._slots if name in tensors]
         before = [holder[key] for holder, key, _ in placed]
         try:
@@ -81,6 +84,12 @@ class Structure:
     def adopted(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return a function that finds the copy's modules where the given one, in its closure, has the user's."""
         return self._copier.copy(function) if self._copier.reaches(function) else function
+
+
+def deep_copy(model: nn.Module) -> nn.Module:
+    """Return a deep copy of a network, also of one that keeps results of a forward pass, as `torch.nn.utils.weight_norm` does."""
+    held = (value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor))
+    return copy.deepcopy(model, {id(value): value.detach().clone() for value in held if not value.is_leaf})
 
 
 class _Attributes(MutableMapping[str, Any]):

@@ -6,7 +6,6 @@ operation, knows every shape, follows Python code that branches on shapes, and n
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torch.fx import Graph, Node, map_arg
 
 from landscape.errors import LandscapeError
+from landscape.function.structure import deep_copy
 from landscape.graphs.ops import facts
 
 Inputs = Tensor | tuple[Tensor, ...]
@@ -78,7 +78,7 @@ def export(model: nn.Module, example_inputs: Inputs) -> Flow:
     inputs = as_tuple(example_inputs)
     if len(inputs) == 1 and inputs[0].ndim:
         inputs = (inputs[0][:2],)
-    plain = copy.deepcopy(model).eval()
+    plain = deep_copy(model).eval()
     try:
         with torch.no_grad():
             program = torch.export.export(plain, inputs, strict=False)

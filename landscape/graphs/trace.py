@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx
 
 from landscape.errors import LandscapeError
+from landscape.function.guard import raise_handled
 from landscape.graphs.ops import facts
 
 try:
@@ -97,6 +98,7 @@ def _record(function: Callable[..., Any], inputs: Sequence[Tensor]) -> fx.GraphM
         # a tensor given twice would be one input of the graph: every place gets an object of its own
         return make_fx(function, tracing_mode="real")(*(tensor.detach() for tensor in inputs))
     except Exception as error:  # the tracer raises whatever the traced code met
+        raise_handled(error)
         first = (str(error).strip().splitlines() or ["no message"])[0]
         raise TraceError(
             f"tracing failed ({type(error).__name__}: {first}); use a program that needs no trace"

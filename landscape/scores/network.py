@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -11,13 +10,14 @@ from torch import nn
 
 from landscape.errors import NumericalError
 from landscape.function.objective import Objective
+from landscape.function.structure import deep_copy
 
 T = TypeVar("T")
 
 
 def network(objective: Objective) -> nn.Module:
     """Return a copy of the network in float64 that carries the objective's own weights and buffers."""
-    model = copy.deepcopy(objective.model).double().to(objective.device)
+    model = deep_copy(objective.model).double().to(objective.device)
     own = {**objective.fixed, **objective.space.unflatten(objective.theta)}
     with torch.no_grad():
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import LandscapeError, NumericalError
+from landscape.function.structure import deep_copy
 from landscape.graphs.exported import Inputs, as_tuple
 
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
@@ -67,7 +67,7 @@ def duplicate(model: nn.Module) -> tuple[nn.Module, dict[str, Tensor]]:
     Raises:
         LandscapeError: a network without parameters.
     """
-    clone = copy.deepcopy(model)
+    clone = deep_copy(model)
     if not any(True for _ in clone.parameters()):
         raise LandscapeError("The network has no parameters to transform: give a network with weights.")
     tensors = {**dict(clone.named_parameters()), **dict(clone.named_buffers())}
@@ -86,7 +86,7 @@ def largest_change(before: nn.Module, after: nn.Module, example_inputs: Inputs, 
 def predictions(model: nn.Module, inputs: tuple[Tensor, ...], classes: int = 1) -> Tensor:
     """Return the probabilities of a copy of the network in evaluation mode; its outputs where there are no classes."""
     with torch.no_grad():
-        output = copy.deepcopy(model).eval()(*inputs)
+        output = deep_copy(model).eval()(*inputs)
     first = output[0] if isinstance(output, tuple) else output
     return torch.softmax(first, dim=classes) if has_classes(first, classes) else first
 

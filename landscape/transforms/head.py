@@ -15,7 +15,7 @@ from landscape.arguments import seeded_generator
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.batches import few as few_of
 from landscape.function.forward import forward, logits
-from landscape.function.guard import guard
+from landscape.function.guard import Guard
 from landscape.function.objective import Objective
 from landscape.function.structure import Structure
 from landscape.graphs.exported import Inputs, View, positions
@@ -177,7 +177,7 @@ def find_head(model: nn.Module, example_inputs: Inputs, what: str) -> Head:
         LandscapeError: the logits do not come straight from one layer, or its weight is used elsewhere too.
     """
     network = Structure(model).model
-    with guard(network), torch.no_grad():
+    with Guard(network), torch.no_grad():
         call, analyse = (lambda: logits(forward(network, example_inputs))), partial(follow, model, example_inputs)
         head = _find(network, call, analyse, what)
     if head.shared:

@@ -12,23 +12,8 @@ from landscape.function.guard import second_order
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
-def settings():
-    cudnn, mkldnn = torch.backends.cudnn, torch.backends.mkldnn
-    return {
-        "cudnn": cudnn.enabled,
-        "benchmark": cudnn.benchmark,
-        "deterministic": cudnn.deterministic,
-        "cudnn tf32": cudnn.allow_tf32,
-        "matmul tf32": torch.backends.cuda.matmul.allow_tf32,
-        "mkldnn": mkldnn.enabled,
-        "fast path": torch.backends.mha.get_fastpath_enabled(),
-        "flash": torch.backends.cuda.flash_sdp_enabled(),
-        "math": torch.backends.cuda.math_sdp_enabled(),
-    }
-
-
 @pytest.mark.parametrize("device", [CPU, CUDA])
-def test_recurrent_layers_run_without_cudnn_and_onednn(device):
+def test_recurrent_layers_run_without_cudnn_and_onednn(device, settings):
     before = settings()
     with second_order(nn.Sequential(nn.LSTM(2, 2)), device):
         inside = settings()
@@ -37,7 +22,7 @@ def test_recurrent_layers_run_without_cudnn_and_onednn(device):
     assert settings() == before
 
 
-def test_other_networks_keep_cudnn_and_what_the_user_chose_for_it(monkeypatch):
+def test_other_networks_keep_cudnn_and_what_the_user_chose_for_it(monkeypatch, settings):
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
     before = settings()
@@ -47,6 +32,7 @@ def test_other_networks_keep_cudnn_and_what_the_user_chose_for_it(monkeypatch):
             "cudnn tf32": False,
             "matmul tf32": False,
             "flash": False,
+            "efficient": False,
         }
     assert settings() == before
     with second_order(nn.Linear(2, 2), CUDA, tf32=True):
@@ -55,7 +41,7 @@ def test_other_networks_keep_cudnn_and_what_the_user_chose_for_it(monkeypatch):
     assert settings() == before
 
 
-def test_settings_are_put_back_after_an_exception():
+def test_settings_are_put_back_after_an_exception(settings):
     before = settings()
     with pytest.raises(KeyError), second_order(nn.GRU(2, 2), CUDA, tf32=True):
         raise KeyError
@@ -75,7 +61,7 @@ class Encoder(nn.Module):
         return self.head(self.body(x, src_key_padding_mask=padding).mean(1))
 
 
-def test_the_loss_of_a_transformer_with_padding_is_the_one_that_is_differentiated():
+def test_the_loss_of_a_transformer_with_padding_is_the_one_that_is_differentiated(settings):
     generator = torch.Generator().manual_seed(1)
     X, lengths = torch.randn(8, 5, 4, generator=generator), torch.arange(8) % 4 + 2
     batches = [((X, torch.arange(5) >= lengths[:, None]), torch.arange(8) % 3)]
@@ -111,7 +97,7 @@ def test_the_objectives_own_guard_gives_recurrent_layers_a_second_derivative(lay
     torch.testing.assert_close(product, ls.Hessian(objective) @ v, rtol=1e-4, atol=1e-6)
 
 
-def test_threads_that_share_a_network_wait_for_one_another():
+def test_threads_that_share_a_network_wait_for_one_another(settings):
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(3, 64), nn.Tanh(), nn.Linear(64, 1))
     X = torch.randn(200, 3)

@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import signal
 import types
 import weakref
 
@@ -291,32 +290,3 @@ def test_a_loss_written_over_the_model_itself_meets_theta():
     assert torch.equal(objective.gradient(plain.theta * 2), plain.gradient(plain.theta * 2))
     with pytest.raises(ls.LandscapeError, match=r"other than by name \(weight: "):
         ls.Objective(model, data, lambda output, target: F.cross_entropy(output, target) + model.weight.square().sum())
-
-
-def test_an_interrupt_at_any_moment_leaves_the_users_parameters():
-    model = nn.Sequential(*[nn.Sequential(nn.Linear(16, 16), nn.ReLU()) for _ in range(8)], nn.Linear(16, 4))
-    objective = ls.Objective(model, (X.repeat(1, 4), Y), "cross_entropy")
-    before, theta = state(model), objective.theta * 1.1
-    expected = objective.loss(theta)
-    pressed = 0
-    handler = signal.signal(signal.SIGALRM, lambda number, frame: signal.raise_signal(signal.SIGINT))
-    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C
-    try:
-        for press in range(200):
-            try:
-                signal.setitimer(signal.ITIMER_REAL, 2e-4 + press * 2e-5)  # Ctrl-C at a chosen moment
-                for _ in range(1000):
-                    objective.loss(theta)
-            except KeyboardInterrupt:
-                pressed += 1
-            finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
-            assert [id(p) for p in model.parameters()] == [i for i, *_ in before.values()]
-    finally:
-        signal.signal(signal.SIGALRM, handler)
-        signal.signal(signal.SIGINT, ignored)
-        # one in a thousand interrupts hits Python between two lines of ours
-        torch.backends.mha.set_fastpath_enabled(True)
-    assert pressed == 200
-    assert_same(before, state(model))
-    assert objective.loss(theta) == expected

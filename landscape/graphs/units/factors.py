@@ -6,7 +6,6 @@ these numbers, so that every way of packing, splitting and reordering heads is f
 
 from __future__ import annotations
 
-import copy
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from landscape.errors import NotDefinedError
 from landscape.function.batches import few
 from landscape.function.objective import Objective
+from landscape.function.structure import deep_copy
 from landscape.graphs.exported import Inputs, View, export, index_of, moved, overlap, shape
 from landscape.graphs.ops import OPS, facts, operation
 from landscape.graphs.units.spaces import Layer, module_of
@@ -128,7 +128,7 @@ def products_of(objective: Objective) -> tuple[list[Product], tuple[str, ...]]:
         objective.batch_outputs(objective.theta, example)
     if not watch.seen:
         return [], ()
-    return search_products(copy.deepcopy(objective.model).to(objective.theta), example.inputs)
+    return search_products(deep_copy(objective.model).to(objective.theta), example.inputs)
 
 
 class _Watch(TorchFunctionMode):

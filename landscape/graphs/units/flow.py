@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch.fx import Node
 from landscape.errors import LandscapeError
 from landscape.function.batches import few
 from landscape.function.objective import Objective
+from landscape.function.structure import deep_copy
 from landscape.graphs.exported import Inputs, View, export, index_of, moved, overlap
 from landscape.graphs.ops import facts, operation
 from landscape.graphs.units.rules import RULES
@@ -76,7 +76,7 @@ def follow_objective(objective: Objective) -> Analysis:
     example = few(objective.batches[0], 2)
     if not isinstance(example.inputs, Tensor | tuple):
         raise LandscapeError("hidden units are followed in networks called with tensors; this one takes named inputs")
-    return follow(copy.deepcopy(objective.model).to(objective.theta), example.inputs)
+    return follow(deep_copy(objective.model).to(objective.theta), example.inputs)
 
 
 def _output(tracker: Tracker, node: Node) -> Signal:
