@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.func import grad, jvp
 
 from landscape.errors import NumericalError
 from landscape.function.batches import Batch
+from landscape.function.objective import Objective
 from landscape.operators.curvature import Curvature
 from landscape.operators.failures import custom_functions, require_finite, require_second_derivative
 from landscape.operators.finite_difference import FiniteDifferenceHessian
 from landscape.operators.programs.rule import Multiply, Rule
+from landscape.operators.rewrites import Rewrites
 
 CHECKED = 8
 """Examples on which products are compared with differences of gradients: few, so that hardly a kink is passed."""
@@ -21,15 +25,21 @@ class HessianRule(Rule):
     """∇²ℓ_b v: the derivative of the batch's gradient along v."""
 
     def record(self, theta: Tensor, batch: Batch) -> Multiply:
-        """Keep the graph of the gradient; H v is its transposed Jacobian times v, because H is symmetric."""
+        """Keep the graph of the gradient."""
+        return self.gradient_and_multiply(theta, batch)[1]
+
+    def gradient_and_multiply(self, theta: Tensor, batch: Batch) -> tuple[Tensor, Multiply]:
+        """Return ∇ℓ_b and v ↦ ∇²ℓ_b v: the transposed Jacobian of the gradient times v, because the Hessian is symmetric."""
         leaf = theta.detach().requires_grad_()
         loss = self.objective.batch_loss(leaf, batch)
         (gradient,) = torch.autograd.grad(loss, leaf, create_graph=True, materialize_grads=True)
         require_finite(gradient, "gradient")
         if not gradient.requires_grad:
-            return torch.zeros_like
+            return gradient, torch.zeros_like
         require_second_derivative(gradient, loss)
-        return lambda v: torch.autograd.grad(gradient, leaf, v, retain_graph=True, materialize_grads=True)[0]
+        return gradient.detach(), lambda v: torch.autograd.grad(
+            gradient, leaf, v, retain_graph=True, materialize_grads=True
+        )[0]
 
     def product(self, theta: Tensor, batch: Batch, v: Tensor) -> Tensor:
         """Forward over reverse mode."""
@@ -93,3 +103,30 @@ class Hessian(Curvature):
                 f"{custom or 'an operation'} drops a term of its second derivative; write its backward with differentiable "
                 "operations of its inputs, or use ls.operators.FiniteDifferenceHessian"
             )
+
+
+def quotients_along_gradients(objective: Objective) -> Tensor:
+    r"""Return :math:`g_b^T H_b\,g_b / \lVert g_b \rVert^2` of every batch's own loss, NaN where its gradient is zero.
+
+    One graph per batch serves the gradient and the product: about 3 gradients.
+
+    Args:
+        objective: the loss; its batches are the ones that count.
+
+    Returns:
+        (B,) in float64, on the CPU.
+
+    Source: Andreyev and Beneventano 2024 (arXiv 2412.20553), definition 1.
+
+    >>> import torch, landscape as ls
+    >>> X = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    >>> L = ls.Objective(torch.nn.Linear(2, 1), (X, torch.zeros(2, 1)), "mse_loss", batch_size=1)
+    >>> quotients_along_gradients(L)  # 2 (‖x‖² + 1): each gradient is along its example and the bias
+    tensor([ 4., 10.], dtype=torch.float64)
+    """
+    rule, theta, found = HessianRule(objective), objective.theta, []
+    with objective.guard(second=True), torch.enable_grad(), Rewrites():
+        for batch in objective.batches:
+            g, multiply = rule.gradient_and_multiply(theta, batch.rescaled(1.0))
+            found.append(float(g.double() @ multiply(g).double()) / (float(g.double().square().sum()) or math.nan))
+    return torch.tensor(found, dtype=torch.float64)

@@ -10,7 +10,7 @@ from landscape.arguments import seeded_generator
 from landscape.errors import LandscapeError
 from landscape.function.checkpoint import Checkpoint
 from landscape.function.objective import Objective
-from landscape.operators import Hessian
+from landscape.operators.hessian import quotients_along_gradients
 from landscape.scores.curvature import extreme_eigenvalues
 from landscape.scores.quantities import PRODUCT
 from landscape.scores.register import Measurement, UndefinedError, score
@@ -144,12 +144,7 @@ def minibatch_quotients(objective: Objective, size: int, seed: int, *, most: int
         seed: of the partition.
         most: how many minibatches of it to take; `None`: all.
     """
-    generator = seeded_generator(seed)
-    found = []
-    for chosen in torch.randperm(objective.n, generator=generator).split(size)[:most]:
-        part = objective.subset(chosen).rebatch(len(chosen))
-        g = part.gradient()
-        length = float(g.double().square().sum())
-        if length > 0:
-            found.append(float(g.double() @ (Hessian(part, program="recompute") @ g).double()) / length)
-    return torch.tensor(found, dtype=torch.float64)
+    order = torch.randperm(objective.n, generator=seeded_generator(seed))
+    part = objective.subset(order if most is None else order[: size * most])
+    quotients = quotients_along_gradients(part.rebatch(min(size, part.n)))
+    return quotients[quotients.isfinite()]

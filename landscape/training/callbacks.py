@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from landscape.training.tracker import Tracker
@@ -16,11 +15,8 @@ class _Callback:
         self.tracker: Tracker | None = None
 
     def begin(self, model: Any, optimizer: Any) -> None:
-        try:
-            self.tracker = Tracker(self.model or model, self.loss, self.data, optimizer=optimizer, **self.options)
-            self.tracker.__enter__()
-        except Exception as error:  # whatever it is, training goes on without it
-            warnings.warn(f"the tracker cannot measure here: {error}", stacklevel=3)
+        self.tracker = Tracker(self.model or model, self.loss, self.data, optimizer=optimizer, **self.options)
+        self.tracker.__enter__()
 
     def end(self) -> None:
         if self.tracker is not None:
@@ -45,8 +41,7 @@ def lightning_callback(loss: Any, data: Any, **options: Any) -> Any:
 
     class Tracking(_Callback, Callback):
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-            if trainer.is_global_zero:
-                self.begin(pl_module, trainer.optimizers[0])
+            self.begin(pl_module, next(iter(trainer.optimizers), None))
 
         def on_train_end(self, trainer: Any, pl_module: Any) -> None:
             self.end()
@@ -72,8 +67,7 @@ def transformers_callback(loss: Any, data: Any, **options: Any) -> Any:
 
     class Tracking(_Callback, TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-            if state.is_world_process_zero:
-                self.begin(given["model"], given["optimizer"])
+            self.begin(given["model"], given["optimizer"])
 
         def on_train_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
             self.end()

@@ -15,7 +15,7 @@ from landscape.function.objective import Objective
 from landscape.operators import Hessian, scaled
 from landscape.scores import REGISTRY, sharpness
 from landscape.scores.stability import minibatch_quotients
-from landscape.spectra import top_eigenpairs, trace
+from landscape.spectra import trace
 from landscape.spectra.lanczos import Lanczos
 from landscape.spectra.protocol import Products
 from landscape.training.critical import critical_step
@@ -27,8 +27,8 @@ FEWEST = 3
 """Products of a warm start at least: two show no gap that could be trusted."""
 MOST = 12
 """Products of a warm start at most: an eigenvalue that another overtakes is found anew by then."""
-COLD = 0.03
-"""Relative residual of the first measurement, of one pair more than is asked for; the run itself goes on to 1e-3."""
+FIRST = 40
+"""Products of the first measurement at most, which starts from the gradient; it takes 4 to 15."""
 CLOSE = 0.005
 """Relative error of an eigenvalue, estimated by residual²/gap, below which it is taken."""
 MINIBATCHES = 8
@@ -73,6 +73,9 @@ class Moment:
         return self.objective.theta - self.before
 
 
+Measure = Callable[[Moment], Values]
+
+
 def lambda_max(moment: Moment) -> Values:
     """The largest eigenvalues of the Hessian, warm-started from the last step's vectors."""
     return _extreme(moment, "lambda_max", Hessian(moment.objective, program="kept", products=FEWEST), 1.0)
@@ -91,21 +94,17 @@ def preconditioned(moment: Moment) -> Values:
     if diagonal is None:
         return _extreme(moment, "preconditioned", H, 1.0)
     root = diagonal.rsqrt().to(moment.objective.device, moment.objective.dtype)
-    return _extreme(moment, "preconditioned", scaled(H, root), 1.0)
+    return _extreme(moment, "preconditioned", scaled(H, root), 1.0, root)
 
 
-def _extreme(moment: Moment, name: str, op: Any, sign: float) -> Values:
+def _extreme(moment: Moment, name: str, op: Any, sign: float, root: Tensor | None = None) -> Values:
     k = 1 if name == "lambda_min" else moment.k
     start = moment.kept.get(name)
-    if start is None:
-        pairs = top_eigenpairs(
-            op, min(k + 1, moment.objective.size), "LA", tol=COLD, seed=moment.seed, verify=False, certify="off"
-        )
-        values, residuals, products = pairs.values[:k], pairs.residuals[:k], pairs.matvecs
-        vectors = torch.as_tensor(pairs.vectors)
-    else:
-        values, residuals, vectors, products = warm_eigenpairs(op, start, k, seed=moment.seed)
-    moment.kept[name] = vectors
+    first = start is None
+    if start is None:  # much of the gradient lies along the leading eigenvectors, though not of all
+        gradient = moment.objective.gradient()
+        start = (gradient if root is None else gradient * root)[None]
+    values, residuals, moment.kept[name], products = warm_eigenpairs(op, start, k, first=first, seed=moment.seed)
     found = {
         name: sign * float(values[0]),
         f"residual/{name}": float(residuals[0]),
@@ -115,27 +114,28 @@ def _extreme(moment: Moment, name: str, op: Any, sign: float) -> Values:
 
 
 def warm_eigenpairs(
-    op: Any, start: Tensor, k: int, *, most: int = MOST, seed: int = 0
+    op: Any, start: Tensor, k: int, *, first: bool = False, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray, Tensor, int]:
     """Return the k largest eigenvalues, their residuals, vectors (k + 1, P) and the products spent, from nearby vectors.
 
-    Lanczos from the sum of the start vectors and of a faint random one; it stops once residual²/gap, the error of a Ritz
+    Lanczos from the sum of the start vectors and of a random one; it stops once residual²/gap, the error of a Ritz
     value, is small. The last vector is the runner-up's: a start that holds it sees an eigenvalue that overtakes.
 
     Args:
         op: a symmetric operator (P, P).
         start: rows (s, P), such as the eigenvectors at the last step.
         k: pairs.
-        most: products to spend.
+        first: whether the start is a mere guess: the random vector is as long, and the error has to be five times smaller.
         seed: of the random vector.
     """
     products = Products(op)
     rows = start.to(products.device, products.dtype)
     rows = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_min(1e-300)
     noise = torch.randn(products.size, generator=torch.Generator().manual_seed(seed)).to(rows)
-    begin = rows[:k].sum(0) + 0.3 * rows[k:].sum(0) + 0.05 * noise / noise.norm()
-    run = Lanczos(products, begin[None], capacity=min(most, products.size), seed=seed)
+    begin = rows[:k].sum(0) + 0.3 * rows[k:].sum(0) + (1.0 if first else 0.05) * noise / noise.norm()
+    run = Lanczos(products, begin[None], capacity=min(FIRST if first else MOST, products.size), seed=seed)
     before, last = np.zeros(k), np.zeros(k)
+    close = CLOSE / 5 if first else CLOSE
     while True:
         run.step()
         values, coefficients, residuals = run.ritz()
@@ -150,7 +150,7 @@ def warm_eigenpairs(
         left = residuals[top]
         # an eigenvalue that the start hardly knows shows as a value that still grows, before its residual does
         error = np.maximum(np.minimum(left, left**2 / gap), np.abs(last - before))
-        if float(error.max()) <= CLOSE * float(np.abs(last).max()):
+        if float(error.max()) <= close * float(np.abs(last).max()):
             break
     return values[top], residuals[top], run.vectors(coefficients[:, order[: k + 1]]), products.count
 
@@ -219,7 +219,7 @@ def cosine(moment: Moment) -> Values:
     return {"cosine": float((vectors[0].double() @ update).abs() / update.norm())}
 
 
-MEASURES: Mapping[str, Callable[[Moment], Values]] = {
+MEASURES: Mapping[str, Measure] = {
     "lambda_max": lambda_max,
     "lambda_min": lambda_min,
     "preconditioned": preconditioned,
@@ -235,7 +235,7 @@ MEASURES: Mapping[str, Callable[[Moment], Values]] = {
 """By the name they are asked for with; besides them, any score's slug and any function of the objective."""
 
 
-def measure_named(wanted: str | Callable[[Objective], Any]) -> tuple[str, Callable[[Moment], Values]]:
+def measure_named(wanted: str | Callable[[Objective], Any]) -> tuple[str, Measure]:
     """Return the name of a measure and what measures it.
 
     Raises:

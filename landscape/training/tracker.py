@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import random
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from landscape.arguments import numbers_checked
 from landscape.bars import progress
@@ -20,18 +22,39 @@ from landscape.function.forward import unwrapped
 from landscape.function.objective import Objective
 from landscape.results.track import Track
 from landscape.store import Run, identity
+from landscape.training.logs import logger, shown
 from landscape.training.optimiser_state import StepRule, step_rule
-from landscape.training.tracked import Moment, Values, measure_named
+from landscape.training.tracked import Measure, Moment, Values, measure_named
 
 DEFAULT = ("lambda_max", "batch_sharpness", "loss")
+EXPECTED = 25
+"""Gradients of the tracked data that a first measurement of the default quantities takes, about."""
+
+
+@contextmanager
+def undrawn(*data: Any) -> Iterator[None]:
+    """Put back every random state that reading data may draw from: the global ones, and the generators of loaders."""
+    python, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002 - theirs is the legacy state
+    samplers = [getattr(one, "sampler", None) for one in data]
+    own = [one.generator for one in (*data, *samplers) if isinstance(getattr(one, "generator", None), torch.Generator)]
+    states = [generator.get_state() for generator in own]
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(arrays)  # noqa: NPY002
+        for generator, state in zip(own, states, strict=True):
+            generator.set_state(state)
 
 
 class Tracker:
     r"""Measures curvature at some steps of a training run, within a share of its time.
 
     The training is left as it would have been, bit for bit: what is measured is a copy of the weights, with random draws of
-    its own. A measure that fails is said once, as a warning, and training goes on. Eigenvalues are warm-started from the
-    vectors of the last measured step, so that most cost four or five products.
+    its own. Nothing ends the run: what cannot be measured, wrong arguments included, is said once, as a warning of one line, and
+    stands in ``track.missed``. Eigenvalues are warm-started from the vectors of the last measured step, so that most cost four
+    or five products. Of processes that train together (`torch.distributed`), the first measures.
 
     ```python
     tracker = ls.Tracker(model, "cross_entropy", (X[:512], y[:512]), optimizer=optimizer, batch_size=32)
@@ -53,7 +76,7 @@ class Tracker:
         every: measure at multiples of so many steps only; `None`: whenever the budget allows.
         measure: names in `landscape.training.tracked.MEASURES`, slugs of scores, or functions of an `Objective`.
         budget: the share of the training time that measuring may take; `None`: no limit, then ``every`` decides alone.
-            The first step is always measured, and paid for by the steps after it.
+            The first measurement waits until the training before it has paid for it.
         k: eigenvalues per measurement.
         batch_size: examples per step of the training, for batch sharpness.
         relative: other data, for relative critical sharpness.
@@ -64,11 +87,8 @@ class Tracker:
         overwrite: replace a track of that name.
         log: where points go as they are measured: a function ``log(values, step)``, a TensorBoard ``SummaryWriter``, a Weights &
             Biases run, or the ``mlflow`` module.
+        live: show the track in the notebook, and show it anew with every point.
         seed: of random draws.
-
-    Raises:
-        LandscapeError: an unknown measure, ``every`` below 1, neither ``every`` nor ``budget``, or an optimiser that does not
-            hold the parameters: before training begins.
 
     Source: Cohen et al. 2021 (arXiv 2103.00065) for λmax against 2/η; Andreyev and Beneventano 2024 (arXiv 2412.20553) for batch
     sharpness; Kalra et al. 2026 (arXiv 2601.16979) for critical sharpness.
@@ -103,45 +123,82 @@ class Tracker:
         save: tuple[str | Path, str] | None = None,
         overwrite: bool = False,
         log: Any = None,
+        live: bool = False,
         seed: int = 0,
     ):
-        if every is not None and every < 1:
-            raise LandscapeError(f"every={every}; expected at least 1, or None to let the budget decide")
-        if every is None and budget is None:
-            raise LandscapeError("neither every= nor budget= says when to measure; pass one of them")
-        if budget is not None and not budget > 0:
-            raise LandscapeError(f"budget={budget}; expected a share of the training time above 0, such as 0.1")
         self.model, self.optimizer = unwrapped(model), getattr(optimizer, "optimizer", optimizer)
-        self.every, self.budget, self.k, self.batch_size, self.seed = every, budget, k, batch_size, seed
-        wanted = [measure] if isinstance(measure, str) or callable(measure) else list(measure)
-        self.measures = dict(map(measure_named, wanted))
-        with torch.random.fork_rng(devices=[]):
-            self.objective = Objective(self.model, data, loss, parameters=parameters)
-            self.other = None if relative is None else self.objective.on(relative)
-        self.rule: StepRule = self._rule()
-        self.log = None if log is None else logger(log)
-        self.steps, self.missed = 0, dict[str, str]()
+        self.every, self.budget, self.live = every, budget, live
+        self.steps, self.missed, self.measures = 0, dict[str, str](), dict[str, Measure]()
+        self.log: Callable[[Values, int], None] | None = None
         self._points: dict[int, Values] = {}
-        self._moment = Moment(self.objective, None, self.rule, batch_size, self.other, k, seed)
+        self._hooks: list[Any] = []
+        self._moment: Moment | None = None
+        self._run: Run | None = None
+        self._shown: Any = None
         self._due = False
-        self._spent = self._last = 0.0
-        self._hooks = [self.optimizer.register_step_pre_hook(self._before_step)]
+        self._spent = self._next = 0.0
+        self._began, self._ended = time.perf_counter(), 0.0
+        if distributed.is_available() and distributed.is_initialized() and distributed.get_rank():
+            return  # the first process measures
+        try:
+            wanted = [measure] if isinstance(measure, str) or callable(measure) else list(measure)
+            self._check(wanted)
+            self.log = None if log is None else logger(log)
+            with undrawn(data, relative):
+                objective = Objective(self.model, data, loss, parameters=parameters)
+                other = None if relative is None else objective.on(relative)
+            moment = Moment(objective, None, self._rule(objective), batch_size, other, k, seed)
+            self._open(moment, save, overwrite)
+            self._hooks.append(self.optimizer.register_step_pre_hook(self._before_step))
+            self._moment = moment
+            self._expect(objective)
+        except Exception as error:  # whatever it is, training goes on
+            self._miss("track", error)
+
+    def _check(self, wanted: Sequence[str | Callable[[Objective], Any]]) -> None:
+        if self.every is not None and self.every < 1:
+            raise LandscapeError(f"every={self.every}; expected at least 1, or None to let the budget decide")
+        if self.every is None and self.budget is None:
+            raise LandscapeError("neither every= nor budget= says when to measure; pass one of them")
+        if self.budget is not None and not self.budget > 0:
+            raise LandscapeError(f"budget={self.budget}; expected a share of the training time above 0, such as 0.1")
+        self.measures = dict(map(measure_named, wanted))
+
+    def _open(self, moment: Moment, save: tuple[str | Path, str] | None, overwrite: bool) -> None:
+        """Open the place where points are kept, and go on with those that a killed run has left there."""
+        objective = moment.objective
         settings = identity(
-            model=type(self.model).__qualname__, selection=list(self.objective.names), loss=self.objective.loss_name,
-            data=self.objective.batches.fingerprint(), measure=list(self.measures), k=k, batch_size=batch_size, seed=seed,
+            model=type(self.model).__qualname__, selection=list(objective.names), loss=objective.loss_name,
+            data=objective.batches.fingerprint(), measure=list(self.measures), k=moment.k, batch_size=moment.batch_size,
+            seed=moment.seed,
         )  # fmt: skip
-        self._run = Run(save, settings, kind=Track, overwrite=overwrite)
-        self._run.__enter__()
-        if self._run.result is not None:
-            self._run.__exit__(None, None, None)
+        run = Run(save, settings, kind=Track, overwrite=overwrite)
+        run.__enter__()
+        if run.result is not None:
+            run.__exit__(None, None, None)
             raise LandscapeError(f"{save} holds a finished track; choose another name, or pass overwrite=True")
-        self._points.update(self._run.done)
-        self._began = time.perf_counter()
+        self._run = run
+        self._points.update(run.done)
+        if self._points:
+            last = self._points[max(self._points)]
+            self._spent = last["_measuring"]
+            self._began -= last["_measuring"] + last["_training"]
+
+    def _expect(self, objective: Objective) -> None:
+        """Estimate what the first measurement will take, from a gradient; the first of two also pays for what loads once."""
+        if self.budget is not None:
+            began = time.perf_counter()
+            objective.gradient()
+            middle = time.perf_counter()
+            objective.gradient()
+            ended = time.perf_counter()
+            self._next, self._spent = EXPECTED * (ended - middle), self._spent + ended - began
 
     # --- along the training -------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        self._hooks.append(self.optimizer.register_step_post_hook(lambda *_: self.step()))
+        if self._moment is not None:
+            self._hooks.append(self.optimizer.register_step_post_hook(lambda *_: self.step()))
         return self
 
     def __exit__(
@@ -157,9 +214,11 @@ class Tracker:
         """
         entered = time.perf_counter()
         self.steps = self.steps + 1 if step is None else step
+        if self._moment is None or self._ended:
+            return
         if self._due or self._is_due(self.steps):
-            self._measure(entered)
-            self._last = time.perf_counter() - entered
+            self._measure(self._moment, entered)
+            self._next = time.perf_counter() - entered
         self._due = False
         self._spent += time.perf_counter() - entered
 
@@ -167,76 +226,94 @@ class Tracker:
         """Take the hooks off the optimiser, store the track where ``save`` says, and return it."""
         for hook in self._hooks:
             hook.remove()
-        if self._hooks:
-            self._hooks = []
+        self._hooks, self._ended = [], self._ended or time.perf_counter()
+        if self._moment is not None and not self._points and self.every is None:
+            self._miss("budget", LandscapeError(self._too_little()))
+        run, self._run = self._run, None
+        if run is not None:
             try:
-                self._run.finish(self.track)
-            except LandscapeError as error:
+                run.finish(self.track)
+            except Exception as error:
                 self._miss("save", error)
             finally:
-                self._run.__exit__(None, None, None)
+                run.__exit__(None, None, None)
         return self.track
 
     @property
     def track(self) -> Track:
         """What was measured so far."""
-        steps = sorted(self._points)
+        steps, now = sorted(self._points), self._ended or time.perf_counter()
         names = list(dict.fromkeys(name for step in steps for name in self._points[step] if not name.startswith("_")))
 
         def column(name: str) -> np.ndarray:
             return np.array([self._points[step].get(name, np.nan) for step in steps])
 
-        training = self._points[steps[-1]].get("_training", 0.0) if steps else 0.0
-        measuring = self._points[steps[-1]].get("_measuring", 0.0) if steps else 0.0
         return Track(
             step=np.array(steps, dtype=np.int64),
             values={name: column(name) for name in names if name != "threshold"},
             threshold=column("threshold"),
-            rule=self.rule.rule,
+            rule="" if self._moment is None else self._moment.rule.rule,
             steps=max(self.steps, *steps, 0),
-            training_seconds=max(training, time.perf_counter() - self._began - self._spent),
-            measuring_seconds=max(measuring, self._spent),
+            training_seconds=now - self._began - self._spent,
+            measuring_seconds=self._spent,
             budget=float("nan") if self.budget is None else self.budget,
             missed=dict(self.missed),
-            provenance=self.objective.provenance(),
-            seconds=time.perf_counter() - self._began,
+            provenance={} if self._moment is None else self._moment.objective.provenance(),
+            seconds=now - self._began,
         )
 
     # --- measuring ----------------------------------------------------------------------------------------------------
 
     def _before_step(self, *_: Any) -> None:
         """Keep the weights before a step that will be measured."""
-        entered = time.perf_counter()
-        self._due = self._is_due(self.steps + 1)
-        self._moment.before = self._weights() if self._due else None
-        self._spent += time.perf_counter() - entered
+        entered, moment = time.perf_counter(), self._moment
+        if moment is not None:
+            self._due = self._is_due(self.steps + 1)
+            moment.before = self._weights(moment.objective) if self._due else None
+            self._spent += time.perf_counter() - entered
 
     def _is_due(self, step: int) -> bool:
         if self.every is not None and step % self.every:
             return False
-        if self.budget is None or not self._last:
-            return True
         trained = time.perf_counter() - self._began - self._spent
-        return self._spent + self._last <= self.budget * trained
+        return self.budget is None or self._spent + self._next <= self.budget * trained
 
-    def _measure(self, entered: float) -> None:
-        state = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
-        moment, values = self._moment, Values()
-        with torch.no_grad():
-            moment.objective = self.objective.at({name: tensor.detach() for name, tensor in state.items()})
-        moment.rule = self.rule = self._rule()
-        if self.other is not None:
-            moment.other = self.other.at({name: tensor.detach() for name, tensor in state.items()})
-        values["lr"] = moment.rule.lr
-        if moment.rule.threshold is not None:
-            values["threshold"] = moment.rule.threshold
+    def _too_little(self) -> str:
+        trained = self._ended - self._began - self._spent
+        return (
+            f"{self.budget:.1%} of {trained:.3g} s of training paid for no measurement, which takes about {self._next:.2g} s; "
+            "raise budget=, pass every= with budget=None, or track fewer examples"
+        )
+
+    def _measure(self, moment: Moment, entered: float) -> None:
+        values = Values()
+        try:
+            self._centre(moment)
+            values["lr"] = moment.rule.lr
+            if moment.rule.threshold is not None:
+                values["threshold"] = moment.rule.threshold
+        except Exception as error:
+            self._miss("optimizer", error)
+            return
         for name, measure in self.measures.items():
             try:
-                with progress(False):
+                with progress(False), torch.autocast(moment.objective.device.type, enabled=False):
                     values.update(measure(moment))
-            except Exception as error:  # whatever it is, training goes on
+            except Exception as error:
                 self._miss(name, error)
         moment.before = None
+        self._publish(values, entered)
+
+    def _centre(self, moment: Moment) -> None:
+        """Take the weights, the norm statistics and the optimiser's state as they are now."""
+        state = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+        now = {name: tensor.detach() for name, tensor in state.items()}
+        moment.objective = moment.objective.at(now)
+        moment.other = None if moment.other is None else moment.other.at(now)
+        moment.rule = self._rule(moment.objective)
+
+    def _publish(self, values: Values, entered: float) -> None:
+        """Log, keep and show a finished point; what fails is not tried again."""
         if self.log is not None:
             try:
                 self.log({name: value for name, value in values.items() if np.isfinite(value)}, self.steps)
@@ -247,52 +324,24 @@ class Tracker:
         values["_measuring"] = self._spent + time.perf_counter() - entered
         self._points[self.steps] = values
         try:
-            self._run.keep(self.steps, values)
-        except (LandscapeError, OSError) as error:
+            if self._run is not None:
+                self._run.keep(self.steps, values)
+            if self.live:
+                self._shown = shown(self.track, self._shown)
+        except Exception as error:
             self._miss("save", error)
 
     def _miss(self, name: str, error: BaseException) -> None:
         """Say once what could not be measured."""
         if name not in self.missed:
             self.missed[name] = str(error).splitlines()[0] if str(error) else type(error).__name__
-            warnings.warn(f"the tracker could not do {name!r}: {self.missed[name]}", stacklevel=4)
+            what = "measure here" if name == "track" else f"do {name!r}"
+            warnings.warn(f"the tracker could not {what}: {self.missed[name]}", stacklevel=4)
 
-    def _rule(self) -> StepRule:
-        own = dict(self.model.named_parameters())
-        return step_rule(self.optimizer, own, self.objective.names)
+    def _rule(self, objective: Objective) -> StepRule:
+        return step_rule(self.optimizer, dict(self.model.named_parameters()), objective.names)
 
-    def _weights(self) -> Tensor:
+    def _weights(self, objective: Objective) -> Tensor:
         own = dict(self.model.named_parameters())
         with torch.no_grad():
-            return self.objective.space.flatten({name: own[name].detach() for name in self.objective.names}).clone()
-
-
-def logger(log: Any) -> Callable[[Values, int], None]:
-    """Return what writes values at a step to a logging library, told by what it offers.
-
-    Args:
-        log: a function ``(values, step)``, a TensorBoard ``SummaryWriter`` (``add_scalar``), the ``mlflow`` module
-            (``log_metrics``), or a Weights & Biases run (``log``).
-
-    Raises:
-        LandscapeError: it offers none of these.
-
-    >>> logger(print)({"lambda_max": 2.0}, 10)
-    {'lambda_max': 2.0} 10
-    """
-    if hasattr(log, "add_scalar"):
-
-        def scalars(values: Values, step: int) -> None:
-            for name, value in values.items():
-                log.add_scalar(f"landscape/{name}", value, step)
-
-        return scalars
-    if hasattr(log, "log_metrics"):
-        return lambda values, step: log.log_metrics({f"landscape/{n}": v for n, v in values.items()}, step=step)
-    if hasattr(log, "log"):
-        return lambda values, step: log.log({f"landscape/{n}": v for n, v in values.items()}, step=step)
-    if callable(log):
-        return log
-    raise LandscapeError(
-        f"log is {type(log).__name__}; expected a function (values, step), a SummaryWriter, a wandb run or the mlflow module"
-    )
+            return objective.space.flatten({name: own[name].detach() for name in objective.names}).clone()

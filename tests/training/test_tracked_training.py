@@ -1,0 +1,406 @@
+"""The tracker where people train: other libraries' loops, loggers, several processes, kills, and whatever goes wrong."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import types
+import warnings
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+import landscape as ls
+from landscape.training.callbacks import lightning_callback, transformers_callback
+
+X = torch.randn(64, 6, generator=torch.Generator().manual_seed(0))
+Y = torch.arange(64) % 3
+CHEAP = {"every": 2, "budget": None, "measure": ["lambda_max", "loss"]}
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Dropout(0.2), nn.Linear(8, 3))
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+# --- ways to train ----------------------------------------------------------------------------------------------------
+
+
+def plainly(model, optimizer, tracker):
+    for rows in torch.arange(64).split(8):
+        optimizer.zero_grad()
+        F.cross_entropy(model(X[rows]), Y[rows]).backward()
+        optimizer.step()
+        tracker()
+
+
+def compiled(model, optimizer, tracker):
+    plainly(torch.compile(model, backend="eager"), optimizer, tracker)
+
+
+def in_bfloat16(model, optimizer, tracker):
+    with torch.autocast("cpu", dtype=torch.bfloat16):  # the tracker is called inside
+        plainly(model, optimizer, tracker)
+
+
+def accumulated(model, optimizer, tracker):
+    for number, rows in enumerate(torch.arange(64).split(8), start=1):
+        F.cross_entropy(model(X[rows]), Y[rows]).backward()
+        if number % 2 == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+            tracker()
+
+
+def averaged(model, optimizer, tracker):
+    average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.9))
+
+    def step():
+        average.update_parameters(model)
+        tracker()
+
+    plainly(model, optimizer, step)
+    model.register_buffer("average", torch.cat([p.detach().flatten() for p in average.module.parameters()]))
+
+
+def from_a_shuffling_loader(model, optimizer, tracker):
+    for x, y in model.loader:
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+        tracker()
+
+
+@pytest.mark.parametrize("way", [compiled, in_bfloat16, accumulated, averaged, from_a_shuffling_loader])
+def test_training_is_the_same_to_the_last_bit(way):
+    trained = []
+    for tracked in (False, True):
+        model = network()
+        shuffled = DataLoader(TensorDataset(X, Y), 8, shuffle=True, generator=torch.Generator().manual_seed(1))
+        model.loader = shuffled
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        data = shuffled if way is from_a_shuffling_loader else (X, Y)
+        tracker = ls.Tracker(model, "cross_entropy", data, optimizer=optimizer, **CHEAP) if tracked else None
+        torch.manual_seed(2)
+        way(model, optimizer, tracker.step if tracker else lambda: None)
+        trained.append(model)
+    assert same(*trained)
+    track = tracker.close()
+    assert not track.missed
+    exact = ls.Objective(model, (X, Y), "cross_entropy")
+    assert track.step[-1] == track.steps
+    assert track.values["loss"][-1] == pytest.approx(exact.loss(), rel=1e-6)
+    largest = float(torch.linalg.eigvalsh(ls.Hessian(exact).dense().double())[-1])
+    assert track.values["lambda_max"][-1] == pytest.approx(largest, rel=0.02)
+
+
+# --- what goes wrong --------------------------------------------------------------------------------------------------
+
+
+class Closed:
+    def log(self, values, step):
+        raise OSError("the writer is closed")
+
+
+def of_the_model(outputs, targets, model):
+    return F.cross_entropy(outputs, targets) + model.penalty()
+
+
+def no_such_thing(objective):
+    raise RuntimeError("no such thing\nand a second line")
+
+
+@pytest.mark.parametrize(
+    ("options", "message", "measured"),
+    [
+        ({"optimizer": torch.optim.SGD(network().parameters(), lr=0.1)}, r"the optimiser does not hold 0\.weight", 0),
+        ({"optimizer": None}, "could not measure here", 0),
+        ({"loss": of_the_model}, "missing 1 required positional argument: 'model'", 0),
+        ({"data": None}, "the data is NoneType", 0),
+        ({"every": 0}, "every=0; expected at least 1", 0),
+        ({"every": None}, "neither every= nor budget=", 0),
+        ({"budget": -1.0}, "budget=-1.0", 0),
+        ({"measure": "sharpnes"}, "'sharpnes' is unknown", 0),
+        ({"log": 3}, "log is int", 0),
+        ({"save": ("/dev/null/run.h5", "a/track")}, "could not measure here", 0),
+        ({"log": Closed()}, "'log': the writer is closed", 4),
+        ({"measure": [no_such_thing, "loss"]}, "'no_such_thing': no such thing$", 4),
+        ({"measure": ["batch_sharpness", "loss"]}, "pass batch_size=", 4),
+        ({"measure": ["cosine", "loss"]}, "measure lambda_max before it", 4),
+        ({"measure": ["relative_critical_sharpness", "loss"]}, "pass relative=", 4),
+    ],
+)
+def test_what_is_wrong_is_said_once_in_one_line_and_training_goes_on(options, message, measured):
+    plain, model = network(), network()
+    for one in (plain, model):
+        optimizer = torch.optim.SGD(one.parameters(), lr=0.1)
+        given = {"loss": "cross_entropy", "data": (X, Y), "optimizer": optimizer} | CHEAP | options
+        torch.manual_seed(2)
+        if one is plain:
+            plainly(one, optimizer, lambda: None)
+            continue
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            tracker = ls.Tracker(model, given.pop("loss"), given.pop("data"), **given)
+            plainly(one, optimizer, tracker.step)
+            track = tracker.close()
+        (line,) = (str(warning.message) for warning in said)
+        assert re.search(message, line)
+        assert "\n" not in line
+    assert same(plain, model)
+    assert len(track.step) == measured
+    assert track.steps == 8
+    assert len(track.missed) == 1
+    assert "not measured" in str(track) or "log" in track.missed
+    track.plot()
+
+
+# --- other libraries' loops -------------------------------------------------------------------------------------------
+
+
+def standing_in(monkeypatch, name, **members):
+    """Put a module in the place of a library that need not be installed."""
+    parts = name.split(".")
+    for depth in range(1, len(parts) + 1):
+        module = types.ModuleType(".".join(parts[:depth]))
+        module.__dict__.update(members if depth == len(parts) else {})
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+def test_the_lightning_callback_where_lightning_is_a_stand_in(monkeypatch):
+    standing_in(monkeypatch, "lightning.pytorch.callbacks", Callback=object)
+    callback = lightning_callback("cross_entropy", (X, Y), **CHEAP)
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trainer = types.SimpleNamespace(optimizers=[optimizer])
+    callback.on_train_start(trainer, model)
+    plainly(model, optimizer, lambda: None)
+    callback.on_exception(trainer, model, RuntimeError())
+    callback.on_train_end(trainer, model)
+    assert callback.tracker.track.step.tolist() == [2, 4, 6, 8]
+    plainly(model, optimizer, lambda: None)  # no hook is left
+    assert callback.tracker.track.steps == 8
+
+
+def test_the_transformers_callback_where_transformers_is_a_stand_in(monkeypatch):
+    standing_in(monkeypatch, "transformers", TrainerCallback=object)
+    callback = transformers_callback("cross_entropy", (X, Y), **CHEAP)
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    wrapped = types.SimpleNamespace(optimizer=optimizer)  # as Accelerate hands it over
+    callback.on_train_begin(None, None, None, model=model, optimizer=wrapped)
+    plainly(model, optimizer, lambda: None)
+    callback.on_train_end(None, None, None)
+    assert callback.tracker.track.step.tolist() == [2, 4, 6, 8]
+
+
+def test_a_callback_without_an_optimiser_says_so_and_training_goes_on(monkeypatch):
+    standing_in(monkeypatch, "lightning.pytorch.callbacks", Callback=object)
+    callback = lightning_callback("cross_entropy", (X, Y), **CHEAP)
+    with pytest.warns(UserWarning, match="could not measure here"):
+        callback.on_train_start(types.SimpleNamespace(optimizers=[]), network())
+    callback.on_train_end(None, None)
+
+
+def test_lightning():
+    L = pytest.importorskip("lightning.pytorch")
+
+    class Module(L.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = network()
+
+        def training_step(self, batch, index):
+            return F.cross_entropy(self.net(batch[0]), batch[1])
+
+        def configure_optimizers(self):
+            return torch.optim.Adam(self.net.parameters(), lr=0.01)
+
+    trained = []
+    for tracked in (False, True):
+        module = Module()
+        callback = lightning_callback("cross_entropy", (X, Y), model=module.net, **CHEAP)
+        L.seed_everything(1, verbose=False)
+        options = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+        options |= {"enable_progress_bar": False, "max_epochs": 2, "accumulate_grad_batches": 4}
+        trainer = L.Trainer(callbacks=[callback] if tracked else [], **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            trainer.fit(module, DataLoader(TensorDataset(X, Y), 8, shuffle=True))
+        trained.append(module)
+    assert same(*trained)
+    assert callback.tracker.track.step.tolist() == [2, 4]
+    assert not callback.tracker.track.missed
+
+
+def test_transformers(tmp_path):
+    hf = pytest.importorskip("transformers")
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = network()
+
+        def forward(self, x, labels=None):
+            logits = self.net(x)
+            return (
+                {"loss": F.cross_entropy(logits, labels), "logits": logits}
+                if labels is not None
+                else {"logits": logits}
+            )
+
+    trained = []
+    for tracked in (False, True):
+        model = Net()
+        callback = transformers_callback("cross_entropy", (X, Y), model=model.net, **CHEAP)
+        arguments = hf.TrainingArguments(
+            output_dir=str(tmp_path), num_train_epochs=2, per_device_train_batch_size=8, gradient_accumulation_steps=4,
+            use_cpu=True, report_to=[], save_strategy="no", disable_tqdm=True, seed=1, logging_strategy="no",
+        )  # fmt: skip
+        rows = [{"x": x, "labels": y} for x, y in zip(X, Y, strict=True)]
+        hf.Trainer(model, arguments, train_dataset=rows, callbacks=[callback] if tracked else []).train()
+        trained.append(model)
+    assert same(*trained)
+    assert callback.tracker.track.step.tolist() == [2, 4]
+    assert not callback.tracker.track.missed
+
+
+# --- loggers ----------------------------------------------------------------------------------------------------------
+
+
+def test_values_go_to_what_each_library_offers():
+    seen = []
+    writer = types.SimpleNamespace(add_scalar=lambda name, value, step: seen.append((name, step)))
+    mlflow = types.SimpleNamespace(log_metrics=lambda values, step: seen.extend((name, step) for name in values))
+    wandb = types.SimpleNamespace(log=lambda values, step: seen.extend((name, step) for name in values))
+    model = network()
+    for log in (writer, mlflow, wandb):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        tracker = ls.Tracker(
+            model, "cross_entropy", (X, Y), optimizer=optimizer, log=log, every=1, budget=None, measure="loss"
+        )
+        tracker.step(7)
+        assert seen == [(f"landscape/{name}", 7) for name in ("lr", "threshold", "loss")]
+        seen.clear()
+
+
+def test_the_track_stands_in_the_notebook_while_it_grows(monkeypatch):
+    pytest.importorskip("IPython")
+    shown = []
+    handle = types.SimpleNamespace(update=shown.append)
+    monkeypatch.setattr("IPython.get_ipython", object)
+    monkeypatch.setattr("IPython.display.display", lambda track, display_id: shown.append(track) or handle)
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    tracker = ls.Tracker(model, "cross_entropy", (X, Y), optimizer=optimizer, live=True, **CHEAP)
+    plainly(model, optimizer, tracker.step)
+    assert [len(track.step) for track in shown] == [1, 2, 3, 4]
+
+
+# --- processes --------------------------------------------------------------------------------------------------------
+
+HEAD = """
+import json, os, random, signal, sys, time, torch
+import landscape as ls
+from torch import distributed as dist, nn
+from torch.nn import functional as F
+X = torch.randn(64, 6, generator=torch.Generator().manual_seed(0)); Y = torch.arange(64) % 3
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Dropout(0.2), nn.Linear(8, 3))
+def forked(work):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return pid
+"""
+
+KILLS = """
+def tracker(name="run.h5"):
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    return ls.Tracker(model, "cross_entropy", (X, Y), optimizer=optimizer, every=1, budget=None,
+                      measure=["lambda_max", "loss"], save=(name, "killed/track"))
+def train():
+    one = tracker()
+    for step in range(max(one.track.step, default=0) + 1, 100_000):
+        one.step(step)
+        os.write(out, f"{step} ".encode())
+first = tracker("other.h5"); first.step(); first.close()  # what loads once is loaded
+random.seed(0)
+reported = []
+for _ in range(10):
+    into, out = os.pipe()
+    pid = forked(train)
+    os.close(out)
+    time.sleep(random.uniform(0.1, 0.5))
+    os.kill(pid, signal.SIGKILL); os.waitpid(pid, 0)
+    reported += map(int, b"".join(iter(lambda: os.read(into, 65536), b"")).split())
+one = tracker()
+kept = one.track.step.tolist()
+one.step(kept[-1] + 1)
+one.close()
+stored = ls.open_study("run.h5")["killed/track"]
+whole = bool((stored.values["lambda_max"] > 0).all())
+print(json.dumps({"reported": reported, "kept": kept, "stored": stored.step.tolist(), "whole": whole}))
+"""
+
+TOGETHER = """
+def train(rank, tracked):
+    dist.init_process_group("gloo", init_method=f"file://{os.getcwd()}/store-{tracked}", rank=rank, world_size=2)
+    model = nn.parallel.DistributedDataParallel(network())
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    logged = []
+    if tracked:
+        one = ls.Tracker(model, "cross_entropy", (X, Y), optimizer=optimizer, every=2, budget=None, measure=["lambda_max"],
+                         log=lambda values, step: logged.append(step))
+    torch.manual_seed(rank)
+    for rows in torch.arange(64).view(-1, 2, 8)[:, rank]:
+        optimizer.zero_grad(); F.cross_entropy(model(X[rows]), Y[rows]).backward(); optimizer.step()
+        tracked and one.step()
+    weights = torch.cat([p.detach().flatten() for p in model.parameters()])
+    points = len(one.close().step) if tracked else 0
+    torch.save((weights, logged, points), f"{rank}-{tracked}.pt")
+for tracked in (0, 1):
+    pids = [forked(lambda: train(rank, tracked)) for rank in range(2)]
+    [os.waitpid(pid, 0) for pid in pids]
+found = {(rank, tracked): torch.load(f"{rank}-{tracked}.pt") for rank in range(2) for tracked in range(2)}
+print(json.dumps({"same": [torch.equal(found[r, 0][0], found[r, 1][0]) for r in range(2)],
+                  "logged": [found[r, 1][1] for r in range(2)], "points": [found[r, 1][2] for r in range(2)]}))
+"""
+
+
+def run_script(script, folder):
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "LANDSCAPE_PROGRESS": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", HEAD + script], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_moments_lose_no_finished_point(tmp_path):
+    found = run_script(KILLS, tmp_path)
+    assert len(found["reported"]) > 10
+    assert set(found["reported"]) <= set(found["kept"])
+    assert found["kept"] == list(range(1, len(found["kept"]) + 1))
+    assert found["stored"] == [*found["kept"], len(found["kept"]) + 1]
+    assert found["whole"]
+
+
+@pytest.mark.slow
+def test_of_two_processes_that_train_together_the_first_measures(tmp_path):
+    found = run_script(TOGETHER, tmp_path)
+    assert found == {"same": [True, True], "logged": [[2, 4], []], "points": [2, 0]}
