@@ -121,7 +121,7 @@ def quotients_along_gradients(objective: Objective) -> Tensor:
     >>> import torch, landscape as ls
     >>> X = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
     >>> L = ls.Objective(torch.nn.Linear(2, 1), (X, torch.zeros(2, 1)), "mse_loss", batch_size=1)
-    >>> quotients_along_gradients(L)  # 2 (‖x‖² + 1): each gradient is along its example and the bias
+    >>> quotients_along_gradients(L).round(decimals=3)  # 2 (‖x‖² + 1): each gradient is along its example and the bias
     tensor([ 4., 10.], dtype=torch.float64)
     """
     rule, theta, found = HessianRule(objective), objective.theta, []
