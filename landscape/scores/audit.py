@@ -144,7 +144,7 @@ def audit(
             found += [_inapplicable(row, name, str(error)) for row in before]
             continue
         changes[name] = moved.change
-        there = base.at(moved.model.state_dict())
+        there = in_double(base, moved.model)  # with the settings of its layers, which no state dict holds
         there = reindexed(there, moved.mapping) if moved.mapping else there
         after = panel.rows(there)
         # a transformation that keeps the function only up to rounding, or up to a norm's epsilon, moves scores by as much

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -104,8 +105,9 @@ def norm_layer_scale(
     r"""Multiply the weights and biases that feed norm layers by alpha: the norm divides the factor out again.
 
     The running statistics of a batch norm are multiplied as its input was, $\mu \to \alpha\mu$,
-    $\sigma^2 \to \alpha^2\sigma^2$, as re-estimating them would find. The function is preserved up to the norm's
-    $\epsilon$: the change is of order $\epsilon / \sigma^2$, which `change` reports.
+    $\sigma^2 \to \alpha^2\sigma^2$, as re-estimating them would find, and so is $\epsilon \to \alpha^2\epsilon$, which the
+    layer adds to the variance: a setting of the copy's layers, in no state dict. Where it cannot be set, because another layer
+    shares it or it is no setting, the function changes by the order of $\epsilon / \sigma^2$, which `change` reports.
 
     Args:
         model, example_inputs: as every transformation takes them.
@@ -122,7 +124,7 @@ def norm_layer_scale(
 
     >>> from landscape.models import small_cnn
     >>> scaled = norm_layer_scale(small_cnn().double(), torch.ones(2, 1, 8, 8).double(), alpha=2.0)
-    >>> scaled.where, scaled.change < 1e-4
+    >>> scaled.where, scaled.change < 1e-10
     (('conv1', 'conv2'), True)
     """
     positive(alpha)
@@ -134,8 +136,20 @@ def norm_layer_scale(
         _rescale(tensors, scale.producers, alpha)
         _rescale(tensors, [norm.mean for norm in scale.norms], alpha)
         _rescale(tensors, [norm.variance for norm in scale.norms], alpha**2)
+    for layer in _norm_layers(clone, analysis, chosen):
+        layer.eps *= alpha**2
     where = (scale.name for scale in chosen)
     return finish(model, clone, "norm-layer scaling", example_inputs, where, preserves=False)
+
+
+def _norm_layers(model: nn.Module, analysis: Analysis, chosen: Sequence[Scale]) -> list[Any]:
+    """Return the norm layers that divide out the chosen scales and no others, and that have an ε to set."""
+    mine, others = (
+        {norm.module for scale in analysis.scales if (scale in chosen) is inside for norm in scale.norms}
+        for inside in (True, False)
+    )
+    layers = [model.get_submodule(name) for name in sorted(mine - others)]
+    return [layer for layer in layers if isinstance(getattr(layer, "eps", None), float)]
 
 
 def permutation(model: nn.Module, example_inputs: Inputs, *, seed: int = 0) -> Transformed:

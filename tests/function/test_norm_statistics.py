@@ -205,11 +205,8 @@ def test_noise_of_the_gradient_over_batches():
 
 
 def test_scale_before_a_norm_layer_is_no_property_of_the_function():
-    """Up to the norm's epsilon, without which the ratio would be exactly one."""
+    """The layer's epsilon is scaled with the variance: at 1e-5, kept, it moved the worst case by up to 3 %."""
     model = ls.models.small_cnn(norm="batch").to(D)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eps = 1e-14
     data = (draw(12, 1, 8, 8), torch.arange(12) % 10)
     objective = ls.Objective(model, data, "cross_entropy", norm="batch", batch_size=4)
     report = ls.audit(objective, ["adaptive-average", "adaptive-worst-symmetric"], transformations=["T3"])

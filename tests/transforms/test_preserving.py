@@ -188,15 +188,26 @@ def test_change_of_basis_leaves_each_head_its_own_product(build):
 
 
 @pytest.mark.parametrize("name", ["cnn", "resnet", "resnet-group"])
-def test_norm_layer_scale_changes_nothing_beyond_the_norms_epsilon(build, name):
+def test_norm_layer_scale_changes_nothing_since_epsilon_is_scaled_with_the_variance(build, name):
     model, inputs = build(name)
     result = norm_layer_scale(model, inputs, alpha=3.0)
-    assert 0 < result.change < 1e-4
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d | nn.GroupNorm):
-            module.eps = 1e-14
-    assert norm_layer_scale(model, inputs, alpha=3.0).change < 1e-10
+    assert result.change < 1e-10
     assert any("conv" in where for where in result.where)
+    assert all(module.eps == 1e-5 for module in model.modules() if hasattr(module, "eps"))
+
+
+def test_an_epsilon_that_cannot_be_scaled_is_reported_as_a_change():
+    class Fixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(6, 4), nn.Linear(4, 3)
+            self.weight, self.bias = (nn.Parameter(torch.ones(4)) for _ in range(2))
+
+        def forward(self, x):
+            return self.last(F.layer_norm(self.first(x), (4,), self.weight, self.bias, 1e-3))
+
+    result = norm_layer_scale(Fixed().double(), torch.randn(5, 6).double(), alpha=3.0)
+    assert result.where == ("first",) and 1e-8 < result.change < 1e-2
 
 
 def test_a_network_in_training_is_traced_as_it_evaluates(build):

@@ -104,7 +104,7 @@ def _batch_norm(tracker: Tracker, node: Node) -> Any:
         statistics = [view and _at(view, segment, start, node) for view in (mean, variance)]
         for use in filter(None, statistics):
             segment.units.root().uses.append(use)
-        segment.scale.root().norms.append(NormStatistics(*statistics))
+        segment.scale.root().norms.append(NormStatistics(*statistics, _owner(node)))
         made.append(_normalised(tracker, node, segment, [(v, 0) for v in (weight, bias) if v is not None], start))
         start += segment.length
     return Signal((x.axes[0], tuple(made), *(None for _ in x.axes[2:])))
@@ -142,6 +142,12 @@ def _group_norm(tracker: Tracker, node: Node) -> Any:
     return Signal((x.axes[0], made, *(None for _ in x.axes[2:])))
 
 
+def _owner(node: Node) -> str:
+    """Return the module that an operation is called in, by name."""
+    stack: dict[str, tuple[str, str]] = node.meta.get("nn_module_stack") or {"": ("", "")}
+    return list(stack.values())[-1][0]
+
+
 def _divided_out(tracker: Tracker, node: Node, axis: Axis, affine: list[tuple[View, int]]) -> Axis:
     """A norm over all units at once divides out the scale they share."""
     if len(axis) > 1:
@@ -149,7 +155,7 @@ def _divided_out(tracker: Tracker, node: Node, axis: Axis, affine: list[tuple[Vi
             segment.scale.pin("a norm mixes it with other units")
     made, start = [], 0
     for segment in axis:
-        segment.scale.root().norms.append(NormStatistics(None, None))
+        segment.scale.root().norms.append(NormStatistics(None, None, _owner(node)))
         made.append(_normalised(tracker, node, segment, affine, start))
         start += segment.length
     return tuple(made)

@@ -82,10 +82,11 @@ class Units(_Class):
 
 @dataclass(frozen=True, eq=False)
 class NormStatistics:
-    """The running mean and variance, where there are any, of a norm layer that divides a scale out."""
+    """The running mean and variance, where there are any, of a norm layer that divides a scale out, and the module it is."""
 
     mean: Use | None
     variance: Use | None
+    module: str
 
 
 @dataclass(eq=False)
