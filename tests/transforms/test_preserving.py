@@ -207,7 +207,8 @@ def test_an_epsilon_that_cannot_be_scaled_is_reported_as_a_change():
             return self.last(F.layer_norm(self.first(x), (4,), self.weight, self.bias, 1e-3))
 
     result = norm_layer_scale(Fixed().double(), torch.randn(5, 6).double(), alpha=3.0)
-    assert result.where == ("first",) and 1e-8 < result.change < 1e-2
+    assert result.where == ("first",)
+    assert 1e-8 < result.change < 1e-2
 
 
 def test_a_network_in_training_is_traced_as_it_evaluates(build):

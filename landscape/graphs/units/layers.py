@@ -101,10 +101,9 @@ def _batch_norm(tracker: Tracker, node: Node) -> Any:
     _note_fold(tracker, node, axis, mean)
     made, start = [], 0
     for segment in axis:
-        statistics = [view and _at(view, segment, start, node) for view in (mean, variance)]
-        for use in filter(None, statistics):
-            segment.units.root().uses.append(use)
-        segment.scale.root().norms.append(NormStatistics(*statistics, _owner(node)))
+        about, spread = (view and _at(view, segment, start, node) for view in (mean, variance))
+        segment.units.root().uses += filter(None, (about, spread))
+        segment.scale.root().norms.append(NormStatistics(about, spread, _owner(node)))
         made.append(_normalised(tracker, node, segment, [(v, 0) for v in (weight, bias) if v is not None], start))
         start += segment.length
     return Signal((x.axes[0], tuple(made), *(None for _ in x.axes[2:])))
