@@ -11,6 +11,11 @@ TOLERANCE = 1 / 16
 MOST = 24
 """Forward passes at most; a search that needs more has met a loss that is no parabola at any scale."""
 
+FARTHEST = 16.0
+"""Factor by which a search goes out at most, from one forward pass to the next."""
+SMALLEST = 1e-4
+"""Share of the guess below which a step counts as one that raises the loss at once."""
+
 
 @dataclass(frozen=True)
 class CriticalStep:
@@ -45,35 +50,53 @@ def critical_step(rise: Callable[[float], float], *, guess: float = 1.0, toleran
     4.0
     """
     low, high = (0.0, nan), (inf, nan)  # (c, rise / c): not rising, rising
-    forwards, c = 0, guess if isfinite(guess) and guess > 0 else 1.0
-    while forwards < MOST:
+    tried: list[tuple[float, float]] = []
+    c = first = guess if isfinite(guess) and guess > 0 else 1.0
+    while len(tried) < MOST and SMALLEST * first < c < first / SMALLEST**1.5:
         value = rise(c)
-        forwards += 1
+        tried.append((c, value / c))
         if value > 0 or not isfinite(value):
-            high = (c, value / c)
+            high = tried[-1]
         else:
-            low = (c, value / c)
+            low = tried[-1]
         if low[0] > 0 and high[0] < inf and high[0] - low[0] <= tolerance * (high[0] + low[0]) / 2:
-            return CriticalStep((low[0] + high[0]) / 2, 2 * (high[0] - low[0]) / (high[0] + low[0]), forwards)
-        c = _next(low, high, tolerance)
-        if c < 1e-6 * guess:
-            return CriticalStep(nan, inf, forwards)
-        if c > 1e6 * guess:
-            return CriticalStep(inf, inf, forwards)
-    return CriticalStep((low[0] + high[0]) / 2, 2 * (high[0] - low[0]) / (high[0] + low[0]), forwards)
-
-
-def _next(low: tuple[float, float], high: tuple[float, float], tolerance: float) -> float:
-    """Step outwards until the root is bracketed, then to just beside the secant's root, on the side still open."""
-    if high[0] == inf:
-        return 2 * low[0]
+            break
+        c = _next(low, high, tried, tolerance)
     if low[0] == 0:
-        return high[0] / 2
-    middle = (low[0] + high[0]) / 2
-    if not isfinite(high[1]):
-        return middle
-    root = low[0] + (high[0] - low[0]) * low[1] / (low[1] - high[1])
+        return CriticalStep(nan, inf, len(tried))
+    if high[0] == inf:
+        return CriticalStep(inf, inf, len(tried))
+    return CriticalStep((low[0] + high[0]) / 2, 2 * (high[0] - low[0]) / (high[0] + low[0]), len(tried))
+
+
+def _next(
+    low: tuple[float, float], high: tuple[float, float], tried: list[tuple[float, float]], tolerance: float
+) -> float:
+    """Return where to look next: beyond the secant's root until it is bracketed, then beside it, on the side still open."""
+    root = _root(tried)
     beside = 0.4 * tolerance * root
+    if high[0] == inf:
+        return (
+            2 * low[0]
+            if len(tried) < 2
+            else min(root + beside, FARTHEST * low[0])
+            if root > low[0]
+            else FARTHEST * low[0]
+        )
+    if low[0] == 0:
+        least = high[0] / FARTHEST
+        return high[0] / 2 if len(tried) < 2 else max(root - beside, least) if root < high[0] else least
+    if not low[0] < root < high[0]:
+        return (low[0] * high[0]) ** 0.5
     # the nearer end of the bracket is the one to replace last: aim a little beyond the root, towards the farther end
     aimed = root + beside if high[0] - root > root - low[0] else root - beside
-    return aimed if low[0] < aimed < high[0] else middle
+    return aimed if low[0] < aimed < high[0] else (low[0] * high[0]) ** 0.5
+
+
+def _root(tried: list[tuple[float, float]]) -> float:
+    """Return where the secant through the two smallest rises / c is zero; NaN where there is none."""
+    nearest = sorted((point for point in tried if isfinite(point[1])), key=lambda point: abs(point[1]))[:2]
+    if len(nearest) < 2 or nearest[0][1] == nearest[1][1]:
+        return nan
+    (a, p), (b, q) = nearest
+    return a - p * (b - a) / (q - p)

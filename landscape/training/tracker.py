@@ -27,7 +27,7 @@ from landscape.training.optimiser_state import StepRule, step_rule
 from landscape.training.tracked import Measure, Moment, Values, measure_named
 
 DEFAULT = ("lambda_max", "batch_sharpness", "loss")
-EXPECTED = 25
+EXPECTED = 30
 """Gradients of the tracked data that a first measurement of the default quantities takes, about."""
 
 
@@ -137,7 +137,8 @@ class Tracker:
         self._shown: Any = None
         self._due = False
         self._spent = self._next = 0.0
-        self._began, self._ended = time.perf_counter(), 0.0
+        self._ended = 0.0
+        self._began = entered = time.perf_counter()
         if distributed.is_available() and distributed.is_initialized() and distributed.get_rank():
             return  # the first process measures
         try:
@@ -154,6 +155,7 @@ class Tracker:
             self._expect(objective)
         except Exception as error:  # whatever it is, training goes on
             self._miss("track", error)
+        self._spent += time.perf_counter() - entered
 
     def _check(self, wanted: Sequence[str | Callable[[Objective], Any]]) -> None:
         if self.every is not None and self.every < 1:
@@ -185,14 +187,12 @@ class Tracker:
             self._began -= last["_measuring"] + last["_training"]
 
     def _expect(self, objective: Objective) -> None:
-        """Estimate what the first measurement will take, from a gradient; the first of two also pays for what loads once."""
+        """Estimate what the first measurement will take, from the second of two gradients: the first loads what loads once."""
         if self.budget is not None:
+            objective.gradient()
             began = time.perf_counter()
             objective.gradient()
-            middle = time.perf_counter()
-            objective.gradient()
-            ended = time.perf_counter()
-            self._next, self._spent = EXPECTED * (ended - middle), self._spent + ended - began
+            self._next = EXPECTED * (time.perf_counter() - began)
 
     # --- along the training -------------------------------------------------------------------------------------------
 
@@ -218,7 +218,8 @@ class Tracker:
             return
         if self._due or self._is_due(self.steps):
             self._measure(self._moment, entered)
-            self._next = time.perf_counter() - entered
+            took = time.perf_counter() - entered
+            self._next = max(took, (took + self._next) / 2)
         self._due = False
         self._spent += time.perf_counter() - entered
 
@@ -323,13 +324,17 @@ class Tracker:
         values["_training"] = entered - self._began - self._spent
         values["_measuring"] = self._spent + time.perf_counter() - entered
         self._points[self.steps] = values
-        try:
-            if self._run is not None:
+        if self._run is not None:
+            try:
                 self._run.keep(self.steps, values)
-            if self.live:
+            except Exception as error:
+                self._miss("save", error)
+        if self.live:
+            try:
                 self._shown = shown(self.track, self._shown)
-        except Exception as error:
-            self._miss("save", error)
+            except Exception as error:
+                self.live = False
+                self._miss("live", error)
 
     def _miss(self, name: str, error: BaseException) -> None:
         """Say once what could not be measured."""

@@ -292,6 +292,50 @@ def test_values_go_to_what_each_library_offers():
         seen.clear()
 
 
+def tracked_into(log):
+    """Train with a logger; return λmax at steps 2, 4, 6 and 8."""
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    tracker = ls.Tracker(model, "cross_entropy", (X, Y), optimizer=optimizer, log=log, **CHEAP)
+    plainly(model, optimizer, tracker.step)
+    track = tracker.close()
+    assert not track.missed
+    return pytest.approx(dict(zip(track.step.tolist(), track.values["lambda_max"], strict=True)))
+
+
+def test_tensorboard_reads_its_file_back(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(tmp_path) as writer:
+        values = tracked_into(writer)
+    read = EventAccumulator(str(tmp_path)).Reload()
+    assert {event.step: event.value for event in read.Scalars("landscape/lambda_max")} == values
+
+
+def test_mlflow_reads_its_store_back(tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    mlflow.set_tracking_uri(tmp_path.as_uri())
+    mlflow.set_experiment("test")
+    with mlflow.start_run() as run:
+        values = tracked_into(mlflow)
+    history = mlflow.MlflowClient().get_metric_history(run.info.run_id, "landscape/lambda_max")
+    assert {metric.step: metric.value for metric in history} == values
+
+
+def test_wandb_reads_its_file_back(tmp_path):
+    wandb = pytest.importorskip("wandb")
+    with wandb.init(mode="offline", project="test", dir=tmp_path, settings=wandb.Settings(console="off")) as run:
+        values = tracked_into(run)
+    (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    reader = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
+    lines = subprocess.run(reader, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
+    rows = [json.loads(line)["history"]["item"] for line in lines if '"type":"history"' in line]
+    assert {row["_step"]: row["landscape/lambda_max"] for row in rows} == values
+
+
 def test_the_track_stands_in_the_notebook_while_it_grows(monkeypatch):
     pytest.importorskip("IPython")
     shown = []
