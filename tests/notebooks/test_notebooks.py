@@ -42,5 +42,5 @@ def test_outputs_are_kept_and_small(path):
     assert all(len(picture.data["image/png"]) < 150_000 for picture in pictures)
 
 
-def test_there_are_nine_in_order():
-    assert [path.stem[:2] for path in PATHS] == [f"{number:02d}" for number in range(1, 10)]
+def test_there_are_ten_in_order():
+    assert [path.stem[:2] for path in PATHS] == [f"{number:02d}" for number in range(1, 11)]
