@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from numbers import Integral, Real
 from typing import Any, ParamSpec, TypeVar
 
@@ -21,7 +23,7 @@ def numbers_checked(function: Callable[P, R]) -> Callable[P, R]:
     """Return the function with its numbers checked before it runs, by its annotations.
 
     An argument annotated ``int`` must be a whole number, ``float`` a number, ``| None`` allows that too, and one called
-    ``seed`` must be one of at least 0: `None` would draw another sample every time.
+    ``seed`` must be one of at least 0: `None` would draw another sample every time. The function is `settled`.
 
     Raises:
         LandscapeError: at the call; the message names the argument.
@@ -47,12 +49,30 @@ def numbers_checked(function: Callable[P, R]) -> Callable[P, R]:
             given = {}  # the call below raises Python's own message, which names the function
         check_numbers(kinds, given)
         try:
-            return function(*args, **kwargs)
+            with settled():
+                return function(*args, **kwargs)
         except Exception as error:
             name_users_line(error)
             raise
 
     return checked
+
+
+DEVICE_CHOSEN: ContextVar[bool] = ContextVar("DEVICE_CHOSEN", default=False)
+"""Whether the caller has a default device that is not the CPU; networks are then run with their own as the default."""
+
+
+@contextmanager
+def settled() -> Iterator[None]:
+    """Run a block without the autocast around it, and with tensors on the CPU unless they say otherwise."""
+    with ExitStack() as stack:
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        if torch.get_default_device().type != "cpu":
+            stack.callback(DEVICE_CHOSEN.reset, DEVICE_CHOSEN.set(True))
+            stack.enter_context(torch.device("cpu"))
+        yield
 
 
 def check_numbers(kinds: Mapping[str, str], given: Mapping[str, Any]) -> None:

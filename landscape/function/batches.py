@@ -274,4 +274,4 @@ def pick(batch: Batch, index: Tensor) -> Batch:
 
 def few(batch: Batch, most: int) -> Batch:
     """Return the first examples of a batch; all of one that cannot be cut."""
-    return pick(batch, torch.arange(min(most, batch.size))) if batch.rows else batch
+    return pick(batch, torch.arange(min(most, batch.size), device="cpu")) if batch.rows else batch

@@ -143,7 +143,10 @@ class Data(Sequence[Batch]):
             )
         self._require_unchanged()
         raws = [batch.raw for batch in self._batches]
-        where, starts = torch.tensor(wanted), torch.tensor([0, *[b.size for b in self._batches]]).cumsum(0)
+        where, starts = (
+            torch.tensor(wanted, device="cpu"),
+            torch.tensor([0, *[b.size for b in self._batches]], device="cpu").cumsum(0),
+        )
         out = []
         for chunk in where.split(size):
             parts, owner = [], torch.searchsorted(starts, chunk, right=True) - 1

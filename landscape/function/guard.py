@@ -16,6 +16,7 @@ import torch.nn.functional as F
 import torch.utils.checkpoint
 from torch import Tensor, nn
 
+from landscape.arguments import DEVICE_CHOSEN
 from landscape.errors import LandscapeError
 from landscape.function.norm_layers import Layers, take_statistics
 
@@ -100,6 +101,8 @@ class Guard:
         self.thread.callback(torch.set_grad_enabled, torch.is_grad_enabled())
         if torch.is_autocast_enabled(kind):
             self.thread.enter_context(torch.autocast(kind, enabled=False))
+        if DEVICE_CHOSEN.get() or torch.get_default_device().type != "cpu":
+            self.thread.enter_context(self.device)
         process.enter_context(torch.random.fork_rng(devices=[self.device] if kind == "cuda" else []))
         process.enter_context(_plain_checkpoints())
         process.enter_context(_plain_embeddings())
@@ -116,7 +119,7 @@ class Guard:
 
 # --- interrupts and forks ---------------------------------------------------------------------------------------------
 
-_SIGNALS = [int(signal.SIGINT), *(int(number) for number in signal.valid_signals() if number != signal.SIGINT)]
+_SIGNALS = [int(number) for number in signal.valid_signals()]
 _HANDLERS: dict[int, Callable[[int, FrameType | None], Any]] = {}
 _PRESSED: list[int] = []
 _RAISED: list[BaseException] = []
@@ -168,13 +171,19 @@ def raise_handled(error: BaseException | None) -> None:
 
 
 def _release_signals() -> None:
-    """Give signals back to their owners, Ctrl-C last, and handle what came meanwhile."""
-    if threading.current_thread() is not threading.main_thread():
-        return
-    for number in reversed(_HANDLERS):
+    """Give signals back to their owners, and handle what came meanwhile."""
+    if threading.current_thread() is threading.main_thread():
+        try:
+            _give_back()
+        finally:  # one that was given back may interrupt the rest
+            _give_back()
+        handle_held()
+
+
+def _give_back() -> None:
+    for number, handler in _HANDLERS.items():
         if _signal.getsignal(number) is _handle:
-            _signal.signal(number, _HANDLERS[number])
-    handle_held()
+            _signal.signal(number, handler)
 
 
 def _after_fork() -> None:

@@ -265,7 +265,10 @@ class Objective(Function):
         with self.guard(), torch.no_grad():
             for batch in self.batches:
                 if self._criterion is None or self.known.per_example is None:
-                    parts = [self.batch_value(at, pick(batch, torch.tensor([i]))).reshape(1) for i in range(batch.size)]
+                    parts = [
+                        self.batch_value(at, pick(batch, torch.tensor([i], device="cpu"))).reshape(1)
+                        for i in range(batch.size)
+                    ]
                     out.append(torch.cat(parts))
                 else:
                     assert batch.target is not None
@@ -310,6 +313,7 @@ class Objective(Function):
         fresh._take_data(self._data(), tried=False)
         return fresh
 
+    @numbers_checked
     def with_norm(self, norm: Norm, *, batch_size: int | None = None, seed: int = 0) -> Objective:
         """Return the loss with norm layers that take their statistics from the network or from each batch.
 

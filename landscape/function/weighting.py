@@ -157,7 +157,7 @@ def _check_rows(function: Function, theta: Tensor, data: Data, few: Batch, outpu
     Raises:
         LandscapeError: they differ, as with batch statistics.
     """
-    third = torch.arange(0, few.size, 3)
+    third = torch.arange(0, few.size, 3, device="cpu")
     try:
         alone = function.batch_outputs(theta, pick(few, third))
     except Exception:  # a network of other things than rows raises whatever it likes when it is given fewer
@@ -391,7 +391,7 @@ def _slack(function: Function) -> float:
 
 def _of_parts(function: Function, theta: Tensor, batch: Batch) -> Tensor:
     """Return the loss of a batch put together from a third of it and the rest."""
-    third = torch.arange(batch.size) % 3 == 0
+    third = torch.arange(batch.size, device="cpu") % 3 == 0
     parts = [pick(batch, torch.nonzero(keep).flatten()) for keep in (third, ~third)]
     values = torch.stack([function.batch_value(theta, p).double().reshape(()) for p in parts])
     if function.reduction == "sum":

@@ -11,6 +11,7 @@ import torch
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
+from landscape.arguments import settled
 from landscape.errors import LandscapeError
 from landscape.function.world import ALONE, World
 from landscape.operators.vectors import HALF, received
@@ -63,6 +64,7 @@ class Operator(ABC):
         """What identifies the operator, as stored with results."""
         return {"operator": self.name}
 
+    @settled()
     def __matmul__(self, V: Any) -> Any:
         columns, hand_back = received(V, self.size, self.dtype, self.device, self.name)
         return hand_back(self.multiply(columns))
@@ -81,6 +83,7 @@ class Operator(ABC):
     def __neg__(self) -> Operator:
         return self * -1.0
 
+    @settled()
     def dense(self, *, chunk: int = 64) -> Tensor:
         """Return the matrix (P, P), column by column, for small P.
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from landscape.arguments import settled
 from landscape.errors import NumericalError
 from landscape.function.objective import Objective, require_objective
 from landscape.function.parameters import match
@@ -15,8 +16,8 @@ from landscape.function.weighting import culprit
 from landscape.operators.base import Block, Operator
 from landscape.operators.block_diagonal import BlockDiagonal
 from landscape.operators.programs import BatchSum, Plan
-from landscape.operators.programs.choose import Choice, Keep, Settings
 from landscape.operators.programs.rule import Rule
+from landscape.operators.programs.settings import Choice, Keep, Settings
 
 
 class Curvature(Operator):
@@ -35,6 +36,9 @@ class Curvature(Operator):
         tune: Choose between the programs (compiled ones too, with ``compile=True``) by timing them on the first batch. The choice
             may then differ from run to run, and with it the last digits.
         tf32: Allow TF32 in matrix products and convolutions on CUDA: faster, three digits.
+        check: Whether a product of the Hessian is compared with a difference of gradients on a few examples, once per program.
+            `None`: where the network or the loss holds what may hide a term from PyTorch (custom autograd functions, script
+            modules, hooks, values cut off the graph), and where the package went over to another program by itself.
 
     Attributes:
         plan: How products are computed.
@@ -57,6 +61,7 @@ class Curvature(Operator):
         compile: bool = False,
         tune: bool = False,
         tf32: bool = False,
+        check: bool | None = None,
     ):
         self.objective = require_objective(objective, self.name)
         self.size, self.dtype, self.device = objective.size, objective.dtype, objective.theta.device
@@ -70,6 +75,7 @@ class Curvature(Operator):
             compile=compile,
             tune=tune,
             tf32=tf32,
+            check=check,
         )
         self._sum = BatchSum(self._rule(), self.name, settings)
 
@@ -120,6 +126,7 @@ class Curvature(Operator):
             blocks.setdefault(name.rpartition(".")[0] or name if by == "layer" else name, []).append(place)
         return BlockDiagonal(self, blocks)
 
+    @settled()
     def check(self) -> None:
         """Check that the operator is one symmetric matrix, by three products.
 

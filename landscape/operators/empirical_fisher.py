@@ -39,7 +39,7 @@ class EmpiricalFisherRule(JacobianRule):
         return replace(batch, raw=(batch.raw, weights))
 
     def _one(self, batch: Batch, i: int) -> Batch:
-        return pick(batch, torch.tensor([i]))
+        return pick(batch, torch.tensor([i], device="cpu"))
 
     def _counted(self, one: Batch) -> float:
         assert self.objective.known.count is not None

@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.func import grad, jvp
 
-from landscape.errors import NumericalError
+from landscape.arguments import settled
 from landscape.function.batches import Batch
 from landscape.function.objective import Objective
 from landscape.operators.curvature import Curvature
-from landscape.operators.failures import custom_functions, require_finite, require_second_derivative
-from landscape.operators.finite_difference import FiniteDifferenceHessian
+from landscape.operators.differences import SLACK, doubts, few, require_derivative
+from landscape.operators.failures import explained, require_finite, require_second_derivative
+from landscape.operators.programs.kept import Kept
+from landscape.operators.programs.plan import Plan
+from landscape.operators.programs.program import Program
+from landscape.operators.programs.recompute import Recompute
 from landscape.operators.programs.rule import Multiply, Rule
+from landscape.operators.programs.settings import Settings
 from landscape.operators.rewrites import Rewrites
-
-CHECKED = 8
-"""Examples on which products are compared with differences of gradients: few, so that hardly a kink is passed."""
 
 
 class HessianRule(Rule):
     """∇²ℓ_b v: the derivative of the batch's gradient along v."""
+
+    def verified(self, plan: Plan, settings: Settings) -> Plan:
+        """Compare a product with differences of gradients where that was asked for, or where a term may be missing."""
+        if settings.check is False or self.objective.dtype not in SLACK:
+            return plan
+        by_itself = plan.program == "recompute" != settings.program
+        why = doubts(few(self.objective))
+        if not (settings.check or by_itself or why):
+            return plan
+        reason = f"{plan.reason}; checked against differences of gradients"
+        return replace(plan, reason=reason, difference=compare(self.objective, plan.program, why))
 
     def record(self, theta: Tensor, batch: Batch) -> Multiply:
         """Keep the graph of the gradient."""
@@ -73,36 +87,41 @@ class Hessian(Curvature):
     name = "Hessian"
     rule_class = HessianRule
 
+    @settled()
     def check(self) -> None:
-        """Check that the operator is one symmetric matrix, and on a few examples in float64 that it is the gradient's derivative.
+        """Check that the operator is one symmetric matrix, and on a few examples that it is the gradient's derivative.
 
-        The second check finds custom functions whose backward drops a term. Kinks do not disturb it: there the differences of
-        gradients over two steps disagree with each other.
+        The second check finds what drops a term, as custom functions do whose backward stores numbers. Kinks do not disturb it.
+        It is not made in half precision.
 
         Raises:
             NumericalError: It is not; the message names the likely culprit.
         """
         super().check()
-        objective = self.objective
-        if self.dtype != torch.float64 or objective.mode != "eval":
-            return
-        few = objective if objective.batches.uncut else objective.subset(range(min(CHECKED, objective.n)))
-        v = torch.randn(self.size, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(self.device)
-        coarse = FiniteDifferenceHessian(few)
-        fine = FiniteDifferenceHessian(few, step=coarse.step / 8)
-        found, again, exact = coarse @ v, fine @ v, Hessian(few, program="kept") @ v
-        norm = self.world.norm
-        size = float(norm(found))
-        if float(norm(found - again)) < 1e-3 * size < 1e-1 * float(norm(found - exact)):
-            theta = objective.theta.requires_grad_()
-            with objective.guard(second=True), torch.enable_grad():
-                custom = custom_functions(objective.batch_value(theta, few.batches[0]))
-            off = float(norm(found - exact)) / size
-            raise NumericalError(
-                f"products with the {self.name} are not differences of gradients (off by {off:.0%}): "
-                f"{custom or 'an operation'} drops a term of its second derivative; write its backward with differentiable "
-                "operations of its inputs, or use ls.operators.FiniteDifferenceHessian"
-            )
+        if self.dtype in SLACK:
+            compare(self.objective, self.plan.program, doubts(few(self.objective)))
+
+
+def compare(objective: Objective, program: str, why: str) -> float:
+    """Return the relative difference of a product from differences of gradients on a few examples; `why` it may be wrong.
+
+    Raises:
+        NumericalError: It is more than rounding.
+    """
+    part = few(objective)
+    # what is traced was compared with the kept graph when it was made
+    kind = Recompute if program == "recompute" else Kept
+    whole: Program = kind(HessianRule(part), part.theta)
+
+    def product(v: Tensor) -> Tensor:
+        with explained(Hessian.name), part.guard(second=True), torch.enable_grad():
+            return part.call(whole.theta.requires_grad_(), lambda _: sum(one(batch, v) for batch in part.batches))
+
+    def one(batch: Batch, v: Tensor) -> Tensor:
+        unit = batch.rescaled(1.0)
+        return batch.scale * whole.multiply(whole.build(unit), unit, v[:, None])[:, 0].detach()
+
+    return require_derivative(part, product, why)
 
 
 def quotients_along_gradients(objective: Objective) -> Tensor:

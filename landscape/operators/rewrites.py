@@ -1,9 +1,9 @@
 """Operations whose derivatives in PyTorch are missing or wrong, replaced by ones that are right while products are computed.
 
 Found with torch 2.13 by comparing products with dense matrices: the double backward of the fused weight normalisation is wrong
-(no error; the Hessian comes out asymmetric), `embedding_bag`, `cdist`, `pdist` and `multi_margin_loss` have no second derivative
-and a norm NaN at zero, forward over reverse mode fails on `mse_loss` (and ends the process when
-traced), and `huber_loss`, `soft_margin_loss` have no forward mode for their gradient.
+(no error; the Hessian comes out asymmetric), `embedding_bag`, `cdist`, `pdist`, `hardsigmoid` and `multi_margin_loss` have no
+second derivative and a norm NaN at zero, forward over reverse mode fails on `mse_loss` (and ends the process when traced), and
+`huber_loss`, `soft_margin_loss` have no forward mode for their gradient.
 """
 
 from __future__ import annotations
@@ -54,6 +54,11 @@ def soft_margin_loss(
 ) -> Tensor:
     """`torch.nn.functional.soft_margin_loss` from elementary operations."""
     return _reduced(F.softplus(-target * input), None, reduction)
+
+
+def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
+    """`torch.nn.functional.hardsigmoid` from elementary operations."""
+    return (input + 3).clamp(0, 6) / 6
 
 
 def weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
@@ -173,6 +178,7 @@ _REPLACED: dict[Any, Callable[..., Tensor]] = {
     Tensor.norm: norm,
     torch.linalg.vector_norm: vector_norm,
     torch._weight_norm: weight_norm,
+    F.hardsigmoid: hardsigmoid,
 }
 
 

@@ -204,7 +204,7 @@ def test_a_wrong_second_derivative_shows_as_asymmetry():
     data = torch.randn(12, 4), torch.randint(0, 3, (12,))
     objective = ls.Objective(Net(nn.Linear(4, 5), nn.Linear(5, 3)), data, "cross_entropy", dtype=torch.float64)
     with pytest.raises(NumericalError, match="not symmetric"):
-        ls.Hessian(objective).check()
+        ls.Hessian(objective, check=False).check()
 
 
 class Dropped(torch.autograd.Function):
@@ -233,7 +233,7 @@ def test_a_dropped_term_shows_beside_the_differences_of_gradients(act, dropped):
     data = torch.randn(40, 4), torch.randint(0, 3, (40,))
     H = ls.Hessian(ls.Objective(Net(nn.Linear(4, 64), nn.Linear(64, 3)), data, "cross_entropy", dtype=torch.float64))
     if dropped:
-        with pytest.raises(NumericalError, match=r"off by \d+%\): Dropped drops a term of its second derivative"):
+        with pytest.raises(NumericalError, match=r"off by [\d.]+\): Dropped drops a term of its second derivative"):
             H.check()
     else:
         H.check()

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from landscape.errors import LandscapeError, NumericalError
 from landscape.operators.failures import explained, out_of_memory
-from landscape.operators.programs.choose import Prepared, Settings, prepare
+from landscape.operators.programs.choose import Prepared, prepare
 from landscape.operators.programs.plan import Plan
 from landscape.operators.programs.recompute import Recompute
 from landscape.operators.programs.rule import Rule
+from landscape.operators.programs.settings import Settings
 from landscape.operators.rewrites import Rewrites
 
 
@@ -52,8 +53,12 @@ class BatchSum:
     def _ready(self) -> Prepared:
         if self._prepared is None:
             with self._setting(), Rewrites():
-                self._prepared = self._prepare()
+                prepared = self._prepare()
+            self._prepared = self._verified(prepared)
         return self._prepared
+
+    def _verified(self, prepared: Prepared) -> Prepared:
+        return replace(prepared, plan=self.rule.verified(prepared.plan, self.settings))
 
     def _prepare(self) -> Prepared:
         try:
@@ -123,7 +128,7 @@ class BatchSum:
         elif plan.kept:
             plan = replace(plan, kept=plan.kept // 2, kept_bytes=plan.kept_bytes // 2)
         elif not isinstance(program, Recompute):
-            self._prepared = self._without_states(prepared)
+            self._prepared = self._verified(self._without_states(prepared))
             return
         else:
             raise LandscapeError(

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Literal
 
-from landscape.errors import LandscapeError
 from landscape.function.batches import Batch
 from landscape.function.data import Data
 from landscape.function.objective import Objective
@@ -20,42 +18,15 @@ from landscape.operators.programs.plan import Plan
 from landscape.operators.programs.program import Program
 from landscape.operators.programs.recompute import Recompute
 from landscape.operators.programs.rule import Rule
+from landscape.operators.programs.settings import Choice, Settings
 from landscape.operators.programs.split import Split
 from landscape.operators.programs.tune import fastest
-
-Keep = Literal["auto", "fewest", "all"]
 
 MOST_VECTORS = 64
 """Vectors multiplied at a time at most."""
 
-Choice = Literal["auto", "kept", "split", "recompute"]
-
 # gradients a product, (dense, convolutional), measured on a CPU; kept graphs lose on convolutions and norm layers
 _KEPT, _SPLIT, _BUILD = (2.0, 2.8), (2.0, 2.2), 1.2
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the user asked for, see `landscape.operators.curvature.Curvature`."""
-
-    program: Choice = "auto"
-    memory: float = 0.5
-    products: int = 100
-    keep: Keep = "auto"
-    coalesce: bool = True
-    compile: bool = False
-    tune: bool = False
-    tf32: bool = False
-
-    def __post_init__(self) -> None:
-        if self.program not in ("auto", "kept", "split", "recompute"):
-            raise LandscapeError(f"program is {self.program!r}, expected 'auto', 'kept', 'split' or 'recompute'")
-        if self.keep not in ("auto", "fewest", "all"):
-            raise LandscapeError(f"keep is {self.keep!r}, expected 'auto', 'fewest' or 'all'")
-        if self.compile and self.program in ("kept", "recompute"):
-            raise LandscapeError(f"compile=True needs the split program, not program={self.program!r}")
-        if self.products < 1:
-            raise LandscapeError(f"products is {self.products}, expected the number of products to come, at least 1")
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ class Plan:
         compiled: Whether the split program went through the compiler.
         trace_seconds: Time to trace, cut and check; 0 without a trace.
         compile_seconds: Time to compile; 0 without.
+        difference: How far a product is from a difference of gradients, relative to it, where they were compared.
     """
 
     program: str
@@ -37,6 +38,7 @@ class Plan:
     compiled: bool = False
     trace_seconds: float = 0.0
     compile_seconds: float = 0.0
+    difference: float | None = None
 
     def __str__(self) -> str:
         """Return the plan in one line.
@@ -54,5 +56,5 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what a result stores: everything but the times and the memory that happened to be free."""
-        volatile = ("trace_seconds", "compile_seconds", "budget_bytes")
+        volatile = ("trace_seconds", "compile_seconds", "budget_bytes", "difference")
         return {key: value for key, value in asdict(self).items() if key not in volatile}

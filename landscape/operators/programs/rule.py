@@ -9,6 +9,8 @@ from torch import Tensor
 
 from landscape.function.batches import Batch
 from landscape.function.objective import Objective
+from landscape.operators.programs.plan import Plan
+from landscape.operators.programs.settings import Settings
 
 Multiply = Callable[[Tensor], Tensor]
 
@@ -26,6 +28,10 @@ class Rule(ABC):
     def dress(self, batch: Batch, before: Sequence[Batch]) -> Batch:
         """Return the batch with what else the rule needs of it in ``raw``, given the batches before it in the data."""
         return batch
+
+    def verified(self, plan: Plan, settings: Settings) -> Plan:
+        """Return the plan, with what a comparison of its products with what they are derivatives of has shown."""
+        return plan
 
     @abstractmethod
     def record(self, theta: Tensor, batch: Batch) -> Multiply:

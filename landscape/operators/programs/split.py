@@ -144,4 +144,4 @@ def another(rule: Rule, batch: Batch, batches: Data | None) -> Batch:
         other = rule.dress(batches[i].rescaled(1.0), batches.stored[:i])
         if signature(_parts(other)) == kind:
             return other
-    return pick(batch, torch.arange(batch.size).roll(1)) if batch.rows else batch
+    return pick(batch, torch.arange(batch.size, device="cpu").roll(1)) if batch.rows else batch

@@ -158,7 +158,7 @@ def _train(
     with function.guard(), torch.enable_grad():
         torch.manual_seed(seed)  # dropout; the guard puts the global state back
         for _ in bar(range(steps), desc="curve", unit="step"):
-            weights = basis(float(torch.rand((), generator=generator)), bends + 1).tolist()
+            weights = basis(float(torch.rand((), generator=generator, dtype=torch.float32)), bends + 1).tolist()
             theta = weights[0] * a + weights[-1] * b + sum(w * c for w, c in zip(weights[1:-1], inner, strict=True))
             batch = function.batches[int(torch.multinomial(scales, 1, generator=generator))]
             inner.grad = value_and_gradient(function, theta, partial(function.batch_value, theta, batch), inner)[1]
