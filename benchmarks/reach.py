@@ -2,7 +2,9 @@
 
 Run ``python benchmarks/reach.py``; the table goes to ``benchmarks/results/reach.md``. The questions are random labels against
 true labels, and momentum at equal η and at equal η/(1 − β) against SGD, for an MLP, a CNN without norm layers, a ResNet-8 with
-batch norm, a patch transformer, and a head that is tuned on a frozen body. Eight seeds per recipe, at matched loss. With
+batch norm, a patch transformer, and a head that is tuned on a frozen body; and copies by T1 to T7 against the networks
+themselves, which must tie. Eight seeds per recipe, at matched loss; that of batch norm with the statistics of each batch, which
+is not what training stopped at, is matched by temperature. With
 ``--order``, the placebo that can fail: small networks from eight initial weights, each trained in six orders of the data; in
 each of 200 comparisons both arms draw one order per initial weights, and everything is run through, gates and pairs.
 
@@ -23,7 +25,7 @@ from typing import Any, NamedTuple, cast
 os.environ.setdefault("LANDSCAPE_PROGRESS", "0")
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 import landscape as ls
 from landscape.comparison import PRIMARY, facts, judge
@@ -33,12 +35,13 @@ from landscape.datasets import digits
 from landscape.errors import LandscapeError
 from landscape.experiments import Recipe, TrainedRun, as_checkpoint, get_recipe, train, train_many
 from landscape.function.checkpoint import Checkpoint
+from landscape.function.objective import Objective
 from landscape.models import mlp, resnet, small_cnn, transformer
 from landscape.results import Comparison, Trials
 from landscape.results.comparison import Test, Verdict
 from landscape.results.scores import score_columns
 from landscape.scores import REGISTRY
-from landscape.scores.audit import APPLY
+from landscape.scores.audit import APPLY, reindexed
 from landscape.tables import format_table
 
 RESULTS = Path(__file__).parent / "results"
@@ -109,26 +112,31 @@ def trained(name: str, out: Path, seeds: int, workers: int) -> dict[str, list[Tr
     return {label: runs[recipe.name] for label, recipe in chosen.items()}
 
 
-def compared(arms: dict[str, list[Checkpoint]], path: Path, match: Match | None, *, audit: bool = True) -> Comparison:
-    """Compare recipes by the scores that decide, or return what was stored of it."""
+def compared(arms: dict[str, Any], path: Path, match: Match | None, *, copies: bool = False) -> Comparison:
+    """Compare recipes by the scores that decide, or return what was stored; copies are pairs of what they are copies of."""
     if path.exists() and "main" in (study := ls.open_study(path)):
         return cast(Comparison, study["main"])
-    found = ls.compare(arms, scores=list(PRIMARY), match=match, audit=audit, save=path)
+    pairs: Any = True if copies else "auto"
+    found = ls.compare(arms, scores=list(PRIMARY), match=match, audit=not copies, paired=pairs, save=path)
     found.save(path, "main", overwrite=True)
     return found
 
 
-def copies(runs: list[TrainedRun], make: Callable[..., nn.Module]) -> tuple[list[Checkpoint], str]:
-    """Return networks to which all transformations that have a place in them were applied, one after another, and their names."""
+def copies(runs: list[TrainedRun], make: Callable[..., nn.Module]) -> tuple[list[Objective], str]:
+    """Return networks to which all transformations that have a place in them were applied, one after another, and their names.
+
+    Draws move with the units that T4 permutes: a permuted network needs permuted noise.
+    """
     made, names = [], dict[str, None]()
     for run in runs:
-        network = run.network(make)
+        network, mapping = run.network(make), dict[str, Tensor]()
         for name, transform in APPLY.items():
             with suppress(LandscapeError):  # it has no place in this network
-                network = transform(network, run.data.X[:2], run.seed).model
-                names[name] = None
-        data = {"train": (run.data.X, run.data.y), "init": run.init, "batch_size": run.recipe.batch_size}
-        made.append(Checkpoint(network, loss="cross_entropy", name=f"{run.name}-copy", **data))
+                moved = transform(network, run.data.X[:2], run.seed)
+                network, mapping, names[name] = moved.model, mapping | moved.mapping, None
+        data: dict[str, Any] = {"train": (run.data.X, run.data.y), "batch_size": run.recipe.batch_size}
+        copy = Checkpoint(network, loss="cross_entropy", name=f"{run.name}-copy", **data).objective("train")
+        made.append(reindexed(copy, mapping))
     return made, " ".join(names)
 
 
@@ -156,7 +164,7 @@ def networks(out: Path, only: list[str], seeds: int, workers: int) -> str:
         verdicts = {label: verdict for label, verdict in zip(QUESTIONS, found.verdicts) if label in arms}
         rows += [row(name, label, found, verdict) for label, verdict in verdicts.items()]
         twins, applied = copies(runs["SGD"], kind.make)
-        twice = compared({"SGD": arms["SGD"], "copies": twins}, place / "copies.h5", "temper", audit=False)
+        twice = compared({"SGD": arms["SGD"], "copies": twins}, place / "copies.h5", "temper", copies=True)
         rows.append(row(name, f"copies by {applied}", twice, twice.verdicts[0]))
         words += [
             f"### {name}",

@@ -64,7 +64,6 @@ BESIDE = (
     "adaptive-trace",
     "adaptive-lambda-max",
     "fisher-rao",
-    "fisher-lambda-max",
     "relative-flatness",
     "tic-diagonal",
 )

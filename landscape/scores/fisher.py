@@ -1,9 +1,8 @@
-"""The Fisher matrix of a classifier: its root by rows, its diagonal, and two scores in the metric of the predictions."""
+"""The Fisher matrix of a classifier: its root by rows, its diagonal, and the weights' norm in its metric."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,11 +11,9 @@ from torch.func import jvp
 from landscape.errors import NotDefinedError
 from landscape.function.batches import Batch
 from landscape.function.objective import Objective
-from landscape.operators import Fisher, Hessian, scaled
+from landscape.operators import Fisher
 from landscape.operators.fisher import FisherRule
-from landscape.scores.curvature import largest_eigenvalue
 from landscape.scores.gradient_noise import gradient_rows
-from landscape.scores.network import in_double
 from landscape.scores.register import Measurement, score
 from landscape.scores.requirements import class_count
 
@@ -105,29 +102,3 @@ def fisher_rao(objective: Objective) -> Measurement:
     0.0
     """
     return Measurement(fisher_quadratic(objective, objective.theta), gradients=2 / 3)
-
-
-@score(
-    "fisher-lambda-max",
-    "largest eigenvalue of the Hessian in units of the diagonal Fisher matrix",
-    family="function distribution",
-    formula="λmax(diag(F)^-½ H diag(F)^-½)",
-    source="Jang et al. 2022, AVh_HTC76u, for curvature in units of information",
-    stochastic=False,
-    cost=50,
-    invariant="T1 T2 T4 T5",
-    needs=("likelihood", "classes"),
-)
-def fisher_lambda_max(objective: Objective, *, tol: float = 1e-3, max_matvecs: int = 60, seed: int = 0) -> Measurement:
-    """Compute the largest eigenvalue of the Hessian in coordinates where the Fisher matrix has a unit diagonal, in float64.
-
-    Raises:
-        NotDefinedError: no class likelihood, or single gradients are not defined.
-    """
-    # the units span many orders of magnitude, so that products rounded to float32 would no longer be symmetric
-    objective = objective if objective.dtype == torch.float64 else in_double(objective)
-    diagonal, cost = fisher_diagonal(objective)
-    # weights without any information have no unit; they have no curvature either
-    d = torch.where(diagonal > 1e-14 * diagonal.max(), diagonal.clamp_min(1e-300).rsqrt(), 0.0)
-    found = largest_eigenvalue(scaled(Hessian(objective), d), tol=tol, max_matvecs=max_matvecs, seed=seed)
-    return replace(found, gradients=cost + found.gradients)

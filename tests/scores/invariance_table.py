@@ -108,7 +108,6 @@ TABLE = {
     "first-order adaptive ℓ∞": (first_order(torch.abs), "T5"),
     "first-order Keskar box": (first_order(lambda w: w.abs() + 1), "T1 T2 (T5)"),
     "Fisher–Rao wᵀFw": (by_name("fisher-rao"), ""),
-    "λmax(diag(F)^-½ H diag(F)^-½)": (by_name("fisher-lambda-max", **DENSE), ""),
     "relative flatness, raw": (row("relative-flatness", "relative-flatness-raw"), "T2"),
     "relative flatness, features normalised": (row("relative-flatness", "relative-flatness"), ""),
     "‖W‖² Tr H_W, one hidden layer": (norm_times_trace(2), "T2"),
@@ -142,7 +141,6 @@ TEMPERATURE = {
     "relative flatness": (TABLE["relative flatness, features normalised"][0], (1e-3, 1e-2), (1e-9, 1e-5)),
     "filter-normalised curvature": (TABLE["dᵀHd, filter-normalised"][0], (1e-3, 1e-2), (1e-9, 1e-5)),
     "Tr(F⁺C)": (TABLE["Tr(F⁺C)"][0], (1e-4, 1e-2), (1e-10, 1e-3)),
-    "λmax(diag(F)^-½ H diag(F)^-½)": (TABLE["λmax(diag(F)^-½ H diag(F)^-½)"][0], (0.8, 2), (0.8, 3)),
     "margin": (by_name("margin-normalized"), (1 - 1e-9, 1 + 1e-9), (1 - 1e-9, 1 + 1e-9)),
     "symmetrised adaptive worst case, normalised logits": (
         by_name("adaptive-worst-symmetric"),

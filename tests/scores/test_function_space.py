@@ -206,7 +206,8 @@ def test_two_classes_of_a_linear_network_in_closed_form():
     X, W = torch.randn(200, 3, generator=generator).double(), torch.randn(2, 3, generator=generator).double()
     difference = W[1] - W[0]
     for row in critical_sample_ratio(linear(X, W), radii=[0.1, 0.3, 1.0]):
-        expected = ((X @ difference).abs() < row.radius * difference.abs().sum()).double().mean()
+        half = row.radius * X.std(correction=0)
+        expected = ((X @ difference).abs() < half * difference.abs().sum()).double().mean()
         assert row.value == float(expected)
 
 
@@ -223,9 +224,20 @@ def test_finds_at_least_what_many_random_points_find(classifier):
     X, decision = objective.batches[0].inputs, objective.outputs().argmax(1)
     generator, found = torch.Generator().manual_seed(0), torch.zeros(objective.n, dtype=torch.bool)
     for _ in range(300):
-        noise = 0.6 * torch.rand(X.shape, generator=generator).double() - 0.3
+        noise = 0.3 * X.std(correction=0) * (2 * torch.rand(X.shape, generator=generator).double() - 1)
         found |= objective.on((X + noise, objective.targets)).outputs().argmax(1) != decision
-    assert critical_sample_ratio(objective)[0].value >= float(found.double().mean()) > 0
+    assert critical_sample_ratio(objective, radii=[0.3])[0].value >= float(found.double().mean()) > 0
+
+
+def test_the_unit_of_the_inputs_does_not_matter_and_an_empty_or_full_ratio_says_so():
+    generator = torch.Generator().manual_seed(0)
+    X, W = torch.randn(200, 3, generator=generator).double(), torch.randn(2, 3, generator=generator).double()
+    rows = critical_sample_ratio(linear(X, W), radii=[1e-6, 0.1, 30.0])
+    other = critical_sample_ratio(linear(255 * X, W / 255), radii=[1e-6, 0.1, 30.0])
+    assert [row.value for row in rows] == [row.value for row in other]
+    assert ["larger radii" in rows[0].note, rows[1].note, "saturated" in rows[2].note] == [True, "", True]
+    with pytest.raises(NotDefinedError, match="are the same"):
+        critical_sample_ratio(linear(torch.ones(5, 3).double(), W))
 
 
 def test_no_reparametrisation_moves_it(classifier):
@@ -239,7 +251,7 @@ def test_not_defined(classifier):
     with pytest.raises(NotDefinedError, match="floating-point"):
         critical_sample_ratio(tokens)
     dense = ls.Objective(
-        nn.Conv1d(1, 3, 1), (torch.ones(4, 1, 5), torch.zeros(4, 5, dtype=torch.long)), "cross_entropy"
+        nn.Conv1d(1, 3, 1), (torch.eye(4)[:, None], torch.zeros(4, 4, dtype=torch.long)), "cross_entropy"
     )
     with pytest.raises(NotDefinedError, match=r"expected \(N, C\)"):
         critical_sample_ratio(dense)

@@ -97,7 +97,7 @@ def test_undefined_scores_are_marked_in_a_panel_and_raise_by_name(regression):
 
 def test_a_family_a_slug_and_a_list(classifier):
     objective = classifier()
-    assert ls.sharpness(objective, "fit").names == ("loss", "accuracy", "weight-norm")
+    assert ls.sharpness(objective, "fit").names == ("loss", "accuracy", "weight-norm", "igs")
     assert ls.sharpness(objective, "lambda-max").names == ("lambda-max",)
     assert ls.sharpness(objective, ["loss", "margin"]).names == ("loss", "margin")
 

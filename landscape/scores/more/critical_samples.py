@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 
@@ -17,6 +18,8 @@ from landscape.scores.quantities import FORWARD
 from landscape.scores.register import Measurement, UndefinedError, score
 
 ITERATIONS = 20
+SATURATED = 0.95
+"""From this ratio on the box is too wide to tell networks apart."""
 STEP = 0.125
 """One step, in radii: 20 of them cross the box and come back."""
 
@@ -55,32 +58,36 @@ def _margins(objective: Objective, batch: Batch, decision: Tensor) -> Tensor:
     "critical-sample-ratio",
     "share of examples with another decision in a box about them",
     family="function space",
-    formula="share of x with argmax f(x̂) ≠ argmax f(x) for an x̂ with |x̂ − x| ≤ r",
+    formula="share of x with argmax f(x̂) ≠ argmax f(x) for an x̂ with |x̂ − x| ≤ r σ(x)",
     source="Arpit et al. 2017, arXiv 1706.05394, section 4.2",
-    cost=20,
+    cost=80,
     invariant="T1 T2 T3 T4 T5 T6 T7",
     needs=("classes", "tensor inputs"),
-    radii=(0.3,),
+    radii=(0.01, 0.03, 0.1, 0.3),
+    reference=0.1,
 )
 def critical_sample_ratio(objective: Objective, *, radius: float, iterations: int = ITERATIONS) -> Measurement:
     r"""Measure how densely the decision boundaries lie about the data, which no reparametrisation of the weights changes.
 
-    .. math:: \frac1n \#\{x : \exists\, \hat x,\ \lVert \hat x - x\rVert_\infty \le r,\
+    .. math:: \frac1n \#\{x : \exists\, \hat x,\ \lVert \hat x - x\rVert_\infty \le r\,\sigma,\
         \arg\max f(\hat x) \ne \arg\max f(x)\}
 
-    The other decision is sought by projected ascent along signs of the gradient, from the example itself: the ratio is a lower
-    bound, deterministic, and exact for two classes of a linear network. Labels are not used.
+    The other decision is sought by projected ascent along signs of the gradient, from the example itself: the ratio is a
+    lower bound, deterministic, and exact for two classes of a linear network. Labels are not used. σ is the standard
+    deviation of all entries of the inputs, so that r means the same for pixels from 0 to 1 and from 0 to 255; published
+    code differs by that factor of 255. A row says where the ratio has nothing left to tell: no example or nearly all of
+    them are critical.
 
     Args:
         objective: a classifier (N, C) of one floating-point input tensor.
-        radius: half-width r of the box, in units of the inputs as the network gets them.
+        radius: half-width r of the box, in standard deviations of the inputs.
         iterations: steps of the ascent, each about one gradient.
 
     Returns:
         One row a radius.
 
     Raises:
-        NotDefinedError: no class logits, or inputs that are not one floating-point tensor.
+        NotDefinedError: no class logits, or inputs that are not one floating-point tensor or do not vary.
         LandscapeError: fewer iterations than one.
 
     Source: Arpit et al. 2017 (arXiv 1706.05394), section 4.2, whose search is a Langevin chain with r = 0.3 on CIFAR-10.
@@ -88,13 +95,37 @@ def critical_sample_ratio(objective: Objective, *, radius: float, iterations: in
     >>> import torch, landscape as ls
     >>> net = torch.nn.Linear(1, 2, bias=False)
     >>> objective = ls.Objective(net, (torch.tensor([[0.1], [2.0]]), torch.tensor([0, 0])), "cross_entropy")
-    >>> critical_sample_ratio(objective.at(torch.tensor([1.0, -1.0])))[0].value  # the boundary is at 0
+    >>> critical_sample_ratio(objective.at(torch.tensor([1.0, -1.0])), radii=[0.3])[0].value  # the boundary is at 0
     0.5
     """
     if iterations < 1:
         raise LandscapeError(f"iterations={iterations}, expected at least 1")
-    hits = 0
+    hits, half = 0, radius * spread(objective)
     with objective.guard():
         for batch in objective.batches:
-            hits += int(flipped(objective, batch, radius, iterations).sum())
-    return Measurement(hits / objective.n, gradients=iterations + 2 * FORWARD)
+            hits += int(flipped(objective, batch, half, iterations).sum())
+    share = hits / objective.n
+    return Measurement(share, gradients=iterations + 2 * FORWARD, note=_saturation(share))
+
+
+def spread(objective: Objective) -> float:
+    """Return the standard deviation of all entries of the inputs.
+
+    Raises:
+        NotDefinedError: they are all the same.
+    """
+    moments = torch.zeros(3, dtype=torch.float64)
+    for batch in objective.batches:
+        x = batch.inputs.double()
+        moments += torch.tensor([x.numel(), float(x.sum()), float(x.square().sum())], dtype=torch.float64)
+    count, total, squares = moments.tolist()
+    variance = squares / count - (total / count) ** 2
+    if not variance > 1e-12 * squares / count:
+        raise UndefinedError("all entries of the inputs are the same, and the radius is in their standard deviations")
+    return math.sqrt(variance)
+
+
+def _saturation(share: float) -> str:
+    if share >= SATURATED:
+        return "saturated: nearly all examples are critical, use smaller radii"
+    return "" if share > 0 else "no example is critical: use larger radii"

@@ -23,7 +23,7 @@ _SOURCE = "Thomas et al. 2020, arXiv 1906.07774"
     "tic",
     "Takeuchi's information criterion, full form",
     family="noise",
-    formula="Tr(F⁺C)",
+    formula="Tr(F⁺C), C = Cov g centred",
     source=_SOURCE,
     cost=0,
     invariant="T1 T2 T4 T5",
@@ -32,8 +32,10 @@ _SOURCE = "Thomas et al. 2020, arXiv 1906.07774"
 def tic(objective: Objective, *, rtol: float | None = None) -> Measurement:
     r"""Return the effective number of parameters Tr(F⁺C), which over n estimates the generalisation gap.
 
-    The pseudo-inverse keeps the invariance to every reparametrisation, because the range of C lies in that of F; damping would
-    break it. With more parameters than n(C−1) the value no longer depends on the network's geometry.
+    The pseudo-inverse keeps the invariance to every reparametrisation, because the range of C lies in that of F; damping
+    would break it. With more parameters than n(C−1) the value no longer depends on the network's geometry. C is centred:
+    the covariance of the gradients of single examples about their mean g. The raw second moment, which the criterion of a
+    misspecified model has too, adds gᵀF⁺g, the square of ``igs``, which is nothing at a critical point.
 
     Args:
         objective: a negative log-likelihood with at most 3,000 parameters (choose some with ``parameters=``).
@@ -119,7 +121,7 @@ def tic_diagonal(objective: Objective, *, epsilon: float = 1e-7) -> Measurement:
     needs=("likelihood",),
 )
 def tic_trace(objective: Objective, *, matvecs: int = 30, seed: int = 0) -> Measurement:
-    """Return Tr C / Tr F.
+    """Return Tr C / Tr F, with the centred covariance C, as in the other forms.
 
     Args:
         objective: a negative log-likelihood.
