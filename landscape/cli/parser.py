@@ -72,7 +72,7 @@ def build() -> argparse.ArgumentParser:
     demo = command("demo", commands.demo, "train SGD, momentum and random labels; measure, compare, draw")
     demo.add_argument("--out", default="study", help="folder to write (default: study)")
     demo.add_argument("--seeds", type=_positive, default=8, help="networks per recipe (default: 8)")
-    demo.add_argument("--quick", action="store_true", help="small network, 2 seeds: under a minute")
+    demo.add_argument("--quick", action="store_true", help="small network, few examples, 2 seeds: a minute")
     demo.add_argument("--workers", type=_positive, default=2, help="training processes (default: 2)")
 
     train = command("train", commands.train, "train reference networks on the digits")

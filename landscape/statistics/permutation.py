@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 from math import ceil, comb, log2
 
@@ -70,7 +71,7 @@ def permutation_test(a: ArrayLike, b: ArrayLike, *, fewest: int = 6, seed: int =
     Raises:
         NotDefinedError: fewer than `fewest` seeds in an arm.
 
-    Source: Fisher 1935, *The Design of Experiments*; computed by `scipy.stats.permutation_test`.
+    Source: Fisher 1935, *The Design of Experiments*; drawn by `scipy.stats.permutation_test` where not enumerated.
 
     >>> test = permutation_test(range(8), range(10, 18))
     >>> test.difference, round(test.p_value, 5), test.exact
@@ -78,7 +79,9 @@ def permutation_test(a: ArrayLike, b: ArrayLike, *, fewest: int = 6, seed: int =
     """
     first, second = vector(a, "a", fewest=fewest), vector(b, "b", fewest=fewest)
     arrangements = comb(len(first) + len(second), len(first))
-    return _randomised((second, first), _difference_of_means, "independent", arrangements, seed)
+    if arrangements > EXACT_LIMIT:
+        return _drawn((second, first), _difference_of_means, "independent", seed)
+    return _exact(second.mean() - first.mean(), permutation_p_values([first], [second]), arrangements)
 
 
 def sign_flip_test(a: ArrayLike, b: ArrayLike, *, fewest: int = 9, seed: int = 0) -> PermutationTest:
@@ -100,14 +103,17 @@ def sign_flip_test(a: ArrayLike, b: ArrayLike, *, fewest: int = 9, seed: int = 0
         NotDefinedError: fewer than `fewest` pairs.
         LandscapeError: arms of different lengths.
 
-    Source: Fisher 1935, *The Design of Experiments*, §21; computed by `scipy.stats.permutation_test`.
+    Source: Fisher 1935, *The Design of Experiments*, §21; drawn by `scipy.stats.permutation_test` where not enumerated.
 
     >>> sign_flip_test(range(9), range(1, 10)).p_value == 2 / 2**9
     True
     """
     first, second = vector(a, "a", fewest=fewest), vector(b, "b", fewest=fewest)
     equally_long(a=first, b=second)
-    return _randomised((second - first,), _mean, "samples", 2 ** len(first), seed)
+    arrangements = 2 ** len(first)
+    if arrangements > EXACT_LIMIT:
+        return _drawn((second - first,), _mean, "samples", seed)
+    return _exact((second - first).mean(), sign_flip_p_values([second - first]), arrangements)
 
 
 def pairs_needed(level: float, tests: int = 1) -> int:
@@ -151,8 +157,7 @@ def sign_flip_p_values(differences: ArrayLike) -> np.ndarray:
 def permutation_p_values(a: ArrayLike, b: ArrayLike) -> np.ndarray:
     r"""Return the exact p values of many comparisons of equally sized arms at once, for placebo and power studies.
 
-    The pooled scores of R comparisons are multiplied by the table of all $\binom{n_a+n_b}{n_a}$ assignments, which is
-    hundreds of times faster than R calls of `permutation_test` and gives the same p values.
+    The pooled scores of R comparisons are multiplied by the table of all $\binom{n_a+n_b}{n_a}$ assignments.
 
     Args:
         a: scores of the first arm, one row per comparison (R, n_a).
@@ -170,14 +175,12 @@ def permutation_p_values(a: ArrayLike, b: ArrayLike) -> np.ndarray:
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if first.ndim != 2 or second.ndim != 2 or len(first) != len(second):
         raise LandscapeError(
-            f"Arms of shapes {first.shape} and {second.shape}: expected (R, n_a) and (R, n_b), one row a comparison."
+            f"Arms of shapes {first.shape} and {second.shape}: expected (R, n_a) and (R, n_b), one row per comparison."
         )
     size, total = first.shape[1], first.shape[1] + second.shape[1]
     if comb(total, size) > EXACT_LIMIT:
         raise LandscapeError(f"{size} against {total - size} seeds are too many to enumerate: use permutation_test.")
-    in_first = np.array(list(combinations(range(total), size)))
-    assignments = np.zeros((len(in_first), total))
-    np.put_along_axis(assignments, in_first, 1.0, axis=1)
+    assignments = _assignments(total, size)
     pooled = np.hstack([first, second])
     pooled = pooled - pooled.mean(axis=1, keepdims=True)
     tolerance = 1e-12 * np.abs(pooled).sum(axis=1)
@@ -190,6 +193,15 @@ def permutation_p_values(a: ArrayLike, b: ArrayLike) -> np.ndarray:
     return p_values
 
 
+@cache
+def _assignments(total: int, size: int) -> np.ndarray:
+    """Return who is in the first arm, (arrangement, value), the observed arrangement first."""
+    in_first = np.array(list(combinations(range(total), size)))
+    assignments = np.zeros((len(in_first), total))
+    np.put_along_axis(assignments, in_first, 1.0, axis=1)
+    return assignments
+
+
 def _difference_of_means(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:
     return np.mean(x, axis=axis) - np.mean(y, axis=axis)
 
@@ -198,23 +210,20 @@ def _mean(x: np.ndarray, axis: int = -1) -> np.ndarray:
     return np.mean(x, axis=axis)
 
 
-def _randomised(
-    data: tuple[np.ndarray, ...], statistic: Callable[..., np.ndarray], kind: str, arrangements: int, seed: int
+def _exact(difference: float, p_value: np.ndarray, arrangements: int) -> PermutationTest:
+    return PermutationTest(float(difference), float(p_value[0]), True, arrangements, min(1.0, 2 / arrangements))
+
+
+def _drawn(
+    data: tuple[np.ndarray, ...], statistic: Callable[..., np.ndarray], kind: str, seed: int
 ) -> PermutationTest:
-    exact = arrangements <= EXACT_LIMIT
     test = stats.permutation_test(
         data,
         statistic,
         permutation_type=kind,
         vectorized=True,
-        n_resamples=arrangements if exact else RESAMPLES,
+        n_resamples=RESAMPLES,
         batch=20_000,
         rng=np.random.default_rng(seed),
     )
-    return PermutationTest(
-        difference=float(test.statistic),
-        p_value=float(test.pvalue),
-        exact=exact,
-        arrangements=arrangements if exact else RESAMPLES,
-        floor=min(1.0, 2 / (arrangements if exact else RESAMPLES + 1)),
-    )
+    return PermutationTest(float(test.statistic), float(test.pvalue), False, RESAMPLES, 2 / (RESAMPLES + 1))

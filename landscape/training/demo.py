@@ -48,7 +48,7 @@ def demo(out: str | os.PathLike[str], *, seeds: int = 8, quick: bool = False, wo
     Args:
         out: folder for ``checkpoints/``, ``study.h5`` and ``figures/``; finished work found there is used again.
         seeds: networks per recipe; fewer than 6 cannot support a claim of significance.
-        quick: a small network, 2 seeds, small grids: a minute, to see that everything works.
+        quick: a small network, few examples, 2 seeds, small grids: a minute, to see that everything works.
         workers: processes that train.
 
     Raises:
@@ -56,10 +56,10 @@ def demo(out: str | os.PathLike[str], *, seeds: int = 8, quick: bool = False, wo
     """
     out = Path(out)
     seeds = min(seeds, 2) if quick else seeds
-    sizes = (64, 128, 10) if quick else (64, 256, 256, 10)
+    sizes, examples = ((64, 128, 10), 400) if quick else ((64, 256, 256, 10), 1000)
     runs = train_many(
         [get_recipe(name) for name in RECIPES],
-        digits(),
+        digits(train=examples),
         functools.partial(mlp, sizes=sizes),
         seeds=range(seeds),
         out=out / "checkpoints",

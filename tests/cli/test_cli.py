@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from landscape.cli import main
 from landscape.cli.targets import _pair
 
-SMALL = ["--sizes", "64", "8", "10", "--target", "0.5"]
+SMALL = ["--sizes", "64", "32", "10", "--target", "0.5"]
 
 
 @pytest.fixture(scope="module")

@@ -117,7 +117,7 @@ def test_too_few_seeds_are_not_defined():
         (lambda: permutation_test([np.nan] * 8, range(8)), "NaN or infinite"),
         (lambda: permutation_test(np.ones((8, 2)), range(8)), "expected a vector"),
         (lambda: sign_flip_test(range(9), range(10)), "do not pair up"),
-        (lambda: permutation_p_values(np.ones((2, 8)), np.ones((3, 8))), "one row a comparison"),
+        (lambda: permutation_p_values(np.ones((2, 8)), np.ones((3, 8))), "one row per comparison"),
         (lambda: permutation_p_values(np.ones((1, 20)), np.ones((1, 20))), "too many to enumerate"),
         (lambda: mean_difference([1.0, 2.0], [1.0], paired=True), "two or more in each"),
         (lambda: sign_flip_p_values(np.ones((1, 18))), "n ≤ 17"),

@@ -13,7 +13,7 @@ from landscape.studies.registry import describe_experiments, experiments, run_ex
 
 
 def test_a_quick_run_leaves_a_study_a_table_and_a_figure(tmp_path, capsys):
-    code = main(["experiment", "optimisers", "--quick", "--out", str(tmp_path), "--quiet"])
+    code = main(["experiment", "edge-of-stability", "--quick", "--out", str(tmp_path), "--quiet"])
     assert code == 0
     written = sorted(path.name for path in tmp_path.iterdir())
     assert written == [f"optimisers-quick.{suffix}" for suffix in ("h5", "md", "pdf", "png")]
