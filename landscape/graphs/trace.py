@@ -95,8 +95,9 @@ def trace(function: Callable[..., Any], inputs: Sequence[Tensor]) -> fx.GraphMod
 
 def _record(function: Callable[..., Any], inputs: Sequence[Tensor]) -> fx.GraphModule:
     try:
-        # a tensor given twice would be one input of the graph: every place gets an object of its own
-        return make_fx(function, tracing_mode="real")(*(tensor.detach() for tensor in inputs))
+        # Nothing is computed. A tensor given twice would be one input of the graph: every place gets an object of its own.
+        record = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)
+        return record(*(tensor.detach() for tensor in inputs))
     except Exception as error:  # the tracer raises whatever the traced code met
         raise_handled(error)
         first = (str(error).strip().splitlines() or ["no message"])[0]

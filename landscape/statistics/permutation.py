@@ -214,9 +214,7 @@ def _exact(difference: float, p_value: np.ndarray, arrangements: int) -> Permuta
     return PermutationTest(float(difference), float(p_value[0]), True, arrangements, min(1.0, 2 / arrangements))
 
 
-def _drawn(
-    data: tuple[np.ndarray, ...], statistic: Callable[..., np.ndarray], kind: str, seed: int
-) -> PermutationTest:
+def _drawn(data: tuple[np.ndarray, ...], statistic: Callable[..., np.ndarray], kind: str, seed: int) -> PermutationTest:
     test = stats.permutation_test(
         data,
         statistic,
