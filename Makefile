@@ -20,7 +20,7 @@ demo: $(VENV)/ready  ## train, measure and compare 3 recipes × 8 seeds; writes 
 	$(BIN)/landscape demo --out study
 
 test: $(VENV)/ready  ## the tests, in two processes
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 slow: $(VENV)/ready  ## the long proofs
 	$(BIN)/python -m pytest -n 2 -m slow

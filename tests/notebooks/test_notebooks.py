@@ -1,4 +1,4 @@
-"""The notebooks are committed with their outputs and run top to bottom; the main one in its quick mode by default."""
+"""The notebooks are committed with their outputs and run top to bottom."""
 
 import sys
 from pathlib import Path
@@ -11,12 +11,8 @@ PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
 sys.path.insert(0, str(NOTEBOOKS))
 
 
-def test_main_job_notebook(monkeypatch):
-    check(NOTEBOOKS / "01_sgd_momentum_overfitted.ipynb", monkeypatch)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("path", PATHS[1:], ids=lambda path: path.stem)
+@pytest.mark.slow  # `make notebooks` runs them in full
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_every_notebook_runs_in_its_quick_mode(path, monkeypatch):
     check(path, monkeypatch)
 

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from landscape.datasets import digits, mnist1d
+from landscape.datasets import digits
 from landscape.errors import LandscapeError
 from landscape.experiments import get_recipe
 from landscape.function.checkpoint import Checkpoint
@@ -125,4 +125,4 @@ def test_the_published_data_are_made_here():
     split = published_data()
     assert len(split.train[1]) == len(split.test[1]) == 4000
     assert split.arguments["corr_noise_scale"] == 0.25
-    assert split.fingerprint != mnist1d(samples=8000, train_share=0.5, seed=0).fingerprint
+    assert split.fingerprint.startswith("882b37fc22788939")
