@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from landscape.plots.scales import plain_ticks, spans
 from landscape.plots.style import DOUBLE, GREY, MARKERS, PALETTE, SINGLE, canvas, colour, sheet
@@ -208,7 +208,7 @@ def track(result: Track, figure: Figure | SubFigure | None = None) -> Figure | S
                     ax.fill_between(result.step, low, high, color=colour(index), alpha=0.2, linewidth=0)
             if np.isfinite(result.threshold).any():
                 ax.plot(result.step, result.threshold, color=GREY, linestyle="--", linewidth=0.8, label="threshold")
-            _finish(ax, "curvature", np.concatenate([result.values[name] for name in shared]))
+            _finish(ax, "curvature", np.concatenate([result.threshold, *(result.values[name] for name in shared)]))
             ax.legend()
         for ax, name in zip(axes, others, strict=False):
             ax.plot(result.step, result.values[name], color=colour(0), marker=".")
@@ -218,6 +218,7 @@ def track(result: Track, figure: Figure | SubFigure | None = None) -> Figure | S
 
 def _finish(ax: Axes, label: str, drawn: np.ndarray) -> None:
     ax.set(xlabel="step", ylabel=label)
+    ax.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
     if spans(drawn, 30):
         ax.set_yscale("log")
         plain_ticks(ax.yaxis)

@@ -14,8 +14,9 @@ class _Callback:
         self.loss, self.data, self.model, self.options = loss, data, model, options
         self.tracker: Tracker | None = None
 
-    def begin(self, model: Any, optimizer: Any) -> None:
+    def begin(self, model: Any, optimizer: Any, steps: int) -> None:
         self.tracker = Tracker(self.model or model, self.loss, self.data, optimizer=optimizer, **self.options)
+        self.tracker.steps = steps  # a training that is resumed has taken some
         self.tracker.__enter__()
 
     def end(self) -> None:
@@ -41,7 +42,7 @@ def lightning_callback(loss: Any, data: Any, **options: Any) -> Any:
 
     class Tracking(_Callback, Callback):
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-            self.begin(pl_module, next(iter(trainer.optimizers), None))
+            self.begin(pl_module, next(iter(trainer.optimizers), None), trainer.global_step)
 
         def on_train_end(self, trainer: Any, pl_module: Any) -> None:
             self.end()
@@ -67,7 +68,7 @@ def transformers_callback(loss: Any, data: Any, **options: Any) -> Any:
 
     class Tracking(_Callback, TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-            self.begin(given["model"], given["optimizer"])
+            self.begin(given["model"], given["optimizer"], state.global_step)
 
         def on_train_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
             self.end()

@@ -180,7 +180,7 @@ def test_the_lightning_callback_where_lightning_is_a_stand_in(monkeypatch):
     callback = lightning_callback("cross_entropy", (X, Y), **CHEAP)
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    trainer = types.SimpleNamespace(optimizers=[optimizer])
+    trainer = types.SimpleNamespace(optimizers=[optimizer], global_step=0)
     callback.on_train_start(trainer, model)
     plainly(model, optimizer, lambda: None)
     callback.on_exception(trainer, model, RuntimeError())
@@ -196,17 +196,18 @@ def test_the_transformers_callback_where_transformers_is_a_stand_in(monkeypatch)
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     wrapped = types.SimpleNamespace(optimizer=optimizer)  # as Accelerate hands it over
-    callback.on_train_begin(None, None, None, model=model, optimizer=wrapped)
+    resumed = types.SimpleNamespace(global_step=100)
+    callback.on_train_begin(None, resumed, None, model=model, optimizer=wrapped)
     plainly(model, optimizer, lambda: None)
     callback.on_train_end(None, None, None)
-    assert callback.tracker.track.step.tolist() == [2, 4, 6, 8]
+    assert callback.tracker.track.step.tolist() == [102, 104, 106, 108]
 
 
 def test_a_callback_without_an_optimiser_says_so_and_training_goes_on(monkeypatch):
     standing_in(monkeypatch, "lightning.pytorch.callbacks", Callback=object)
     callback = lightning_callback("cross_entropy", (X, Y), **CHEAP)
     with pytest.warns(UserWarning, match="could not measure here"):
-        callback.on_train_start(types.SimpleNamespace(optimizers=[]), network())
+        callback.on_train_start(types.SimpleNamespace(optimizers=[], global_step=0), network())
     callback.on_train_end(None, None)
 
 
