@@ -12,7 +12,6 @@ from landscape.function.objective import Objective
 from landscape.results import Audit
 from landscape.results.comparison import Audited
 from landscape.scores import audit
-from landscape.scores.panel import Radii
 
 TOLERANCE = 0.01
 """How far S(T(w))/S(w) may lie from 1 before a score is descriptive only."""
@@ -22,20 +21,9 @@ AUDIT = "audit/"
 """In the row of a run, what the names of the columns of `Audited` begin with."""
 
 
-def audit_recipes(
-    objectives: Mapping[str, Objective], scores: Sequence[str], seed: int, radii: Radii = None
-) -> list[Audited]:
-    """Put one network of every recipe through all transformations and return how each score took each of them."""
-    return [
-        row
-        for recipe, objective in objectives.items()
-        for row in _worst_over_radii(recipe, audit(objective, list(scores), seed, radii=_of(radii, scores)))
-    ]
-
-
 def audit_columns(recipe: str, objective: Objective, scores: Sequence[str], seed: int) -> dict[str, np.ndarray]:
     """Audit one network and return the columns of `Audited` under `AUDIT`, to be kept with its row of a study."""
-    rows = audit_recipes({recipe: objective}, scores, seed) if scores else []
+    rows = worst_over_radii(recipe, audit(objective, list(scores), seed)) if scores else []
     return {AUDIT + field.name: np.array([getattr(row, field.name) for row in rows]) for field in fields(Audited)}
 
 
@@ -78,11 +66,8 @@ def in_words(rows: Sequence[Audited]) -> str:
     return "; ".join(sorted(parts))
 
 
-def _of(radii: Radii, scores: Sequence[str]) -> Radii:
-    return {slug: grid for slug, grid in radii.items() if slug in scores} if isinstance(radii, Mapping) else radii
-
-
-def _worst_over_radii(recipe: str, found: Audit) -> list[Audited]:
+def worst_over_radii(recipe: str, found: Audit) -> list[Audited]:
+    """Say how each score took each transformation of a network, at the radius where it took it worst."""
     order = ("not applicable", "invariant", "within error", "not invariant")
     worst: dict[tuple[str, str], Audited] = {}
     for row in found.rows:

@@ -12,7 +12,7 @@ import numpy as np
 
 from landscape.arguments import numbers_checked
 from landscape.bars import bar
-from landscape.comparison.audits import audit_recipes
+from landscape.comparison.audits import worst_over_radii
 from landscape.comparison.gates import facts, gates_named
 from landscape.comparison.judge import fact_row, judge
 from landscape.comparison.matching import (
@@ -160,18 +160,20 @@ def compare(
         for found, (_, _, one) in zip(owned, seats, strict=True):
             scored.append(blend_scores([panels[owner] for owner, _ in found], one.share))
             progress.update()
-    grids = radii_in(scored)
+        grids = radii_in(scored)
+        fit = [
+            name for name in grids if all(name in p and all(row.status == "ok" for row in p.all(name)) for p in scored)
+        ]
+        audited = [name for name in deciding(asked.all, fit).values() if name in fit] if audit else []
+        firsts = {slug: found[-1][0] for (slug, index, _), found in zip(seats, owned, strict=True) if index == 0}
+        audits = {slug: panels.audit(owner, audited, seed) for slug, owner in firsts.items()} if audited else {}
     for row, panel in zip(rows, scored, strict=True):
         for name in panel.names:
             row |= score_columns(name, panel.all(name), grids[name])
-    fit = [name for name in grids if all(name in p and all(row.status == "ok" for row in p.all(name)) for p in scored)]
-    audited = [name for name in deciding(asked.all, fit).values() if name in fit] if audit else []
     trials = Trials.of(
         rows,
         coordinates={name: np.array(grid) for name, grid in grids.items() if grid},
-        audited=tuple(audit_recipes({slug: arm[0].at[-1] for slug, arm in arms.items()}, audited, seed, radii))
-        if audited
-        else (),
+        audited=tuple(row for slug, found in audits.items() for row in worst_over_radii(slug, found)),
         **about,
     )
     doubtful = {row.name for panel in scored for row in panel.rows if row.status == "not converged"}

@@ -1,4 +1,4 @@
-"""The panels of scores that a comparison measures: kept one by one, found again, and stored in the study together."""
+"""What a comparison measures, panels of scores and audits: kept one by one, found again, stored in the study together."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from landscape.function.objective import Objective
-from landscape.results import Scores
-from landscape.scores import sharpness
+from landscape.results import Audit, Scores
+from landscape.scores import audit, sharpness
 from landscape.scores.panel import Radii
-from landscape.store import Run, batch, identity, open_study
+from landscape.store import Run, Study, batch, identity, open_study
 from landscape.store.identity import canonical
 
 
@@ -19,7 +19,8 @@ class Panels:
     """The panels of many objectives with the same scores; use it in a `with` block.
 
     With a study, a panel is on the disk when it is measured. The study is written once, at the end of the block: a panel
-    goes under ``OWNER/scores``, or under ``OWNER/scores-compared`` where somebody saved other numbers under the first name.
+    goes under ``OWNER/scores``, or under ``OWNER/scores-compared`` where somebody saved other numbers under the first name,
+    an audit under ``OWNER/audit-compared``.
 
     Args:
         objectives: by owner, as the study names them.
@@ -52,6 +53,8 @@ class Panels:
                 self._study,
                 f"compare/panels/{hashlib.sha256(canonical(self._identities).encode()).hexdigest()[:8]}",
             )
+        self._opened: Study | None = None
+        self._audits: dict[str, tuple[Audit, dict[str, Any]]] = {}
         self._run: Run[Scores] = Run(place, self._identities)
 
     def __getitem__(self, owner: str) -> Scores:
@@ -65,14 +68,29 @@ class Panels:
         found: Scores = self._run.done[owner]
         return found
 
+    def audit(self, owner: str, scores: Sequence[str], seed: int) -> Audit:
+        """Return how scores of one objective take the transformations of its network: measured now, or found."""
+        objective, radii = self._objectives[owner], self._radii
+        grids = {slug: grid for slug, grid in radii.items() if slug in scores} if isinstance(radii, Mapping) else radii
+        same: dict[str, Any] = {}
+        if self._study is not None:
+            same = identity(objective, audited=list(scores), score_seed=seed, radii=grids)
+            found = self._stored(f"{owner}/audit-compared", same)
+            if isinstance(found, Audit):
+                return found
+        key = (owner, "audit", canonical(same))
+        if key not in self._run.done:
+            self._run.keep(key, audit(objective, list(scores), seed, radii=grids))
+        self._audits[owner] = self._run.done[key], same
+        return self._audits[owner][0]
+
     def __enter__(self) -> Self:
         self._run.__enter__()
-        if self._study is not None and self._study.exists():
-            opened = open_study(self._study)
-            for owner, wanted in self._identities.items():
-                name = next((name for name in _names(owner) if opened.identity(name) == wanted), None)
-                if name is not None and isinstance(found := opened[name], Scores):
-                    self._kept[owner] = found
+        self._opened = open_study(self._study) if self._study is not None and self._study.exists() else None
+        for owner, wanted in self._identities.items():
+            for name in _names(owner):
+                if isinstance(found := self._stored(name, wanted), Scores):
+                    self._kept.setdefault(owner, found)
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
@@ -82,10 +100,20 @@ class Panels:
         finally:
             self._run.__exit__(kind, error, trace)
 
+    def _stored(self, name: str, wanted: Mapping[str, Any]) -> Any:
+        """Return the result that the study has under a name, if it is of this identity."""
+        if self._opened is None or self._opened.identity(name) != wanted:
+            return None
+        return self._opened[name]
+
     def _store(self, study: Path) -> None:
         opened = open_study(study) if study.exists() else {}
         with batch(study) as writer:
-            for owner, panel in self._run.done.items():
+            for owner, (found, same) in self._audits.items():
+                writer.save(found, f"{owner}/audit-compared", overwrite=True, identity=same)
+            for owner in self._objectives:
+                if (panel := self._run.done.get(owner)) is None:
+                    continue
                 first, second = _names(owner)
                 name = second if first in opened and _others(opened[first], panel) else first
                 writer.save(panel, name, overwrite=True, identity=self._identities[owner])

@@ -1,6 +1,7 @@
 """Comparing checkpoints end to end on networks small enough to train here."""
 
 import dataclasses
+import functools
 import os
 import sys
 
@@ -98,6 +99,16 @@ def test_an_interrupted_comparison_finds_its_scores_again(arms, tmp_path, monkey
     np.testing.assert_array_equal(first.values, again.values)
     with pytest.raises(AssertionError, match="scored again"):  # other settings are another measurement
         ls.compare(arms, scores=["weight-norm"], seed=1, save=study)
+
+
+def test_a_repeated_comparison_finds_its_audits_again(arms, tmp_path, monkeypatch):
+    study = tmp_path / "study.h5"
+    call = functools.partial(ls.compare, arms, scores=["adaptive-average"], save=study)
+    first = call()
+    monkeypatch.setattr(sys.modules["landscape.comparison.panels"], "audit", None)
+    assert repr(call().audited) == repr(first.audited) != "()"
+    with pytest.raises(TypeError):  # another seed is another audit
+        call(seed=1)
 
 
 def test_a_comparison_that_stopped_goes_on_and_writes_the_study_once(arms, tmp_path, monkeypatch):

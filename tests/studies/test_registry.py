@@ -16,13 +16,13 @@ def test_a_quick_run_leaves_a_study_a_table_and_a_figure(tmp_path, capsys):
     code = main(["experiment", "edge-of-stability", "--quick", "--out", str(tmp_path), "--quiet"])
     assert code == 0
     written = sorted(path.name for path in tmp_path.iterdir())
-    assert written == [f"optimisers-quick.{suffix}" for suffix in ("h5", "md", "pdf", "png")]
-    page = (tmp_path / "optimisers-quick.md").read_text(encoding="utf-8")
-    assert page.startswith("# Optimisers\n\nDoes momentum")
+    assert written == [f"edge-of-stability-quick.{suffix}" for suffix in ("h5", "md", "pdf", "png")]
+    page = (tmp_path / "edge-of-stability-quick.md").read_text(encoding="utf-8")
+    assert page.startswith("# Edge of stability\n\nDoes training sharpen")
     assert "**time**" not in page  # the same run gives the same page
-    assert "| threshold (2 + 2β)/η" in page
-    assert list(open_study(tmp_path / "optimisers-quick.h5")) == ["optimisers"]
-    assert "lambda-max / threshold" in capsys.readouterr().out
+    assert "| threshold | start" in page
+    assert list(open_study(tmp_path / "edge-of-stability-quick.h5")) == ["edge-of-stability"]
+    assert "last quarter" in capsys.readouterr().out
 
 
 def test_without_a_name_they_are_listed(capsys):
