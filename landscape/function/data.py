@@ -5,6 +5,7 @@ The batches of a loader or a list are taken as they are. They are joined and cut
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -260,6 +261,7 @@ def _raws(data: Any, size: int | None) -> Iterable[Any]:
             )
         return data
     if isinstance(data, DataLoader):
+        _say_what_is_dropped(data)
         return data
     if not isinstance(data, str | bytes | Tensor | np.ndarray | Mapping):
         if isinstance(data, Dataset) or (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
@@ -269,6 +271,15 @@ def _raws(data: Any, size: int | None) -> Iterable[Any]:
     raise LandscapeError(
         f"the data is {type(data).__name__}; expected tensors or arrays (X, y), a Dataset, a DataLoader or a list of batches"
     )
+
+
+def _say_what_is_dropped(loader: DataLoader[Any]) -> None:
+    whole = len(loader.dataset) if hasattr(loader.dataset, "__len__") else 0
+    if loader.drop_last and loader.batch_size and whole % loader.batch_size:
+        warnings.warn(
+            f"the loader leaves out {whole % loader.batch_size} of {whole} examples (drop_last=True); the loss is the rest's",
+            stacklevel=2,
+        )
 
 
 def _known(size: int | None) -> int:

@@ -42,8 +42,9 @@ def hits(loss: Loss, output: Tensor, target: Tensor) -> Tensor | None:
     if not is_graded(loss, target):
         return None
     if loss.task == "classes":
-        return (output.argmax(1) == target) & (target != loss.ignore_index)
-    return (output > 0) == (target > 0.5)
+        sure = ~output.amax(1).isnan()  # the largest of NaN is the first: right wherever the label is 0
+        return sure & (output.argmax(1) == target) & (target != loss.ignore_index)
+    return ~output.isnan() & ((output > 0) == (target > 0.5))
 
 
 def graded(loss: Loss, target: Tensor) -> int:

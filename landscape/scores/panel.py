@@ -74,7 +74,7 @@ class Panel:
             finished: scores that are known already; those measured are added, with their seconds.
 
         Raises:
-            NotDefinedError: a score named by its slug has no meaning for the objective.
+            NotDefinedError: the only score asked for has no meaning for the objective; among others it is a row without value.
         """
         finished = {} if finished is None else finished
         network, definitions = Gauged(objective), self.definitions
@@ -104,12 +104,11 @@ class Panel:
         try:
             return first.compute(network, **arguments)
         except LandscapeError as error:
-            named = {self.scores} if isinstance(self.scores, str) else set(self.scores or ())
-            if named & {member.slug for member in together}:
-                raise
+            if len(self.definitions) == len(together):
+                raise  # nothing else was asked for
             return tuple(member.missing(error, self.seed) for member in together)
         except Exception as error:  # one score that meets what nobody foresaw is one row, not the end of the others
-            if isinstance(self.scores, str) and self.scores in REGISTRY:
-                raise  # the only score asked for: the user's own line says more than a row
+            if len(self.definitions) == len(together):
+                raise  # the user's own line says more than a row
             unforeseen = LandscapeError(f"{type(error).__name__}: {error}".partition("\n")[0])
             return tuple(member.missing(unforeseen, self.seed) for member in together)

@@ -27,7 +27,7 @@ def adaptive_plane(
     objective: Objective,
     directions: Any,
     *,
-    span: Span | tuple[Span, Span] = 1.0,
+    span: Span | tuple[Span, Span] | None = None,
     coarse: int = 9,
     refinements: int = 3,
     tolerance: float = 0.01,

@@ -36,14 +36,15 @@ class Options(TypedDict, total=False):
 
 
 def line(
-    objective: Objective, direction: Any, *, span: Span = 1.0, points: Points = 51, **options: Unpack[Options]
+    objective: Objective, direction: Any, *, span: Span | None = None, points: Points = 51, **options: Unpack[Options]
 ) -> Line:
     r"""Evaluate loss and metrics along a line, :math:`f(\theta + x_i d)`.
 
     Args:
         objective: the function, centred at theta.
         direction: a `Directions` result, or a vector (P,) as a tensor or array.
-        span: ``s`` for x from −s to s, or a pair (low, high), in lengths of the direction.
+        span: ``s`` for x from −s to s, or a pair (low, high), in lengths of the direction. `None`: 1, or what shows the
+            points that the direction was made from.
         points: how many, or the coordinates themselves.
         options: ``also``, ``dataset``, ``compiled``, ``errors``, ``together``, ``save`` and ``overwrite``, as `plane` takes
             them; a saved line is on disk point by point.
@@ -69,7 +70,7 @@ def plane(
     objective: Objective,
     directions: Any,
     *,
-    span: Span | tuple[Span, Span] = 1.0,
+    span: Span | tuple[Span, Span] | None = None,
     points: Points | tuple[Points, Points] = 51,
     **options: Unpack[Options],
 ) -> Plane:
@@ -79,6 +80,7 @@ def plane(
         objective: the function, centred at theta.
         directions: a `Directions` result or two vectors (2, P).
         span: ``s`` for both axes from −s to s, or one entry for each axis: ``(1.0, 2.0)``, ``((-1, 3), (0, 1))``.
+            `None`: 1, or what shows a trajectory, or the points that a plane goes through, with a tenth around.
         points: how many on both axes, or a pair (nx, ny); each may be the coordinates themselves.
         also: further objectives of the same network, ``{"test": other}``, evaluated at the same points in the same
             pass.
@@ -113,7 +115,7 @@ def volume(
     objective: Objective,
     directions: Any,
     *,
-    span: Span | tuple[Span, Span, Span] = 1.0,
+    span: Span | tuple[Span, Span, Span] | None = None,
     points: Points | tuple[Points, Points, Points] = 15,
     **options: Unpack[Options],
 ) -> Volume:
@@ -163,6 +165,7 @@ class Grid:
         """
         names = kind.axis_names
         n = len(names)
+        span = _covering(directions, n) if span is None else span
         found = as_directions(directions, n, objective.size)
         pairs = (
             zip(per_axis(span, n, "span"), per_axis(points, n, "points"), strict=True) if n > 1 else [(span, points)]
@@ -196,6 +199,20 @@ class Grid:
             dataset=dataset,
             provenance=objective.provenance(),
         )
+
+
+def _covering(directions: Any, axes: int) -> Any:
+    """Return the span that shows the points which the directions were made from, with a tenth around; 1 where there are none."""
+    points = getattr(directions, "points", None)
+    if points is None:
+        points = getattr(getattr(directions, "directions", directions), "info", {}).get("points")
+    if points is None or np.ndim(points) != 2 or np.shape(points)[1] < axes:
+        return 1.0
+    there = np.vstack([np.zeros((1, axes)), np.asarray(points, dtype=np.float64)[:, :axes]])
+    low, high = there.min(axis=0), there.max(axis=0)
+    around = 0.1 * (high - low) + 0.1 * (high == low)
+    pairs = [(float(a), float(b)) for a, b in zip(low - around, high + around, strict=True)]
+    return pairs[0] if axes == 1 else tuple(pairs)
 
 
 def _require_known(function: str, options: Mapping[str, Any]) -> None:

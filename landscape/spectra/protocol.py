@@ -67,7 +67,7 @@ class Products:
         if missing:
             raise LandscapeError(
                 f"an operator needs .shape, .dtype, .device and op @ V, but {type(held).__name__} has no "
-                f"{', '.join(missing)}: pass a torch tensor (P, P) or an operator of landscape.operators"
+                f"{', '.join(missing)}: pass ls.Hessian(objective), another operator of landscape.operators, or a tensor (P, P)"
             )
         shape = tuple(held.shape)
         if len(shape) != 2 or shape[0] != shape[1] or shape[0] < 1:

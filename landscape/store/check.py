@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 
 from landscape.errors import LandscapeError
-from landscape.results import describe
+from landscape.results import Comparison, describe
 from landscape.store.decode import change_in, read_attributes, read_result, stored_results
 from landscape.store.reader import Study, open_study
 from landscape.store.run import read_parts, unfinished
@@ -47,6 +47,7 @@ def tree(study: Study) -> str:
     with study.open() as file:
         about, version = read_attributes(file), read_attribute(file, "schema_version")
         found = [(name, kind, _shapes(group)) for name, kind, group in stored_results(file)]
+        read = [read_result(group) for _, kind, group in stored_results(file) if kind == "comparison"]
     described = study.checkpoints
     lines = [
         f"{study.path.name}: {len(found)} result{'' if len(found) == 1 else 's'}, schema {version}",
@@ -54,6 +55,8 @@ def tree(study: Study) -> str:
         f"landscape {about.get('landscape_version')}, torch {about.get('torch_version')}",
     ]
     owners: dict[str, list[tuple[str, str, str]]] = {name: [] for name in described}
+    texts = [result.verdict for result in read if isinstance(result, Comparison)]
+    said = [hanging("  ", line) for text in texts for line in text.splitlines()]
     for name, kind, shapes in found:
         owner, _, entry = name.rpartition("/")
         owners.setdefault(owner, []).append((entry, kind, shapes))
@@ -64,7 +67,7 @@ def tree(study: Study) -> str:
         lines += [
             hanging(f"  {entry:<{widths[0]}}  {kind:<{widths[1]}}  ", text).rstrip() for entry, kind, text in rows
         ]
-    return "\n".join([*lines, *_unfinished(study)])
+    return "\n".join([*lines, *(["verdict", *said] if said else []), *_unfinished(study)])
 
 
 def validate(path: str | os.PathLike[str]) -> list[str]:

@@ -116,7 +116,7 @@ def test_completion_offers_commands_options_choices_and_names(tmp_path, capsys):
 
     def offered(*words):
         line = " ".join(shlex.quote(word) for word in words)
-        code = f"source landscape; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _shtab_landscape; echo ${{COMPREPLY[@]}}"
+        code = f"source ./landscape; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _shtab_landscape; echo ${{COMPREPLY[@]}}"
         done = subprocess.run(["bash", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
         return done.stdout.split()
 

@@ -352,3 +352,9 @@ def test_arrays_inside_objects_are_read_as_tensors():
     objective = ls.Objective(linear(), batches, ls.BatchLoss(on_objects, count=lambda batch: len(batch.y)))
     assert objective.loss() == pytest.approx(number(F.cross_entropy(linear()(X), Y)), rel=1e-12)
     assert isinstance(batches[0].x, np.ndarray)
+
+
+def test_examples_that_a_loader_leaves_out_are_said():
+    loader = DataLoader(TensorDataset(torch.randn(10, 4), torch.arange(10) % 3), batch_size=4, drop_last=True)
+    with pytest.warns(UserWarning, match="leaves out 2 of 10 examples"):
+        assert ls.Objective(ls.models.mlp((4, 3)), loader, "cross_entropy").n == 8

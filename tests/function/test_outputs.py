@@ -94,3 +94,14 @@ def test_labels_that_are_ignored_only_later_are_found():
     y[110:] = -100
     with pytest.raises(LandscapeError, match="it is not a mean over what is counted"):
         ls.Objective(nn.Linear(6, 3), (X, y), lambda output, target: F.cross_entropy(output, target), batch_size=100)
+
+
+def test_outputs_that_are_nan_are_never_right():
+    class Broken(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) * float("nan")
+
+    X = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    for outputs, loss, target in ((3, "cross_entropy", torch.zeros(6, dtype=torch.long)),
+                                  (1, "binary_cross_entropy_with_logits", torch.zeros(6, 1))):  # fmt: skip
+        assert ls.Objective(Broken(4, outputs), (X, target), loss).evaluate()["accuracy"] == 0.0

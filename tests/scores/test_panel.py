@@ -93,6 +93,10 @@ def test_undefined_scores_are_marked_in_a_panel_and_raise_by_name(regression):
     assert panel["lambda-max"].status == "ok"
     with pytest.raises(NotDefinedError, match="inverse-sigma-mag is not defined here"):
         ls.sharpness(regression, "inverse-sigma-mag")
+    both = ls.sharpness(
+        regression, ["inverse-sigma-mag", "weight-norm"]
+    )  # one that is not defined takes no other with it
+    assert [row.status for row in both.rows] == ["not defined", "ok"]
 
 
 def test_a_family_a_slug_and_a_list(classifier):

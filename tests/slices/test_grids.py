@@ -277,3 +277,13 @@ def test_figure(surface):
     cell = corners[j : j + 2, i : i + 2].reshape(-1, 2)
     centre = cell.mean(0)
     assert tuple(centre) == pytest.approx((0.5, 0.0), abs=1e-9)
+
+
+def test_a_plane_through_points_shows_them():
+    objective = ls.Objective(ls.models.mlp((2, 3)), (torch.randn(6, 2), torch.arange(6) % 3), "cross_entropy")
+    theta = objective.theta.numpy()
+    corners = ls.plane_through(theta, theta + np.eye(9)[0] * 5, theta - np.eye(9)[1] * 2)
+    found = ls.plane(objective, corners, points=3)
+    np.testing.assert_allclose(found.x, [-0.5, 2.5, 5.5], atol=1e-6)
+    np.testing.assert_allclose(found.y, [-0.2, 1.0, 2.2], atol=1e-6)
+    assert ls.plane(objective, ls.random_directions(objective), points=3).x[0] == -1.0

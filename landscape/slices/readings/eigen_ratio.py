@@ -24,7 +24,7 @@ def eigen_ratio(
     objective: Objective,
     directions: Any,
     *,
-    span: Span | tuple[Span, Span] = 1.0,
+    span: Span | tuple[Span, Span] | None = None,
     points: Points | tuple[Points, Points] = 11,
     tol: float = 1e-2,
     dataset: str = "train",
