@@ -246,7 +246,10 @@ def main() -> None:
     else:
         text = networks(arguments.out, arguments.only, arguments.seeds, arguments.workers)
         path = RESULTS / "reach.md"
-        about = f"digits, {arguments.seeds} seeds per recipe, cross-entropy {LOSS}."
+        about = (
+            f"{EXAMPLES} digits, {arguments.seeds} seeds per recipe, cross-entropy {LOSS}. Copies went through all transformations "
+            "that have a place, one after another; draws are permuted with T4, and T7 is matched by temperature."
+        )
         head = f"# Five kinds of network\n\n`python benchmarks/reach.py`: {about}"
     path.write_text(f"{head}\n\n{text}\n")
     print(text)
