@@ -2,7 +2,7 @@
 
 EXAMPLES = {
     "demo": """\
-  landscape demo --quick --out quick          under a minute, to see that everything works
+  landscape demo --quick --out quick          about a minute, to see that everything works
   landscape demo --out study                  the main job: three recipes, eight seeds, one verdict""",
     "train": """\
   landscape train sgd random-labels --seeds 8 --out runs
