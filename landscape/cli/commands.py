@@ -93,7 +93,8 @@ def eigen(arguments: argparse.Namespace) -> Any:
     def one(checkpoint: Any, **saving: Any) -> Any:
         return top_eigenpairs(
             Hessian(checkpoint.objective(arguments.on)),
-            k=arguments.k, which=arguments.which, tol=arguments.tol, seed=arguments.seed, **saving,
+            k=arguments.k, which=arguments.which, tol=arguments.tol, seed=arguments.seed,
+            certify=arguments.certify or "check", **saving,
         )  # fmt: skip
 
     return _each(arguments, one, f"top{arguments.k}-{arguments.which.lower()}")

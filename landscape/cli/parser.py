@@ -113,6 +113,9 @@ def build() -> argparse.ArgumentParser:
     eigen.add_argument("-k", type=_positive, default=5, help="how many (default: 5)")
     eigen.add_argument("--which", choices=["LA", "SA", "LM", "BE"], default="LA", help="which end, as in SciPy")
     eigen.add_argument("--tol", type=float, default=1e-3, help="relative residual (default: 1e-3)")
+    eigen.add_argument(
+        "--certify", type=float, metavar="P", help="go on until none was missed with probability P (as 0.99)"
+    )
     _measured(eigen)
 
     slices = command("slice", commands.slice_, "loss along random filter-normalised directions")

@@ -76,7 +76,7 @@ def study_file(tmp_path_factory):
                 writer.save(Line(x=x, values={"train/loss": sharp * x**2}), f"{owner}/line-{index}")
             pairs = Eigenpairs(
                 values=np.array([3.0, 2.0]) * sharp, residuals=np.full(2, 0.01), operator="Hessian", which="LA", tol=1e-3,
-                matvecs=20, converged=True,
+                matvecs=20, converged=True, certificate="checked", missed_probability=0.3, margin=0.1, check_matvecs=4,
             )  # fmt: skip
             writer.save(pairs, f"{owner}/top2")
         grid = np.linspace(-1, 1, 9)
