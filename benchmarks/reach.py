@@ -247,8 +247,8 @@ def main() -> None:
         text = networks(arguments.out, arguments.only, arguments.seeds, arguments.workers)
         path = RESULTS / "reach.md"
         about = (
-            f"{EXAMPLES} digits, {arguments.seeds} seeds per recipe, cross-entropy {LOSS}. Copies went through all transformations "
-            "that have a place, one after another; draws are permuted with T4, and T7 is matched by temperature."
+            f"{EXAMPLES} digits, {arguments.seeds} seeds per recipe, cross-entropy {LOSS}. Copies went through all "
+            "transformations that have a place, one after another; draws are permuted with T4, and T7 is matched by temperature."
         )
         head = f"# Five kinds of network\n\n`python benchmarks/reach.py`: {about}"
     path.write_text(f"{head}\n\n{text}\n")

@@ -58,7 +58,8 @@ def test_the_paragraph_says_what_was_done_and_with_what(made):
     text = to_text(made.methods)
     for part in (
         "We compared SGD (8 seeds)", "4,810 parameters", "on 1,000 examples with the loss cross_entropy", "radius 0.001, 0.01",
-        "relative residuals of 0.001", "was searched from a fresh random start", "3 probes of 4 steps", "planes of 5 × 4 points and lines of 5 points",
+        "relative residuals of 0.001", "was searched from a fresh random start",
+        "3 probes of 4 steps", "planes of 5 × 4 points and lines of 5 points",
         "scaled filter by filter", "linear paths", "layer scale (T1)", "Holm's correction", "gates on gradient were waived",
         "landscape 0.1.0 and PyTorch",
     ):  # fmt: skip
