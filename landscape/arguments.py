@@ -172,6 +172,8 @@ def device_named(device: torch.device | str) -> torch.device:
         found = torch.device(device)
     except (RuntimeError, TypeError):
         raise LandscapeError(f"there is no device {device!r}; expected 'cpu', 'cuda' or 'cuda:0'") from None
+    if found.type == "meta":
+        raise LandscapeError("the device 'meta' holds no numbers; use 'cpu' or 'cuda'")
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise LandscapeError(
             f"there is no device {device!r}: PyTorch finds {torch.cuda.device_count()} GPUs; use 'cpu'"

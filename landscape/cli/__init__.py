@@ -19,6 +19,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 2 a wrong input (one line says which), 130 interrupted."""
     from landscape.cli.parser import build
 
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # where the terminal knows no ±
     parsed = build().parse_args(arguments)
     try:
         with progress(not parsed.quiet and sys.stderr.isatty()):
@@ -32,8 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     try:
         print(json.dumps(_finite(printed.record), allow_nan=False) if parsed.json else printed.text, flush=True)
-    except BrokenPipeError:  # the reader has seen enough
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # else the reader has seen enough
+            print(f"landscape {parsed.command}: cannot write the output: {error.strerror}", file=sys.stderr)
+            return 2
     return 0
 
 

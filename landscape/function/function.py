@@ -73,7 +73,7 @@ class Function:
         self.mode, self.metrics = mode, checked(metrics)
         self.space = ParameterSpace.select(self.model, parameters, dtype)
         own = dict(self.model.named_parameters())
-        self.device = own[self.space.names[0]].device if device is None else device_named(device)
+        self.device = device_named(own[self.space.names[0]].device if device is None else device)
         self._requested_dtype, self.data_dtype = dtype, dtype or self.space.dtype
         self._take_structure()
         self.norm: Norm = self._norm(norm)

@@ -21,6 +21,7 @@ _NO_DERIVATIVE = (
     r"trying to differentiate twice a function that was marked with @(once_differentiable)",
     r"(\w+)(?: is|: double backward) not (?:implemented|differentiable twice|supported)",
     r"[Dd]ouble backwards? is not supported for (\w+)",
+    r"(torch\.compile) with aot_autograd does not currently support double backward",
 )
 
 _ALLOCATION_FAILED = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")

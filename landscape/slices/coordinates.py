@@ -13,6 +13,17 @@ Span = float | tuple[float, float]
 Points = int | Sequence[float] | np.ndarray
 
 
+FARTHEST = 1e30
+"""Largest coordinate: beyond it weights in float32 are infinite."""
+MOST_POINTS = 10_000_000
+
+
+def require_room(points: int) -> None:
+    """Raise where a slice has more points than anybody waits for, or memory holds."""
+    if points > MOST_POINTS:
+        raise LandscapeError(f"{points:,} points, expected at most {MOST_POINTS:,}; each is a pass over the data")
+
+
 def coordinates(span: Span, points: Points) -> np.ndarray:
     """Return the coordinates of one axis in float64.
 
@@ -30,6 +41,7 @@ def coordinates(span: Span, points: Points) -> np.ndarray:
         low, high = _ends(span)
         if points < 2:
             raise LandscapeError(f"{points} point(s) on an axis, expected at least 2")
+        require_room(int(points))
         x = np.linspace(low, high, int(points))
         if low == -high and points % 2:
             x[points // 2] = 0.0
@@ -87,6 +99,6 @@ def _ends(span: Span) -> tuple[float, float]:
         low, high = map(float, span) if isinstance(span, tuple | list) else (-float(span), float(span))
     except (TypeError, ValueError):
         raise LandscapeError(f"a span of {span!r}, expected a number or a pair (low, high)") from None
-    if not (np.isfinite(low) and np.isfinite(high)) or low >= high:
-        raise LandscapeError(f"a span from {low:g} to {high:g}, expected finite and increasing ends")
+    if not (abs(low) <= FARTHEST and abs(high) <= FARTHEST) or low >= high:
+        raise LandscapeError(f"a span from {low:g} to {high:g}, expected increasing ends within ±{FARTHEST:g}")
     return low, high

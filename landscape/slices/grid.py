@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 
 import numpy as np
@@ -14,7 +15,7 @@ from landscape.arguments import numbers_checked
 from landscape.function.objective import Objective
 from landscape.results import Directions, Line, Plane, Volume
 from landscape.results.slices import Slice
-from landscape.slices.coordinates import Points, Span, coordinates, per_axis
+from landscape.slices.coordinates import Points, Span, coordinates, per_axis, require_room
 from landscape.slices.directions import as_directions, vectors_of
 from landscape.slices.evaluate.engine import Engine, named
 from landscape.slices.rows import Values, begun, fill
@@ -170,7 +171,9 @@ class Grid:
         pairs = (
             zip(per_axis(span, n, "span"), per_axis(points, n, "points"), strict=True) if n > 1 else [(span, points)]
         )
-        return cls(found, {name: coordinates(*pair) for name, pair in zip(names, pairs, strict=True)})
+        axes = {name: coordinates(*pair) for name, pair in zip(names, pairs, strict=True)}
+        require_room(prod(map(len, axes.values())))
+        return cls(found, axes)
 
     @property
     def vectors(self) -> np.ndarray:

@@ -29,7 +29,8 @@ class Goal:
         k: pairs.
         which: the end.
         tol: relative residual asked for; the run itself goes on to `LOOSEST`.
-        epsilon: unit rounding of the products; residuals below 10·epsilon·‖A‖ cannot be told from zero.
+        epsilon: unit rounding of the products; residuals below 10·epsilon·‖A‖ cannot be told from zero. In half precision that
+            would be 8 % of ‖A‖ and no convergence: a thousandth at most.
         block_size: vectors multiplied at a time.
         max_basis: vectors kept.
         max_matvecs: products to spend.
@@ -47,7 +48,7 @@ class Goal:
 
     def excess(self, values: np.ndarray, residuals: np.ndarray, norm: float, *, loosest: float = np.inf) -> np.ndarray:
         """Return residual / allowed residual of each pair: at most 1 where it converged."""
-        allowed = np.maximum(min(self.tol, loosest) * np.abs(values), 10 * self.epsilon * norm)
+        allowed = np.maximum(min(self.tol, loosest) * np.abs(values), min(10 * self.epsilon, 1e-3) * norm)
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(residuals > 0, residuals / allowed, 0.0)
 

@@ -44,6 +44,9 @@ class Operator(Protocol):
         """Multiply a vector (P,) or columns (P, K)."""
 
 
+SMALLEST, LARGEST = 1e-140, 1e140
+
+
 class Products:
     """An operator that counts its products and hands back detached vectors of a known type.
 
@@ -112,8 +115,19 @@ class Products:
             raise LandscapeError(
                 f"{self.name} @ {tuple(given.T.shape)} gave {tuple(product.T.shape)}, expected the same shape"
             )
+        if self.count == 0:
+            self._require_size(product)
         self.count += len(vectors)
         return product.detach().to(self.dtype).contiguous()
+
+    def _require_size(self, product: Tensor) -> None:
+        """Refuse numbers whose squares, which norms are made of, are zero or infinite in float64."""
+        largest = float(product.detach().abs().max())
+        if np.isfinite(largest) and not (largest == 0 or SMALLEST < largest < LARGEST):
+            raise NumericalError(
+                f"products with the {self.name} are of the order of {largest:.0e}, whose square float64 does not hold: divide "
+                "the operator by that, and multiply what comes out"
+            )
 
     def diagonal(self) -> tuple[np.ndarray, float]:
         """Return the diagonal (P,) and ‖A‖²_F from the products of all unit vectors.

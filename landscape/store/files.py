@@ -36,9 +36,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     >>> [file.name for file in folder.iterdir()]
     ['a.txt']
     """
-    target = Path(path).expanduser()
+    target = ordinary(path)
     if target.is_dir():
-        raise LandscapeError(f"{target.resolve().name} is a folder; give the name of a file in it")
+        raise LandscapeError(f"{target.name} is a folder; give the name of a file in it")
     if _is_study(target):
         raise LandscapeError(f"{target.name} is a study, which this would replace; give the name of another file")
     fresh = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")  # some writers go by the suffix
@@ -52,6 +52,23 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         if fresh.exists():
             fresh.unlink()
+
+
+def ordinary(path: str | os.PathLike[str]) -> Path:
+    """Return where a file is or would be, links followed: the one a link points to is read or replaced, not the link.
+
+    Raises:
+        LandscapeError: there is a pipe or a device, or links lead in a circle.
+    """
+    given = Path(path).expanduser()
+    try:
+        if given.exists() and not (given.is_file() or given.is_dir()):
+            raise LandscapeError(f"{given.name} is a pipe or a device; give the name of a file")
+        return given.resolve()
+    except (RuntimeError, OSError) as error:
+        raise LandscapeError(
+            f"cannot use {given.name}: {str(error).splitlines()[0]}; give the name of a file"
+        ) from error
 
 
 def put_in_place(fresh: Path, target: Path) -> None:

@@ -6,7 +6,6 @@ import html
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -15,6 +14,7 @@ from landscape.errors import LandscapeError
 from landscape.lazy import verb
 from landscape.results import Result
 from landscape.store.decode import read_attributes, read_result, stored_results
+from landscape.store.files import ordinary
 from landscape.store.rows import growing, read_rows
 from landscape.store.run import partial_file, unfinished
 from landscape.store.safe import member, opened
@@ -35,6 +35,7 @@ def open_study(path: str | os.PathLike[str], *, verify: bool = True) -> Study:
         LandscapeError: the file is missing, foreign, truncated or damaged; the message says which.
 
     >>> import tempfile
+    >>> from pathlib import Path
     >>> from landscape.results import Estimate
     >>> path = Path(tempfile.mkdtemp()) / "study.h5"
     >>> Estimate(value=2.0, standard_error=0.1, matvecs=3, method="xtrace", quantity="trace").save(path, "sgd-0/trace")
@@ -53,7 +54,7 @@ class Study(Mapping[str, Result]):
     """
 
     def __init__(self, path: str | os.PathLike[str], *, verify: bool = True):
-        self.path = Path(path).expanduser().resolve()
+        self.path = ordinary(path)
         self._verify = verify
         if self.path.exists() or not unfinished(self.path):
             with self.open():

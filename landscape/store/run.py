@@ -18,7 +18,7 @@ from landscape.errors import LandscapeError
 from landscape.results import Result
 from landscape.store.decode import read_result
 from landscape.store.encode import write_result
-from landscape.store.files import locked, sync_folder
+from landscape.store.files import locked, ordinary, sync_folder
 from landscape.store.identity import canonical, difference
 from landscape.store.journal import Journal, Payload, read_journal
 from landscape.store.names import check_slug, path_of
@@ -314,8 +314,7 @@ def read_parts(file: Path, count: int | None = None) -> dict[Any, Any]:
 
 
 def _absolute(path: str | os.PathLike[str]) -> Path:
-    given = Path(path).expanduser()
-    file = given.resolve()
+    given, file = Path(path).expanduser(), ordinary(path)
     if not file.parent.is_dir():
         raise LandscapeError(f"there is no folder {given.parent.name!r} for {given.name}; make it first")
     return file

@@ -19,7 +19,7 @@ from landscape.results import Result
 from landscape.store.decode import change_in, check_version, read_attributes, read_result, stored_results
 from landscape.store.disk import WorkingFile
 from landscape.store.encode import content_sha256, write_attributes, write_result
-from landscape.store.files import locked, put_in_place
+from landscape.store.files import locked, ordinary, put_in_place
 from landscape.store.identity import canonical, difference
 from landscape.store.names import check_slug, path_of
 from landscape.store.origin import FORMAT, root_attributes
@@ -89,7 +89,7 @@ def batch(path: str | os.PathLike[str], *, wait: float = 10.0) -> Iterator[Write
     ...     for i, estimate in enumerate(traces):
     ...         writer.save(estimate, f"sgd-{i}/trace")
     """
-    target = Path(path).expanduser().resolve()  # a link stays a link: the file it points to is replaced
+    target = ordinary(path)
     if (outer := _OPEN.get().get(target)) is not None:
         outer.depth += 1
         try:

@@ -150,3 +150,20 @@ def test_no_colour_no_display_no_bar(own):
         )  # fmt: skip
         assert "\033" not in done.stdout + done.stderr
         assert done.stderr == ""
+
+
+def test_meta_is_no_device_and_a_terminal_without_signs_and_a_full_disk_are_answered(own, capsys, monkeypatch):
+    command = ["eigen", "best.safetensors", *OWN]
+    assert said(capsys, *command, "--device", "meta")[::2] == (
+        2,
+        "landscape eigen: the device 'meta' holds no numbers; use 'cpu' or 'cuda'\n",
+    )
+    line, ascii = [sys.executable, "-m", "landscape.cli", *command], {**os.environ, "PYTHONIOENCODING": "ascii"}
+    printed = subprocess.run(line, cwd=own, env=ascii, capture_output=True, text=True, check=True)
+    assert "?" in printed.stdout
+    with open("/dev/full", "w") as full:
+        printed = subprocess.run(line, cwd=own, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (printed.returncode, printed.stderr.splitlines()[-1]) == (
+        2,
+        "landscape eigen: cannot write the output: No space left on device",
+    )

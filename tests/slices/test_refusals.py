@@ -37,6 +37,9 @@ def along(values, x):
 
 CASES = [
     (lambda: plane(points=0), "at least 2"),
+    (lambda: plane(points=100_000_000), "100,000,000 points, expected at most 10,000,000"),
+    (lambda: plane(points=10_000), "100,000,000 points"),
+    (lambda: plane(span=1e308), r"within ±1e\+30"),
     (lambda: plane(points=(5, 1)), "at least 2"),
     (lambda: plane(points=(3, 3, 3)), "one for each axis"),
     (lambda: plane(points=([0.0, 0.0], 3)), "strictly increasing"),

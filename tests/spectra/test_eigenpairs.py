@@ -7,8 +7,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.sparse.linalg import eigsh
 
+import landscape as ls
 from landscape.errors import LandscapeError, NumericalError
-from landscape.spectra import top_eigenpairs
+from landscape.spectra import frobenius_norm, top_eigenpairs
 
 SPECTRUM = np.concatenate([[-9.0, -4.0, 7.0, 6.0, 5.0], np.linspace(-1, 1, 95)])
 
@@ -293,3 +294,23 @@ def test_a_product_of_the_wrong_shape_is_named(matrix_with, counting):
     operator = counting(matrix_with(SPECTRUM), lambda count, product: product[:-1])
     with pytest.raises(LandscapeError, match="expected the same shape"):
         top_eigenpairs(operator, 2)
+
+
+def test_products_in_half_precision_do_not_converge_to_a_tenth():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.Tanh(), torch.nn.Linear(32, 3)).bfloat16()
+    data = torch.randn(60, 8).bfloat16(), torch.randint(0, 3, (60,))
+    pairs, right = (
+        top_eigenpairs(ls.Hessian(ls.Objective(model, data, "cross_entropy", dtype=dtype)), k=2)
+        for dtype in (None, torch.float64)
+    )
+    assert not pairs.converged
+    assert "use float64" in pairs.message
+    assert np.abs(pairs.values / right.values - 1).max() < 0.02
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e160])
+@pytest.mark.parametrize("estimate", [top_eigenpairs, ls.trace, ls.spectral_density, frobenius_norm])
+def test_numbers_whose_squares_float64_does_not_hold_are_refused(matrix_with, estimate, scale):
+    with pytest.raises(NumericalError, match="whose square float64 does not hold: divide the operator"):
+        estimate(matrix_with(SPECTRUM) * scale)

@@ -1,10 +1,13 @@
 """Files are complete or absent."""
 
+import os
+
 import h5py
 import pytest
 from study_examples import estimate
 
 from landscape.errors import LandscapeError
+from landscape.store import open_study
 from landscape.store.files import replacing, write_text
 
 
@@ -38,3 +41,26 @@ def test_a_study_is_not_replaced_by_an_export(tmp_path):
         pass
     write_text(other, "x,y")
     assert other.read_text() == "x,y"
+
+
+@pytest.mark.parametrize(
+    "use", [lambda path: write_text(path, "text"), lambda path: estimate().save(path, "a/t"), open_study]
+)
+def test_pipes_devices_and_links_in_a_circle_are_refused(tmp_path, use):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    for path, reason in {
+        tmp_path / "pipe": "pipe or a device",
+        os.devnull: "pipe or a device",
+        tmp_path / "a": "loop",
+    }.items():
+        with pytest.raises(LandscapeError, match=reason):
+            use(path)
+
+
+def test_what_a_link_points_to_is_replaced_and_not_the_link(tmp_path):
+    (tmp_path / "link.txt").symlink_to(tmp_path / "file.txt")
+    write_text(tmp_path / "link.txt", "text")
+    assert (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "file.txt").read_text() == "text"
