@@ -232,7 +232,7 @@ def report(name: str, model: nn.Module, batches: Batches, options: argparse.Name
             "",
             f"P = {sum(p.numel() for p in model.parameters()):,}; one gradient takes {1e3 * unit:.1f} ms.",
             "",
-            "| | gradients a product | at most | working memory, MB |",
+            "| | gradients per product | at most | working memory, MB |",
             "|---|---|---|---|",
             *rows,
             "",

@@ -141,7 +141,7 @@ def installed_peers(model: nn.Module, data: Data) -> dict[str, Callable[[int], o
 
 
 def quietly(evaluate: Callable[[int], object], side: int) -> float:
-    """Run a package's plane without its messages and return CPU seconds a point."""
+    """Run a package's plane without its messages and return CPU seconds per point."""
     started = time.process_time()
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
@@ -160,7 +160,7 @@ def seconds_a_point(evaluate: Evaluate, points: int) -> float:
 
 
 def measured(model: nn.Module, data: Data, side: int, *, rounds: int, compiled: bool) -> dict[str, float]:
-    """Return seconds a point by scheme, ours for a whole plane of side × side points."""
+    """Return seconds per point by scheme, ours for a whole plane of side × side points."""
     objective = ls.Objective(model.eval(), data, "cross_entropy", batch_size=len(data[0]))
     directions = ls.random_directions(objective, 2)
     vectors = np.asarray(directions.vectors)

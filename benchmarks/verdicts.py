@@ -11,7 +11,7 @@ used again, so an interrupted run continues. Two recipes are compared on the sam
 - *rescaled* copies against the networks themselves: layers multiplied by 10 and 1/10, which moves no prediction, but
   λmax as much as wanted (Dinh et al. 2017, arXiv 1703.04933); a score that sees geometry must call it a tie.
 
-All train to cross-entropy 0.01 of the clean digits, 8 seeds a recipe. Losses that still differ by more than the gate
+All train to cross-entropy 0.01 of the clean digits, 8 seeds per recipe. Losses that still differ by more than the gate
 allows, as those of full data do on some draws, are brought together by temperature.
 """
 
@@ -273,7 +273,7 @@ def gates(result: Comparison) -> str:
 
 
 def tests(result: Comparison, families: dict[str, str]) -> str:
-    """Return one row a score: ratio or difference, interval, p values, and what its family says of the verdict."""
+    """Return one row per score: ratio or difference, interval, p values, and what its family says of the verdict."""
     rows = []
     for test in result.tests:
         known = REGISTRY[test.score]
@@ -320,7 +320,7 @@ def main() -> None:
     }
     head = (
         "# Four verdicts with their evidence\n\n`python benchmarks/verdicts.py`: digits, MLP 64-256-256-10, "
-        f"{arguments.seeds} seeds a recipe, trained to cross-entropy 0.01. Effects are those of the second recipe over the "
+        f"{arguments.seeds} seeds per recipe, trained to cross-entropy 0.01. Effects are those of the second recipe over the "
         "first. Runs of one seed are pairs."
     )
     sections = [section(title, *made, remarks.get(title, [])) for title, made in found.items()]

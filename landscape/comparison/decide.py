@@ -48,7 +48,7 @@ def compare_scores(
         arm_b: the same for b.
         margin: half-width of equivalence in log10 S.
         level: of the tests.
-        fewest: seeds an arm below which no p value is given.
+        fewest: seeds per arm below which no p value is given.
         radii: (score, radius), for saturation; `None`: every radius has a vote.
         errors: Monte-Carlo standard errors in the shapes of the arms, where all seeds were measured with the same draws, so
             that their spread does not show them; they enter the intervals. `None`: draws differ by seed.

@@ -142,7 +142,7 @@ def check(
     measured = [
         ("network", networks == 1, networks, 1, "parameters have the same names and shapes"),
         ("inputs", inputs == 1, inputs, 1, "all checkpoints are measured on the same inputs"),
-        ("seeds", smallest >= fewest, smallest, fewest, f"significance needs at least {fewest} seeds a recipe"),
+        ("seeds", smallest >= fewest, smallest, fewest, f"significance needs at least {fewest} seeds per recipe"),
         ("train accuracy", gap <= 0.005, gap, 0.005, "train both to the same accuracy"),
         (
             "train loss",

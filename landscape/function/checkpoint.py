@@ -36,7 +36,7 @@ class Checkpoint:
         optimizer: name of the optimiser.
         lr: its learning rate.
         momentum: its momentum.
-        batch_size: examples a step (of the training; not the batches of the evaluation).
+        batch_size: examples per step (of the training; not the batches of the evaluation).
         step: steps taken.
         name: what to call it; `None`: the file with its folder, ``a/best`` for ``runs/a/best.pt``.
         key: the entry to read where a file holds several state dicts, such as ``"state_dict_ema"``.

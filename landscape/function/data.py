@@ -199,7 +199,7 @@ def read(
             a data set (anything with a length and items); a loader, a list or any other iterable of batches. A batch is a
             pair (inputs, target), a mapping or object with a target among ``labels``, ``label``, ``targets``, ``target``,
             ``y``, or anything a `BatchLoss` understands.
-        batch_size: examples a batch for tensors and data sets; `None`: 1,024. Loaders and lists keep their own.
+        batch_size: examples per batch for tensors and data sets; `None`: 1,024. Loaders and lists keep their own.
         device: where batches are used.
         dtype: floating-point tensors are cast to it; `None` leaves them.
         resident: keep everything on the device; `None`: when it fits into half of what is free there.

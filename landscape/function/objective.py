@@ -50,7 +50,7 @@ class Objective(Function):
         count: ``count(output, target) -> float``, the divisor of a mean loss in a batch; known losses need none. Without it
             an unknown loss is taken to be a mean over examples, which is checked on a batch and its halves.
         parameters: which parameters make up theta: `None` (all trainable), glob patterns, or a predicate ``(name, tensor)``.
-        batch_size: examples a batch for tensors and data sets (default 1,024); changes memory and speed, not the result.
+        batch_size: examples per batch for tensors and data sets (default 1,024); changes memory and speed, not the result.
         device: where to compute; `None`: where the model is.
         dtype: floating-point type to compute in; `None`: the model's own.
         mode: ``eval`` or ``train`` (batch statistics and dropout active: not a deterministic function).
@@ -319,7 +319,7 @@ class Objective(Function):
 
         Args:
             norm: ``frozen`` or ``batch``; the same function in a network without batch norm.
-            batch_size: with ``batch``, examples a batch, drawn once without replacement; a rest of one joins the batch before
+            batch_size: with ``batch``, examples per batch, drawn once without replacement; a rest of one joins the batch before
                 it. `None`: the batches as they are.
             seed: of that draw.
 

@@ -25,7 +25,7 @@ def eigenvalues(results: Spectra | Mapping[str, Spectra], ax: Axes | None = None
     converge have open markers; a dash marks the median over seeds.
 
     Args:
-        results: one result, one a seed, or such by recipe.
+        results: one result, one per seed, or such by recipe.
         ax: where to draw; `None`: a new figure as wide as one column.
         log: logarithmic axis; `None`: when every eigenvalue is positive.
 
@@ -92,7 +92,7 @@ def density(
     no eigenvalue.
 
     Args:
-        results: one density, or one a recipe.
+        results: one density, or one per recipe.
         ax: where to draw; `None`: a new figure as wide as one column.
         errors: half-width of the band in standard errors; `None`: the pointwise 95 % interval of `SpectralDensity.band`.
         log: logarithmic density.

@@ -67,7 +67,7 @@ def trajectory(
     points = np.asarray(points, dtype=float)
     if points.ndim != 2 or points.shape[1] != 2 or not len(points):
         raise LandscapeError(
-            f"points of shape {points.shape}, expected (T, 2): coordinates on the plane, one row a checkpoint"
+            f"points of shape {points.shape}, expected (T, 2): coordinates on the plane, one row per checkpoint"
         )
     distance = None if off_plane is None else np.asarray(off_plane, dtype=float)
     if distance is not None and distance.shape != (len(points),):

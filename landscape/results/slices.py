@@ -16,7 +16,7 @@ from landscape.tables import Cell, Table, cell, duration
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Directions(Result):
-    """Directions in parameter space, one a row.
+    """Directions in parameter space, one per row.
 
     Attributes:
         vectors: (n, P); `None` when only their recipe was stored.

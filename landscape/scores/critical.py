@@ -58,7 +58,7 @@ def critical_point(
         tol: residual asked for of both eigenvalues, relative to each.
         max_matvecs: products to spend on them at most; from P on the whole spectrum is computed.
         probes: random probes for the negative share.
-        steps: Lanczos steps a probe.
+        steps: Lanczos steps per probe.
         seed: of start vectors and probes.
 
     Returns:

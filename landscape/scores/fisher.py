@@ -54,7 +54,7 @@ def fisher_diagonal(objective: Objective) -> tuple[Tensor, float]:
 
 
 def fisher_quadratic(objective: Objective, v: Tensor) -> float:
-    """Return vᵀFv for the model's Fisher matrix F, from one forward-mode product a batch.
+    """Return vᵀFv for the model's Fisher matrix F, from one forward-mode product per batch.
 
     Networks without forward-mode rules are multiplied by F instead.
     """

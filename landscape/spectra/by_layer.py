@@ -56,7 +56,7 @@ def by_layer(
         seed: seed of start vectors and probes.
 
     Returns:
-        `Layers`: a table with one row a layer.
+        `Layers`: a table with one row per layer.
 
     Raises:
         LandscapeError: the blocks do not cover the operator once, or an option is out of range.

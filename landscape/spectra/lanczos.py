@@ -44,7 +44,7 @@ class LanczosState:
 
 
 class Lanczos:
-    """The recurrence A Qᵀ = Qᵀ T + Xᵀ C, one block of products a step.
+    """The recurrence A Qᵀ = Qᵀ T + Xᵀ C, one block of products per step.
 
     T is kept as a full float64 matrix on the host, so that thick restart (Wu and Simon 2000) needs no special case: after
     a restart T is diagonal, and the next product refills its last rows. The part of a product that the recurrence says

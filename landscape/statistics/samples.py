@@ -45,7 +45,7 @@ def coded(design: Mapping[str, Sequence], runs: int) -> np.ndarray:
     columns = []
     for name, values in design.items():
         if len(values) != runs:
-            raise LandscapeError(f"Hyperparameter {name!r} has {len(values)} values for {runs} runs: give one a run.")
+            raise LandscapeError(f"Hyperparameter {name!r} has {len(values)} values for {runs} runs: give one per run.")
         seen: dict = {}
         columns.append([seen.setdefault(value, len(seen)) for value in values])
     return np.array(columns, dtype=np.int64).T

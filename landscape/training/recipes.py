@@ -24,7 +24,7 @@ class Recipe:
         lr: learning rate η, constant.
         momentum: β of ``sgd`` (no dampening, no Nesterov): v ← βv + g, θ ← θ − ηv. At a constant gradient it moves like
             plain SGD with η/(1 − β).
-        batch_size: examples a step; the last batch of an epoch may be smaller.
+        batch_size: examples per step; the last batch of an epoch may be smaller.
         weight_decay: λ in g ← g + λθ, on all parameters.
         shift: augmentation: every image of a batch is moved by up to this many pixels, each way, at random; 0 is off.
         inputs: what the network sees: the ``true`` inputs; ``shuffled-pixels``, one permutation of pixels for all images;

@@ -265,7 +265,7 @@ def test_a_norm_behind_a_convolution_is_folded_into_its_weights():
 
 
 def test_a_batch_is_cut_so_that_its_activations_fit_the_cache(uncompiled, monkeypatch):
-    widest = 4 * 4 * 8 * 8  # bytes an example after the first convolution
+    widest = 4 * 4 * 8 * 8  # bytes per example after the first convolution
     monkeypatch.setattr(reusing, "CACHE_BYTES", 3 * widest)
     objective = ls.Objective(resnet(8, width=4), images(n=8, channels=3), "cross_entropy")
     with objective.guard(), torch.no_grad():

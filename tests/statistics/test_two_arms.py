@@ -191,7 +191,7 @@ def test_bootstrap_of_two_arms_is_of_their_difference_and_pairing_narrows_it():
 
 @pytest.mark.parametrize("paired", [False, True])
 def test_the_interval_of_a_difference_covers_it_in_95_of_100_repetitions(paired):
-    """8 seeds an arm, with and without an error that all seeds of a repetition share: 95 ± 1 %, ± 3 % of the first 200."""
+    """8 seeds per arm, with and without an error that all seeds of a repetition share: 95 ± 1 %, ± 3 % of the first 200."""
     rng = np.random.default_rng(7)
     start = rng.normal(0, 1, (4000, 8)) if paired else 0.0
     a, b = rng.normal(0, 0.02, (4000, 8)) + start, rng.normal(0.1, 0.06, (4000, 8)) + start

@@ -25,7 +25,7 @@ from landscape.operators.programs.tune import fastest
 MOST_VECTORS = 64
 """Vectors multiplied at a time at most."""
 
-# gradients a product, (dense, convolutional), measured on a CPU; kept graphs lose on convolutions and norm layers
+# gradients per product, (dense, convolutional), measured on a CPU; kept graphs lose on convolutions and norm layers
 _KEPT, _SPLIT, _BUILD = (2.0, 2.8), (2.0, 2.2), 1.2
 
 
@@ -109,7 +109,7 @@ def _cheaper(objective: Objective, costs: Costs, settings: Settings, available: 
     saved = gradients(_KEPT[conv], costs.graph(objective.n)) - gradients(_SPLIT[conv], costs.split(objective.n))
     seconds = settings.products * saved * costs.gradient_seconds(objective.n)
     if seconds > costs.trace_seconds:
-        return "split", f"saves about {saved:.1f} gradients a product, {settings.products} products are expected"
+        return "split", f"saves about {saved:.1f} gradients per product, {settings.products} products are expected"
     if saved > 0:
         return "kept", f"tracing would not pay within {settings.products} products"
     return "kept", "a kept graph costs no more than a split program here"

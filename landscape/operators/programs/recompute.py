@@ -15,7 +15,7 @@ from landscape.operators.rewrites import Rewrites
 class Recompute(Program):
     """Nothing is kept, also within a product: memory stays near that of one gradient.
 
-    Costs 3.5 gradients a product on an MLP or a transformer, and about 10 on a ResNet-20 on a CPU, where a graph that is
+    Costs 3.5 gradients per product on an MLP or a transformer, and about 10 on a ResNet-20 on a CPU, where a graph that is
     built and dropped costs less (the program ``kept`` does that for the batches beyond its memory).
     """
 

@@ -54,7 +54,7 @@ def pruned(objective: Objective, share: float) -> Tensor:
     Definition(
         "bits",
         "bits a weight at +1 % training error",
-        formula="min b: err(w rounded to b bits a tensor) ≤ err(w) + 0.01",
+        formula="min b: err(w rounded to b bits per tensor) ≤ err(w) + 0.01",
         source="Arora et al. 2018, arXiv 1802.05296, for compression and generalisation",
         unit="bit",
         compared="difference",
@@ -62,7 +62,7 @@ def pruned(objective: Objective, share: float) -> Tensor:
     Definition(
         "pruned",
         "share of weights that can be removed at +1 % training error",
-        formula="max s: err(w without its smallest share s a matrix) ≤ err(w) + 0.01",
+        formula="max s: err(w without its smallest share s of each matrix) ≤ err(w) + 0.01",
         source="Zhou et al. 2019, arXiv 1804.05862",
         orientation="lower is sharper",
     ),

@@ -84,7 +84,7 @@ def critical_sample_ratio(objective: Objective, *, radius: float, iterations: in
         iterations: steps of the ascent, each about one gradient.
 
     Returns:
-        One row a radius.
+        One row per radius.
 
     Raises:
         NotDefinedError: no class logits, or inputs that are not one floating-point tensor or do not vary.

@@ -45,7 +45,7 @@ def train_linearised(
         start: the training loss at the initial weights.
         lr: η.
         momentum: β, without dampening.
-        batch_size: examples a step; every epoch has an order of its own.
+        batch_size: examples per step; every epoch has an order of its own.
         steps: number of steps.
         seed: of the orders.
 
