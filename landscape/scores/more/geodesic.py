@@ -167,7 +167,7 @@ geodesic_worst = compose(
     "geodesic-worst",
     "worst case over geodesics of the quotient by attention's symmetry, on normalised logits",
     quantities.loss,
-    Perturbation(Geodesics, replace(weights, invariant=f"{weights.invariant} T6")),
+    Perturbation(Geodesics, replace(weights, invariant="T4 T6")),  # another scale of a head's inputs is another metric
     largest_rise,
     gauge=replace(normalised, factors_fixed=False),  # its metric does not see the basis
     about="""The factors of every product (queries and keys, values and output) move along horizontal geodesics, to second order,
