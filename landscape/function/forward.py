@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import is_dataclass
 from typing import Any
@@ -24,12 +25,29 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def forward(model: nn.Module, inputs: Any) -> Any:
-    """Call a network with a tensor, a tuple of arguments or a mapping of keyword arguments."""
+    """Call a network with a tensor, a tuple of arguments or a mapping: of keyword arguments, or as it is if it cannot be that."""
     if isinstance(inputs, Mapping):
-        return model(**inputs)
+        return model(**inputs) if _takes_keywords(model, inputs) else model(inputs)
     if isinstance(inputs, tuple):
         return model(*inputs)
     return model(inputs)
+
+
+def _takes_keywords(model: nn.Module, inputs: Mapping[str, Any]) -> bool:
+    try:
+        inspect.signature(model.forward).bind(**inputs)
+    except (TypeError, ValueError):  # other names, or a script without a signature
+        return not _takes_one(model)
+    return True
+
+
+def _takes_one(model: nn.Module) -> bool:
+    """Whether a network can be called with one argument."""
+    try:
+        inspect.signature(model.forward).bind(None)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def logits(output: Any) -> Tensor:

@@ -17,7 +17,7 @@ from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.batches import Batch
 from landscape.function.forward import forward, logits, unwrapped
 from landscape.function.guard import Guard
-from landscape.function.losses import BatchLoss, Loss, resolve
+from landscape.function.losses import BatchLoss, Loss, OfEverything, describe, first_output, resolve
 from landscape.function.metrics import Metric, checked, hits
 from landscape.function.norm_layers import Norm, couples, following
 from landscape.function.parameters import ParameterSpace, Selection
@@ -110,6 +110,21 @@ class Function:
             fn, outputs = (f and self._structure.adopted(f) for f in (loss.fn, loss.outputs))
             self._batch_loss = replace(loss, fn=fn, outputs=outputs)
 
+    def take_everything(self) -> None:
+        """Give the criterion whatever the network returns, not one tensor of it; the loss is then one of the whole batch.
+
+        Raises:
+            LandscapeError: its divisor was given as a function of one tensor.
+        """
+        known = self.known
+        if self.count is not None:
+            raise LandscapeError(
+                "the loss takes everything that the network returns, but count= is given one tensor of it; pass "
+                "ls.BatchLoss(lambda model, batch: loss(model(batch[0]), batch[1]), count=lambda batch: …)"
+            )
+        whole = BatchLoss(OfEverything(known.fn), outputs=first_output, reduction=known.reduction)
+        self._take_loss(whole, None)
+
     def _take_tensors(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Copy parameters and buffers by name; return theta, and hold the rest fixed."""
         copies = {}
@@ -151,7 +166,7 @@ class Function:
         """
         if self._criterion is None:
             raise NotDefinedError(
-                "a BatchLoss is not a function of outputs and targets; use a criterion(output, target)"
+                "the loss is not a function of one tensor of outputs and targets; use such a criterion(output, target)"
             )
         return self._criterion
 
@@ -185,7 +200,7 @@ class Function:
         """The loss in words, as stored with results."""
         if self._criterion is not None:
             return self._criterion.description
-        return f"BatchLoss({getattr(self.given_loss.fn, '__qualname__', type(self.given_loss.fn).__name__)})"
+        return describe(self.given_loss)
 
     @property
     def network(self) -> nn.Module:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -30,6 +31,7 @@ class Guard:
     On leaving, also through an exception, every module's ``training`` flag and the random state are as before. Transformer
     layers stay off their fused inference path, which has no derivatives and, given a padding mask, returns zeros for the
     padded tokens: the loss would be another function than the one that is differentiated.
+    Functions that are compiled run as they are written.
     An autocast block around the call has no effect, because the dtype of theta decides; one inside the network has.
     Threads wait for one another: the random state, kernels and the tensors that stand in the network are the same for all.
     Interrupts wait, too, while settings are made or put back.
@@ -104,6 +106,8 @@ class Guard:
         if DEVICE_CHOSEN.get() or torch.get_default_device().type != "cpu":
             self.thread.enter_context(self.device)
         process.enter_context(torch.random.fork_rng(devices=[self.device] if kind == "cuda" else []))
+        if "torch._dynamo" in sys.modules:  # a compiled function has one derivative, and may bake in what it met
+            process.enter_context(torch.compiler.set_stance("force_eager"))
         process.enter_context(_plain_checkpoints())
         process.enter_context(_plain_embeddings())
         process.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())

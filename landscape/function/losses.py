@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from landscape.errors import LandscapeError
+from landscape.function.batches import batch_of
+from landscape.function.forward import forward, logits
 
 Criterion = Callable[[Any, Tensor], Tensor]
 Count = Callable[[Any, Tensor], float]
@@ -71,6 +73,27 @@ class BatchLoss:
     count: Callable[[Any], float] | None = None
     outputs: Callable[[nn.Module, Any], Tensor] | None = None
     reduction: Literal["mean", "sum"] = "mean"
+
+
+@dataclass(frozen=True)
+class OfEverything:
+    """A criterion of everything that the network returns, as a loss of the model and the batch.
+
+    Attributes:
+        criterion: ``criterion(returned, target) -> scalar``.
+    """
+
+    criterion: Callable[[Any, Any], Tensor]
+
+    def __call__(self, model: nn.Module, raw: Any) -> Tensor:
+        """Return the loss of a batch."""
+        batch = batch_of(raw)
+        return self.criterion(forward(model, batch.inputs), batch.target)
+
+
+def first_output(model: nn.Module, raw: Any) -> Tensor:
+    """Return the tensor that matters of what the network returns for a batch, see `logits`."""
+    return logits(forward(model, batch_of(raw).inputs))
 
 
 @dataclass(frozen=True)
@@ -139,7 +162,7 @@ def resolve(loss: Any, count: Count | None = None) -> Loss:
         raise LandscapeError(
             f"the loss is {type(loss).__name__}, expected a function (output, target), a loss module or a name"
         )
-    return Loss(loss, _reduction(getattr(loss, "reduction", "mean")), count, None, "other", _describe(loss))
+    return Loss(loss, _reduction(getattr(loss, "reduction", "mean")), count, None, "other", describe(loss))
 
 
 def _reduction(name: str) -> Literal["mean", "sum"]:
@@ -248,6 +271,10 @@ def _describe_known(name: str, options: dict[str, Any]) -> str:
     return f"{name}({', '.join(shown)})"
 
 
-def _describe(loss: Any) -> str:
+def describe(loss: Any) -> str:
+    """Return a loss of the user's in words, as stored with results."""
+    if isinstance(loss, BatchLoss):
+        return f"BatchLoss({describe(loss.fn)})"
+    loss = loss.criterion if isinstance(loss, OfEverything) else loss
     function = loss.func if isinstance(loss, functools.partial) else loss
     return str(getattr(function, "__qualname__", type(function).__qualname__))

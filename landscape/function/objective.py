@@ -46,7 +46,8 @@ class Objective(Function):
         data: tensors or NumPy arrays, as (X, y), (X1, X2, y), ((X1, X2), y), ({"name": X}, y) or {"name": X, "labels": y};
             a data set; a DataLoader, a list or another iterable of batches of any kind, which are taken as they are. Read
             once, in order.
-        loss: a function or module ``criterion(output, target)``, a name in `torch.nn.functional`, or a `BatchLoss`.
+        loss: a function or module ``criterion(output, target)``, a name in `torch.nn.functional`, or a `BatchLoss`. Of several
+            outputs a criterion gets one tensor, see `Function.batch_outputs`, or all that the network returns if it wants them.
         count: ``count(output, target) -> float``, the divisor of a mean loss in a batch; known losses need none. Without it
             an unknown loss is taken to be a mean over examples, which is checked on a batch and its halves.
         parameters: which parameters make up theta: `None` (all trainable), glob patterns, or a predicate ``(name, tensor)``.
@@ -136,6 +137,8 @@ class Objective(Function):
             with frozen.guard(), torch.no_grad():
                 data = check(frozen, self._theta, data, coupled=self.norm == "batch")
             self.nested, self.classes_last = frozen.nested, frozen.classes_last
+            if frozen.given_loss is not self.given_loss:
+                self.take_everything()
         if self.norm == "batch":
             data = in_batches(data)
         with self.guard(), torch.no_grad():

@@ -122,12 +122,12 @@ class _NestedError(Exception):
 
 
 class _Watching(TorchFunctionMode):
-    """Inside this block, a call of `torch.autograd.grad` ends it: it is to run where gradients are enabled."""
+    """Inside this block, a call for derivatives ends it: it is to run where gradients are enabled."""
 
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        if func is torch.autograd.grad:
+        if func in (torch.autograd.grad, torch.autograd.backward, Tensor.backward):
             raise _NestedError
         return func(*args, **(kwargs or {}))
 
@@ -236,8 +236,10 @@ def _check_loss(function: Function, theta: Tensor, few: Batch) -> Tensor | None:
         if function.task == "classes" and _has_classes_last(outputs, few.target):
             function.classes_last = True
             outputs = outputs.movedim(-1, 1)
-        if not function.known.count:
-            _check_what_is_given(function, theta, few, outputs)
+        rule_is_ours = function.known.count is not None and function.count is None
+        if not rule_is_ours and _takes_everything(function, theta, few, outputs):
+            function.take_everything()
+            return _check_loss(function, theta, few)
         if function.task == "classes":
             _check_classes(outputs, few.target)
             check_labels(few, outputs.shape[1], function.known.ignore_index)
@@ -311,19 +313,19 @@ def _has_classes_last(output: Tensor, target: Tensor) -> bool:
     return True
 
 
-def _check_what_is_given(function: Function, theta: Tensor, few: Batch, output: Tensor) -> None:
-    """Refuse a criterion of the user's own that makes another number of what the network returned than of one tensor of it."""
+def _takes_everything(function: Function, theta: Tensor, few: Batch, output: Tensor) -> bool:
+    """Whether a criterion of the user's own makes another number of what the network returned than of one tensor of it."""
     whole = function.call(theta, lambda model: forward(model, few.inputs))
     if isinstance(whole, Tensor):
-        return
-    meant = None
+        return False
+    meant = single = None
     with suppress(Exception):  # one that wants a tensor raises whatever it likes
         meant = function.known.fn(whole, few.target)  # type: ignore[arg-type]
-    if isinstance(meant, Tensor) and meant.numel() == 1:
-        raise LandscapeError(
-            f"the network returned {type(whole).__name__}, and the loss takes it whole, where a criterion is given one tensor, "
-            f"{tuple(output.shape)}; pass ls.BatchLoss(lambda model, batch: loss(model(batch[0]), batch[1]))"
-        )
+    with suppress(Exception):
+        single = function.known.fn(output, few.target)  # type: ignore[arg-type]
+    if not isinstance(meant, Tensor) or meant.numel() != 1:
+        return False
+    return not (isinstance(single, Tensor) and single.numel() == 1 and bool(single.reshape(()) == meant.reshape(())))
 
 
 def _check_classes(output: Tensor, target: Tensor | None) -> None:

@@ -1,9 +1,9 @@
 """Operations whose derivatives in PyTorch are missing or wrong, replaced by ones that are right while products are computed.
 
 Found with torch 2.13 by comparing products with dense matrices: the double backward of the fused weight normalisation is wrong
-(no error; the Hessian comes out asymmetric), `embedding_bag`, `cdist`, `pdist`, `hardsigmoid` and `multi_margin_loss` have no
-second derivative and a norm NaN at zero, forward over reverse mode fails on `mse_loss` (and ends the process when traced), and
-`huber_loss`, `soft_margin_loss` have no forward mode for their gradient.
+(no error; the Hessian comes out asymmetric), `embedding_bag`, `cdist`, `pdist`, `hardsigmoid`, `multi_margin_loss` and `ctc_loss`
+have no second derivative and a norm NaN at zero, forward over reverse mode fails on `mse_loss` (it ends the process in a trace),
+and `huber_loss`, `soft_margin_loss` have no forward mode for their gradient.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from landscape.graphs import inside_transform
@@ -140,6 +140,40 @@ def multi_margin_loss(
     return _reduced(values, None, reduction)
 
 
+def ctc_loss(
+    log_probs: Tensor,
+    targets: Tensor,
+    input_lengths: Tensor | Sequence[int],
+    target_lengths: Tensor | Sequence[int],
+    blank: int = 0,
+    reduction: str = "mean",
+    zero_infinity: bool = False,
+) -> Tensor:
+    """`torch.nn.functional.ctc_loss` by the forward recursion, equations 6 to 8 of Graves et al. 2006, in logarithms."""
+    steps, lengths = (torch.as_tensor(n, device=log_probs.device).reshape(-1) for n in (input_lengths, target_lengths))
+    if log_probs.ndim == 2:
+        log_probs = log_probs.unsqueeze(1)
+    if targets.ndim == 1:
+        targets = nn.utils.rnn.pad_sequence(list(targets.split(lengths.tolist())), batch_first=True)
+    many, longest = targets.shape
+    symbols = targets.new_full((many, 2 * longest + 1), blank)
+    symbols[:, 1::2] = targets
+    repeats = symbols.roll(2, 1) == symbols
+    repeats[:, :2] = True
+    never = torch.finfo(log_probs.dtype).min / 4  # an infinite number has no derivative
+    emitted = log_probs.gather(2, symbols.expand(len(log_probs), -1, -1))
+    alpha = emitted[0].index_fill(1, torch.arange(2, symbols.shape[1], device=symbols.device), never)
+    for t in range(1, len(log_probs)):
+        one, two = (F.pad(alpha, (by, 0), value=never)[:, : alpha.shape[1]] for by in (1, 2))
+        onwards = torch.stack([alpha, one, two.masked_fill(repeats, never)]).logsumexp(0) + emitted[t]
+        alpha = torch.where((t < steps)[:, None], onwards.clamp_min(never), alpha)
+    ends = torch.stack([2 * lengths, (2 * lengths - 1).clamp_min(0)], 1)
+    last = alpha.gather(1, ends).masked_fill(torch.stack([lengths < 0, lengths == 0], 1), never)
+    losses = -last.logsumexp(1)
+    losses = torch.where(losses < -never / 2, losses, 0.0 if zero_infinity else torch.inf)
+    return (losses / lengths.clamp_min(1)).mean() if reduction == "mean" else _reduced(losses, None, reduction)
+
+
 def norm(
     input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: None = None, dtype: Any = None
 ) -> Tensor:
@@ -170,6 +204,7 @@ _REPLACED: dict[Any, Callable[..., Tensor]] = {
     F.huber_loss: huber_loss,
     F.soft_margin_loss: soft_margin_loss,
     F.multi_margin_loss: multi_margin_loss,
+    F.ctc_loss: ctc_loss,
     F.embedding_bag: embedding_bag,
     torch.cdist: cdist,
     torch.pdist: pdist,

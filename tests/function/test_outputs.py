@@ -1,5 +1,7 @@
 """What networks return, as losses want it: classes on the last axis, log-probabilities, several outputs."""
 
+import pickle
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -72,20 +74,48 @@ class Heteroscedastic(nn.Module):
         return F.softplus(self.mean(x)), F.softplus(self.spread(x)) + 0.1
 
 
+def likelihood(output, target):
+    return F.gaussian_nll_loss(output[0], target, output[1])
+
+
 @pytest.mark.parametrize("mode", ["eval", "train"])
-def test_a_criterion_of_several_outputs_is_never_given_one_of_them(mode):
+def test_a_criterion_of_several_outputs_is_given_all_of_them(mode):
     torch.manual_seed(0)
     model, X, y = Heteroscedastic().double(), torch.randn(30, 4, dtype=D), torch.rand(30, 1, dtype=D)
-
-    def likelihood(output, target):
-        return F.gaussian_nll_loss(output[0], target, output[1])
-
-    with pytest.raises(LandscapeError, match=r"the network returned tuple, .* pass ls.BatchLoss\(lambda"):
-        ls.Objective(model, (X, y), likelihood, mode=mode)
+    objective = ls.Objective(model, (X, y), likelihood, mode=mode, batch_size=12)
+    assert objective.loss() == pytest.approx(likelihood(model(X), y).item(), rel=1e-12)
     loss = ls.BatchLoss(lambda model, batch: likelihood(model(batch[0]), batch[1]))
-    assert ls.Objective(model, (X, y), loss, mode=mode).loss() == pytest.approx(likelihood(model(X), y).item())
+    H = [ls.Hessian(ls.Objective(model, (X, y), given)).dense() for given in (likelihood, loss)]
+    torch.testing.assert_close(*H, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(objective.outputs(), model(X)[0].detach())
     first = ls.Objective(model, (X, y), lambda output, target: F.mse_loss(output, target))
     assert first.loss() == pytest.approx(F.mse_loss(model(X)[0], y).item())
+
+
+def test_what_goes_with_a_criterion_of_several_outputs():
+    model, data = Heteroscedastic().double(), (torch.randn(30, 4, dtype=D), torch.rand(30, 1, dtype=D))
+    objective = ls.Objective(model, data, likelihood)
+    again = pickle.loads(pickle.dumps(objective))
+    assert (again.loss(), again.loss_name) == (objective.loss(), "BatchLoss(likelihood)")
+    assert objective.with_loss(likelihood).per_example().mean() == pytest.approx(objective.loss())
+    with pytest.raises(NotDefinedError, match="not a function of one tensor of outputs"):
+        ls.GaussNewton(objective)
+    with pytest.raises(LandscapeError, match=r"count= is given one tensor of it; pass ls.BatchLoss"):
+        ls.Objective(model, data, likelihood, count=lambda output, target: len(target))
+
+
+class OfMappings(nn.Linear):
+    def forward(self, batch):
+        return super().forward(batch["atoms"])
+
+
+def test_a_mapping_is_the_input_where_the_network_wants_one():
+    torch.manual_seed(0)
+    model, X, y = OfMappings(4, 3), torch.randn(9, 4), torch.arange(9) % 3
+    objective = ls.Objective(model, {"atoms": X, "labels": y}, "cross_entropy", batch_size=4)
+    assert objective.loss() == pytest.approx(F.cross_entropy(model({"atoms": X}), y).item())
+    with pytest.raises(TypeError, match="unexpected keyword argument 'atoms'"):
+        ls.Objective(nn.Bilinear(2, 2, 3), {"atoms": X, "labels": y}, "cross_entropy")
 
 
 def test_labels_that_are_ignored_only_later_are_found():

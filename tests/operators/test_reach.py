@@ -1,9 +1,12 @@
 """Products of what researchers bring: derivatives inside a loss, operations that PyTorch differentiates once or wrongly."""
 
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.func import grad, hessian, jacfwd, jacrev, jvp, vmap
 
 import landscape as ls
 
@@ -204,3 +207,66 @@ def test_a_norm_at_zero_is_flat_for_every_program(norm, program):
     loss = ls.BatchLoss(lambda m, b: F.cross_entropy(m(b[0]), b[1]) + 0.1 * norm(m.weight).sum())
     right = F.cross_entropy(model(X), y) + 0.1 * norm(model.weight[1:]).sum()
     close(ls.Objective(model, (X, y), loss), right, program)
+
+
+# --- torch.func, compiled functions ---------------------------------------------------------------------------------------
+
+INSIDE = {
+    "grad": lambda m, b: vmap(grad(lambda x: m(x)[0]))(b[0]).square().mean(),
+    "jacrev": lambda m, b: vmap(jacrev(lambda x: m(x)[0]))(b[0]).square().mean(),
+    "jacfwd": lambda m, b: vmap(jacfwd(lambda x: m(x)[0]))(b[0]).square().mean(),
+    "jvp": lambda m, b: jvp(m, (b[0],), (torch.ones_like(b[0]),))[1].square().mean(),
+    "hessian": lambda m, b: vmap(hessian(lambda x: m(x)[0]))(b[0]).diagonal(dim1=1, dim2=2).sum(1).square().mean(),
+}
+
+
+@pytest.mark.parametrize("program", ["auto", "kept", "recompute"])
+@pytest.mark.parametrize("kind", INSIDE)
+def test_transforms_inside_a_loss(kind, program):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1)).double()
+    batch = (torch.randn(6, 2, dtype=D),)
+    close(ls.Objective(model, [batch], ls.BatchLoss(INSIDE[kind])), INSIDE[kind](model, batch), program)
+
+
+def test_compiled_functions_run_as_they_are_written():
+    model, X, y = example(lambda: nn.Linear(4, 3), lambda: torch.randn(9, 4, dtype=D))
+
+    def soft(target):
+        return 0.9 * F.one_hot(target, 3).double() + 0.1 / 3
+
+    def loss(prepare):
+        return lambda output, target: -(prepare(target) * output.log_softmax(1)).sum(1).mean()
+
+    ran = []
+    compiled = torch.compile(soft, backend=lambda graph, inputs: ran.append(graph) or graph.forward)
+    close(ls.Objective(model, (X, y), loss(compiled)), loss(soft)(model(X), y))
+    assert not ran
+    compiled(y)  # as before outside
+    assert ran
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("joined", [False, True])
+def test_alignments_of_sequences(reduction, joined):
+    torch.manual_seed(0)
+    model, X = nn.Linear(3, 4).double(), torch.randn(6, 3, 3, dtype=D)
+    Y, steps, lengths = torch.tensor([[1, 1], [2, 3], [3, 0]]), torch.tensor([6, 4, 5]), torch.tensor([2, 2, 1])
+    targets = torch.tensor([1, 1, 2, 3, 3]) if joined else Y
+
+    def loss(model, batch):
+        return F.ctc_loss(model(batch[0]).log_softmax(2), *batch[1:], reduction=reduction)
+
+    def by_paths(model):
+        """Minus the logarithm of the sum over all paths that collapse to the target."""
+        logs, losses = model(X).log_softmax(2), []
+        for n in range(3):
+            wanted, total = Y[n, : lengths[n]].tolist(), []
+            for path in itertools.product(range(4), repeat=int(steps[n])):
+                if [k for k, _ in itertools.groupby(path) if k] == wanted:
+                    total.append(sum(logs[t, n, k] for t, k in enumerate(path)))
+            losses.append(-torch.stack(total).logsumexp(0) / (lengths[n] if reduction == "mean" else 1))
+        return torch.stack(losses).mean() if reduction == "mean" else torch.stack(losses).sum()
+
+    objective = ls.Objective(model, [(X, targets, steps, lengths)], ls.BatchLoss(loss), examples=3, batches="fixed")
+    close(objective, by_paths(model))

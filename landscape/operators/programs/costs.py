@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from landscape.function.batches import Batch
@@ -81,7 +85,10 @@ def measure(objective: Objective, batch: Batch) -> Costs:
 
 
 def _saved_bytes(objective: Objective, batch: Batch) -> int:
-    """Bytes of the storages that a forward pass saves for its backward pass, theta's own left out."""
+    """Bytes of the storages that a forward pass saves for its backward pass, theta's own left out; at most what it makes.
+
+    The latter where the loss is transformed by `torch.func`, which does not bear hooks on what is saved.
+    """
     theta = objective.theta.requires_grad_()
     storages: dict[int, Tensor] = {}
 
@@ -89,7 +96,30 @@ def _saved_bytes(objective: Objective, batch: Batch) -> int:
         storages[tensor.untyped_storage().data_ptr()] = tensor.detach()
         return tensor.detach()
 
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        objective.batch_loss(theta, batch)
+    try:
+        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            objective.batch_loss(theta, batch)
+    except RuntimeError:
+        with torch.enable_grad(), _Made() as made:
+            objective.batch_loss(theta, batch)
+        return made.bytes
     storages.pop(theta.untyped_storage().data_ptr(), None)
     return sum(tensor.untyped_storage().nbytes() for tensor in storages.values())
+
+
+class _Made(TorchDispatchMode):
+    """Inside this block, counts the bytes of whatever an operation returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Run the operation, then count."""
+        result = func(*args, **(kwargs or {}))
+        self.bytes += sum(
+            leaf.numel() * leaf.element_size() for leaf in tree_leaves(result) if isinstance(leaf, Tensor)
+        )
+        return result
