@@ -168,6 +168,13 @@ def _items(x: Any) -> Iterable[Any]:
     return x if isinstance(x, tuple | list) else (_attributes(x) or {}).values()
 
 
+def plain(x: Any) -> Any:
+    """Return a nested batch with dictionaries and tuples in the places of mappings and sequences of other kinds."""
+    if isinstance(x, Mapping):
+        return {key: plain(value) for key, value in x.items()}
+    return tuple(plain(item) for item in x) if isinstance(x, tuple | list) else x
+
+
 def versions(batch: Batch) -> list[int]:
     """Return how often each tensor of a batch was changed in place; inference tensors do not count."""
     parts = (batch.raw, batch.inputs, batch.target)

@@ -9,9 +9,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.func import grad, vmap
+from torch.utils._pytree import tree_map
 
 from landscape.errors import LandscapeError
-from landscape.function.batches import Batch
+from landscape.function.batches import batch_of, plain
 from landscape.function.objective import Objective
 
 CONSTANT = (
@@ -59,15 +60,15 @@ def example_gradient_norms(objective: Objective) -> Tensor:
     out: list[Tensor] = []
     with objective.guard():
         for batch in objective.batches:
-            if batch.target is None:
-                raise LandscapeError("gradients of single examples need data with targets; the loss is a BatchLoss")
+            rows = plain(batch.raw)
+            mapped = tree_map(lambda item: 0 if isinstance(item, Tensor) and item.ndim else None, rows)
 
-            def norm(inputs: Any, target: Tensor) -> Tensor:
-                one = Batch(_lifted(inputs), target[None], (inputs, target), 1)
+            def norm(row: Any, mapped: Any = mapped) -> Tensor:
+                one = batch_of(tree_map(lambda item, dim: item if dim is None else item[None], row, mapped))
                 return grad(objective.batch_value)(theta, one).double().square().sum().sqrt()
 
             try:
-                out.append(vmap(norm, chunk_size=chunk, randomness="same")(batch.inputs, batch.target))
+                out.append(vmap(norm, in_dims=(mapped,), chunk_size=chunk, randomness="same")(rows))
             except (RuntimeError, ValueError) as error:
                 raise LandscapeError(
                     f"gradients of single examples cannot be computed for this network ({str(error).splitlines()[0]}); "
@@ -112,14 +113,3 @@ def _ratio_over_batches(objective: Objective) -> float:
 
 def _over(size: float, variance: float) -> float:
     return size / variance**0.5 if variance > 0 else (0.0 if size == 0 else float("inf"))
-
-
-def _lifted(inputs: Any) -> Any:
-    """Give one example its batch dimension back."""
-    if isinstance(inputs, Tensor):
-        return inputs[None]
-    if isinstance(inputs, tuple):
-        return tuple(_lifted(item) for item in inputs)
-    if isinstance(inputs, dict):
-        return {key: _lifted(item) for key, item in inputs.items()}
-    return inputs

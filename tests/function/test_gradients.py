@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import landscape as ls
-from landscape.function.gradients import gradient_noise_ratio
+from landscape.function.gradients import example_gradient_norms, gradient_noise_ratio
 
 X, Y = torch.randn(12, 4, generator=torch.Generator().manual_seed(0)).double(), torch.arange(12) % 3
 
@@ -78,3 +78,22 @@ def test_a_checkpoint_is_told_how_to_become_an_objective(work):
     checkpoint = ls.Checkpoint(Network(False), loss="cross_entropy", train=(X, Y))
     with pytest.raises(ls.LandscapeError, match=r"checkpoint\.objective\(['\"]train['\"]\)"):
         work(checkpoint)
+
+
+@pytest.mark.parametrize("kind", ["mapping", "pair", "three"])
+def test_gradients_of_single_examples_under_a_loss_of_the_whole_batch(kind):
+    torch.manual_seed(0)
+    model, x = nn.Linear(4, 3).double(), X + 0.0
+    data = {"mapping": {"a": x, "labels": Y}, "pair": (x, Y), "three": (x, 2 * x, Y)}[kind]
+
+    def loss(model, batch):
+        first, target = (batch["a"], batch["labels"]) if kind == "mapping" else (batch[0], batch[-1])
+        assert (first.ndim, len(batch)) == (2, 3 if kind == "three" else 2)
+        return nn.functional.cross_entropy(model(first), target)
+
+    def norm(i):
+        return torch.autograd.grad(nn.functional.cross_entropy(model(x[i : i + 1]), Y[i : i + 1]), model.parameters())
+
+    found = example_gradient_norms(ls.Objective(model, data, ls.BatchLoss(loss)))
+    right = [torch.cat([g.flatten() for g in norm(i)]).norm() for i in range(12)]
+    torch.testing.assert_close(found, torch.stack(right), rtol=1e-12, atol=0)
