@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from landscape.errors import LandscapeError
+from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.batches import batch_of
 from landscape.function.forward import forward, logits
 
@@ -206,6 +206,11 @@ def _known(name: str, options: dict[str, Any], count: Count | None, module: nn.M
         values = terms(output, target)
         if name in _TARGET_CLASSES and not target.is_floating_point():
             weights = _class_weights(target, ignore, options.get("weight")).to(values.dtype)
+            if options.get("label_smoothing") and bool(((weights == 0) & (target != ignore)).any()):
+                raise NotDefinedError(
+                    "with label smoothing an example of a class of weight 0 has a loss and no share in the mean, so that L is no "
+                    "mean of single examples' losses; give the class a small weight"
+                )
             if values.ndim == 1:
                 # the functional's unreduced terms already carry the class weight; divide it out again
                 return torch.where(weights != 0, values / weights.clamp_min(torch.finfo(values.dtype).tiny), 0)

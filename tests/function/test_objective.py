@@ -581,3 +581,11 @@ def test_a_loss_of_several_outputs_is_told_that_it_gets_one_of_them():
         ls.LandscapeError, match=r"returned dict, .* given one tensor, \(23, 4\); pass ls.BatchLoss\(lambda"
     ):
         ls.Objective(Two(), (X.float(), Y), lambda output, target: F.cross_entropy(output["classes"], target))
+
+
+def test_a_class_of_weight_zero_has_no_losses_of_single_examples_under_label_smoothing():
+    loss = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 0.0, 2.0]), label_smoothing=0.1)
+    objective = ls.Objective(nn.Linear(2, 3), (torch.ones(4, 2), torch.tensor([0, 1, 2, 2])), loss)
+    assert objective.loss() == pytest.approx(loss(objective.model(torch.ones(4, 2)), torch.tensor([0, 1, 2, 2])).item())
+    with pytest.raises(ls.LandscapeError, match="a class of weight 0 has a loss and no share in the mean"):
+        objective.per_example()
