@@ -406,8 +406,9 @@ The largest of {len(numbers)} distances is {worst:.0e}; {len(rows) * len(PROGRAM
 ## What the check costs
 
 In gradients of the whole data (1,500 examples, processor time, median of 7). Looking for doubts is a forward pass on 8 examples;
-comparing takes 2 gradients and a product on them, once per operator and program. Where examples cannot be taken out, it is on all
-data: 2 gradients and a product.
+comparing takes 2 gradients and a product on them, once per operator and program. Where rounding or kinks hide
+the answer, as in float32 with ReLUs (the MLP here), 3 gradients and a product more. Where examples cannot be taken out, it is
+on all data: 2 gradients and a product.
 
 {costs()}
 """

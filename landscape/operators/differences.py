@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -50,6 +51,8 @@ def doubts(objective: Objective) -> str:
 def difference(objective: Objective, product: Callable[[Tensor], Tensor]) -> tuple[float, bool]:
     """Return how far a product is from the difference of gradients, relative to it, and whether that is more than rounding.
 
+    NaN where rounding and kinks hide it, as they do in float32 where ReLUs switch.
+
     Kinks do not disturb it: across one, the differences of gradients over two steps disagree with each other. Where the gradient
     is exactly zero the vector is, too: such entries may be constants, as the embedding of a padding token is. Costs 2 gradients
     and a product; 3 gradients more where these differ.
@@ -74,7 +77,9 @@ def difference(objective: Objective, product: Callable[[Tensor], Tensor]) -> tup
     v = v * free if bool(free.any()) else v
     fine, exact = FiniteDifferenceHessian(objective, step=coarse.step / 8) @ v, product(v)
     off = distance(fine, exact)
-    return off, off > slack + 10 * distance(fine, coarse @ v)
+    if off > slack + 10 * distance(fine, coarse @ v):
+        return off, True
+    return off if off <= slack else math.nan, False
 
 
 def require_derivative(objective: Objective, product: Callable[[Tensor], Tensor], why: str) -> float:

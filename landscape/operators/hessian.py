@@ -35,8 +35,9 @@ class HessianRule(Rule):
         why = doubts(few(self.objective))
         if not (settings.check or by_itself or why):
             return plan
-        reason = f"{plan.reason}; checked against differences of gradients"
-        return replace(plan, reason=reason, difference=compare(self.objective, plan.program, why))
+        off = compare(self.objective, plan.program, why)
+        told = "not told by" if math.isnan(off) else "checked against"
+        return replace(plan, reason=f"{plan.reason}; {told} differences of gradients", difference=off)
 
     def record(self, theta: Tensor, batch: Batch) -> Multiply:
         """Keep the graph of the gradient."""
