@@ -12,7 +12,7 @@ from typing import Any
 import matplotlib
 
 from landscape.errors import LandscapeError
-from landscape.plots.style import style
+from landscape.plots.style import as_written, style
 from landscape.store.files import replacing
 
 _UNDATED: dict[str, dict[str, Any]] = {
@@ -60,6 +60,7 @@ def save(
             f"{target.name} has a suffix; give the path without it and formats=({target.suffix[1:]!r},)"
         )
     files = [target.with_name(f"{target.name}.{suffix}") for suffix in formats]
+    as_written(figure)
     with ExitStack() as stack:
         for file in files:
             _write(figure, stack.enter_context(replacing(file)), file.suffix[1:], dpi)

@@ -10,8 +10,12 @@ from typing import Any
 import matplotlib
 import numpy as np
 from cycler import cycler
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.cbook import is_math_text
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.mathtext import MathTextParser
+from matplotlib.text import Text
 
 from landscape.errors import LandscapeError
 
@@ -99,6 +103,7 @@ def canvas(
     """Yield the caller's axes as they are, or axes of a new figure in the paper style."""
     if ax is not None:
         yield ax
+        as_written(ax)
         return
     with sheet(None, width=width, height=height) as figure:
         yield figure.add_subplot(projection=projection)
@@ -109,11 +114,25 @@ def sheet(figure: Figure | SubFigure | None, *, width: float, height: float) -> 
     """Yield the caller's figure, or a new one in the paper style with room for its labels."""
     if figure is not None:
         yield figure
+        as_written(figure)
         return
     from matplotlib import pyplot  # chooses a backend: not before a figure is wanted
 
     with style():
-        yield pyplot.figure(figsize=(width, height), layout="constrained")
+        figure = pyplot.figure(figsize=(width, height), layout="constrained")
+        yield figure
+        as_written(figure)
+
+
+def as_written(drawn: Artist) -> None:
+    r"""Show names as they are that look like formulas and are none, such as ``$\frac{$``: they could not be drawn."""
+    for text in drawn.findobj(Text):
+        assert isinstance(text, Text)
+        if is_math_text(text.get_text()):
+            try:
+                MathTextParser("path").parse(text.get_text())
+            except ValueError:
+                text.set_parse_math(False)
 
 
 def legend_outside(figure: Any, handles: list[Any], *, columns: int = 3) -> None:

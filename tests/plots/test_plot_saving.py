@@ -5,11 +5,13 @@ import zlib
 from pathlib import Path
 
 import pytest
+import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
 from landscape import plots
 from landscape.errors import LandscapeError
+from landscape.spectra import top_eigenpairs
 
 
 def test_every_format_is_written_and_nothing_else(valley, tmp_path):
@@ -96,3 +98,10 @@ def test_a_full_disk_is_said_in_one_line_whatever_the_format(tmp_path, valley, m
     with pytest.raises(LandscapeError, match=r"cannot write a\.pdf: No space left on device"):
         plots.save(plots.contour(valley), tmp_path / "a", formats=("pdf",))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_looks_like_a_formula_and_is_none_is_shown_as_it_is(tmp_path):
+    results = {name: top_eigenpairs(torch.diag(torch.arange(1.0, 9.0)), k=2) for name in (r"$\frac{$", r"$\eta$")}
+    axes = plots.eigenvalues(results)
+    axes.set_title(r"$\sqrt{$ of what")
+    assert plots.save(axes, tmp_path / "figure", formats=("png",))
