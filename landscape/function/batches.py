@@ -123,7 +123,9 @@ def _holds_objects(x: Any) -> bool:
         return True
     if isinstance(x, tuple | list):
         return bool(x) and (all(isinstance(item, _PLAIN) for item in x) or any(map(_holds_objects, x)))
-    return not isinstance(x, (Tensor, *_PLAIN))
+    return (
+        x.layout is not torch.strided if isinstance(x, Tensor) else not isinstance(x, _PLAIN)
+    )  # sparse tensors are not cut
 
 
 def tensors(x: Any) -> Any:

@@ -28,7 +28,7 @@ def forward(model: nn.Module, inputs: Any) -> Any:
     """Call a network with a tensor, a tuple of arguments or a mapping: of keyword arguments, or as it is if it cannot be that."""
     if isinstance(inputs, Mapping):
         return model(**inputs) if _takes_keywords(model, inputs) else model(inputs)
-    if isinstance(inputs, tuple):
+    if isinstance(inputs, tuple) and not isinstance(inputs, nn.utils.rnn.PackedSequence):
         return model(*inputs)
     return model(inputs)
 

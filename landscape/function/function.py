@@ -166,7 +166,7 @@ class Function:
         """
         if self._criterion is None:
             raise NotDefinedError(
-                "the loss is not a function of one tensor of outputs and targets; use such a criterion(output, target)"
+                "the loss is not a function of outputs and targets; use a criterion(output, target) of one tensor of outputs"
             )
         return self._criterion
 

@@ -165,7 +165,7 @@ def _check_rows(function: Function, theta: Tensor, data: Data, few: Batch, outpu
     if len(outputs) != few.size or alone.shape[1:] != outputs.shape[1:] or len(alone) != len(third):
         return data.as_they_are("the network's outputs are not one row per example")
     difference = float((alone - outputs[third]).abs().max()) if alone.numel() else 0.0
-    if difference > 10 * _slack(function) * max(1.0, float(outputs.abs().max())):
+    if difference > 10 * _slack(function.dtype) * max(1.0, float(outputs.abs().max())):
         raise LandscapeError(
             f"the outputs for an example depend on what else is in its batch (by {difference:.1g}), as with statistics of the "
             "batch; pass batches='fixed' for the function that is the mean over the batches as they are"
@@ -384,11 +384,14 @@ def separable(function: Function, theta: Tensor, batch: Batch) -> bool:
 
 def _close(function: Function, value: Tensor, expected: Tensor) -> bool:
     # float32 reaches about 1e-6, bfloat16 about 1e-2; a wrong divisor is off by tens of percent
-    return bool(abs(expected - value) <= _slack(function) * max(1.0, float(abs(value))))
+    slack = max(
+        _slack(function.dtype), _slack(value.dtype)
+    )  # language models compute their loss in float32 whatever they are
+    return bool(abs(expected - value) <= slack * max(1.0, float(abs(value))))
 
 
-def _slack(function: Function) -> float:
-    return float(10 * torch.finfo(function.dtype).eps ** 0.8)
+def _slack(dtype: torch.dtype) -> float:
+    return float(10 * torch.finfo(dtype).eps ** 0.8)
 
 
 def _of_parts(function: Function, theta: Tensor, batch: Batch) -> Tensor:

@@ -46,8 +46,19 @@ class Flow:
 
 
 def as_tuple(example_inputs: Inputs) -> tuple[Tensor, ...]:
-    """Return example inputs as a tuple of tensors."""
-    return (example_inputs,) if isinstance(example_inputs, Tensor) else tuple(example_inputs)
+    """Return example inputs as a tuple of tensors.
+
+    Raises:
+        LandscapeError: They are something else, such as a mapping of keyword arguments or a graph.
+    """
+    if isinstance(example_inputs, Tensor):
+        return (example_inputs,)
+    if not (isinstance(example_inputs, tuple | list) and all(isinstance(part, Tensor) for part in example_inputs)):
+        raise LandscapeError(
+            f"The network is called with a {type(example_inputs).__name__}, through which hidden units are not followed; "
+            "expected a tensor, or a tuple of tensors"
+        )
+    return tuple(example_inputs)
 
 
 def index_of(node: Node) -> int:

@@ -358,3 +358,38 @@ def test_examples_that_a_loader_leaves_out_are_said():
     loader = DataLoader(TensorDataset(torch.randn(10, 4), torch.arange(10) % 3), batch_size=4, drop_last=True)
     with pytest.warns(UserWarning, match="leaves out 2 of 10 examples"):
         assert ls.Objective(ls.models.mlp((4, 3)), loader, "cross_entropy").n == 8
+
+
+class OfPacked(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(3, 3)
+
+    def forward(self, packed):
+        assert isinstance(packed, nn.utils.rnn.PackedSequence)
+        return nn.utils.rnn.pad_packed_sequence(packed._replace(data=self.inner(packed.data)))[0].sum(0)
+
+
+def test_packed_sequences_are_one_input():
+    packed, y = nn.utils.rnn.pack_sequence([torch.randn(n, 3) for n in (5, 4, 2)]), torch.arange(3)
+    model = OfPacked()
+    objective = ls.Objective(model, [(packed, y)], "cross_entropy")
+    assert objective.loss() == pytest.approx(nn.functional.cross_entropy(model(packed), y).item())
+
+
+class Diffusing(nn.Linear):
+    def forward(self, x, adjacency):
+        return torch.sparse.mm(adjacency, super().forward(x))
+
+
+def test_a_sparse_matrix_in_a_batch_is_not_cut():
+    x, y, adjacency, model = (
+        torch.randn(9, 4),
+        torch.arange(9) % 3,
+        torch.eye(9).roll(1, 0).to_sparse(),
+        Diffusing(4, 3),
+    )
+    objective = ls.Objective(model, [((x, adjacency), y)], "cross_entropy")
+    assert objective.loss() == pytest.approx(nn.functional.cross_entropy(model(x, adjacency), y).item())
+    with pytest.raises(ls.NotDefinedError, match="the batches are taken as they are"):
+        objective.subset([0, 1])

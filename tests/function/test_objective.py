@@ -576,11 +576,20 @@ class Two(nn.Module):
         return {"classes": self.a(x), "other": self.b(x)}
 
 
-def test_a_loss_of_several_outputs_is_told_that_it_gets_one_of_them():
-    with pytest.raises(
-        ls.LandscapeError, match=r"returned dict, .* given one tensor, \(23, 4\); pass ls.BatchLoss\(lambda"
-    ):
-        ls.Objective(Two(), (X.float(), Y), lambda output, target: F.cross_entropy(output["classes"], target))
+def test_a_loss_of_several_outputs_is_given_the_mapping_of_them():
+    model = Two()
+    objective = ls.Objective(model, (X.float(), Y), lambda output, target: F.cross_entropy(output["classes"], target))
+    assert objective.loss() == pytest.approx(F.cross_entropy(model.a(X.float()), Y).item(), rel=1e-6)
+
+
+def test_a_loss_that_is_computed_in_less_precision_is_still_a_mean():
+    def rough(output, target):
+        return F.cross_entropy(output.float(), target)
+
+    model, data = nn.Linear(4, 3).double(), (torch.randn(50, 4).double(), torch.arange(50) % 3)
+    assert ls.Objective(model, data, rough).loss() == pytest.approx(rough(model(data[0]), data[1]).item())
+    with pytest.raises(ls.LandscapeError, match="it is not a mean"):
+        ls.Objective(model, data, lambda output, target: rough(output, target) * (1 + 1e-4 * len(target)))
 
 
 def test_a_class_of_weight_zero_has_no_losses_of_single_examples_under_label_smoothing():

@@ -98,7 +98,7 @@ def test_what_goes_with_a_criterion_of_several_outputs():
     again = pickle.loads(pickle.dumps(objective))
     assert (again.loss(), again.loss_name) == (objective.loss(), "BatchLoss(likelihood)")
     assert objective.with_loss(likelihood).per_example().mean() == pytest.approx(objective.loss())
-    with pytest.raises(NotDefinedError, match="not a function of one tensor of outputs"):
+    with pytest.raises(NotDefinedError, match="not a function of outputs and targets"):
         ls.GaussNewton(objective)
     with pytest.raises(LandscapeError, match=r"count= is given one tensor of it; pass ls.BatchLoss"):
         ls.Objective(model, data, likelihood, count=lambda output, target: len(target))

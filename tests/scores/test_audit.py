@@ -126,3 +126,16 @@ def test_pytorchs_transformer_is_audited():
     objective = ls.Objective(Translator(), (tokens, torch.arange(16) % 4), "cross_entropy")
     report = ls.audit(objective, ["adaptive-average"])
     assert {row.verdict for row in report.rows if row.transformation != "T6"} == {"invariant"}
+
+
+class ByName(nn.Linear):
+    def forward(self, x, shift):
+        return super().forward(x + shift)
+
+
+def test_networks_that_are_called_by_name_are_audited_where_no_units_are_followed():
+    X = torch.randn(12, 4)
+    objective = ls.Objective(ByName(4, 3), {"x": X, "shift": X, "labels": torch.arange(12) % 3}, "cross_entropy")
+    report = ls.audit(objective, ["weight-norm"], transformations=["T1", "T7"])
+    reasons = [row.note for row in report.rows if row.transformation == "T1"]
+    assert "called with a dict" in reasons[0]
