@@ -55,10 +55,15 @@ class Data(Sequence[Batch]):
         self._versions = [versions(batch) for batch in self._batches]
 
     def _placed(self, batch: Batch) -> Batch:
+        if all(tensor.device == self.device and not self._casts(tensor) for tensor in leaves(batch.raw)):
+            return batch
         raw = move(batch.raw, self.device, self.dtype)
         # told apart again, so that what is cast is held once
         placed = batch_of(raw, None if batch.rows else batch.size)
         return replace(batch, inputs=placed.inputs, target=placed.target, raw=raw)
+
+    def _casts(self, tensor: Tensor) -> bool:
+        return self.dtype not in (None, tensor.dtype) and tensor.is_floating_point()
 
     def __len__(self) -> int:
         return len(self._batches)
