@@ -94,7 +94,7 @@ def eigen(arguments: argparse.Namespace) -> Any:
         return top_eigenpairs(
             Hessian(checkpoint.objective(arguments.on)),
             k=arguments.k, which=arguments.which, tol=arguments.tol, seed=arguments.seed,
-            certify=arguments.certify or "check", **saving,
+            certify="check" if arguments.certify is None else arguments.certify, **saving,
         )  # fmt: skip
 
     return _each(arguments, one, f"top{arguments.k}-{arguments.which.lower()}")

@@ -28,6 +28,7 @@ from landscape.comparison.panels import Panels
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.checkpoint import Checkpoint
 from landscape.function.objective import Objective
+from landscape.hashing import fingerprint
 from landscape.results import Comparison, Scores, Trials
 from landscape.results.scores import radii_in, score_columns
 from landscape.scores import REGISTRY
@@ -98,7 +99,8 @@ def compare(
 
     Raises:
         LandscapeError: fewer than two recipes, an empty one, names that are the same as slugs, an unknown ``match``, or
-            losses that cannot be matched in that way; an unknown gate to waive; runs that do not pair up.
+            losses that cannot be matched in that way; different losses; a network that is there twice; an unknown gate to
+            waive; runs that do not pair up.
 
     Source: the protocol combines Jiang et al. 2020 (arXiv 1912.02178), Dziugaite et al. 2020 (arXiv 2010.11924) and
     Andriushchenko et al. 2023 (arXiv 2302.07011); it claims geometry only.
@@ -136,6 +138,8 @@ def compare(
     members = _members(recipes)
     arms, matched = _matched(members, match)
     seats = [(slug, index, one) for slug, arm in arms.items() for index, one in enumerate(arm)]
+    _require_one_loss(seats)
+    _require_others(seats)
     rows: list[dict[str, Any]] = []
     for slug, index, one in seats:
         run = members[slug][index]
@@ -180,6 +184,22 @@ def compare(
     names = [*grids, *(name for name in asked.lacking if name not in grids)]
     result = judge(trials, scores=names, matched=matched, unconverged=doubtful, **options)
     return _with_origin(result, scored[0].provenance, seed, options, started)
+
+
+def _require_one_loss(seats: Sequence[tuple[str, int, Matched]]) -> None:
+    names = sorted({objective.loss_name for _, _, one in seats for objective in one.at})
+    if len(names) > 1:
+        raise LandscapeError(
+            f"the recipes are measured by different losses, {', '.join(names)}; pass checkpoints with one loss"
+        )
+
+
+def _require_others(seats: Sequence[tuple[str, int, Matched]]) -> None:
+    seen: dict[tuple[str, str], int] = {}
+    for slug, index, one in seats:
+        same = seen.setdefault((slug, fingerprint(one.at[0].theta)), index)
+        if same != index:
+            raise LandscapeError(f"runs {same} and {index} of {slug} are one network; a seed counts once")
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,9 @@ APPLY: dict[str, Transform] = {
 }
 """The strength of each transformation in an audit."""
 
+OF_LOGITS = ("T5", "T7")
+"""What keeps predicted classes, and nothing of other outputs."""
+
 
 @numbers_checked
 def audit(
@@ -138,6 +141,9 @@ def audit(
     found: list[AuditRow] = []
     changes: dict[str, float] = {}
     for name in bar(names, desc="audit"):
+        if name in OF_LOGITS and not _gives_logits(base):
+            found += [_inapplicable(row, name, "the outputs are no logits of classes") for row in before]
+            continue
         try:
             moved = APPLY[name](model, inputs, seed)
         except LandscapeError as error:
@@ -159,6 +165,11 @@ def audit(
         provenance=objective.provenance(),
         seconds=time.perf_counter() - started,
     )
+
+
+def _gives_logits(objective: Objective) -> bool:
+    target = objective.batches[0].target
+    return objective.task == "classes" or (target is not None and not target.is_floating_point())
 
 
 def _wanted(transformations: Sequence[str] | None) -> list[str]:

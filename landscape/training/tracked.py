@@ -165,6 +165,10 @@ def batch_sharpness(moment: Moment) -> Values:
     """E_B[gᵀH_B g/‖g‖²] over disjoint minibatches of the tracked data, of the training's batch size."""
     if moment.batch_size is None:
         raise NotDefinedError("batch sharpness needs the batch size of the training: pass batch_size=")
+    if moment.batch_size > moment.objective.n:
+        raise NotDefinedError(
+            f"batch_size={moment.batch_size} is more than the {moment.objective.n} examples; track more of them"
+        )
     quotients = minibatch_quotients(moment.objective, moment.batch_size, moment.seed, most=MINIBATCHES)
     if len(quotients) == 0:
         raise NotDefinedError("the gradient of every minibatch is zero")

@@ -19,6 +19,7 @@ from landscape.arguments import numbers_checked
 from landscape.bars import progress
 from landscape.errors import LandscapeError
 from landscape.function.forward import unwrapped
+from landscape.function.norm_layers import Norm
 from landscape.function.objective import Objective
 from landscape.results.track import Track
 from landscape.store import Run, identity
@@ -27,6 +28,7 @@ from landscape.training.optimiser_state import StepRule, step_rule
 from landscape.training.tracked import Measure, Moment, Values, measure_named
 
 DEFAULT = ("lambda_max", "batch_sharpness", "loss")
+RESERVED = ("lr", "threshold")
 EXPECTED = 30
 """Gradients of the tracked data that a first measurement of the default quantities takes, about."""
 
@@ -81,9 +83,11 @@ class Tracker:
         batch_size: examples per step of the training, for batch sharpness.
         relative: other data, for relative critical sharpness.
         parameters: which parameters make up theta, as `Objective` takes it.
-        save: ``("run.h5", "name")``: every finished point is kept beside the study as it is measured, and the `Track` is stored
-            by `close`. A tracker of the same settings goes on with the points of a run that was killed: say `step` which step
-            it is at.
+        norm: ``frozen``, or ``batch``: batch norm takes the statistics of batches of ``batch_size``, as in training; to that
+            function Adam has adapted, and with frozen statistics its preconditioned Hessian can be 10⁴ times too sharp.
+        save: ``("run.h5", "owner/track")``: every finished point is kept beside the study as it is measured, and the `Track` is
+            stored by `close`. A tracker of the same settings goes on with the points of a run that was killed: say `step` which
+            step it is at.
         overwrite: replace a track of that name.
         log: where points go as they are measured: a function ``log(values, step)``, a TensorBoard ``SummaryWriter``, a Weights &
             Biases run, or the ``mlflow`` module.
@@ -120,6 +124,7 @@ class Tracker:
         batch_size: int | None = None,
         relative: Any = None,
         parameters: Any = None,
+        norm: Norm = "frozen",
         save: tuple[str | Path, str] | None = None,
         overwrite: bool = False,
         log: Any = None,
@@ -146,7 +151,9 @@ class Tracker:
             self._check(wanted)
             self.log = None if log is None else logger(log)
             with undrawn(data, relative):
-                objective = Objective(self.model, data, loss, parameters=parameters)
+                objective = Objective(self.model, data, loss, parameters=parameters).with_norm(
+                    norm, batch_size=batch_size
+                )
                 other = None if relative is None else objective.on(relative)
             moment = Moment(objective, None, self._rule(objective), batch_size, other, k, seed)
             self._open(moment, save, overwrite)
@@ -164,7 +171,14 @@ class Tracker:
             raise LandscapeError("neither every= nor budget= says when to measure; pass one of them")
         if self.budget is not None and not self.budget > 0:
             raise LandscapeError(f"budget={self.budget}; expected a share of the training time above 0, such as 0.1")
-        self.measures = dict(map(measure_named, wanted))
+        named = list(map(measure_named, wanted))
+        taken = [name for name, _ in named]
+        clash = next((name for name in taken if taken.count(name) > 1 or name in RESERVED), None)
+        if clash is not None:
+            raise LandscapeError(
+                f"two measures are called {clash!r}, or the track keeps that name for itself; rename a function"
+            )
+        self.measures = dict(named)
 
     def _open(self, moment: Moment, save: tuple[str | Path, str] | None, overwrite: bool) -> None:
         """Open the place where points are kept, and go on with those that a killed run has left there."""
@@ -172,7 +186,7 @@ class Tracker:
         settings = identity(
             model=type(self.model).__qualname__, selection=list(objective.names), loss=objective.loss_name,
             data=objective.batches.fingerprint(), measure=list(self.measures), k=moment.k, batch_size=moment.batch_size,
-            seed=moment.seed,
+            seed=moment.seed, norm=objective.norm, optimizer=type(self.optimizer).__name__, every=self.every,
         )  # fmt: skip
         run = Run(save, settings, kind=Track, overwrite=overwrite)
         run.__enter__()
@@ -228,7 +242,7 @@ class Tracker:
         for hook in self._hooks:
             hook.remove()
         self._hooks, self._ended = [], self._ended or time.perf_counter()
-        if self._moment is not None and not self._points and self.every is None:
+        if self._moment is not None and not self._points and (self.every is None or self.steps):
             self._miss("budget", LandscapeError(self._too_little()))
         run, self._run = self._run, None
         if run is not None:
@@ -281,6 +295,8 @@ class Tracker:
 
     def _too_little(self) -> str:
         trained = self._ended - self._began - self._spent
+        if self.budget is None or (self.every is not None and self.steps < self.every):
+            return f"none of {self.steps} steps was a multiple of every={self.every}"
         return (
             f"{self.budget:.1%} of {trained:.3g} s of training paid for no measurement, which takes about {self._next:.2g} s; "
             "raise budget=, pass every= with budget=None, or track fewer examples"

@@ -299,3 +299,12 @@ def test_a_value_that_did_not_converge_is_marked_and_not_tested(arms, monkeypatc
     assert result.tests[0].p_value is None
     assert "not converged: not tested" in result.tests[0].note
     assert "trace (not converged)" in result.table()
+
+
+def test_one_network_is_one_seed_and_all_are_measured_by_one_loss(arms):
+    first, second = arms.values()
+    with pytest.raises(LandscapeError, match="runs 0 and 2 of second are one network"):
+        ls.compare({"first": first, "second": [*second, second[0]]})
+    other = ls.Objective(first[0].model, first[0].objective().batches.stored[0].raw, torch.nn.MultiMarginLoss())
+    with pytest.raises(LandscapeError, match="measured by different losses, MultiMarginLoss, cross_entropy"):
+        ls.compare({"first": first, "second": [other]})

@@ -139,3 +139,12 @@ def test_networks_that_are_called_by_name_are_audited_where_no_units_are_followe
     report = ls.audit(objective, ["weight-norm"], transformations=["T1", "T7"])
     reasons = [row.note for row in report.rows if row.transformation == "T1"]
     assert "called with a dict" in reasons[0]
+
+
+def test_outputs_of_a_regression_are_no_logits():
+    X = torch.randn(30, 5, generator=torch.Generator().manual_seed(0))
+    objective = ls.Objective(ls.models.mlp((5, 8, 2), seed=0), (X, X[:, :2].sin()), "mse_loss")
+    report = ls.audit(objective, ["lambda-max"])
+    assert {name: report.verdict("lambda-max", name) for name in ("T4", "T5", "T7")} == {
+        "T4": "invariant", "T5": "not applicable", "T7": "not applicable",
+    }  # fmt: skip

@@ -278,3 +278,36 @@ def test_the_figure_shows_curvatures_with_the_threshold():
         figure = track.plot()
     assert [ax.get_ylabel() for ax in figure.axes] == ["curvature", "loss"]
     assert "threshold" in [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+
+
+def test_a_network_with_batch_norm_is_measured_as_it_trains():
+    """The bias before the norm layer has no gradient in training, so that Adam's preconditioner is ε there."""
+    X, y = torch.randn(64, 6, generator=torch.Generator().manual_seed(0)), torch.arange(64) % 3
+    found = {}
+    for norm in ("frozen", "batch"):
+        model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+        nn.utils.vector_to_parameters(torch.linspace(-1, 1, 99), model.parameters())
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+        options = {"every": 30, "budget": None, "measure": ["preconditioned"], "batch_size": 64, "norm": norm}
+        with ls.Tracker(model, "cross_entropy", (X, y), optimizer=optimizer, **options) as tracker:
+            for _ in range(30):
+                optimizer.zero_grad()
+                F.cross_entropy(model(X), y).backward()
+                optimizer.step()
+        (found[norm],) = tracker.track.values["preconditioned"]
+    assert found["frozen"] > 100 * found["batch"]
+
+
+def test_names_of_measures_belong_to_one_each_and_batches_fit_into_the_data():
+    def lr(objective):
+        return 99.0
+
+    model, X = nn.Linear(2, 1), torch.randn(8, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for measure in ([lr], ["loss", "loss"]):
+        with pytest.warns(UserWarning, match="two measures are called"):
+            ls.Tracker(model, "mse_loss", (X, X[:, :1]), optimizer=optimizer, measure=measure).close()
+    options = {"every": 1, "budget": None, "measure": ["batch_sharpness"], "batch_size": 9}
+    with pytest.warns(UserWarning, match="more than the 8 examples"):
+        tracker = ls.Tracker(model, "mse_loss", (X, X[:, :1]), optimizer=optimizer, **options)
+        tracker.step()
