@@ -308,6 +308,6 @@ def test_names_of_measures_belong_to_one_each_and_batches_fit_into_the_data():
         with pytest.warns(UserWarning, match="two measures are called"):
             ls.Tracker(model, "mse_loss", (X, X[:, :1]), optimizer=optimizer, measure=measure).close()
     options = {"every": 1, "budget": None, "measure": ["batch_sharpness"], "batch_size": 9}
+    tracker = ls.Tracker(model, "mse_loss", (X, X[:, :1]), optimizer=optimizer, **options)
     with pytest.warns(UserWarning, match="more than the 8 examples"):
-        tracker = ls.Tracker(model, "mse_loss", (X, X[:, :1]), optimizer=optimizer, **options)
         tracker.step()
