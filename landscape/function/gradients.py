@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import grad, vmap
 from torch.utils._pytree import tree_map
 
-from landscape.errors import LandscapeError
+from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.batches import batch_of, plain
 from landscape.function.objective import Objective
 
@@ -86,8 +86,10 @@ def gradient_noise_ratio(objective: Objective) -> float:
     have the (unbiased) covariance C. Invariant to nothing; it says whether curvature at this point is curvature of a minimum.
 
     Raises:
-        NotDefinedError: there is one batch of coupled examples.
+        NotDefinedError: there is one batch of coupled examples, or one example.
     """
+    if objective.n < 2:
+        raise NotDefinedError("one example has no sampling noise")
     if objective.coupled and len(objective.batches) > 1:
         return _ratio_over_batches(objective)
     norms, world, n = example_gradient_norms(objective), objective.world, objective.n

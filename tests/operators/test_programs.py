@@ -379,19 +379,6 @@ def test_operations_without_a_derivative_are_named(program, kind):
         op @ objective.theta
 
 
-@pytest.mark.parametrize("program", ["auto", "recompute"])
-def test_ctc_is_refused_by_name(program):
-    def ctc(output, target):
-        steps, words = (torch.full((len(target),), k) for k in (output.shape[1], target.shape[1]))
-        return nn.functional.ctc_loss(
-            output.transpose(0, 1).log_softmax(2), target, steps, words, reduction="sum"
-        ) / len(target)
-
-    objective = ls.Objective(nn.Linear(4, 5), (torch.randn(6, 7, 4), torch.randint(1, 5, (6, 2))), ctc)
-    with pytest.raises(LandscapeError, match=r"^_ctc_loss\w* has no derivative"):
-        ls.Hessian(objective, program=program) @ objective.theta
-
-
 def test_a_gradient_that_is_not_finite_is_an_error():
     objective = problem().with_loss(ls.BatchLoss(lambda model, batch: (model(batch[0]).sum() * 0).sqrt()))
     with pytest.raises(NumericalError, match="gradient holds NaN"):
