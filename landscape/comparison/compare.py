@@ -222,7 +222,9 @@ def _asked(scores: Sequence[str] | str | None, objective: Objective) -> _Asked:
     every = [definition.slug for definition in select(scores)]
     lacking = tuple(slug for slug in primary() if not _defined_on(objective, slug))
     if scores is not None or not lacking:
-        return _Asked(scores, every, tuple(slug for slug in lacking if slug in every))
+        standing = any(REGISTRY[slug].stands_in in lacking for slug in every)
+        missed = tuple(slug for slug in lacking if standing or slug in every)
+        return _Asked(scores, [*dict.fromkeys((*missed, *every))], missed)
     others = [slug for slug, known in REGISTRY.items() if known.stands_in in lacking and _defined_on(objective, slug)]
     named = [*(slug for slug in every if _defined_on(objective, slug)), *others]
     return _Asked(named, [*lacking, *named], lacking)

@@ -308,3 +308,12 @@ def test_one_network_is_one_seed_and_all_are_measured_by_one_loss(arms):
     other = ls.Objective(first[0].model, first[0].objective().batches.stored[0].raw, torch.nn.MultiMarginLoss())
     with pytest.raises(LandscapeError, match="measured by different losses, MultiMarginLoss, cross_entropy"):
         ls.compare({"first": first, "second": [other]})
+
+
+def test_scores_that_stand_in_decide_also_when_they_are_named():
+    X = torch.randn(24, 4, generator=torch.Generator().manual_seed(0))
+    nets = [ls.Objective(ls.models.mlp((4, 6, 1), seed=s), (X, X[:, :1].sin()), "mse_loss") for s in range(4)]
+    recipes, options = {"a": nets[:2], "b": nets[2:]}, {"waive": ("gradient", "train loss"), "audit": False}
+    named = ls.compare(recipes, scores=["adaptive-average-loss", "adaptive-worst-loss"], **options)
+    assert named.verdict == ls.compare(recipes, **options).verdict
+    assert "adaptive-worst-loss in the place of adaptive-worst-symmetric" in named.verdict
