@@ -26,6 +26,14 @@ def random_state_untouched():
 
 
 @pytest.fixture(autouse=True)
+def figures_closed():
+    """Matplotlib warns of many open figures: whether a test meets that must not depend on the tests before it."""
+    yield
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close("all")
+
+
+@pytest.fixture(autouse=True)
 def register_untouched():
     """A score that a test defines is gone after it: other tests count the register's."""
     register = sys.modules.get("landscape.scores.register")
