@@ -300,10 +300,8 @@ class Comparison(Result):
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield the recipes, then each verdict."""
         yield "recipes", ", ".join(self.long_names)
-        counts = sorted(
-            {int(count) for count in np.isfinite(self.values).any(axis=(2, 3)).sum(axis=1)} or {self.values.shape[1]}
-        )
-        yield "seeds", " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+        counts = np.isfinite(self.metrics.get("train/loss", np.zeros(self.values.shape[:2]))).sum(axis=1)
+        yield "seeds", " to ".join(map(str, sorted({int(counts.min()), int(counts.max())})))
         for row in self.verdicts:
             yield f"{row.b} against {row.a}", row.text
         failed = [gate.gate for gate in self.gates if not gate.passed]

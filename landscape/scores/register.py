@@ -31,7 +31,6 @@ TRANSFORMATIONS = {
 }
 """The transformations that invariances are declared for. T1 to T6 keep the predicted probabilities, T7 the decisions."""
 
-
 FAMILIES = (
     "worst case",
     "average case",

@@ -1,4 +1,4 @@
-"""XNysTrace: the trace of a positive semi-definite operator from Nyström approximations, one product a test vector."""
+"""XNysTrace: the trace of a positive semi-definite operator from Nyström approximations, one product per test vector."""
 
 from __future__ import annotations
 

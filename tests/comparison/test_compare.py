@@ -317,3 +317,6 @@ def test_scores_that_stand_in_decide_also_when_they_are_named():
     named = ls.compare(recipes, scores=["adaptive-average-loss", "adaptive-worst-loss"], **options)
     assert named.verdict == ls.compare(recipes, **options).verdict
     assert "adaptive-worst-loss in the place of adaptive-worst-symmetric" in named.verdict
+    assert dict(named.summary())["seeds"] == "2"
+    refused = ls.compare({"a": nets[:1], "b": nets[1:]})  # by the gates: nothing is scored
+    assert dict(refused.summary())["seeds"] == "1 to 3"
