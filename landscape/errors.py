@@ -30,6 +30,10 @@ class NumericalError(LandscapeError, ArithmeticError):
     """The computation met NaN or infinity, or an operator that is not what it claims to be."""
 
 
+class LostProcessError(LandscapeError):
+    """One of several processes that measure together has ended, or does not answer."""
+
+
 def name_users_line(error: BaseException) -> None:
     """Add a note to an exception that the user's own code raised: the file, the line and the code.
 

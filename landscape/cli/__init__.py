@@ -10,9 +10,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from landscape.bars import progress
-from landscape.errors import LandscapeError
+from landscape.errors import LandscapeError, LostProcessError
 
 __all__ = ["main"]
+
+TOGETHER = ("eigen", "slice", "score", "compare")
+"""Commands that several processes, started by torchrun, do together; the first does the others alone."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,16 +26,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # where the terminal knows no ±
     parsed = build().parse_args(arguments)
+    rank = int(os.environ.get("RANK", "0")) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else 0
+    if rank and parsed.command not in TOGETHER:
+        return 0
     try:
-        with progress(not parsed.quiet and sys.stderr.isatty()):
+        with progress(not parsed.quiet and sys.stderr.isatty() and not rank):
             printed = parsed.run(parsed)
     except LandscapeError as error:
-        print(f"landscape {parsed.command}: {error}", file=sys.stderr)
+        if not rank or isinstance(error, LostProcessError):  # what is wrong with all is said by one
+            print(f"landscape {parsed.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
         kept = "; ".join(getattr(interrupt, "__notes__", ["finished work is kept"]))
         print(f"landscape {parsed.command}: interrupted; {kept}", file=sys.stderr)
         return 130
+    if rank:
+        return 0
     try:
         print(json.dumps(_finite(printed.record), allow_nan=False) if parsed.json else printed.text, flush=True)
     except OSError as error:

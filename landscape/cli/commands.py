@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import glob
+import os
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,7 @@ def compare(arguments: argparse.Namespace) -> Any:
         loss_tolerance=arguments.loss_tolerance, waive=arguments.waive, match=arguments.match,
         save=arguments.save,
     )  # fmt: skip
-    if arguments.save:
+    if arguments.save and os.environ.get("RANK", "0") == "0":
         result.save(arguments.save, arguments.entry, overwrite=arguments.overwrite)
     return Printed(f"{result.table()}\n\n{result.verdict}", result.to_dict())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import os
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -124,17 +125,25 @@ def _ours(arguments: argparse.Namespace, path: str) -> Any:
 
 
 def placement(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the device and dtype asked for."""
+    """Return the device and dtype asked for, and under torchrun the group of processes."""
     import torch
 
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    together = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if together and device == "cuda":
+        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError):
         raise LandscapeError(
             f"there is no device {device!r} here; expected cpu, or cuda on a machine with one"
         ) from None
-    return {"device": device, "dtype": getattr(torch, arguments.dtype) if arguments.dtype else None}
+    if together and not torch.distributed.is_initialized():
+        if device.startswith("cuda"):
+            torch.cuda.set_device(device)
+        torch.distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    dtype = getattr(torch, arguments.dtype) if arguments.dtype else None
+    return {"device": device, "dtype": dtype, **({"group": True} if together else {})}
 
 
 def _pair(data: Any) -> tuple[Any, Any]:

@@ -90,7 +90,7 @@ def _loss_at_temperature(objective: Objective) -> Callable[[float], float]:
         total = torch.zeros((), dtype=torch.float64, device=objective.device)
         for output, batch in zip(outputs, objective.batches, strict=True):
             total += objective.criterion(t * output, batch)
-        return float(total)
+        return float(objective.world.sum(total))
 
     return value
 

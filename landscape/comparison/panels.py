@@ -55,7 +55,8 @@ class Panels:
             )
         self._opened: Study | None = None
         self._audits: dict[str, tuple[Audit, dict[str, Any]]] = {}
-        self._run: Run[Scores] = Run(place, self._identities)
+        self._world = next(iter(objectives.values())).world
+        self._run: Run[Scores] = Run(place, self._identities, world=self._world)
 
     def __getitem__(self, owner: str) -> Scores:
         """Return the panel of one objective: measured now, or found."""
@@ -95,7 +96,7 @@ class Panels:
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         try:
-            if error is None and self._study is not None:
+            if error is None and self._study is not None and self._world.rank == 0:
                 self._store(self._study)
         finally:
             self._run.__exit__(kind, error, trace)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from itertools import pairwise
 from numbers import Integral
 from typing import Any
@@ -23,6 +22,7 @@ from landscape.function.batches import Batch, batch_of, constants, join, leaves,
 from landscape.hashing import batched_fingerprint, fingerprint
 
 DEFAULT_BATCH = 1024
+Every = Callable[[Sequence[Any]], Iterable[Any]]
 
 
 class Data(Sequence[Batch]):
@@ -53,6 +53,8 @@ class Data(Sequence[Batch]):
         if resident:
             self._batches = [self._placed(batch) for batch in self._batches]
         self._versions = [versions(batch) for batch in self._batches]
+        self.sha256 = ""
+        self.everything: Data | None = None
 
     def _placed(self, batch: Batch) -> Batch:
         if all(tensor.device == self.device and not self._casts(tensor) for tensor in leaves(batch.raw)):
@@ -113,7 +115,18 @@ class Data(Sequence[Batch]):
     def with_scales(self, scales: Iterable[float]) -> Data:
         """Return the same batches with other shares."""
         fresh = [batch.rescaled(scale) for batch, scale in zip(self._batches, scales, strict=True)]
-        return self._of(fresh, self.uncut)
+        scaled = self._of(fresh, self.uncut)
+        scaled.sha256, scaled.everything = self.sha256, self.everything
+        return scaled
+
+    def some(self, which: Iterable[int]) -> Data:
+        """Return some of the batches as they are."""
+        return self._of([self._batches[i] for i in which], self.uncut)
+
+    def made_of(self, raws: Sequence[tuple[Any, int]]) -> Data:
+        """Return data of the same kind made of other batches, each given raw and with its number of examples."""
+        fresh = self._of([batch_of(raw, n, cut=not self.fixed) for raw, n in raws], self.uncut)
+        return fresh.as_they_are(self.uncut) if self.uncut else fresh
 
     def as_they_are(self, uncut: str) -> Data:
         """Return the same batches, of which it was found why they may be neither cut nor joined."""
@@ -164,22 +177,26 @@ class Data(Sequence[Batch]):
             out.append(batch_of(join(parts, [b - a for a, b in pairwise(cuts)])))
         return self._of(out, "")
 
-    def fingerprint(self) -> str:
-        """Return the sha256 of the data: dtypes, shapes and bytes, whatever the batches."""
+    def fingerprint(self, every: Every = tuple) -> str:
+        """Return the sha256 of the data: dtypes, shapes and bytes, whatever the batches.
+
+        Args:
+            every: takes a list of what this process has to what all processes have, one after another.
+        """
         self._require_unchanged()
-        return self._sha256
-
-    @cached_property
-    def _sha256(self) -> str:
+        if self.sha256:
+            return self.sha256
         if not self.uncut:
-            return batched_fingerprint([list(leaves(batch.raw)) for batch in self._batches])
-        words = "\n".join(repr((batch.size, *constants(batch.raw))) for batch in self._batches).encode()
-        found = [tensor for batch in self._batches for tensor in leaves(batch.raw)]
-        return fingerprint(*found, torch.frombuffer(bytearray(words), dtype=torch.uint8))
+            self.sha256 = batched_fingerprint(every([list(leaves(batch.raw)) for batch in self._batches]))
+            return self.sha256
+        words = every([repr((batch.size, *constants(batch.raw))) for batch in self._batches])
+        text = torch.frombuffer(bytearray("\n".join(words).encode()), dtype=torch.uint8)
+        self.sha256 = fingerprint(*every([tensor for batch in self._batches for tensor in leaves(batch.raw)]), text)
+        return self.sha256
 
-    def input_fingerprint(self) -> str:
+    def input_fingerprint(self, every: Every = tuple) -> str:
         """Return the sha256 of the inputs alone, without the targets."""
-        return batched_fingerprint([list(leaves(batch.inputs)) for batch in self._batches])
+        return batched_fingerprint(every([list(leaves(batch.inputs)) for batch in self._batches]))
 
 
 Examples = int | Sequence[int] | Callable[[Any], int] | None

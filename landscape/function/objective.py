@@ -17,6 +17,7 @@ from landscape.function.batches import Batch, pick
 from landscape.function.data import Data, Examples, read
 from landscape.function.fitting import fit_weights
 from landscape.function.function import Function
+from landscape.function.group import world_of
 from landscape.function.losses import BatchLoss
 from landscape.function.metrics import Metric
 from landscape.function.norm_layers import Norm
@@ -25,6 +26,7 @@ from landscape.function.parameters import ParameterSpace, Selection
 from landscape.function.provenance import identity
 from landscape.function.weighting import check, in_batches, weighted
 from landscape.function.world import ALONE, World
+from landscape.hashing import fingerprint
 
 Weights = Tensor | Mapping[str, Tensor]
 
@@ -62,6 +64,8 @@ class Objective(Function):
             the batch. Else it is the length of the target, or that of all tensors of the batch.
         batches: ``fixed``: the function is the mean over the batches as they are, as for losses that couple the examples of
             a batch; whatever would cut or join them refuses.
+        group: a process group of `torch.distributed`, or True for all processes, under ``torchrun``: every process has a part of
+            the data and gets the same numbers. Data that all were given alike are divided by rule; others are taken as parts.
         norm: where norm layers take their statistics from. ``frozen``: from the network, so that the loss is one of single
             examples. ``batch``: from each batch, as in training, differentiated with respect to theta; dropout is off, and
             nothing is written. The batches of training are then part of the function: pass them, or ``batch_size``.
@@ -102,6 +106,7 @@ class Objective(Function):
         examples: Examples = None,
         batches: Literal["fixed"] | None = None,
         norm: Norm = "frozen",
+        group: Any = None,
     ):
         if batches not in (None, "fixed"):
             raise LandscapeError(f"batches is {batches!r}, expected 'fixed', or None for any that the data is cut into")
@@ -121,13 +126,17 @@ class Objective(Function):
             fitted = fit_weights(self.model, weights)
             own |= {name: fitted[name] for name in own if name in fitted}
         self._theta = self._take_tensors(own)
+        self.world = world_of(group)
         with torch.random.fork_rng(devices=[]):  # loaders draw a seed from the global generator
             data = read(
                 data, batch_size, self.device, self.data_dtype, resident, examples=examples, fixed=batches == "fixed",
                 sized=self.norm == "batch",
             )  # fmt: skip
         self._examples = examples if callable(examples) else None
-        self._take_data(data, tried=False)
+        self.world.agree(
+            models=str(self.space), weights=fingerprint(self._theta, *self._fixed.values()), losses=self.loss_name
+        )
+        self._take_data(self.world.divided(data), tried=False)
 
     def _take_data(self, data: Data, *, tried: bool) -> None:
         """Give every batch its share in L; data of which no part was tried yet is tried first."""
@@ -135,7 +144,7 @@ class Objective(Function):
         if not tried:
             frozen = self._with("frozen")  # there examples do not depend on one another: their loss can be tried
             with frozen.guard(), torch.no_grad():
-                data = check(frozen, self._theta, data, coupled=self.norm == "batch")
+                data = self.world.attempt(lambda: check(frozen, self._theta, data, coupled=self.norm == "batch"))
             self.nested, self.classes_last = frozen.nested, frozen.classes_last
             if frozen.given_loss is not self.given_loss:
                 self.take_everything()
@@ -143,6 +152,7 @@ class Objective(Function):
             data = in_batches(data)
         with self.guard(), torch.no_grad():
             self.batches = weighted(self, self._theta, data, self.world)
+        self._n = self.world.sum(self.batches.n)
 
     # --- the function -------------------------------------------------------------------------------------------------
 
@@ -153,8 +163,8 @@ class Objective(Function):
 
     @property
     def n(self) -> int:
-        """Number of examples."""
-        return self.world.sum(self.batches.n)
+        """Number of examples, those of all processes."""
+        return self._n
 
     @property
     def coupled(self) -> bool:
@@ -236,13 +246,13 @@ class Objective(Function):
         with self.guard(), torch.enable_grad():
             # a checkpointed block runs its forward pass again during the backward one, and must find theta there
             value = self.call(at, accumulate)
-        return self.world.sum(value), self.world.sum(total).to(self.dtype)
+        return self.world.sum(value), self.world.sum_vectors(total).to(self.dtype)
 
     def outputs(self, theta: Weights | None = None) -> Tensor:
         """Return the outputs on all examples, (N, …)."""
         at = self._vector(theta)
         with self.guard(), torch.no_grad():
-            return torch.cat([self.batch_outputs(at, batch) for batch in self.batches])
+            return self.world.join(torch.cat([self.batch_outputs(at, batch) for batch in self.batches]))
 
     @property
     def targets(self) -> Tensor:
@@ -254,7 +264,7 @@ class Objective(Function):
         targets = [batch.target for batch in self.batches]
         if any(target is None for target in targets):
             raise NotDefinedError("the data has no targets that the objective knows of")
-        return torch.cat([target for target in targets if target is not None])
+        return self.world.join(torch.cat([target for target in targets if target is not None]))
 
     def per_example(self, theta: Weights | None = None) -> Tensor:
         """Return the loss of every example, (N,); their (counted) mean is L.
@@ -276,7 +286,7 @@ class Objective(Function):
                 else:
                     assert batch.target is not None
                     out.append(self.known.per_example(self.batch_outputs(at, batch), batch.target))
-        return torch.cat(out)
+        return self.world.join(torch.cat(out))
 
     # --- other objectives ---------------------------------------------------------------------------------------------
 
@@ -331,6 +341,8 @@ class Objective(Function):
             NotDefinedError: a batch size is given, but the data cannot be cut.
         """
         fresh, data = self._with(self._norm(norm)), self._data()
+        if batch_size is not None:
+            data = self.world.everything(data)
         if fresh.norm == "frozen" and self.norm == "frozen":
             return fresh
         if fresh.norm == "batch" and batch_size is not None:
@@ -338,7 +350,7 @@ class Objective(Function):
             sizes = [len(order[i : i + batch_size]) for i in range(0, len(order), batch_size)]
             if len(sizes) > 1 and sizes[-1] == 1 < batch_size:
                 sizes[-2:] = [batch_size + 1]
-            data = data.regrouped(order, sizes)
+            data = self.world.divided(in_batches(data.regrouped(order, sizes)))
         fresh._take_data(data, tried=self.norm == "frozen")
         return fresh
 
@@ -358,7 +370,8 @@ class Objective(Function):
         chosen = indices.tolist() if isinstance(indices, Tensor) else list(indices)
         if self.batches.uncut and chosen == list(range(self.n)):
             return copy.copy(self)
-        return self._on(self.batches.regrouped(chosen, self.batches.largest), tried=True)
+        fresh = self._on(self.everything.batches.regrouped(chosen, self.batches.largest), tried=True, world=ALONE)
+        return fresh if len(chosen) < self.world.count else fresh.divided(self.world)
 
     @numbers_checked
     def rebatch(self, size: int) -> Objective:
@@ -375,12 +388,27 @@ class Objective(Function):
         if self.norm == "batch":
             batch_size = batch_size or self.batches.stored[0].size
         fresh = read(data, batch_size, self.device, self.data_dtype, None, examples=examples, fixed=fixed)
-        return self._on(fresh, tried=False)
+        return self._on(self.world.divided(fresh), tried=False)
 
-    def _on(self, data: Data, *, tried: bool) -> Objective:
+    def _on(self, data: Data, *, tried: bool, world: World | None = None) -> Objective:
         fresh = copy.copy(self)
+        fresh.world = world or self.world
         fresh._take_data(data, tried=tried)
         return fresh
+
+    @property
+    def everything(self) -> Objective:
+        """The same function as one process has it, with the data of all: for what is no sum over batches."""
+        return self if self.world is ALONE else self._on(self.world.everything(self.batches), tried=True, world=ALONE)
+
+    def divided(self, world: World) -> Objective:
+        """Return the same function with this process's part of the data, all of which every process has now."""
+        return self if world is ALONE else self._on(world.divided(self.batches), tried=True, world=world)
+
+    @property
+    def mine(self) -> Objective:
+        """The mean over this process's own data, as one process has it: for checks that need no other."""
+        return self if self.world is ALONE else self._on(self.batches, tried=True, world=ALONE)
 
     def recalibrated(self, train: Objective | None = None) -> Objective:
         """Return the objective with the statistics of its norm layers re-estimated over a data set.
@@ -390,7 +418,7 @@ class Objective(Function):
         come back unchanged.
         """
         fresh = copy.copy(self)
-        fresh._fixed = reestimated(self, self._theta, (train or self).batches)
+        fresh._fixed = reestimated(self, self._theta, (train or self).everything.batches)
         return fresh
 
     # --- identity -----------------------------------------------------------------------------------------------------
@@ -399,7 +427,7 @@ class Objective(Function):
         """Return what identifies function and machine: versions, device, dtype, fingerprints of weights and data."""
         return {
             **identity(self, self._theta),
-            "data_sha256": self.batches.fingerprint(),
+            "data_sha256": self.batches.fingerprint(self.world.relayed),
             "examples": self.n,
             "loss": self.loss_name,
             "mode": self.mode,

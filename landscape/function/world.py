@@ -7,12 +7,17 @@ of every vector and of every basis, over which `World.over_parts` then takes inn
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from landscape.function.data import Data
+
 Summed = TypeVar("Summed", int, float, Tensor)
+T = TypeVar("T")
 
 
 class World:
@@ -22,9 +27,57 @@ class World:
     (tensor(3., dtype=torch.float64), tensor([5., 1.]))
     """
 
+    rank, count = 0, 1
+    """Which of how many processes this one is; the first alone writes."""
+
+    group: Any = None
+    """The group of processes, as `torch.distributed` has it."""
+
+    sharded = False
+    """Whether a process holds a part of theta only."""
+
     def sum(self, value: Summed) -> Summed:
         """Return a sum over this process's batches (in float64, where it is a tensor) as one over all batches."""
         return value
+
+    def sum_vectors(self, total: Tensor) -> Tensor:
+        """Return vectors (p, …) over this process's part of theta, summed over its batches, as sums over all batches."""
+        return self.sum(total)
+
+    def join(self, rows: Tensor) -> Tensor:
+        """Return what each of this process's examples gives, (n, …), as what all examples give, in order, (N, …)."""
+        return rows
+
+    def before(self, size: int) -> int:
+        """Return the sum of a number over the processes before this one."""
+        return 0
+
+    def share(self, value: T) -> T:
+        """Return what the first process has."""
+        return value
+
+    def exchange(self, value: T) -> list[T]:
+        """Return what every process has, in their order."""
+        return [value]
+
+    def attempt(self, compute: Callable[[], T]) -> T:
+        """Return what a function gives that talks to no other process; where it fails in one, all raise."""
+        return compute()
+
+    def agree(self, **what: Any) -> None:
+        """Raise LandscapeError, in every process, where something that must be the same differs between them."""
+
+    def divided(self, data: Data) -> Data:
+        """Return this process's part of data that every process was given whole."""
+        return data
+
+    def everything(self, data: Data) -> Data:
+        """Return the data of all processes."""
+        return data
+
+    def relayed(self, items: Sequence[T]) -> Iterable[T]:
+        """Yield what all processes have, in their order."""
+        return items
 
     def over_parts(self, partial: Tensor) -> Tensor:
         """Return inner products over this process's part of theta as those over all of theta."""

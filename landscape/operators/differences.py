@@ -30,8 +30,9 @@ _CUTS |= {"data": ".data", "register_hook": "a hook"}
 
 def few(objective: Objective) -> Objective:
     """Return the objective on a few examples; whole where examples depend on one another or cannot be cut."""
-    whole = objective.coupled or objective.batches.uncut
-    return objective if whole else objective.subset(range(min(CHECKED, objective.n)))
+    mine = objective.mine
+    whole = mine.coupled or mine.batches.uncut
+    return mine if whole else mine.subset(range(min(CHECKED, mine.n)))
 
 
 def doubts(objective: Objective) -> str:

@@ -30,6 +30,7 @@ class FisherRule(JacobianRule):
     def __init__(self, objective: Objective, samples: int = 0, seed: int = 0):
         super().__init__(objective)
         self.family, self.samples, self.seed = family_of(objective), samples, seed
+        self._before = objective.world.before(self._drawn(objective.batches.stored)) if samples else 0
 
     def dress(self, batch: Batch, before: Sequence[Batch]) -> Batch:
         """Give the batch its uniform random numbers (n, …, S): the same ones however the data is cut into batches."""
@@ -37,11 +38,14 @@ class FisherRule(JacobianRule):
             return batch
         assert batch.target is not None
         shape = (*self._targets(batch), self.samples)
-        skipped = self.samples * sum(int(np.prod(self._targets(b))) for b in before)
+        skipped = self._before + self._drawn(before)
         stream = np.random.Philox(key=self.seed).advance(skipped // 4)  # a step of the counter makes four numbers
         numbers = np.random.Generator(stream).random(skipped % 4 + int(np.prod(shape)))[skipped % 4 :]
         uniform = torch.as_tensor(numbers.reshape(shape)).to(self.objective.device, self.objective.dtype)
         return replace(batch, raw=uniform)
+
+    def _drawn(self, batches: Sequence[Batch]) -> int:
+        return self.samples * sum(int(np.prod(self._targets(batch))) for batch in batches)
 
     def _targets(self, batch: Batch) -> tuple[int, ...]:
         """The shape of what is drawn once: class indices, or every element of the target."""

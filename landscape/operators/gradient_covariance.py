@@ -47,7 +47,7 @@ class GradientCovariance(EmpiricalFisher):
                 )[1]
         # a sum's Ω is what the mean would have divided by
         rule = cast(EmpiricalFisherRule, self._sum.rule)
-        gradient = self.world.sum(gradient)
+        gradient = self.world.sum_vectors(gradient)
         return gradient, 1.0 if self.objective.reduction == "mean" else rule.total_weight()
 
     def multiply(self, V: Tensor) -> Tensor:

@@ -153,9 +153,10 @@ def margins(objective: Objective, *, percentile: float = PERCENTILE) -> list[Mea
             safe = torch.where(counted, target, 0)
             raw.append(class_margins(output, safe)[counted])
             normalized.append(class_margins(normalize_logits(output), safe)[counted])
+    join = objective.world.join
     return [
-        Measurement(float(torch.quantile(torch.cat(raw), percentile)), gradients=FORWARD, name="margin"),
-        Measurement(float(torch.quantile(torch.cat(normalized), percentile)), name="margin-normalized"),
+        Measurement(float(torch.quantile(join(torch.cat(raw)), percentile)), gradients=FORWARD, name="margin"),
+        Measurement(float(torch.quantile(join(torch.cat(normalized)), percentile)), name="margin-normalized"),
     ]
 
 

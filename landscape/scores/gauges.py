@@ -36,6 +36,18 @@ shift_removed = Gauge(shift_removed=True, factors_fixed=True)
 normalised = Gauge(shift_removed=True, normalised=True, factors_fixed=True)
 
 
+# fmt: off
+SUMS = frozenset((
+    "lambda-max", "lambda-min", "trace", "frobenius", "keskar", "adaptive-average", "adaptive-average-loss", "lpf",
+    "adaptive-average-error", "inverse-sigma-mag", "inverse-sigma", "adaptive-trace", "adaptive-lambda-max",
+    "kl-radius", "basin-radius", "log-volume", "local-entropy", "curvature-at-scale", "filter-curvature",
+    "weight-norm", "distance-from-init", "relative-movement", "loss", "accuracy", "gradient-norm", "margin",
+    "margin-normalized", "calibration-error", "confidence", "logit-norm",
+))
+# fmt: on
+"""Scores that see the data through sums over batches, or through all outputs, only."""
+
+
 class Gauged:
     """A network in the gauges that scores ask for; each is made once, for all scores of a panel.
 
@@ -45,6 +57,7 @@ class Gauged:
 
     def __init__(self, objective: Objective):
         self.objective = objective
+        self._whole: Gauged | None = None
         self._made: dict[Gauge, tuple[Objective, tuple[str, ...]]] = {none: (objective, ())}
 
     def at(self, gauge: Gauge, *, fix: bool = True) -> Objective:
@@ -55,6 +68,14 @@ class Gauged:
             fix: whether the shift of all logits and the basis of products are taken out as well, where the gauge does so.
         """
         return self._at(gauge if fix else Gauge(normalised=gauge.normalised))[0]
+
+    def suited(self, slug: str) -> Gauged:
+        """Return what a score is measured on: in several processes their sums, or all data in each where it is no sum."""
+        if self.objective.world.count == 1 or slug in SUMS:
+            return self
+        if self._whole is None:
+            self._whole = Gauged(self.objective.everything)
+        return self._whole
 
     def left(self, gauge: Gauge) -> str:
         """Say what a gauge could not take out, and why; empty where nothing is left."""

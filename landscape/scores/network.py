@@ -42,6 +42,7 @@ def in_double(objective: Objective, model: nn.Module | None = None) -> Objective
         dtype=torch.float64,
         mode=objective.mode,
         norm=objective.norm,
+        group=objective.world.group,
     )
 
 

@@ -75,7 +75,7 @@ def values_at(objective: Objective, points: Iterable[Tensor], share: Share, mete
                 total += share(objective, theta, batch).double()
             found.append(total)
             meter.forward()
-    return torch.stack(found).cpu().numpy() if found else np.zeros(0)
+    return objective.world.sum(torch.stack(found)).cpu().numpy() if found else np.zeros(0)
 
 
 def loss_share(objective: Objective, theta: Tensor, batch: Batch) -> Tensor:
@@ -114,14 +114,14 @@ def _divergence(objective: Objective, meter: Meter) -> tuple[float, Values]:
     with objective.guard(), torch.no_grad():
         anchors = [objective.batch_outputs(objective.theta, b).double().log_softmax(1) for b in objective.batches]
     meter.forward()
-    predictions = sum(anchor.numel() // anchor.shape[1] for anchor in anchors)
+    predictions = objective.world.sum(sum(anchor.numel() // anchor.shape[1] for anchor in anchors))
 
     def at(theta: Tensor) -> Tensor:
         total = torch.zeros((), dtype=torch.float64, device=objective.device)
         for batch, anchor in zip(objective.batches, anchors, strict=True):
             moved = objective.batch_outputs(theta, batch).double().log_softmax(1)
             total += (anchor.exp() * (anchor - moved)).sum()
-        return total / predictions
+        return objective.world.sum(total) / predictions
 
     def values(points: Iterable[Tensor]) -> np.ndarray:
         with objective.guard(), torch.no_grad():

@@ -280,6 +280,7 @@ def register(
         if not isinstance(objective, Gauged):
             check_objective(objective, entered[0].slug)
             objective = Gauged(objective)
+        objective = objective.suited(entered[0].slug)
         for definition in entered:
             require(objective.objective, definition.needs, definition.slug)
         seed = int(given.get("seed", 0))

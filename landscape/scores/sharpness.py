@@ -124,6 +124,7 @@ def sharpness(
         lambda: panel_identity(objective, seed, radii, options, checkpoint, audit),
         kind=Scores,
         overwrite=overwrite,
+        world=objective.world,
     )
     with keeping(run, slugs) as finished:
         if run.result is not None:

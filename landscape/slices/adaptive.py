@@ -77,7 +77,9 @@ def adaptive_plane(
     grid = Grid.of(Plane, objective, directions, span, size)
     objectives = named(objective, also, dataset)
     settings = {"slice": "adaptive-plane", **grid.settings, "coarse": coarse, "tolerance": tolerance}
-    run: Run[Plane] = Run(save, lambda: identity(objectives, **settings), kind=Plane, overwrite=overwrite)
+    run: Run[Plane] = Run(
+        save, lambda: identity(objectives, **settings), kind=Plane, overwrite=overwrite, world=objective.world
+    )
     with run, Engine(objectives, grid.vectors, points=coarse**2 * 4) as engine:
         if run.result is not None:
             return run.result

@@ -75,6 +75,7 @@ def random_directions(
     """
     started = time.perf_counter()
     require_objective(objective, "direction")
+    objective.world.agree(seeds=seed)
     check_rules(normalize, vectors)
     if not 1 <= n <= objective.size:
         raise LandscapeError(f"n is {n}, expected between 1 and the {objective.size} parameters")

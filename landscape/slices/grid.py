@@ -245,7 +245,9 @@ def _evaluated(
     objectives = named(objective, also, dataset)
     grid = Grid.of(kind, objective, directions, span, points)
     settings = {"slice": kind.kind, **grid.settings, "errors": errors}
-    run: Run[S] = Run(save, lambda: identity(objectives, **settings), kind=kind, overwrite=overwrite)
+    run: Run[S] = Run(
+        save, lambda: identity(objectives, **settings), kind=kind, overwrite=overwrite, world=objective.world
+    )
     with run:
         if run.result is not None:
             return run.result

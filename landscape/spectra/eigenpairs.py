@@ -133,7 +133,9 @@ def top_eigenpairs(
         **({} if certify == "check" else {"certify": certify}), **({} if margin == 0.1 else {"margin": margin}),
     }  # fmt: skip
     place = placed(save, Eigenpairs) or (checkpoint if isinstance(checkpoint, str | Path) else None)
-    run: Run[Eigenpairs] = Run(place, lambda: _identity(products, known, begin, settings), overwrite=overwrite)
+    run: Run[Eigenpairs] = Run(
+        place, lambda: _identity(products, known, begin, settings), overwrite=overwrite, world=products.world
+    )
     with run:
         if run.result is not None:
             return run.result

@@ -102,6 +102,7 @@ class Products:
 
     def probes(self, seed: int, kind: Kind) -> Probes:
         """Return random vectors for the operator."""
+        self.world.agree(seeds=seed)
         return Probes(self.size, seed, kind, self.device, self.dtype, self.world)
 
     def rows(self, vectors: Tensor) -> Tensor:

@@ -50,6 +50,7 @@ class Run(Generic[R]):
         kind: the class of the result, which decides the form of names.
         overwrite: replace what another computation stored or left under this name, and measure again what the same one
             has stored.
+        world: the processes that measure together, as objectives have it; the first alone reads and writes, for all.
 
     Attributes:
         done: the parts that are finished, by key.
@@ -87,6 +88,7 @@ class Run(Generic[R]):
         *,
         kind: type[R] | None = None,
         overwrite: bool = False,
+        world: Any = None,
     ):
         place = placed(save, kind)
         self._study: Path | None
@@ -95,6 +97,9 @@ class Run(Generic[R]):
         self._identity: Mapping[str, Any] = {}
         if self._file is not None:
             self._identity = json.loads(canonical(identity() if callable(identity) else identity))
+        self._world = world if self._file is not None and world is not None and world.count > 1 else None
+        if self._world is not None and self._world.rank:
+            self._study = self._file = None
         self._overwrite = overwrite
         self._done: dict[Any, Any] = {}
         self._sizes: dict[Any, int] = {}
@@ -157,8 +162,11 @@ class Run(Generic[R]):
 
     def __enter__(self) -> Self:
         try:
-            if self._file is not None:
-                self._resume(self._file)
+            if self._world is not None:
+                self._world.attempt(self._resume)
+                self._done, self.result = self._world.share((self._done, self.result))
+            else:
+                self._resume()
         except BaseException:
             self._held.close()
             raise
@@ -183,8 +191,11 @@ class Run(Generic[R]):
                 f"what is finished {beside or f'is kept in {self._file.name}'}; the same call goes on from there"
             )
 
-    def _resume(self, file: Path) -> None:
+    def _resume(self) -> None:
         """Lock the run and read what is there of it."""
+        file = self._file
+        if file is None:
+            return
         if self._study is not None:
             self._held.callback(_remove_empty, file.parent)
         for attempt in range(5):  # a run that ends meanwhile removes the folder that was just made

@@ -185,7 +185,7 @@ class Tracker:
         objective = moment.objective
         settings = identity(
             model=type(self.model).__qualname__, selection=list(objective.names), loss=objective.loss_name,
-            data=objective.batches.fingerprint(), measure=list(self.measures), k=moment.k, batch_size=moment.batch_size,
+            data=objective.provenance()["data_sha256"], measure=list(self.measures), k=moment.k, batch_size=moment.batch_size,
             seed=moment.seed, norm=objective.norm, optimizer=type(self.optimizer).__name__, every=self.every,
         )  # fmt: skip
         run = Run(save, settings, kind=Track, overwrite=overwrite)

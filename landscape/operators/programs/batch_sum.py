@@ -71,7 +71,18 @@ class BatchSum:
         return self._without_states(prepare(self.rule, frugal))
 
     def multiply(self, V: Tensor) -> Tensor:
-        """Return Σ_b scale_b A_b V (P, K) in float64; with less memory at a time when an allocation fails."""
+        """Return Σ_b scale_b A_b V (P, K) in float64 over the batches of all processes."""
+        total = self.objective.world.sum_vectors(self._own(V))
+        if not bool(total.isfinite().all()) and bool(V.isfinite().all()):
+            raise NumericalError(
+                f"the product with the {self.name} holds NaN or infinity: a second derivative is not finite at this point, as "
+                "that of a square root or a power at zero; add a small constant there, or use dtype=torch.float64 where "
+                "float32 overflows"
+            )
+        return total
+
+    def _own(self, V: Tensor) -> Tensor:
+        """Return the sum over this process's batches; with less memory at a time when an allocation fails."""
         self._ready()
         while True:
             try:
@@ -108,13 +119,7 @@ class BatchSum:
             for chunk in chunks:
                 total[:, chunk].add_(program.multiply(state, unit, given[:, chunk]), alpha=batch.scale)
             del state
-        if not bool(total.isfinite().all()) and bool(V.isfinite().all()):
-            raise NumericalError(
-                f"the product with the {self.name} holds NaN or infinity: a second derivative is not finite at this point, as "
-                "that of a square root or a power at zero; add a small constant there, or use dtype=torch.float64 where "
-                "float32 overflows"
-            )
-        return self.objective.world.sum(total)
+        return total
 
     def _shrink(self, error: BaseException, vectors: int) -> None:
         """Ask for less memory: fewer vectors at a time, then fewer kept batches, then nothing kept."""

@@ -106,8 +106,9 @@ def _cheaper(objective: Objective, costs: Costs, settings: Settings, available: 
         kept = min(1.0, available / state) if state else 1.0
         return each + (1 - kept) * _BUILD
 
-    saved = gradients(_KEPT[conv], costs.graph(objective.n)) - gradients(_SPLIT[conv], costs.split(objective.n))
-    seconds = settings.products * saved * costs.gradient_seconds(objective.n)
+    n = objective.batches.n
+    saved = gradients(_KEPT[conv], costs.graph(n)) - gradients(_SPLIT[conv], costs.split(n))
+    seconds = settings.products * saved * costs.gradient_seconds(n)
     if seconds > costs.trace_seconds:
         return "split", f"saves about {saved:.1f} gradients per product, {settings.products} products are expected"
     if saved > 0:

@@ -20,7 +20,7 @@ def coalesced(objective: Objective, costs: Costs, budget: int) -> Data:
     they cannot be joined, when the loss of a batch depends on what else is in it, and in train mode.
     """
     batches = objective.batches
-    largest, total = max(batch.size for batch in batches.stored), objective.n
+    largest, total = max(batch.size for batch in batches.stored), batches.n
     if objective.mode != "eval" or costs.example_bytes == 0 or batches.uncut:
         return batches
     room = min(_TARGET_BYTES.get(objective.device.type, 2**30), budget // 4)
@@ -33,7 +33,12 @@ def coalesced(objective: Objective, costs: Costs, budget: int) -> Data:
     else:
         return batches
     try:
-        return objective.rebatch(-(-total // parts)).batches if _separable(objective) else batches
+        if not _separable(objective):
+            return batches
+        mine = objective.mine  # other processes may keep their batches
+        share = sum(b.scale for b in batches.stored) / sum(b.scale for b in mine.batches.stored)
+        fresh = mine.rebatch(-(-total // parts)).batches
+        return fresh.with_scales([batch.scale * share for batch in fresh.stored])
     except LandscapeError:  # batches of different shapes, or of things that cannot be joined or cut
         return batches
 

@@ -99,7 +99,9 @@ def connect(
     objectives = named(objective, also, dataset)
     evaluate = Evaluation(objectives, recalibrate if normed else False)
     settings = {"slice": "curve", **settings_of(start, end, t, recalibrate), **training}
-    run: Run[Path] = Run(save, lambda: identity(objectives, **settings), kind=Path, overwrite=overwrite)
+    run: Run[Path] = Run(
+        save, lambda: identity(objectives, **settings), kind=Path, overwrite=overwrite, world=objective.world
+    )
     with run:
         if run.result is not None:
             return run.result
@@ -151,7 +153,7 @@ def _train(
     optimiser = torch.optim.Adam([inner], lr=lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     generator = seeded_generator(seed)
-    function = start.at(start.theta)
+    function = start.everything.at(start.theta)
     if has_running_statistics(start):
         function.mode = "train"
     scales = torch.tensor([batch.scale for batch in function.batches.stored], dtype=torch.float64)

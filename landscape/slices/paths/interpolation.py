@@ -79,7 +79,9 @@ def interpolate(
     objectives = {name: _moved(other, start) for name, other in named(objective, also, dataset).items()}
     t = coordinates((0.0, 1.0), points)
     settings = {"slice": "path", **settings_of(start, end, t, recalibrate)}
-    run: Run[Path] = Run(save, lambda: identity(objectives, **settings), kind=Path, overwrite=overwrite)
+    run: Run[Path] = Run(
+        save, lambda: identity(objectives, **settings), kind=Path, overwrite=overwrite, world=objective.world
+    )
     normed = has_running_statistics(objective)
     with run, ExitStack() as held:
         if run.result is not None:

@@ -61,7 +61,11 @@ def trajectory_plane(
     here = [_resolved(solution, objective) for solution in solutions]
     objectives = {str(i): o for i, o in enumerate(here)}
     run: Run[Trajectory] = Run(
-        save, lambda: identity(objectives, slice="trajectory", n=n), kind=Trajectory, overwrite=overwrite
+        save,
+        lambda: identity(objectives, slice="trajectory", n=n),
+        kind=Trajectory,
+        overwrite=overwrite,
+        world=here[-1].world,
     )
     if len(here) < n + 1:
         raise LandscapeError(f"{len(here)} checkpoints, expected at least {n + 1} for {n} components")

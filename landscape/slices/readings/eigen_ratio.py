@@ -67,7 +67,9 @@ def eigen_ratio(
     grid = Grid.of(Plane, objective, directions, span, points)
     x, y = grid.axes.values()
     settings = {"slice": "eigen-ratio", **grid.settings, "tol": tol, "seed": seed}
-    run: Run[Plane] = Run(save, lambda: identity({dataset: objective}, **settings), kind=Plane, overwrite=overwrite)
+    run: Run[Plane] = Run(
+        save, lambda: identity({dataset: objective}, **settings), kind=Plane, overwrite=overwrite, world=objective.world
+    )
     along = objective.world.part(torch.as_tensor(grid.vectors).to(objective.device, objective.dtype))
     theta = objective.theta
 

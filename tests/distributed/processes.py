@@ -1,0 +1,196 @@
+"""Started by the tests beside it: measures in one, two and three processes, and writes what each found.
+
+One interpreter imports the package; the processes are forked from it, which takes a moment where spawning takes seconds.
+"""
+
+import multiprocessing
+import os
+import pickle
+import queue
+import sys
+import time
+import traceback
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+import landscape as ls
+from landscape.comparison.gates import GATES
+
+
+def digits(examples, *, seed=1, group=None, **options):
+    """Return the loss of a small network on the first digits."""
+    data = (
+        tuple(part[:examples] for part in ls.datasets.digits(train=1797 - 100, seed=0).train)
+        if examples < 1697
+        else whole()
+    )
+    model = ls.models.mlp((64, 6, 10), seed=seed)
+    return ls.Objective(
+        model,
+        data,
+        "cross_entropy",
+        dtype=torch.float64,
+        group=group,
+        batch_size=16 if examples < 100 else 256,
+        **options,
+    )
+
+
+def whole():
+    """Return all 1,797 digits."""
+    split = ls.datasets.digits(train=1697)
+    return tuple(torch.cat(parts) for parts in zip(split.train, split.test, strict=True))
+
+
+OPERATORS = {
+    "Hessian": ls.Hessian,
+    "GaussNewton": ls.GaussNewton,
+    "Fisher": ls.Fisher,
+    "Fisher sampled": lambda L: ls.Fisher(L, samples=3),
+    "EmpiricalFisher": ls.EmpiricalFisher,
+    "GradientCovariance": ls.GradientCovariance,
+}
+
+
+def products(group, examples):
+    """Losses, gradients and products with every operator."""
+    L = digits(examples, group=group)
+    v = torch.randn(L.size, generator=torch.Generator().manual_seed(3), dtype=L.dtype)
+    found = {"loss": L.loss(), "gradient": L.gradient(), "accuracy": L.evaluate()["accuracy"], "examples": L.n}
+    found |= {name: make(L) @ v for name, make in OPERATORS.items()}
+    found["covariance of batches"] = ls.Hessian(L.with_norm("batch", batch_size=8)) @ v
+    return found | {"data": L.provenance()["data_sha256"], "outputs": L.outputs(), "per example": L.per_example()}
+
+
+def spectra(group, examples):
+    """Eigenpairs, density and trace, and a plane."""
+    L = digits(examples, group=group)
+    H = ls.Hessian(L)
+    pairs = ls.top_eigenpairs(H, k=5, tol=1e-6)
+    plane = ls.plane(L, ls.random_directions(L, n=2), points=3, errors=True)
+    return {
+        "top 5": pairs.values,
+        "density": ls.spectral_density(H, probes=1, steps=8).nodes,
+        "trace": ls.trace(H, matvecs=10).value,
+        "subset": L.subset([30, 2, 17, 5]).gradient(),
+        **{f"plane {name}": value for name, value in plane.values.items()},
+    }
+
+
+def panel(group, examples, scores=None):
+    """A panel of scores."""
+    L = digits(examples, group=group)
+    rows = ls.sharpness(L, scores).rows
+    return {f"{row.name} {row.radius}": row.value for row in rows}
+
+
+def comparison(group, examples):
+    """Two recipes of two seeds."""
+    arms = {
+        "a": [digits(examples, seed=s, group=group) for s in (1, 2)],
+        "b": [digits(examples, seed=s, group=group) for s in (3, 4)],
+    }
+    waived = [gate for gate in GATES if gate != "inputs"]
+    found = ls.compare(arms, scores=["trace", "gradient-norm"], waive=waived, audit=False)
+    gates = np.array([gate.value for gate in found.gates])
+    return {"values": found.values, "errors": found.standard_errors, "gates": gates, **found.metrics}
+
+
+def refusals(group, examples):
+    """What is wrong in one process is said by all."""
+    if group is None:
+        return {}
+    rank = dist.get_rank()
+
+    def message(make):
+        try:
+            make()
+        except ls.LandscapeError as error:
+            return f"{type(error).__name__}: {error}"
+        return "nothing"
+
+    L = digits(examples, group=group)
+    X, y = (part[:10] for part in whole())
+    own = ls.Objective(ls.models.mlp((64, 10)), (X[: 4 + rank], y[: 4 + rank]), "cross_entropy", group=group)
+    return {
+        "models": message(lambda: digits(examples, seed=rank, group=group)),
+        "architectures": message(
+            lambda: ls.Objective(ls.models.mlp((64, 3 + rank, 10)), (X, y), "cross_entropy", group=group)
+        ),
+        "seeds": message(lambda: ls.trace(ls.Hessian(L), matvecs=4, seed=rank)),
+        "few": message(lambda: ls.Objective(ls.models.mlp((64, 10)), (X[:1], y[:1]), "cross_entropy", group=group)),
+        "labels": message(
+            lambda: ls.Objective(ls.models.mlp((64, 10)), (X, y + 100 * rank), "cross_entropy", group=group)
+        ),
+        "group": message(lambda: digits(examples, group="everyone")),
+        "own data": str(own.n),
+    }
+
+
+def loss_of_life(group, examples):
+    """A process that ends, or that hangs, is named by the others in one line."""
+    rank, found = dist.get_rank(), {}
+    L = digits(examples, group=group)
+    hanging = dist.new_group(timeout=timedelta(seconds=1))
+    other = digits(examples, group=hanging)
+    if rank == 1:
+        time.sleep(6)
+        os._exit(9)
+    for name, objective in (("hangs", other), ("ends", L)):
+        try:
+            objective.loss()
+        except ls.LandscapeError as error:
+            found[name] = f"{type(error).__name__}: {error}"
+        time.sleep(6)
+    return found
+
+
+def run(name, group, arguments):
+    """Return what a function of this module finds, as arrays."""
+    begun = time.perf_counter()
+    with ls.progress(False):
+        found = globals()[name](group, *arguments)
+    found = {key: value if isinstance(value, str) else np.asarray(value) for key, value in found.items()}
+    return found | {"seconds": np.array(time.perf_counter() - begun)}
+
+
+def process(rank, count, port, wanted, results):
+    """Be one of several processes."""
+    try:
+        if count > 1:
+            os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE=str(count))
+            dist.init_process_group("gloo", rank=rank, world_size=count)
+        results.put((rank, {name: run(name, count > 1 or None, arguments) for name, *arguments in wanted}))
+        if count > 1 and not any(name == "loss_of_life" for name, *_ in wanted):
+            dist.barrier()
+            dist.destroy_process_group()
+    except BaseException:
+        results.put((rank, traceback.format_exc()))
+
+
+def together(count, port, wanted):
+    """Return what each of several processes finds."""
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    started = [context.Process(target=process, args=(rank, count, port, wanted, results)) for rank in range(count)]
+    for one in started:
+        one.start()
+    found = {}
+    while len(found) < sum(one.exitcode != 9 for one in started):
+        with suppress(queue.Empty):
+            found.update([results.get(timeout=1)])
+    for one in started:
+        one.join(30)
+    return [found.get(rank) for rank in range(count)]
+
+
+if __name__ == "__main__":
+    place, counts, wanted = pickle.loads(bytes.fromhex(sys.argv[1]))
+    torch.set_num_threads(1)
+    port = 20000 + os.getpid() % 20000
+    Path(place).write_bytes(pickle.dumps({count: together(count, port + count, wanted) for count in counts}))

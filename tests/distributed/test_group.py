@@ -1,0 +1,84 @@
+"""Several processes with parts of the data find what one process finds, and the same bits as each other."""
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+def measured(folder, counts, *wanted):
+    """Return {processes: [what each found]}; the processes are started once for all assertions."""
+    place, script = folder / "found", Path(__file__).with_name("processes.py")
+    arguments = pickle.dumps((str(place), counts, wanted)).hex()
+    subprocess.run([sys.executable, str(script), arguments], check=True, timeout=550)
+    found = pickle.loads(place.read_bytes())
+    assert not (failed := [one for every in found.values() for one in every if isinstance(one, str)]), failed[0]
+    return found
+
+
+ROUNDED = {"curvature-at-scale 0.001": 1e-7, "curvature-at-scale 0.01": 1e-9}
+"""Differences of losses that are divided by the square of a step."""
+
+
+def require_equal(found, count):
+    """Compare what several processes found with each other bit for bit, and with one process to 1e-12."""
+    for name, expected in found[1][0].items():
+        for key, value in expected.items():
+            if key == "seconds":
+                continue
+            every = [one[name][key] for one in found[count]]
+            if isinstance(value, str):
+                assert every == [value] * count, key
+                continue
+            assert all(np.array_equal(every[0], other, equal_nan=True) for other in every), key
+            size = np.abs(value).max(initial=0.0, where=np.isfinite(value))
+            np.testing.assert_allclose(
+                every[0], value, atol=max(ROUNDED.get(key, 1e-12) * size, 1e-15), rtol=0, err_msg=key
+            )
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """Return what one and two processes found, and what two refused."""
+    return measured(tmp_path_factory.mktemp("group"), (1, 2), ("products", 33), ("spectra", 33), ("refusals", 33))
+
+
+def test_two_processes_find_what_one_finds(found):
+    require_equal({1: [{**found[1][0], "refusals": {}}], 2: found[2]}, 2)
+
+
+def test_what_differs_between_processes_is_refused_by_all(found):
+    first, second = (one["refusals"] for one in found[2])
+    for name, message in {
+        "models": "different weights; all must make the same objects",
+        "architectures": "different models",
+        "seeds": "different seeds (0 and 1)",
+        "few": "1 examples for 2 processes; use at most 1",
+        "group": "expected a torch.distributed process group, or True",
+    }.items():
+        assert message in first[name], first[name]
+        assert first[name] == second[name]
+    assert first["labels"] == "LandscapeError: process 1: " + second["labels"].removeprefix("LandscapeError: ")
+    assert first["own data"] == second["own data"] == "9"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("examples", [33, 1797])
+def test_every_measurement_in_two_and_three_processes(tmp_path, examples):
+    wanted = [(name, examples) for name in ("products", "spectra", "panel", "comparison")]
+    wanted[2] += ("all",) if examples == 33 else ()
+    found = measured(tmp_path, (1, 2, 3), *wanted)
+    for count in (2, 3):
+        require_equal(found, count)
+
+
+@pytest.mark.slow
+def test_a_process_that_ends_or_hangs_is_named(tmp_path):
+    found = measured(tmp_path, (3,), ("loss_of_life", 33))[3]
+    for survivor in (0, 2):
+        said = found[survivor]["loss_of_life"]
+        assert said["hangs"].startswith("LostProcessError: process 1 of 3 did not come to an exchange in time;")
+        assert said["ends"].startswith("LostProcessError: process 1 of 3 has ended;")
