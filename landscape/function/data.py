@@ -53,7 +53,7 @@ class Data(Sequence[Batch]):
         if resident:
             self._batches = [self._placed(batch) for batch in self._batches]
         self._versions = [versions(batch) for batch in self._batches]
-        self.sha256 = ""
+        self.sha256, self.cut = "", 0
         self.everything: Data | None = None
 
     def _placed(self, batch: Batch) -> Batch:
@@ -116,7 +116,7 @@ class Data(Sequence[Batch]):
         """Return the same batches with other shares."""
         fresh = [batch.rescaled(scale) for batch, scale in zip(self._batches, scales, strict=True)]
         scaled = self._of(fresh, self.uncut)
-        scaled.sha256, scaled.everything = self.sha256, self.everything
+        scaled.sha256, scaled.cut, scaled.everything = self.sha256, self.cut, self.everything
         return scaled
 
     def some(self, which: Iterable[int]) -> Data:

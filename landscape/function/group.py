@@ -159,7 +159,7 @@ class Group(World):
             raise LandscapeError(f"{many} {what} for {self.count} processes; use at most {many}")
         mine = range(many * self.rank // self.count, many * (self.rank + 1) // self.count)
         part = data.some(mine) if data.uncut else data.regrouped(mine, data.largest)
-        part.sha256 = whole
+        part.sha256, part.cut = whole, data.largest
         return part
 
     def everything(self, data: Data) -> Data:
@@ -169,7 +169,7 @@ class Group(World):
             parts = self.exchange([(move(batch.raw, host, None), batch.size) for batch in data.stored])
             whole = data.made_of([pair for part in parts for pair in part])
             # cut as one process would cut it
-            data.everything = whole if data.uncut else whole.regrouped(None, whole.largest)
+            data.everything = whole if data.uncut else whole.regrouped(None, data.cut or whole.largest)
         return data.everything
 
     def relayed(self, items: Sequence[T]) -> Iterator[T]:

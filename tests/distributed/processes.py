@@ -136,17 +136,17 @@ def loss_of_life(group, examples):
     """A process that ends, or that hangs, is named by the others in one line."""
     rank, found = dist.get_rank(), {}
     L = digits(examples, group=group)
-    hanging = dist.new_group(timeout=timedelta(seconds=1))
+    hanging = dist.new_group(timeout=timedelta(seconds=4))
     other = digits(examples, group=hanging)
     if rank == 1:
-        time.sleep(6)
+        time.sleep(12)
         os._exit(9)
     for name, objective in (("hangs", other), ("ends", L)):
         try:
             objective.loss()
         except ls.LandscapeError as error:
             found[name] = f"{type(error).__name__}: {error}"
-        time.sleep(6)
+        time.sleep(9)
     return found
 
 
