@@ -37,8 +37,7 @@ HOME = {
     ],
     "scores": ["audit", "critical_point", "sharpness"],
     "training.tracker": ["Tracker"],
-    "comparison": ["compare", "placebo"],
-    "statistics.evidence": ["evidence"],
+    "comparison": ["compare", "evidence", "placebo"],
     "store": ["Run", "open_study"],
 }
 """The module of each name that the package itself hands out."""

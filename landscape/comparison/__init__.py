@@ -2,6 +2,7 @@
 
 from landscape.comparison.compare import compare
 from landscape.comparison.decide import compare_scores, decide
+from landscape.comparison.evidence import evidence
 from landscape.comparison.gates import GATES, Facts, check, facts
 from landscape.comparison.judge import judge
 from landscape.comparison.placebo import placebo
@@ -19,6 +20,7 @@ __all__ = [
     "compare",
     "compare_scores",
     "decide",
+    "evidence",
     "facts",
     "judge",
     "placebo",

@@ -14,6 +14,7 @@ from typing import Any
 
 from landscape.errors import LandscapeError
 from landscape.plots.curves import placebo, sampling, scale_curvature, smoothness, track
+from landscape.plots.evidence import evidence
 from landscape.plots.grids import grid, lines_grid, volume
 from landscape.plots.layers import by_layer, layers
 from landscape.plots.lines import line
@@ -40,6 +41,7 @@ KINDS: dict[str, Callable[..., Any]] = {
     "directions": cosines,
     "eigenpairs": eigenvalues,
     "estimate": estimate,
+    "evidence": evidence,
     "layers": by_layer,
     "line": line,
     "memorisation": memorisation,
@@ -109,6 +111,7 @@ __all__ = [
     "effects",
     "eigenvalues",
     "estimate",
+    "evidence",
     "grid",
     "heatmap",
     "invariance",

@@ -8,6 +8,7 @@ from landscape.results.base import KINDS, Result
 from landscape.results.comparison import Comparison, Placebo
 from landscape.results.critical import CriticalPoint
 from landscape.results.effects import Effect, Finding
+from landscape.results.evidence import Evidence, Judged
 from landscape.results.memorisation import InfluentialPair, Memorisation, MemorisedExample
 from landscape.results.sampling import SamplingError
 from landscape.results.schema import (
@@ -45,7 +46,9 @@ __all__ = [
     "Effect",
     "Eigenpairs",
     "Estimate",
+    "Evidence",
     "Finding",
+    "Judged",
     "LayerRow",
     "Layers",
     "Line",

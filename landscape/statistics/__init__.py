@@ -3,28 +3,21 @@
 Which to use. Two recipes, several seeds each: `permutation_test` (or `sign_flip_test` when the arms share
 initialisations), `holm` over the scores tested, `mean_difference` for the size of the effect, its interval and whether
 that leaves or keeps within a margin declared beforehand, and `superiority`. Ordered levels, such as a grid of label noise: one
-`trend_test`, never all pairs. Many models over a grid of hyperparameters: `kendall` for a first look,
-`granulated_kendall` and `conditional_independence` to take the hyperparameters out, `robust_sign_error` for the worst
-environment, `increment` for what the score adds to what was known anyway, and `selection_regret` for the price of
-choosing by it.
+`trend_test`, never all pairs. Many models over a grid of factors: `kendall` for a first look, `granulated` and
+`conditional_information` to take the factors out, `sign_errors` for bad environments, `within_cells` for what the score knows
+beyond the factors and a baseline, and `selection_regret` for the price of choosing by it; `landscape.evidence` makes one board
+of all of them.
 
 SciPy computes every statistic it has; nothing here draws from the global random state.
 """
 
+from landscape.statistics.cells import Cells
 from landscape.statistics.contrasts import contrast
 from landscape.statistics.differences import Difference, mean_difference
 from landscape.statistics.equivalence import Equivalence, equivalence_test
-from landscape.statistics.evidence import evidence
-from landscape.statistics.increment import Increment, increment
-from landscape.statistics.independence import ConditionalIndependence, conditional_independence
+from landscape.statistics.independence import conditional_information
 from landscape.statistics.intervals import Interval, bootstrap_interval, student_interval, superiority
-from landscape.statistics.kendall import (
-    GranulatedKendall,
-    Kendall,
-    granulated_kendall,
-    kendall,
-    smallest_significant_tau,
-)
+from landscape.statistics.kendall import Kendall, granulated, kendall, tau_b
 from landscape.statistics.multiplicity import holm
 from landscape.statistics.permutation import (
     PermutationTest,
@@ -36,47 +29,44 @@ from landscape.statistics.permutation import (
     sign_flip_test,
 )
 from landscape.statistics.power import POWER, detectable
-from landscape.statistics.selection import Regret, selection_regret
-from landscape.statistics.sign_error import RobustSignError, hoeffding_weight, informative_gap, robust_sign_error
+from landscape.statistics.selection import selection_regret
+from landscape.statistics.sign_error import SignErrors, hoeffding_weight, sign_errors
 from landscape.statistics.trend import Trend, trend_p_values, trend_test
+from landscape.statistics.within import Within, within_cells
 
 __all__ = [
-    "ConditionalIndependence",
+    "Cells",
     "Difference",
     "Equivalence",
-    "GranulatedKendall",
-    "Increment",
     "Interval",
     "Kendall",
     "POWER",
     "PermutationTest",
-    "Regret",
-    "RobustSignError",
+    "SignErrors",
     "Trend",
+    "Within",
     "bootstrap_interval",
-    "conditional_independence",
+    "conditional_information",
     "contrast",
     "detectable",
     "equivalence_test",
-    "evidence",
-    "granulated_kendall",
+    "granulated",
     "hoeffding_weight",
     "holm",
-    "increment",
-    "informative_gap",
     "kendall",
     "mean_difference",
     "pairs_needed",
     "permutation_floor",
     "permutation_p_values",
     "permutation_test",
-    "robust_sign_error",
     "selection_regret",
+    "sign_errors",
     "sign_flip_p_values",
     "sign_flip_test",
-    "smallest_significant_tau",
     "student_interval",
     "superiority",
+    "tau_b",
     "trend_p_values",
     "trend_test",
+    "within_cells",
 ]

@@ -1,16 +1,21 @@
-"""Rank agreement of a score with an outcome: Kendall's tau-b, and the same within cells of a design."""
+"""Rank agreement of a score with an outcome: Kendall's tau-b with its exact null, and the same one factor at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from landscape.errors import LandscapeError, NotDefinedError
-from landscape.statistics.samples import coded, equally_long, fraction, groups, vector
+from landscape.errors import NotDefinedError
+from landscape.statistics.cells import Cells, signs, weighed
+from landscape.statistics.samples import equally_long, vector
+
+EXACT_LIMIT = 200
+"""Values per stratum up to which the null is computed exactly; the normal one is then right to three digits at p = 1e-4."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +25,8 @@ class Kendall:
     Attributes:
         tau: tau-b, in [-1, 1].
         p_value: two-sided.
-        models: number of models M.
-        exact: whether the p value comes from the exact null; with ties it is the asymptotic one.
+        models: number of values M.
+        exact: whether the p value comes from the exact null; with ties, and of very many values, it is the asymptotic one.
     """
 
     tau: float
@@ -30,37 +35,24 @@ class Kendall:
     exact: bool
 
 
-@dataclass(frozen=True)
-class GranulatedKendall:
-    """Rank correlation with one hyperparameter varied at a time.
+def kendall(score: ArrayLike, outcome: ArrayLike, strata: Sequence[int] | np.ndarray | None = None) -> Kendall:
+    r"""Return Kendall's tau-b of a score and an outcome, over pairs within strata, with its exact null where there are no ties.
 
-    Attributes:
-        psi: mean over the hyperparameters.
-        axes: tau averaged over its cells, by hyperparameter; NaN where no cell could be used.
-        cells: number of cells used, by hyperparameter.
-    """
-
-    psi: float
-    axes: dict[str, float]
-    cells: dict[str, int]
-
-
-def kendall(score: ArrayLike, outcome: ArrayLike) -> Kendall:
-    r"""Return Kendall's tau-b of a score and an outcome over models, with its exact null where there are no ties.
-
-    $\tau_b = (C - D) / \sqrt{(C + D + T_s)(C + D + T_o)}$, concordant, discordant pairs and pairs tied in one.
+    $\tau_b = S / \sqrt{(S_+ + T_s)(S_+ + T_o)}$ with S concordant less discordant pairs, $S_+$ their sum, and pairs tied in
+    one. Under the null every order of the scores of a stratum is equally likely; S is a sum over the strata.
 
     Args:
         score: one per model (M,).
         outcome: such as the generalisation gap, in the same order (M,).
+        strata: only values of equal numbers are compared (M,); `None`: all are.
 
     Returns:
         tau and its two-sided p value.
 
     Raises:
-        NotDefinedError: fewer than three models, or a variable that never varies.
+        NotDefinedError: fewer than three values, or a variable that never varies within a stratum.
 
-    Source: Kendall 1945, *Biometrika* 33:239–251; computed by `scipy.stats.kendalltau`.
+    Source: Kendall 1938, *Biometrika* 30:81–93 and 1945, 33:239–251; variance with ties as in `scipy.stats.kendalltau`.
 
     >>> result = kendall([1, 2, 3, 4, 5], [2, 3, 5, 7, 11])
     >>> round(result.tau, 12), round(result.p_value, 4), result.exact
@@ -68,110 +60,82 @@ def kendall(score: ArrayLike, outcome: ArrayLike) -> Kendall:
     """
     x, y = vector(score, "score", fewest=3), vector(outcome, "outcome", fewest=3)
     equally_long(score=x, outcome=y)
-    for values, name in ((x, "score"), (y, "outcome")):
-        if np.ptp(values) == 0:
+    of = np.zeros(len(x), dtype=int) if strata is None else np.asarray(strata)
+    same = of[:, None] == of
+    sx, sy = signs(x) * same, signs(y) * same
+    for table, values, name in ((sx, x, "score"), (sy, y, "outcome")):
+        if not table.any():
             raise NotDefinedError(f"Every {name} is {values[0]:g}: a rank correlation needs values that vary.")
-    exact = len(np.unique(x)) == len(x) and len(np.unique(y)) == len(y)
-    result = stats.kendalltau(x, y, variant="b", method="exact" if exact else "asymptotic")
-    return Kendall(float(result.statistic), float(result.pvalue), len(x), exact)
+    total = int((sx * sy).sum()) // 2
+    tau = total / np.sqrt((sx != 0).sum() / 2 * ((sy != 0).sum() / 2))
+    members = [of == number for number in np.unique(of)]
+    sizes = tuple(sorted(int(one.sum()) for one in members))
+    exact = max(sizes) <= EXACT_LIMIT and all(len(np.unique(v[one])) == one.sum() for one in members for v in (x, y))
+    if exact:
+        null = _null(sizes)
+        inversions = (len(null) - 1 - abs(total)) // 2
+        p_value = min(1.0, 2 * float(null[: inversions + 1].sum()))
+    else:
+        spread = np.sqrt(sum(_variance(x[one], y[one]) for one in members if one.sum() > 2) or np.nan)
+        p_value = float(2 * stats.norm.sf(abs(total) / spread))
+    return Kendall(float(tau), p_value, len(x), exact)
 
 
-def smallest_significant_tau(models: int, *, level: float = 0.05) -> float:
-    """Return the smallest |tau| that M models without ties can show at a two-sided level, from the exact null.
+def granulated(cells: Cells, score: np.ndarray, outcome: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    r"""Return Kendall's tau-b over pairs of cells that differ in one factor alone, one column per factor.
 
-    Args:
-        models: M, at least 2.
-        level: of the test.
-
-    Returns:
-        The smallest |tau| whose p value is at most the level; infinity where even |tau| = 1 is not.
-
-    Raises:
-        LandscapeError: fewer than two models.
-
-    Source: Kendall 1938, *Biometrika* 30:81–93 (the null distribution of the number of inversions).
-
-    >>> [round(smallest_significant_tau(m), 3) for m in (5, 10, 20)]
-    [1.0, 0.511, 0.326]
-    """
-    if models < 2:
-        raise LandscapeError(f"models is {models}: a rank correlation needs at least 2.")
-    fraction(level, "level")
-    pairs = models * (models - 1) // 2
-
-    def p_value(inversions: int) -> float:
-        return float(stats.kendalltau(range(models), _permutation_with(models, inversions), method="exact").pvalue)
-
-    if p_value(0) > level:
-        return float("inf")
-    low, high = 0, pairs // 2 + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if p_value(middle) <= level else (low, middle)
-    return 1 - 2 * low / pairs
-
-
-def granulated_kendall(design: Mapping[str, Sequence], score: ArrayLike, outcome: ArrayLike) -> GranulatedKendall:
-    r"""Return Kendall's tau-b within cells where one hyperparameter varies and all others are fixed.
-
-    $\psi_i$ is the mean tau-b over the cells of hyperparameter i and $\Psi$ the mean of the $\psi_i$: a score that only
-    tracks one hyperparameter scores on that axis alone. Seeds of one configuration are averaged first. A cell whose
-    outcome never varies is left out; one whose score never varies counts as 0.
+    $\psi_i$ compares cells that differ in factor i; $\Psi$ is the mean of the $\psi_i$: a score that only tracks one
+    factor scores on that axis alone. In a full factorial design without ties $\psi_i$ is the mean of τ over its lines, as
+    published.
 
     Args:
-        design: hyperparameter → its value in each run.
-        score: one per run.
-        outcome: one per run.
+        cells: the design.
+        score: mean of each cell (C,), NaN where it has none.
+        outcome: likewise.
+        weights: how often each cell counts (R, C); `None`: once.
 
     Returns:
-        Psi, the mean of each axis and the number of cells it rests on.
-
-    Raises:
-        NotDefinedError: no hyperparameter varies while all others are fixed.
+        ψ of every factor, (R, axes); NaN where its pairs never vary in the outcome, 0 where they never do in the score.
 
     Source: Jiang et al. 2020 (arXiv 1912.02178), equations 3 and 4.
 
-    >>> grid = {"lr": [1, 1, 2, 2], "width": [8, 16, 8, 16]}
-    >>> granulated_kendall(grid, [1, 2, 3, 4], [1, 0, 2, 1]).axes
-    {'lr': 1.0, 'width': -1.0}
+    >>> cells = Cells.of_design({"lr": [1, 1, 2, 2], "width": [8, 16, 8, 16]})
+    >>> granulated(cells, np.array([1.0, 2, 3, 4]), np.array([1.0, 0, 2, 1]))
+    array([[ 1., -1.]])
     """
-    x, y = vector(score, "score"), vector(outcome, "outcome")
-    equally_long(score=x, outcome=y)
-    codes, x, y = _averaged(coded(design, len(x)), x, y)
-    axes, cells = {}, {}
-    for i, name in enumerate(design):
-        taus = _cell_taus(groups(np.delete(codes, i, axis=1)), x, y)
-        axes[name] = float(np.mean(taus)) if taus else float("nan")
-        cells[name] = len(taus)
-    if not any(cells.values()):
-        raise NotDefinedError(
-            "No two configurations differ in one hyperparameter alone: use a (near-)factorial design."
-        )
-    return GranulatedKendall(float(np.nanmean(list(axes.values()))), axes, cells)
+    masks = (cells.alone(axis) for axis in range(len(cells.axes)))
+    return np.stack([tau_b(score, outcome, mask, weights) for mask in masks], axis=-1)
 
 
-def _permutation_with(size: int, inversions: int) -> list[int]:
-    """Return a permutation of range(size) with that many inversions, read off its Lehmer code."""
-    rest, order = list(range(size)), []
-    for left in range(size - 1, -1, -1):
-        step = min(left, inversions)
-        inversions -= step
-        order.append(rest.pop(step))
-    return order
+def tau_b(score: np.ndarray, outcome: np.ndarray, pairs: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Return tau-b over the pairs of a mask (C, C), for each row of weights (R, C)."""
+    weights = np.ones((1, len(score))) if weights is None else weights
+    there = np.isfinite(score) & np.isfinite(outcome)
+    mask = pairs & there[:, None] & there
+    sx, sy = signs(score) * mask, signs(outcome) * mask
+    among_x, among_y = weighed(weights, sx**2), weighed(weights, sy**2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        tau = weighed(weights, sx * sy) / np.sqrt(among_x * among_y)
+    return np.where(among_y == 0, np.nan, np.where(among_x == 0, 0.0, tau))
 
 
-def _averaged(codes: np.ndarray, *values: np.ndarray) -> tuple[np.ndarray, ...]:
-    configurations, of = np.unique(codes, axis=0, return_inverse=True)
-    runs = np.bincount(of.reshape(-1))
-    return configurations, *(np.bincount(of.reshape(-1), weights=v) / runs for v in values)
+@cache
+def _null(sizes: tuple[int, ...]) -> np.ndarray:
+    """Return the probability of every number of inversions, of permutations of several sizes together."""
+    whole = np.ones(1)
+    for size in sizes:
+        one = np.ones(1)
+        for k in range(2, size + 1):  # where the k-th value goes adds 0 … k − 1 inversions
+            one = np.convolve(one, np.full(k, 1 / k))
+        whole = np.convolve(whole, one)
+    return whole
 
 
-def _cell_taus(cell: np.ndarray, x: np.ndarray, y: np.ndarray) -> list[float]:
-    taus = []
-    for number in np.unique(cell):
-        inside = cell == number
-        if inside.sum() < 2 or np.ptp(y[inside]) == 0:
-            continue
-        varies = np.ptp(x[inside]) > 0
-        taus.append(float(stats.kendalltau(x[inside], y[inside], variant="b").statistic) if varies else 0.0)
-    return taus
+def _variance(x: np.ndarray, y: np.ndarray) -> float:
+    """Return the variance of S under the null, ties in both variables considered."""
+    n = len(x)
+    t, u = (np.unique(v, return_counts=True)[1].astype(float) for v in (x, y))
+    v0, vt, vu = (float((m * (m - 1) * (2 * m + 5)).sum()) for m in (np.array([float(n)]), t, u))
+    pairs = (t * (t - 1)).sum() * (u * (u - 1)).sum() / (2 * n * (n - 1))
+    triples = (t * (t - 1) * (t - 2)).sum() * (u * (u - 1) * (u - 2)).sum() / (9 * n * (n - 1) * (n - 2))
+    return float((v0 - vt - vu) / 18 + pairs + triples)

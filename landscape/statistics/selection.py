@@ -2,56 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from numpy.typing import ArrayLike
 
-from landscape.statistics.samples import equally_long, vector
-
-
-@dataclass(frozen=True)
-class Regret:
-    """What choosing the model with the lowest score costs, in the units of the outcome.
-
-    Attributes:
-        regret: outcome of the chosen model less the best outcome; 0 is a perfect choice.
-        at_random: the same for a model chosen at random.
-        at_worst: the same for the worst choice.
-        chosen: position of the chosen model, the first of those that share the lowest score.
-    """
-
-    regret: float
-    at_random: float
-    at_worst: float
-    chosen: int
+from landscape.statistics.cells import Cells
 
 
-def selection_regret(score: ArrayLike, outcome: ArrayLike) -> Regret:
-    r"""Return how far the model of lowest score is from the model of lowest outcome, $y_{\arg\min s} - \min y$.
-
-    Models that share the lowest score are equally likely to be chosen, so their outcomes are averaged.
+def selection_regret(
+    cells: Cells, score: np.ndarray, outcome: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Return how far the cell of lowest score is from that of lowest outcome, $y_{\arg\min s} - \min y$, mean over strata.
 
     Args:
-        score: one per model, higher = sharper.
+        cells: the design.
+        score: mean of each cell (C,), higher = sharper; NaN where it has none.
         outcome: such as test error, lower = better.
+        weights: how often each cell counts (R, C); `None`: once.
 
     Returns:
-        The regret, beside those of a random and of the worst choice.
+        The regret of choosing by the score, the mean over the choices that share the lowest score, and that of choosing at
+        random, each (R,) in the units of the outcome.
 
-    Raises:
-        LandscapeError: vectors of different lengths.
-        NotDefinedError: fewer than two models.
-
-    >>> selection_regret([3.0, 1.0, 2.0], [0.25, 0.5, 0.0])
-    Regret(regret=0.5, at_random=0.25, at_worst=0.5, chosen=1)
+    >>> cells = Cells.of_design({"lr": [1, 2, 3]})
+    >>> selection_regret(cells, np.array([3.0, 1.0, 2.0]), np.array([0.25, 0.5, 0.0]))
+    (array([0.5]), array([0.25]))
     """
-    s, y = vector(score, "score", fewest=2), vector(outcome, "outcome", fewest=2)
-    equally_long(score=s, outcome=y)
-    best = float(y.min())
-    return Regret(
-        regret=float(y[s == s.min()].mean()) - best,
-        at_random=float(y.mean()) - best,
-        at_worst=float(y.max()) - best,
-        chosen=int(np.argmin(s)),
-    )
+    weights = np.ones((1, len(cells))) if weights is None else weights
+    there = np.isfinite(score) & np.isfinite(outcome)
+    regrets, random = [], []
+    for number in np.unique(cells.stratum[there]):
+        members = there & (cells.stratum == number)
+        drawn, s, y = weights[:, members], score[members], outcome[members]
+        best = np.where(drawn > 0, y, np.inf).min(axis=1)
+        lowest = np.where(drawn > 0, s, np.inf).min(axis=1)
+        chosen = drawn * (s == lowest[:, None])
+        with np.errstate(invalid="ignore"):
+            regrets.append(chosen @ y / chosen.sum(axis=1) - best)
+            random.append(drawn @ y / drawn.sum(axis=1) - best)
+    return np.nanmean(regrets, axis=0), np.nanmean(random, axis=0)

@@ -1,37 +1,47 @@
-"""How often a score orders two configurations wrongly, in the worst environment as well as on average."""
+"""How often a score orders two configurations wrongly when one factor changes, in bad environments as well as on average."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from landscape.errors import LandscapeError, NotDefinedError
-from landscape.statistics.samples import coded, equally_long, groups, vector
+from landscape.statistics.cells import Cells
 
 
 @dataclass(frozen=True)
-class RobustSignError:
-    """Weighted sign errors over environments, pairs of configurations that differ in one hyperparameter.
+class SignErrors:
+    """Weighted sign errors over environments, pairs of cells that differ in one factor.
 
     Attributes:
-        mean: over environments, in [0, 1]; 0.5 is chance.
-        percentile_90: 90th percentile over environments.
-        largest: worst environment; 1 means that some change of one hyperparameter is always ordered wrongly.
-        environments: number of environments used.
+        error: of each environment, in [0, 1]; 0.5 is chance.
+        first: its one cell.
+        second: its other cell.
+        axis: the factor that differs.
         dropped: environments left out, their gaps being too small for the size of the test set.
-        axes: mean over the environments of each hyperparameter.
     """
 
-    mean: float
-    percentile_90: float
-    largest: float
-    environments: int
+    error: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+    axis: np.ndarray
     dropped: int
-    axes: dict[str, float]
+
+    def mean(self, weights: np.ndarray) -> np.ndarray:
+        """Return the mean over the environments, for cells that count with weights (R, C)."""
+        each = weights[:, self.first] * weights[:, self.second]
+        with np.errstate(invalid="ignore"):
+            total: np.ndarray = each @ self.error / each.sum(axis=1)
+        return total
+
+    def percentile(self, share: float, weights: np.ndarray) -> np.ndarray:
+        """Return the error that this share of the environments does not exceed, likewise."""
+        order = np.argsort(self.error)
+        each = (weights[:, self.first] * weights[:, self.second])[:, order].cumsum(axis=1)
+        place = (each >= share * each[:, -1:]).argmax(axis=1)
+        return np.where(each[:, -1] > 0, self.error[order][place], np.nan)
 
 
 def hoeffding_weight(difference: ArrayLike, test_size: int) -> np.ndarray:
@@ -58,97 +68,63 @@ def hoeffding_weight(difference: ArrayLike, test_size: int) -> np.ndarray:
     return np.maximum(0.0, 1 - 2 * np.exp(-2 * test_size * half**2)) ** 2
 
 
-def informative_gap(test_size: int, *, least_weight: float = 0.5) -> float:
-    r"""Return the difference of gaps below which a pair carries no weight, $\sqrt{(2/N) \ln(2 / (1 - \sqrt{h}))}$.
-
-    >>> [round(informative_gap(n), 4) for n in (10_000, 1_000, 360)]
-    [0.0196, 0.062, 0.1033]
-    """
-    if test_size < 1:
-        raise LandscapeError(f"test_size is {test_size}: give the number of examples the outcome was measured on.")
-    return float(np.sqrt(2 / test_size * np.log(2 / (1 - np.sqrt(least_weight)))))
-
-
-def robust_sign_error(
-    design: Mapping[str, Sequence],
-    score: ArrayLike,
-    outcome: ArrayLike,
+def sign_errors(
+    cells: Cells,
+    score: np.ndarray,
+    outcome: np.ndarray,
     *,
     test_size: int,
     least_weight: float = 0.5,
     least_effective: float = 12.0,
-) -> RobustSignError:
-    r"""Return how often a score orders runs wrongly when one hyperparameter changes, per environment.
+) -> SignErrors:
+    r"""Return how often a score orders runs wrongly when one factor changes, per environment.
 
-    An environment is a pair of configurations that differ in exactly one hyperparameter; its runs are all pairs of
-    seeds. Each pair errs by $\frac12 (1 - \mathrm{sign}(\Delta\mu)\,\mathrm{sign}(\Delta g))$ and weighs
-    $w = \max(h - \frac12, 0)$ with h from `hoeffding_weight`. Environments of effective size
-    $(\sum w)^2 / \sum w^2 < 12$ are dropped.
+    An environment is a pair of cells that differ in exactly one factor; its runs are all pairs of seeds. Each pair errs
+    by $\frac12 (1 - \mathrm{sign}(\Delta\mu)\,\mathrm{sign}(\Delta g))$ and weighs $w = \max(h - \frac12, 0)$ with h from
+    `hoeffding_weight`. Environments of effective size $(\sum w)^2 / \sum w^2 < 12$ are dropped.
 
     Args:
-        design: hyperparameter → its value in each run; leave the seed out.
-        score: one per run, higher meant to go with a higher outcome.
-        outcome: generalisation gap of each run, a fraction of one.
+        cells: the design.
+        score: one per model (M,), higher meant to go with a higher outcome; NaN where it has none.
+        outcome: generalisation gap of each model, a fraction of one.
         test_size: examples the gap was measured on.
         least_weight: what is subtracted from h.
         least_effective: effective number of pairs an environment must have.
-
-    Returns:
-        Mean, 90th percentile and maximum over the environments.
 
     Raises:
         NotDefinedError: no environment is left, which a small test set or few seeds cause.
 
     Source: Dziugaite et al. 2020 (arXiv 2010.11924), §§3 and 4.
 
-    >>> lr = [0.1] * 4 + [1.0] * 4
-    >>> robust_sign_error({"lr": lr}, range(8), [0.1] * 4 + [0.5] * 4, test_size=10_000).mean
-    0.0
+    >>> cells = Cells.of_design({"lr": [0.1] * 4 + [1.0] * 4})
+    >>> sign_errors(cells, np.arange(8.0), np.repeat([0.1, 0.5], 4), test_size=10_000).error
+    array([0.])
     """
-    x, y = vector(score, "score"), vector(outcome, "outcome")
-    equally_long(score=x, outcome=y)
-    codes = coded(design, len(x))
-    of = groups(codes)
-    first_run = np.unique(of, return_index=True)[1]
-    errors: dict[str, list[float]] = {name: [] for name in design}
-    dropped = 0
-    for a, b in combinations(range(len(first_run)), 2):
-        differing = np.flatnonzero(codes[first_run[a]] != codes[first_run[b]])
-        if len(differing) != 1:
-            continue
-        error = _environment(x, y, of == a, of == b, test_size, least_weight, least_effective)
-        if error is None:
-            dropped += 1
-        else:
-            errors[list(design)[differing[0]]].append(error)
-    every = [error for of_axis in errors.values() for error in of_axis]
-    if not every:
+    x, y = (_padded(cells, values) for values in (score, outcome))
+    masks = np.stack([cells.alone(axis) for axis in range(len(cells.axes))])
+    axis, first, second = np.nonzero(np.triu(masks))
+    dx, dy = (values[first][:, :, None] - values[second][:, None] for values in (x, y))
+    there = np.isfinite(dx + dy)
+    weight = np.where(there, np.maximum(hoeffding_weight(np.nan_to_num(dy), test_size) - least_weight, 0), 0)
+    wrong = 0.5 * (1 - np.sign(np.nan_to_num(dx)) * np.sign(np.nan_to_num(dy)))
+    total = weight.sum(axis=(1, 2))
+    with np.errstate(invalid="ignore"):
+        effective = np.nan_to_num(total**2 / np.square(weight).sum(axis=(1, 2)))
+    kept = effective >= least_effective
+    if not kept.any():
         raise NotDefinedError(
-            f"All {dropped} environments carry too little weight: gaps below {informative_gap(test_size):.3f} say "
-            f"nothing with {test_size} test examples; use more seeds or a larger test set."
+            f"All {len(kept)} environments carry too little weight with {test_size} test examples; "
+            "use more seeds or a larger test set."
         )
-    return RobustSignError(
-        mean=float(np.mean(every)),
-        percentile_90=float(np.percentile(every, 90)),
-        largest=float(np.max(every)),
-        environments=len(every),
-        dropped=dropped,
-        axes={name: float(np.mean(values)) for name, values in errors.items() if values},
-    )
+    error = (weight * wrong).sum(axis=(1, 2))[kept] / total[kept]
+    return SignErrors(error, first[kept], second[kept], axis[kept], int((~kept).sum()))
 
 
-def _environment(
-    x: np.ndarray,
-    y: np.ndarray,
-    a: np.ndarray,
-    b: np.ndarray,
-    test_size: int,
-    least_weight: float,
-    least_effective: float,
-) -> float | None:
-    of_score = np.subtract.outer(x[a], x[b])
-    of_outcome = np.subtract.outer(y[a], y[b])
-    weight = np.maximum(hoeffding_weight(of_outcome, test_size) - least_weight, 0.0)
-    if not weight.any() or weight.sum() ** 2 / np.square(weight).sum() < least_effective:
-        return None
-    return float(np.average(0.5 * (1 - np.sign(of_score) * np.sign(of_outcome)), weights=weight))
+def _padded(cells: Cells, values: ArrayLike) -> np.ndarray:
+    """Return the values of the models of each cell as rows, NaN where a cell has fewer."""
+    order = np.argsort(cells.of, kind="stable")
+    count = np.bincount(cells.of, minlength=len(cells))
+    place = np.arange(len(order)) - np.repeat(np.cumsum(count) - count, count)
+    table = np.full((len(cells), int(count.max())), np.nan)
+    table[cells.of[order], place] = np.asarray(values, dtype=np.float64)[order]
+    return table

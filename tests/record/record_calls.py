@@ -200,10 +200,11 @@ def tests(note):
     s = statistics
     for name in ("bootstrap_interval", "superiority", "permutation_test"):
         note(name, getattr(s, name), a, b)
-    for name in ("kendall", "selection_regret"):
-        note(name, getattr(s, name), score, outcome)
-    for name in ("granulated_kendall", "conditional_independence"):
-        note(name, getattr(s, name), design, score, outcome)
+    note("kendall", s.kendall, score, outcome)
+    cells = s.Cells.of_design(design)
+    means = cells.means(score, outcome)
+    for name in ("granulated", "conditional_information", "selection_regret"):
+        note(name, getattr(s, name), cells, *means, cells.resamples(3))
     note("bootstrap of one", s.bootstrap_interval, a, resamples=500)
     note("paired bootstrap", s.bootstrap_interval, a, b, paired=True, resamples=200)
     note("equivalence", s.equivalence_test, a, b, margin=2.0)
@@ -213,11 +214,10 @@ def tests(note):
     note("p values", s.permutation_p_values, np.tile(a, (4, 1)), np.stack([b, a, b / 2, -b]))
     note("floor", s.permutation_floor, 5, 6)
     note("Holm", s.holm, [0.01, 0.04, 0.03])
-    note("smallest tau", s.smallest_significant_tau, 9)
-    note("sign error", s.robust_sign_error, design, score, 0.1 * np.tanh(outcome), test_size=1000, least_effective=1.0)
+    near = {"test_size": 1000, "least_effective": 1.0}
+    note("sign errors", s.sign_errors, cells, score, 0.1 * np.tanh(outcome), **near)
+    note("within cells", s.within_cells, cells, [i % 2 for i in range(24)], score, outcome, [noise**2], resamples=9)
     note("Hoeffding", s.hoeffding_weight, [0.01, 0.1], 1000)
-    note("gap", s.informative_gap, 1000)
-    note("increment", s.increment, score, outcome, noise[:, None] ** 2, [i // 3 for i in range(24)], seed=1)
     note("trend", s.trend_test, outcome.reshape(6, 4))
     note("trends", s.trend_p_values, outcome.reshape(2, 3, 4))
 

@@ -1,4 +1,4 @@
-"""Evidence over many models: ranks, designs, sign errors, increments, regret."""
+"""Evidence over many models: ranks, designs, sign errors, what is known within cells, regret."""
 
 import itertools
 
@@ -8,15 +8,14 @@ from scipy import stats
 
 from landscape import LandscapeError, NotDefinedError
 from landscape.statistics import (
-    conditional_independence,
-    granulated_kendall,
+    Cells,
+    conditional_information,
+    granulated,
     hoeffding_weight,
-    increment,
-    informative_gap,
     kendall,
-    robust_sign_error,
     selection_regret,
-    smallest_significant_tau,
+    sign_errors,
+    within_cells,
 )
 
 GRID = {
@@ -24,23 +23,6 @@ GRID = {
     "width": np.tile(np.repeat([8, 16, 32], 2), 3),
     "depth": np.tile([1, 2], 9),
 }
-
-
-@pytest.mark.parametrize(
-    ("models", "tau"),
-    [(5, 1.0), (6, 0.867), (8, 0.643), (10, 0.511), (12, 0.455), (15, 0.390), (20, 0.326), (30, 0.255), (50, 0.192)],
-)
-def test_smallest_significant_tau_is_the_published_table(models, tau):
-    assert round(smallest_significant_tau(models), 3) == tau
-
-
-def test_smallest_significant_tau_by_counting_every_permutation():
-    ranks = range(6)
-    taus = np.array([stats.kendalltau(ranks, p).statistic for p in itertools.permutations(ranks)])
-    levels = np.unique(np.round(np.abs(taus), 9))
-    expected = min(t for t in levels if (np.abs(taus) >= t - 1e-6).mean() <= 0.05)
-    assert smallest_significant_tau(6) == pytest.approx(expected, abs=1e-8)
-    assert smallest_significant_tau(4) == float("inf")
 
 
 def test_kendall_is_exact_without_ties_and_says_so_with_them():
@@ -52,118 +34,177 @@ def test_kendall_is_exact_without_ties_and_says_so_with_them():
         kendall([1, 1, 1], [1, 2, 3])
 
 
-def test_granulated_kendall_sees_through_a_confounder():
+@pytest.mark.parametrize("ties", [False, True])
+def test_kendall_of_one_stratum_is_that_of_scipy(ties):
+    x, y = np.random.default_rng(0).normal(size=(2, 40))
+    x, y = (np.round(x), np.round(y)) if ties else (x, y)
+    expected = stats.kendalltau(x, y, method="asymptotic" if ties else "exact")
+    found = kendall(x, y)
+    assert (found.tau, found.p_value) == pytest.approx((expected.statistic, expected.pvalue))
+
+
+def test_kendall_over_strata_by_counting_every_permutation():
+    y, strata = np.array([1, 3, 2, 4, 1, 2, 3.0]), np.array([0, 0, 0, 0, 1, 1, 1])
+    pairs = np.triu(strata[:, None] == strata, 1)
+
+    def total(x):
+        return (np.sign(np.subtract.outer(x, x)) * np.sign(np.subtract.outer(y, y)))[pairs].sum()
+
+    null = [total(np.array(a + b)) for a in itertools.permutations(range(4)) for b in itertools.permutations(range(3))]
+    x = np.array([0, 1, 2, 3, 0, 2, 1.0])
+    found = kendall(x, y, strata)
+    assert found.exact
+    assert found.tau == total(x) / pairs.sum()
+    assert found.p_value == pytest.approx(np.mean(np.abs(null) >= total(x)))
+
+
+def test_granulated_tau_sees_through_a_confounder():
     rng = np.random.default_rng(0)
     gap = np.log(GRID["lr"]) + 0.1 * rng.normal(size=18)
     score = np.log(GRID["lr"]) * 10 + rng.permutation(18) * 0.1
-    result = granulated_kendall(GRID, score, gap)
+    cells = Cells.of_design(GRID)
+    axes = dict(zip(cells.axes, granulated(cells, *cells.means(score, gap))[0], strict=True))
     assert kendall(score, gap).tau > 0.5
-    assert result.axes["lr"] == 1.0
-    assert abs(result.axes["width"]) < 0.6
-    assert result.cells == {"lr": 6, "width": 6, "depth": 9}
-    assert result.psi == pytest.approx(np.mean(list(result.axes.values())))
+    assert axes["lr"] == 1.0
+    assert abs(axes["width"]) < 0.6
+    lines = [stats.kendalltau(score[i::2][j::3], gap[i::2][j::3]).statistic for i in range(2) for j in range(3)]
+    assert axes["lr"] == pytest.approx(np.mean(lines))
 
 
-def test_granulated_kendall_averages_seeds_and_counts_a_constant_score_as_nothing():
-    grid = {"lr": [1, 1, 2, 2]}
-    assert granulated_kendall(grid, [1, 5, 2, 3], [0, 1, 2, 3]).axes == {"lr": -1.0}
-    assert granulated_kendall(grid, [1, 1, 1, 1], [0, 1, 2, 3]).psi == 0.0
-    with pytest.raises(NotDefinedError, match="factorial"):
-        granulated_kendall({"lr": [1, 2], "width": [1, 2]}, [1, 2], [1, 2])
+def test_granulated_tau_averages_seeds_and_counts_a_constant_score_as_nothing():
+    cells = Cells.of_design({"lr": [1, 1, 2, 2]})
+    assert granulated(cells, *cells.means([1, 5, 2, 3], [0, 1, 2, 3])) == -1.0
+    assert granulated(cells, *cells.means([1, 1, 1, 1], [0, 1, 2, 3])) == 0.0
+    assert np.isnan(granulated(cells, *cells.means([1, 2, 3, 4], [1, 1, 1, 1])))
+    assert np.isnan(granulated(Cells.of_design({"lr": [1, 2], "width": [1, 2]}), np.arange(2.0), np.arange(2.0))).all()
 
 
-def test_conditional_independence_is_one_for_the_outcome_itself_and_zero_for_what_a_hyperparameter_explains():
+def test_strata_are_not_compared_and_weights_count_cells_twice():
+    cells = Cells.of_design({"data": "aabb", "lr": [1, 2, 1, 2]}, strata=("data",))
+    score, gap = np.array([1.0, 2.0, 9.0, 8.0]), np.arange(4.0)
+    weights = np.array([[1.0, 1, 1, 1], [2, 1, 1, 1], [1, 1, 0, 3]])
+    assert granulated(cells, score, gap, weights)[:, 0].tolist() == pytest.approx([0.0, 1 / 3, 1.0])
+    drawn = cells.resamples(500)
+    assert (drawn[:, :2].sum(axis=1) == 2).all()
+    assert abs(drawn.mean() - 1) < 1e-12
+
+
+def test_conditional_information_is_one_for_the_outcome_itself_and_nothing_where_a_factor_explains_it():
     rng = np.random.default_rng(1)
-    gap = rng.normal(size=18)
-    itself = conditional_independence(GRID, gap, gap)
-    assert itself.value == pytest.approx(1.0)
-    lr = np.repeat([1.0, 2.0, 3.0], 60)
-    explained = conditional_independence({"lr": lr}, 10 * lr + rng.normal(size=180), 10 * lr + rng.normal(size=180))
-    assert explained.by_subset[()] > 0.3
-    assert explained.value < 0.01
-    assert explained.given == ("lr",)
+    cells, gap = Cells.of_design(GRID), rng.normal(size=18)
+    assert min(share[0] for share in conditional_information(cells, gap, gap).values()) == pytest.approx(1.0)
+    lr, width = np.repeat(np.arange(3), 40), np.tile(np.arange(40), 3)
+    explained = Cells.of_design({"lr": lr, "width": width})
+    shares = conditional_information(explained, *(10 * lr + rng.normal(size=(2, 120))), largest=1)
+    assert shares[()][0] > 0.3
+    assert shares[("lr",)][0] < 0.01
 
 
-def test_conditional_independence_by_hand():
-    # Three runs; sign tables over the six ordered pairs: orders agree in two of the three unordered pairs.
-    result = conditional_independence({"lr": [1, 1, 1]}, [1, 2, 3], [1, 3, 2], largest=0)
+def test_conditional_information_by_hand():
+    # Three cells; sign tables over the six ordered pairs: orders agree in two of the three unordered pairs.
+    cells = Cells.of_design({"lr": [1, 2, 3]})
+    share = conditional_information(cells, np.array([1.0, 2, 3]), np.array([1.0, 3, 2]), largest=0)[()][0]
     joint = np.array([[2, 1], [1, 2]]) / 6
     expected = np.log(2) - (stats.entropy(joint.ravel()) - np.log(2))
-    assert result.value == pytest.approx(expected / np.log(2))
+    assert share == pytest.approx(expected / np.log(2))
     with pytest.raises(NotDefinedError, match="never varies"):
-        conditional_independence({"lr": [1, 1, 1]}, [1, 2, 3], [1, 1, 1])
+        conditional_information(cells, np.array([1.0, 2, 3]), np.ones(3))
 
 
-@pytest.mark.parametrize(
-    ("size", "gap"), [(10_000, 0.0196), (4_000, 0.031), (1_000, 0.062), (797, 0.069), (360, 0.103)]
-)
-def test_gaps_that_carry_weight_are_the_published_table(size, gap):
-    assert informative_gap(size) == pytest.approx(gap, abs=5e-4)
-    assert hoeffding_weight(informative_gap(size), size) == pytest.approx(0.5)
+def test_a_cell_drawn_twice_counts_twice_in_the_information():
+    cells, (x, y) = Cells.of_design({"lr": [1, 2, 3, 4]}), np.random.default_rng(0).normal(size=(2, 4))
+    counted = np.array([[2.0, 1, 1, 1], [1, 1, 1, 0]])
+    fewer = conditional_information(Cells.of_design({"lr": [1, 2, 3]}), x[:3], y[:3], largest=0)[()]
+    assert conditional_information(cells, x, y, counted, largest=0)[()][1] == pytest.approx(fewer[0])
+
+
+def test_weights_of_gaps_are_the_published_ones():
+    assert hoeffding_weight(0.0196, 10_000) == pytest.approx(0.5, abs=0.01)
     assert hoeffding_weight(0.01, 360) == 0.0
 
 
+LR, WIDTH = np.repeat([1, 1, 2, 2], 4), np.repeat([1, 2, 1, 2], 4)
+FOUR = Cells.of_design({"lr": LR, "width": WIDTH})
+
+
 def test_sign_error_averages_what_its_worst_environment_shows():
-    lr, width = np.repeat([1, 1, 2, 2], 4), np.repeat([1, 2, 1, 2], 4)
-    gap = 0.3 * lr + 0.1 * width
-    score = 3.0 * lr - width  # right about lr, wrong about width
-    result = robust_sign_error({"lr": lr, "width": width}, score, gap, test_size=10_000)
-    assert result.axes == {"lr": 0.0, "width": 1.0}
-    assert (result.mean, result.largest, result.environments, result.dropped) == (0.5, 1.0, 4, 0)
+    gap, score = 0.3 * LR + 0.1 * WIDTH, 3.0 * LR - WIDTH  # right about lr, wrong about width
+    found = sign_errors(FOUR, score, gap, test_size=10_000)
+    assert dict(zip(found.axis.tolist(), found.error.tolist(), strict=True)) == {0: 0.0, 1: 1.0}
+    assert (len(found.error), found.dropped) == (4, 0)
+    weights = np.array([[1.0, 1, 1, 1], [1, 0, 1, 0]])
+    assert found.mean(weights).tolist() == [0.5, 0.0]
+    assert found.percentile(0.9, weights).tolist() == [1.0, 0.0]
 
 
 def test_sign_error_drops_environments_below_the_noise_of_the_test_set():
-    lr, width = np.repeat([1, 1, 2, 2], 4), np.repeat([1, 2, 1, 2], 4)
-    gap = 0.3 * lr + 0.1 * width
-    result = robust_sign_error({"lr": lr, "width": width}, gap, gap, test_size=360)
-    assert result.dropped == 2  # differences of 0.1 say nothing with 360 examples
-    assert result.axes == {"lr": 0.0}
+    gap = 0.3 * LR + 0.1 * WIDTH
+    found = sign_errors(FOUR, gap, gap, test_size=360)
+    assert found.dropped == 2  # differences of 0.1 say nothing with 360 examples
+    assert (found.axis.tolist(), found.error.tolist()) == ([0, 0], [0.0, 0.0])
     with pytest.raises(NotDefinedError, match="too little weight"):
-        robust_sign_error({"lr": lr[::4], "width": width[::4]}, gap[::4], gap[::4], test_size=10_000)
+        sign_errors(Cells.of_design({"lr": LR[::4], "width": WIDTH[::4]}), gap[::4], gap[::4], test_size=10_000)
 
 
 def test_sign_error_weighs_pairs_by_hoeffding():
-    lr = np.repeat([1, 2], 4)
     score = np.array([0, 0, 0, 9, 1, 1, 1, 1.0])
     gap = np.array([0.10, 0.10, 0.10, 0.47, 0.5, 0.5, 0.5, 0.5])
     weights = [hoeffding_weight(0.4, 10_000) - 0.5] * 12 + [hoeffding_weight(0.03, 10_000) - 0.5] * 4
     expected = sum(weights[12:]) / sum(weights)
     assert 0 < expected < 0.25
-    assert robust_sign_error({"lr": lr}, score, gap, test_size=10_000).mean == pytest.approx(expected)
+    found = sign_errors(Cells.of_design({"lr": np.repeat([1, 2], 4)}), score, gap, test_size=10_000)
+    assert found.error == pytest.approx([expected])
 
 
-def test_increment_finds_what_the_baseline_misses_and_nothing_in_noise():
-    rng = np.random.default_rng(2)
-    groups = np.arange(120) // 3
-    base = rng.normal(size=(120, 3))
-    score = rng.normal(size=120) + 3 * base[:, 0]
-    gap = base @ [1.0, 2.0, -1.0] + (score - 3 * base[:, 0]) + 0.1 * rng.normal(size=120)
-    found = increment(score, gap, base, groups)
-    assert found.shown
-    assert found.partial_correlation > 0.95
-    assert found.full_error < 0.1 * found.baseline_error
-    noise = increment(3 * base[:, 0] + rng.normal(size=120), gap - score + 3 * base[:, 0], base, groups)
-    assert not noise.shown
-    assert noise.raw_correlation > 0.3 > abs(noise.partial_correlation)
-    assert found == increment(score, gap, base, groups)
+def within(cells=60, seeds=4, know=1.0, tied=0.0, seed=0):
+    """Score and outcome whose cells differ wildly, that share what no cell knows, and a baseline that knows it as well."""
+    rng = np.random.default_rng(seed)
+    of = np.repeat(np.arange(cells), seeds)
+    of_cell, hidden = 10 * rng.normal(size=cells)[of], rng.normal(size=cells * seeds)
+    score = of_cell**3 + know * hidden + rng.normal(size=len(of))
+    return Cells.of_design({"lr": of}), np.tile(np.arange(seeds), cells), score, hidden + of_cell, hidden
 
 
-def test_increment_keeps_groups_whole():
-    # A value shared within a group and unrelated to the outcome elsewhere predicts only if groups are split.
-    rng = np.random.default_rng(3)
-    groups = np.repeat(np.arange(30), 4)
-    one_hot = (groups[:, None] == np.arange(30)).astype(float)
-    gap = rng.normal(size=30)[groups]
-    result = increment(rng.normal(size=120), gap, one_hot, groups, folds=5)
-    assert result.baseline_error > 0.5 * gap.var()
+def test_what_is_known_within_cells_and_nothing_that_cells_know():
+    cells, seeds, score, outcome, hidden = within(know=1.0)
+    found = within_cells(cells, seeds, score, outcome)
+    assert found.p_value < 1e-3
+    assert 0.5 < found.correlation < 0.8
+    assert 0.3 < found.gain < 0.6  # half of the score's variance within cells is the outcome
+    assert (found.models, found.blocks) == (240, 60)
+    taken_out = within_cells(cells, seeds, score, outcome, [hidden + 0.1 * np.random.default_rng(1).normal(size=240)])
+    assert taken_out.gain < 0.02
+
+
+def test_p_values_within_cells_are_uniform_when_nothing_is_known():
+    p = [within_cells(*within(25, know=0.0, seed=seed)[:4], resamples=1).p_value for seed in range(60)]
+    assert stats.kstest(p, "uniform").pvalue > 0.01
+
+
+def test_cells_without_two_seeds_are_left_out_and_missing_seeds_are_not_exchanged():
+    cells, seeds, score, outcome, _ = within(cells=20)
+    missing = score.copy()
+    missing[:3], missing[4] = np.nan, np.nan
+    found = within_cells(cells, seeds, missing, outcome)
+    assert (found.models, found.blocks) == (75, 19)
+    with pytest.raises(NotDefinedError, match="4 cells with two seeds"):
+        within_cells(*within(cells=4)[:4])
+    with pytest.raises(LandscapeError, match="share their seed"):
+        within_cells(cells, np.zeros(80), score, outcome)
+    with pytest.raises(LandscapeError, match="no factor 'mom' to share draws"):
+        within_cells(cells, seeds, score, outcome, shared=["mom"])
+    with pytest.raises(NotDefinedError, match="does not vary within cells"):
+        within_cells(cells, seeds, cells.of, outcome)
 
 
 def test_regret_of_choosing_by_a_score():
-    perfect = selection_regret([1, 2, 3], [0.1, 0.2, 0.3])
-    assert (perfect.regret, perfect.chosen) == (0.0, 0)
-    tied = selection_regret([1, 1, 2], [0.0, 0.5, 0.25])
-    assert tied.regret == 0.25
-    assert selection_regret([2, 1], [0.0, 1.0]).at_worst == 1.0
+    cells = Cells.of_design({"data": "aaabbb", "lr": [1, 2, 3] * 2}, strata=("data",))
+    outcome = np.array([0.0, 0.5, 0.25, 0.1, 0.2, 0.3])
+    assert selection_regret(cells, outcome, outcome)[0] == 0.0
+    tied, random = selection_regret(cells, np.array([1.0, 1, 2, 3, 2, 1]), outcome)
+    assert tied == pytest.approx((0.25 + 0.2) / 2)
+    assert random == pytest.approx((0.25 + 0.1) / 2)
+    assert selection_regret(cells, -outcome, outcome, np.array([[1.0, 0, 1, 1, 1, 0]]))[0] == pytest.approx(0.175)
 
 
 @pytest.mark.parametrize(
@@ -171,15 +212,10 @@ def test_regret_of_choosing_by_a_score():
     [
         (lambda: kendall([1, 2, 3, 4], [1, 2, 3]), "do not pair up"),
         (lambda: kendall([1, 2], [1, 2]), "at least 3"),
-        (lambda: smallest_significant_tau(1), "at least 2"),
-        (lambda: granulated_kendall({}, [1, 2], [1, 2]), "design is empty"),
-        (lambda: granulated_kendall({"lr": [1]}, [1, 2], [1, 2]), "1 values for 2 runs"),
+        (lambda: Cells.of_design({}), "design is empty"),
+        (lambda: Cells.of_design({"lr": [1, 2], "width": [1]}), "1 values for 2 runs"),
+        (lambda: Cells.of_design({"lr": [1, 2]}).means([1, 2, 3]), "do not pair up"),
         (lambda: hoeffding_weight(0.1, 0), "number of examples"),
-        (lambda: informative_gap(0), "number of examples"),
-        (lambda: increment([1, 2, 3], [1, 2, 3], [[1], [2], [3]], [0, 0, 1]), "cannot make 5 folds"),
-        (lambda: increment(range(6), range(6), np.eye(6), range(6), folds=2), "cannot fit"),
-        (lambda: increment([1, 2, 3], [1, 2, 3], [[1], [np.nan], [3]], [0, 1, 2]), "baseline holds NaN"),
-        (lambda: selection_regret([1], [1]), "at least 2"),
     ],
 )
 def test_wrong_input_says_what_to_do(call, message):

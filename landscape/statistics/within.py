@@ -1,0 +1,189 @@
+"""What a score knows beyond the design: models of one cell, which differ in their seeds alone, tested and predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from math import factorial
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from landscape.errors import LandscapeError, NotDefinedError
+from landscape.statistics.cells import Cells
+from landscape.statistics.samples import groups
+
+PERMUTATIONS = 19_999
+"""Random relabellings of the seeds that the p value rests on."""
+FEWEST = 5
+"""Blocks of exchangeable seeds below which nothing is tested: four pairs of seeds cannot reach p = 0.1."""
+_ENUMERATED = 6  # seeds up to which all orders are listed
+
+
+@dataclass(frozen=True)
+class Within:
+    """Association of score and outcome between seeds of one cell.
+
+    Attributes:
+        correlation: of the ranks within cells, once those of the baseline are taken out.
+        p_value: two-sided, by relabelling seeds within their cells.
+        gain: share of the baseline's squared error within cells that the score takes off, out of fold.
+        models: number of models that enter.
+        blocks: sets of seeds that were exchanged.
+        resampled: correlation and gain of bootstrap samples of the blocks, each (R,).
+    """
+
+    correlation: float
+    p_value: float
+    gain: float
+    models: int
+    blocks: int
+    resampled: tuple[np.ndarray, np.ndarray]
+
+
+def within_cells(
+    cells: Cells,
+    seeds: Sequence,
+    score: ArrayLike,
+    outcome: ArrayLike,
+    baseline: Sequence[ArrayLike] = (),
+    *,
+    shared: Sequence[str] = (),
+    folds: int = 5,
+    resamples: int = 1_999,
+    seed: int = 0,
+) -> Within:
+    r"""Return whether a score tells better seeds from worse ones where every factor is the same, and by how much.
+
+    Score, outcome and baseline are ranked within each cell; the ranks of the baseline are regressed out of both others
+    (Freedman and Lane 1983); the statistic is $\sum r_s r_y / \sqrt{\sum r_s^2 \sum r_y^2}$. Under the null the seeds of a cell
+    are exchangeable: the factors may act in any way whatever, on score and outcome. Runs of one seed that share their draws,
+    such as weights and examples, are relabelled together. The gain comes from two least-squares regressions of what deviates
+    from the mean of its cell, on the baseline and on baseline and score (its logarithm if it is positive), each fitted with a
+    fold of the blocks left out and judged on it.
+
+    Args:
+        cells: the design.
+        seeds: of each model (M,).
+        score: one per model; models without it (NaN) are left out.
+        outcome: likewise.
+        baseline: what is known anyway, such as margin and weight norm, one vector each.
+        shared: factors across which runs of one seed share their draws; none: all runs are independent.
+        folds: number of folds.
+        resamples: bootstrap samples of the blocks.
+        seed: of permutations, folds and bootstrap.
+
+    Raises:
+        LandscapeError: two models of one cell share their seed, or an unknown factor in `shared`.
+        NotDefinedError: fewer than five blocks with two seeds, or nothing varies within cells.
+
+    Source: Freedman and Lane 1983, *Journal of Business & Economic Statistics* 1:292–298; Chernozhukov et al. 2018 (arXiv
+    1608.00060) for cross-fitting.
+
+    >>> rng = np.random.default_rng(0)
+    >>> cells, hidden = Cells.of_design({"lr": np.repeat(np.arange(12), 4)}), rng.normal(size=48)
+    >>> found = within_cells(cells, list(range(4)) * 12, hidden + 0.5 * rng.normal(size=48), hidden)
+    >>> found.p_value < 0.01, found.gain > 0.2
+    (True, True)
+    """
+    unknown = [name for name in shared if name not in cells.axes]
+    if unknown:
+        raise LandscapeError(f"no factor {unknown[0]!r} to share draws; there are {', '.join(cells.axes) or 'none'}")
+    table = np.stack([np.asarray(v, dtype=np.float64) for v in (score, outcome, *baseline)])
+    blocks = _blocks(cells, seeds, np.asarray(np.isfinite(table).all(axis=0)), shared)
+    if len(blocks) < FEWEST:
+        raise NotDefinedError(f"{len(blocks)} cells with two seeds or more; at least {FEWEST} are needed: add seeds.")
+    ranks = _residuals([np.concatenate([_centred_ranks(row[block]).ravel() for block in blocks]) for row in table])
+    if not all(np.square(rank).sum() > 1e-9 for rank in ranks):
+        raise NotDefinedError("Score or outcome does not vary within cells beyond the baseline.")
+    sizes = np.cumsum([block.size for block in blocks])[:-1]
+    split = [[part.reshape(b.shape) for part, b in zip(np.split(r, sizes), blocks, strict=True)] for r in ranks]
+    products = [s.T @ y for s, y in zip(*split, strict=True)]  # (seeds, seeds), of every block
+    sums = np.array([[np.trace(p), (s**2).sum(), (y**2).sum()] for p, s, y in zip(products, *split, strict=True)])
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)), size=resamples)
+    null = sum(_relabelled(product, rng) for product in products)
+    beyond = np.abs(null) >= abs(sums[:, 0].sum()) * (1 - 1e-9)
+    base, full = _out_of_fold(table, blocks, folds, seed)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        boot = drawn @ sums
+        correlations = boot[:, 0] / np.sqrt(boot[:, 1] * boot[:, 2])
+        gains = 1 - (drawn @ full) / (drawn @ base)
+    whole = sums.sum(axis=0)
+    return Within(
+        correlation=float(whole[0] / np.sqrt(whole[1] * whole[2])),
+        p_value=float((1 + beyond.sum()) / (1 + PERMUTATIONS)),
+        gain=float(1 - full.sum() / base.sum()),
+        models=sum(block.size for block in blocks),
+        blocks=len(blocks),
+        resampled=(correlations, gains),
+    )
+
+
+def _blocks(cells: Cells, seeds: Sequence, there: np.ndarray, shared: Sequence[str]) -> list[np.ndarray]:
+    """Return sets of exchangeable seeds: positions of models, one row per cell and one column per seed, none missing."""
+    own = [i for i, name in enumerate(cells.axes) if name not in shared]
+    world = groups(np.column_stack([cells.stratum, cells.codes[:, own]]))[cells.of]
+    seen: dict = {}
+    number = np.array([seen.setdefault(one, len(seen)) for one in seeds])
+    if len(set(zip(cells.of.tolist(), number.tolist()))) < len(number):
+        raise LandscapeError("two models of one cell share their seed; name more factors, or number the seeds apart")
+    where: dict[tuple[int, int], dict[int, int]] = {}  # (world, seed) → cell → model
+    for i in np.flatnonzero(there):
+        where.setdefault((world[i], number[i]), {})[int(cells.of[i])] = int(i)
+    alike: dict[tuple[int, tuple[int, ...]], list[list[int]]] = {}  # seeds that ran in the same cells can be exchanged
+    for (group, _), models in where.items():
+        present = tuple(sorted(models))
+        alike.setdefault((group, present), []).append([models[cell] for cell in present])
+    return [np.array(columns).T for columns in alike.values() if len(columns) > 1]
+
+
+def _centred_ranks(values: np.ndarray) -> np.ndarray:
+    ranks = stats.rankdata(values, axis=1)
+    centred: np.ndarray = ranks - ranks.mean(axis=1, keepdims=True)
+    return centred
+
+
+def _residuals(columns: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return the first two columns with the others regressed out."""
+    base = np.column_stack([np.zeros_like(columns[0]), *columns[2:]])
+    return [column - base @ np.linalg.lstsq(base, column, rcond=None)[0] for column in columns[:2]]
+
+
+def _relabelled(product: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the block's share of the statistic under random orders of its seeds, (permutations,)."""
+    size = len(product)
+    if size <= _ENUMERATED:
+        orders = np.array(list(permutations(range(size))))
+        values = product[np.arange(size), orders].sum(axis=1)
+        drawn: np.ndarray = values[rng.integers(factorial(size), size=PERMUTATIONS)]
+        return drawn
+    orders = rng.random((PERMUTATIONS, size)).argsort(axis=1)
+    shuffled: np.ndarray = product[np.arange(size), orders].sum(axis=1)
+    return shuffled
+
+
+def _out_of_fold(
+    table: np.ndarray, blocks: Sequence[np.ndarray], folds: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the squared errors of each block when predicted from the baseline, and from baseline and score."""
+    known = np.concatenate([block.ravel() for block in blocks])
+    columns = []
+    for i, row in enumerate(table):
+        scaled = np.log10(row) if i != 1 and (row[known] > 0).all() else row
+        parts = [scaled[block] for block in blocks]
+        columns.append(np.concatenate([(part - part.mean(axis=1, keepdims=True)).ravel() for part in parts]))
+    of = np.repeat(np.arange(len(blocks)), [block.size for block in blocks])
+    fold = np.random.default_rng(seed).permutation(len(blocks))[of] % min(folds, len(blocks))
+    score, outcome, *base = (column / (column.std() or 1.0) for column in columns)
+    design = np.column_stack([np.zeros_like(score), *base, score])
+    errors = []
+    for chosen in (design[:, :-1], design):
+        predicted = np.zeros_like(outcome)
+        for left_out in np.unique(fold):
+            train, test = fold != left_out, fold == left_out
+            predicted[test] = chosen[test] @ np.linalg.lstsq(chosen[train], outcome[train], rcond=None)[0]
+        errors.append(np.bincount(of, weights=(outcome - predicted) ** 2))
+    return errors[0], errors[1]
