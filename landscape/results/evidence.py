@@ -113,6 +113,7 @@ class Evidence(Result):
         shared: factors across which runs of one seed share their draws.
         at_random: regret of choosing a cell at random.
         best_control: the control of largest Ψ.
+        asked: the scores whose places were asked for; empty: all.
         level: of the verdict's tests, after Holm's correction.
         resamples: bootstrap samples of the cells.
         seed: of bootstrap and permutations.
@@ -135,6 +136,7 @@ class Evidence(Result):
     shared: tuple[str, ...] = ()
     at_random: float = np.nan
     best_control: str = ""
+    asked: tuple[str, ...] = ()
     level: float = 0.01
     resamples: int = 0
     seed: int = 0
@@ -152,6 +154,21 @@ class Evidence(Result):
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def place(self, score: str) -> str:
+        """Say in sentences where a score stands, whether it is better than the best control, and what it knows.
+
+        Raises:
+            KeyError: there is no such score.
+        """
+        row, placed = self[score], sum(row.place > 0 for row in self.rows)
+        if not row.place:
+            return f"no place: {row.text}"
+        where = f"place {row.place} of {placed} (95 %: {row.place_low} to {row.place_high}), Ψ = {row.range('psi')}"
+        if np.isfinite(row.lead):
+            better = "yes" if row.lead_p < 0.05 else "not shown"
+            where += f". Better than the best control, {self.best_control}: {better}, {row.range('lead')}, p = {row.lead_p:.2g}"
+        return f"{where}. Knows more: {row.verdict}, {row.text}"
 
     def tables(self) -> tuple[Table, ...]:
         """Return the board: place, verdict, and every number with its interval."""
@@ -188,9 +205,10 @@ class Evidence(Result):
                 yield verdict, f"{len(names)}: {_listed(names)}"
         better = [row.score for row in self.rows if row.lead_p < 0.05]
         yield f"better than the best control ({self.best_control or 'there is none'})", _listed(better) or "none"
-        for i, row in enumerate(self.rows):
-            if i < _TOLD:
-                yield row.score, row.text
+        told = self.asked or tuple(row.score for row in self.rows[:_TOLD])
+        for row in self.rows:
+            if row.score in told:
+                yield row.score, self.place(row.score)
             elif row.left_out:
                 yield row.score, f"{row.left_out} of {row.models + row.left_out} models without a value"
         yield "time", duration(self.seconds)

@@ -27,7 +27,7 @@ class Within:
     """Association of score and outcome between seeds of one cell.
 
     Attributes:
-        correlation: of the ranks within cells, once those of the baseline are taken out.
+        correlation: of the ranks within cells, once those of the baseline are taken out; 0 of a score that does not vary there.
         p_value: two-sided, by relabelling seeds within their cells.
         gain: share of the baseline's squared error within cells that the score takes off, out of fold.
         models: number of models that enter.
@@ -77,7 +77,7 @@ def within_cells(
 
     Raises:
         LandscapeError: two models of one cell share their seed, or an unknown factor in `shared`.
-        NotDefinedError: fewer than five blocks with two seeds, or nothing varies within cells.
+        NotDefinedError: fewer than five blocks with two seeds, or an outcome that does not vary within cells.
 
     Source: Freedman and Lane 1983, *Journal of Business & Economic Statistics* 1:292–298; Chernozhukov et al. 2018 (arXiv
     1608.00060) for cross-fitting.
@@ -96,8 +96,8 @@ def within_cells(
     if len(blocks) < FEWEST:
         raise NotDefinedError(f"{len(blocks)} cells with two seeds or more; at least {FEWEST} are needed: add seeds.")
     ranks = _residuals([np.concatenate([_centred_ranks(row[block]).ravel() for block in blocks]) for row in table])
-    if not all(np.square(rank).sum() > 1e-9 for rank in ranks):
-        raise NotDefinedError("Score or outcome does not vary within cells beyond the baseline.")
+    if not np.square(ranks[1]).sum() > 1e-9:
+        raise NotDefinedError("The outcome does not vary within cells beyond the baseline.")
     sizes = np.cumsum([block.size for block in blocks])[:-1]
     split = [[part.reshape(b.shape) for part, b in zip(np.split(r, sizes), blocks, strict=True)] for r in ranks]
     products = [s.T @ y for s, y in zip(*split, strict=True)]  # (seeds, seeds), of every block
@@ -112,9 +112,10 @@ def within_cells(
         correlations = boot[:, 0] / np.sqrt(boot[:, 1] * boot[:, 2])
         gains = 1 - (drawn @ full) / (drawn @ base)
     whole = sums.sum(axis=0)
+    varies = whole[1] > 1e-9  # else it says nothing, which is an answer
     return Within(
-        correlation=float(whole[0] / np.sqrt(whole[1] * whole[2])),
-        p_value=float((1 + beyond.sum()) / (1 + PERMUTATIONS)),
+        correlation=float(whole[0] / np.sqrt(whole[1] * whole[2])) if varies else 0.0,
+        p_value=float((1 + beyond.sum()) / (1 + PERMUTATIONS)) if varies else 1.0,
         gain=float(1 - full.sum() / base.sum()),
         models=sum(block.size for block in blocks),
         blocks=len(blocks),

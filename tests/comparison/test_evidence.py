@@ -15,7 +15,7 @@ def zoo(seed, kind="beyond", cells=(3, 2, 3), seeds=4, draws=None):
 
     Args:
         seed: of the simulation.
-        kind: of the score: none, factor, beyond, or a function of noise, what is hidden and a random number.
+        kind: of the score: unrelated (none), following the noise (factor), equal to it (same), or seeing what is hidden (beyond).
         cells: levels of the factors.
         seeds: per cell.
         draws: whether runs of one seed share, over the steps, what is hidden and what the score sees instead.
@@ -27,7 +27,9 @@ def zoo(seed, kind="beyond", cells=(3, 2, 3), seeds=4, draws=None):
             for step in range(cells[2]):
                 for s in range(seeds):
                     hidden, own = worlds[s] if draws else rng.normal(size=2)
-                    score = {"none": own, "factor": noise + 0.01 * own, "beyond": hidden + 0.5 * own}[kind]
+                    score = {"none": own, "factor": noise + 0.01 * own, "same": noise, "beyond": hidden + 0.5 * own}[
+                        kind
+                    ]
                     error = 0.1 + 0.3 * noise + 0.02 * step + 0.03 * hidden + 0.005 * rng.normal()
                     rows.append(
                         {"noise": noise, "examples": examples, "step": step, "seed": s}
@@ -40,7 +42,7 @@ def judge(trials, *scores, **options):
     return ls.evidence(trials, scores=scores or ["score"], baseline=(), resamples=50, **options)
 
 
-@pytest.mark.parametrize(("kind", "verdict"), [("none", NO), ("factor", DESIGN), ("beyond", YES)])
+@pytest.mark.parametrize(("kind", "verdict"), [("none", NO), ("factor", DESIGN), ("same", DESIGN), ("beyond", YES)])
 def test_the_board_tells_nothing_from_a_factor_and_a_factor_from_more(kind, verdict):
     assert [judge(zoo(seed, kind))["score"].verdict for seed in range(2, 6)] == [verdict] * 4
 

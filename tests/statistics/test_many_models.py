@@ -193,8 +193,11 @@ def test_cells_without_two_seeds_are_left_out_and_missing_seeds_are_not_exchange
         within_cells(cells, np.zeros(80), score, outcome)
     with pytest.raises(LandscapeError, match="no factor 'mom' to share draws"):
         within_cells(cells, seeds, score, outcome, shared=["mom"])
-    with pytest.raises(NotDefinedError, match="does not vary within cells"):
-        within_cells(cells, seeds, cells.of, outcome)
+    with pytest.raises(NotDefinedError, match="outcome does not vary within cells"):
+        within_cells(cells, seeds, score, cells.of)
+    constant = within_cells(cells, seeds, cells.of, outcome)
+    assert (constant.correlation, constant.p_value) == (0.0, 1.0)
+    assert abs(constant.gain) < 1e-12
 
 
 def test_regret_of_choosing_by_a_score():
