@@ -9,8 +9,9 @@ from typing import Any, Self
 
 from landscape.function.objective import Objective
 from landscape.results import Audit, Scores
-from landscape.scores import audit, sharpness
-from landscape.scores.panel import Radii
+from landscape.scores import audit
+from landscape.scores.panel import Measured, Panel, Radii
+from landscape.scores.sharpness import measured
 from landscape.store import Run, Study, batch, identity, open_study
 from landscape.store.identity import canonical
 
@@ -45,6 +46,7 @@ class Panels:
         self._study = None if save is None else Path(save).expanduser().resolve()
         self._identities: dict[str, dict[str, Any]] = {}
         self._kept: dict[str, Scores] = {}
+        self._stacked: dict[str, dict[str, Measured]] | None = None
         place = None
         if self._study is not None:
             self._identities = {owner: identity(one, **self._asked[owner]) for owner, one in objectives.items()}
@@ -64,10 +66,19 @@ class Panels:
             return self._kept[owner]
         if owner not in self._run.done:
             objective = self._objectives[owner]
-            panel = sharpness(objective, self._scores, seed=self._seeds[owner], radii=self._radii)
-            self._run.keep(owner, panel.replace(provenance={**objective.provenance(), **self._asked[owner]}))
-        found: Scores = self._run.done[owner]
-        return found
+            panel = Panel(self._scores, self._seeds[owner], self._radii)
+            found = measured(objective, panel, self._together(panel).get(owner))
+            self._run.keep(owner, found.replace(provenance={**objective.provenance(), **self._asked[owner]}))
+        kept: Scores = self._run.done[owner]
+        return kept
+
+    def _together(self, panel: Panel) -> dict[str, dict[str, Measured]]:
+        """Measure at once what small networks can be measured by at once, of all that are missing when the first is."""
+        if self._stacked is None:
+            missing = [owner for owner in self._objectives if owner not in self._kept and owner not in self._run.done]
+            objectives, seeds = [self._objectives[one] for one in missing], [self._seeds[one] for one in missing]
+            self._stacked = dict(zip(missing, panel.together(objectives, seeds), strict=True))
+        return self._stacked
 
     def audit(self, owner: str, scores: Sequence[str], seed: int) -> Audit:
         """Return how scores of one objective take the transformations of its network: measured now, or found."""

@@ -46,7 +46,8 @@ def maximize(
         iterations: number of steps, each with one gradient.
 
     Returns:
-        Value at the start, the largest value met, and the point where it was met.
+        Value at the start, the largest value met, and the point where it was met. Several functions are maximised at once where
+        points are (K, P) and values (K,).
 
     Source: Croce and Hein 2020 (arXiv 2003.01690), Algorithm 1, with the momentum of Andriushchenko et al. 2023.
     """
@@ -54,25 +55,27 @@ def maximize(
     value, gradient = evaluate(x)
     initial = best = best_at_checkpoint = value
     best_gradient = gradient
-    size = torch.full_like(value, step)
+    size = torch.full_like(value, step)[..., None]
     improved = torch.zeros_like(value)
     halved_before = torch.zeros_like(value, dtype=torch.bool)
     marks, last = set(checkpoints(iterations)), 0
     for iteration in range(1, iterations + 1):
-        ahead = project(x + size * ascent(gradient))
+        ahead = project(x + size.to(x) * ascent(gradient))
         x, previous = torch.lerp(previous, ahead, MOMENTUM), x
         value, gradient = evaluate(x)
         better = value > best
         best = torch.where(better, value, best)
-        best_x, best_gradient = torch.where(better, x, best_x), torch.where(better, gradient, best_gradient)
+        rows = better[..., None]
+        best_x, best_gradient = torch.where(rows, x, best_x), torch.where(rows, gradient, best_gradient)
         improved = improved + better
         if iteration in marks:
             stalled = improved < 0.75 * (iteration - last)
             stuck = ~halved_before & (best_at_checkpoint >= best)
             halve = stalled | stuck
-            size = torch.where(halve, size / 2, size)
-            x, previous = torch.where(halve, best_x, x), torch.where(halve, best_x, previous)
-            gradient = torch.where(halve, best_gradient, gradient)
+            rows = halve[..., None]
+            size = torch.where(rows, size / 2, size)
+            x, previous = torch.where(rows, best_x, x), torch.where(rows, best_x, previous)
+            gradient = torch.where(rows, best_gradient, gradient)
             halved_before, best_at_checkpoint = halve, best
             improved, last = torch.zeros_like(improved), iteration
     return initial, best, best_x

@@ -74,6 +74,8 @@ def compose(
         defaults = {name: option.default for name, option in options.items() if name != "radii"}
         cost = functional.cost(len(composition.radii), **defaults)
         derived["cost"] = round(cost) if cost > 2 else cost
+    if functional.stacks:
+        derived["together"] = composition.together
     definition = Definition(slug, title, **{**derived, **fields})
     return register(
         [definition],

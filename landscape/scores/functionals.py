@@ -21,12 +21,13 @@ from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.function.batches import Batch
 from landscape.function.objective import Objective
+from landscape.function.stack import Stack
 from landscape.operators import Hessian
 from landscape.scores.apgd import Evaluate, maximize
 from landscape.scores.gauges import Gauge, Gauged, none
 from landscape.scores.kinks import kink_note
 from landscape.scores.lbfgs import box_maximum
-from landscape.scores.perturbations import Ball, Box, Noise, Perturbation
+from landscape.scores.perturbations import Ball, Box, Noise, Perturbation, number
 from landscape.scores.quantities import FORWARD, PRODUCT, Meter, Quantity, loss
 from landscape.scores.register import Measurement
 
@@ -68,6 +69,7 @@ class Functional:
         of_loss: it follows derivatives of the loss, whatever else it reads.
         climbs: it follows the gradient, which normalised logits of two classes do not have.
         guesses: it starts from the size of the weights, which a shift of the logits changes.
+        stacks: it measures the networks of a `Stack` at once; its ``seed`` is then one of each, and values are arrays.
     """
 
     measure: Callable[..., Iterable[Measurement]]
@@ -77,6 +79,7 @@ class Functional:
     of_loss: bool = False
     climbs: bool = False
     guesses: bool = False
+    stacks: bool = False
 
     def __call__(self, *args: Any, **options: Any) -> list[Measurement]:
         """Measure a case."""
@@ -121,15 +124,35 @@ class Composition:
 
     def measure(self, network: Gauged, **given: Any) -> list[Measurement]:
         """Measure a network; an option that two parts have goes to both."""
-        at = network.at(self.gauge, fix=given.get("gauge", True))
+        measured = self._measured(network.at(self.gauge, fix=given.get("gauge", True)), **given)
+        left = network.left(self.gauge) if given.get("gauge", True) else ""
+        return [_noted(row, left) for row in measured] if left else measured
+
+    def together(self, networks: Sequence[Gauged], seeds: Sequence[int], **given: Any) -> list[list[Measurement]]:
+        """Measure networks that can be stacked, each with a seed of its own: the measurements of every one."""
+        fix = given.get("gauge", True)
+        stack = Stack([network.at(self.gauge, fix=fix) for network in networks])
+        measured = self._measured(stack, **given, seed=tuple(seeds))
+        left = [network.left(self.gauge) if fix else "" for network in networks]
+        return [[_noted(_of(row, k), left[k]) for row in measured] for k in range(len(networks))]
+
+    def _measured(self, at: Any, **given: Any) -> list[Measurement]:
         moved, own = self.perturbation.options, keyword_options(self.functional.measure)
         bound = self.perturbation.about(at, **{name: given[name] for name in moved if name in given})
         grid = given.get("radii")
         grids = [tuple(self.radii if grid is None else grid)] if self._has_radii else []
         case = Case(at, bound, self.quantity, self.slug)
-        measured = self.functional(case, *grids, **{name: given[name] for name in own if name in given})
-        left = network.left(self.gauge) if given.get("gauge", True) else ""
-        return [replace(row, note="; ".join(filter(None, (row.note, left)))) for row in measured] if left else measured
+        return self.functional(case, *grids, **{name: given[name] for name in own if name in given})
+
+
+def _noted(row: Measurement, left: str) -> Measurement:
+    return replace(row, note="; ".join(filter(None, (row.note, left))))
+
+
+def _of(row: Measurement, k: int) -> Measurement:
+    """Return what was measured of network k of a stack."""
+    own = {name: value.tolist()[k] for name, value in vars(row).items() if isinstance(value, np.ndarray)}
+    return replace(row, **own)
 
 
 def _mean_of_largest(parts: Objective, moved: Box, radius: float, iterations: int, meter: Meter) -> tuple[float, float]:
@@ -196,16 +219,17 @@ def _largest_mean_rise(
 ) -> Iterator[Measurement]:
     parts, moved = _in_parts(case.objective, subset), case.perturbation
     with parts.guard(), torch.no_grad():
-        bases = [parts.batch_value(parts.theta, batch).double().reshape(()) for batch in parts.batches]
+        shape = parts.theta.shape[:-1]
+        bases = [parts.batch_value(parts.theta, batch).double().reshape(shape) for batch in parts.batches]
     for radius in bar(radii, desc=case.slug):
-        total = torch.zeros((), dtype=torch.float64, device=parts.device)
+        total = torch.zeros(shape, dtype=torch.float64, device=parts.device)
         project, start = moved.projection(radius), moved.corner(radius, seed)
         with parts.guard(), torch.no_grad():
             for batch, base in zip(parts.batches, bases, strict=True):
                 both = _both_ways(moved.rise(parts, batch))
                 _, best, _ = maximize(both, moved.ascent, project, start, 2 * radius, iterations=iterations)
                 total += (best - base) * batch.scale
-        yield Measurement(float(total), None, radius, 2 * (iterations + 1) + FORWARD / len(radii))
+        yield Measurement(number(total), None, radius, 2 * (iterations + 1) + FORWARD / len(radii))
 
 
 def _both_ways(evaluate: Evaluate) -> Evaluate:
@@ -223,6 +247,7 @@ largest_mean_rise = Functional(
     lambda radii, *, iterations, **_: radii * 2 * (iterations + 1) + FORWARD,
     of_loss=True,
     climbs=True,
+    stacks=True,
 )
 r"""Mean over sub-batches of :math:`\max_{\delta} \tfrac12[L_B(w + \delta) + L_B(w - \delta)] - L_B(w)` in a box or ball.
 
@@ -286,12 +311,15 @@ def _mean_rise(case: Case, radii: Sequence[float], *, pairs: int = 8, seed: int 
                 yield theta + radius * step
                 yield theta - radius * step
 
-    increases = values(points()).reshape(pairs, len(radii), 2).mean(2) - base
+    found = values(points())
+    increases = found.reshape(pairs, len(radii), 2, *found.shape[1:]).mean(2) - base
     cost = meter.gradients / len(radii)
     return [Measurement(value, error, radius, cost) for radius, (value, error) in zip(radii, over_samples(increases))]
 
 
-mean_rise = Functional(_mean_rise, lambda radii, *, pairs, **_: FORWARD * (1 + 2 * pairs * radii), over="noise")
+mean_rise = Functional(
+    _mean_rise, lambda radii, *, pairs, **_: FORWARD * (1 + 2 * pairs * radii), over="noise", stacks=True
+)
 r"""Mean rise :math:`E_z[Q(w + \rho\,c \odot z)] - Q(w)` under noise.
 
 Every draw is used with both signs (the odd part of the quantity cancels within a pair) and at every radius; the standard error
@@ -299,11 +327,14 @@ is that of the mean over pairs.
 """
 
 
-def over_samples(samples: np.ndarray) -> list[tuple[float, float]]:
-    """Return the mean and its standard error of every column of samples (K, columns); NaN for a single sample."""
+def over_samples(samples: np.ndarray) -> list[tuple[Any, Any]]:
+    """Return the mean and its standard error of every column of samples (K, columns); NaN for a single sample.
+
+    Of the networks of a stack, (K, columns, networks), both are arrays.
+    """
     count = len(samples)
-    errors = samples.std(0, ddof=1) / np.sqrt(count) if count > 1 else np.full(samples.shape[1], np.nan)
-    return [(float(mean), float(error)) for mean, error in zip(samples.mean(0), errors)]
+    errors = samples.std(0, ddof=1) / np.sqrt(count) if count > 1 else np.full(samples.shape[1:], np.nan)
+    return [(mean[()], error[()]) for mean, error in zip(samples.mean(0), errors)]
 
 
 def _log_mean_exp(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from typing import Any
 
 import numpy as np
 import torch
 
 from landscape.bars import bar
 from landscape.scores.functionals import Case, Functional
-from landscape.scores.quantities import Meter
+from landscape.scores.quantities import FORWARD, Meter
 from landscape.scores.register import Measurement, UndefinedError
 
 RISE = 0.1
@@ -39,39 +40,84 @@ def find_level(
     Raises:
         NotDefinedError: the error leaves no room for the rise, or no level within 12 octaves reaches it.
     """
+    search = searched(start, guess=guess, rise=rise)
+    with bar(desc="levels of noise", unit="level") as progress:
+        try:
+            level = next(search)
+            while True:
+                progress.update()
+                level = search.send(errors(level))
+        except StopIteration as end:
+            found: tuple[float, float] = end.value
+            return found
+
+
+Search = Generator[float, np.ndarray, tuple[float, float]]
+"""Asks for the rises of the error (samples,) at one level after another; returns the level that is looked for, and its error."""
+
+
+def searched(start: float, *, guess: float, rise: float) -> Search:
+    """As `find_level`, for whoever evaluates the levels of several networks at once."""
     if start + rise >= 1:
         raise UndefinedError(f"the error is {start:.3g} already and cannot rise by {rise:g}")
     seen: dict[float, np.ndarray] = {}
-    with bar(desc="levels of noise", unit="level") as progress:
 
-        def rises(octave: float) -> np.ndarray:
-            if octave not in seen:
-                seen[octave] = errors(2.0**octave)
-                progress.update()
-            return seen[octave]
+    def rises(octave: float) -> Generator[float, np.ndarray, np.ndarray]:
+        if octave not in seen:
+            seen[octave] = yield 2.0**octave
+        return seen[octave]
 
-        low, high = _bracket(lambda octave: bool(rises(octave).mean() < rise), float(np.log2(guess)), rise)
-        for _ in range(BISECTIONS):
-            middle = (low + high) / 2
-            low, high = (middle, high) if rises(middle).mean() < rise else (low, middle)
-        below, above = rises(low), rises(high)
-    slope = (above.mean() - below.mean()) / (high - low)
-    weight = (rise - below.mean()) / (above.mean() - below.mean())
+    def below(octave: float) -> Generator[float, np.ndarray, bool]:
+        return bool((yield from rises(octave)).mean() < rise)
+
+    low, high = yield from _bracket(below, float(np.log2(guess)), rise)
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if (yield from below(middle)) else (low, middle)
+    under, over = (yield from rises(low)), (yield from rises(high))
+    slope = (over.mean() - under.mean()) / (high - low)
+    weight = (rise - under.mean()) / (over.mean() - under.mean())
     level = 2.0 ** (low + weight * (high - low))
-    if len(below) == 1:
+    if len(under) == 1:
         return float(level), 0.0
-    spread = ((1 - weight) * below + weight * above).std(ddof=1) / np.sqrt(len(below))
+    spread = ((1 - weight) * under + weight * over).std(ddof=1) / np.sqrt(len(under))
     return float(level), float(level * np.log(2) * spread / slope)
 
 
-def _bracket(below: Callable[[float], bool], guess: float, rise: float) -> tuple[float, float]:
+def _bracket(
+    below: Callable[[float], Generator[float, np.ndarray, bool]], guess: float, rise: float
+) -> Generator[float, np.ndarray, tuple[float, float]]:
     """Return neighbouring octaves (in log2) between which the mean error passes the rise."""
-    step = 1 if below(guess) else -1
+    step = 1 if (yield from below(guess)) else -1
     for octave in range(OCTAVES):
         level = guess + step * (octave + 1)
-        if below(level) != (step == 1):
+        if (yield from below(level)) != (step == 1):
             return (level - 1, level) if step == 1 else (level, level + 1)
     raise UndefinedError(f"levels up to 2^{guess + step * OCTAVES:.0f} do not move the error by {rise:g}")
+
+
+def _find_levels(
+    errors: Callable[[np.ndarray], np.ndarray], starts: np.ndarray, guesses: np.ndarray, rise: float
+) -> tuple[Any, Any, Any, Any]:
+    """Find the levels of all networks of a stack; return them, their errors, how many were tried, and why there is none."""
+    searches = [searched(start, guess=guess, rise=rise) for start, guess in zip(starts, guesses, strict=True)]
+    levels, found = guesses.astype(float), np.full((2, len(starts)), np.nan)
+    why, waiting = np.full(len(starts), "", dtype=object), dict(enumerate(searches))
+    asked, rises = np.zeros(len(starts)), None
+    while waiting:
+        for k, search in list(waiting.items()):
+            try:
+                levels[k] = next(search) if rises is None else search.send(rises[:, k])
+                asked[k] += 1
+            except StopIteration as end:
+                found[:, k] = end.value
+                del waiting[k]
+            except UndefinedError as lack:
+                why[k] = str(lack)
+                del waiting[k]
+        if waiting:
+            rises = errors(levels)
+    return found[0], found[1], asked, why
 
 
 def _tolerated_noise(
@@ -80,16 +126,23 @@ def _tolerated_noise(
     moved, meter = case.perturbation, Meter()
     start, values = case.quantity.begin(case.objective, meter)
 
-    def errors(level: float) -> np.ndarray:
+    def errors(level: float | np.ndarray) -> np.ndarray:
         # standard deviations, which add in quadrature
-        deviation = level * moved.c if epsilon == 0 else torch.hypot(level * moved.c, torch.full_like(moved.c, epsilon))
+        scaled = torch.as_tensor(level).to(moved.c)[..., None] * moved.c
+        deviation = scaled if epsilon == 0 else torch.hypot(scaled, torch.full_like(moved.c, epsilon))
         return values(case.displaced(deviation * z for z in moved.drawn(samples, seed))) - start
 
-    level, error = find_level(errors, start, guess=guess * moved.size, rise=rise)
-    return [Measurement(level**-2, 2 * error / level**3, None, meter.gradients)]
+    if np.ndim(start) == 0:
+        level, error = find_level(errors, start, guess=guess * moved.size, rise=rise)
+        return [Measurement(level**-2, 2 * error / level**3, None, meter.gradients)]
+    guesses = np.broadcast_to(guess * moved.size, np.shape(start))
+    levels, spread, asked, why = _find_levels(errors, np.asarray(start), guesses, rise)
+    status: Any = np.where(why == "", "ok", "not defined")
+    cost: Any = FORWARD * (1 + samples * asked)
+    return [Measurement(levels**-2, 2 * spread / levels**3, None, cost, status=status, note=why)]
 
 
-tolerated_noise = Functional(_tolerated_noise, unit="1", guesses=True, over="noise")
+tolerated_noise = Functional(_tolerated_noise, unit="1", guesses=True, over="noise", stacks=True)
 r"""Inverse square of the noise level σ at which the mean of the quantity has risen by a given amount.
 
 .. math:: E_u[Q(w + u)] = Q(w) + \mathrm{rise}, \qquad u_i \sim N(0,\ \sigma^2 c_i^2 + \epsilon^2)

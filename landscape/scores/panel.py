@@ -12,9 +12,11 @@ from landscape.arguments import check_numbers
 from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
+from landscape.function.stack import stacks
 from landscape.results.scores import Score
 from landscape.scores.gauges import Gauged
 from landscape.scores.register import REGISTRY, Definition, options_of, select
+from landscape.scores.requirements import require
 
 Measured = tuple[tuple[Score, ...], float]
 """The rows of a score and the seconds that they took."""
@@ -66,6 +68,38 @@ class Panel:
         """The scores, in the order of tables."""
         return select(self.scores)
 
+    def together(self, objectives: Sequence[Objective], seeds: Sequence[int]) -> list[dict[str, Measured]]:
+        """Measure what small networks of one architecture can be measured by at once: for each, scores with rows and seconds.
+
+        Args:
+            objectives: any; those that no other one can be stacked with come back without a score.
+            seeds: of the random draws of each, in the place of the panel's own.
+        """
+        found: list[dict[str, Measured]] = [{} for _ in objectives]
+        wanted = [definition for definition in self.definitions if definition.together is not None]
+        for chosen in stacks(objectives) if wanted else ():
+            networks, own = [Gauged(objectives[i]) for i in chosen], [seeds[i] for i in chosen]
+            for definition in wanted:
+                begin = time.perf_counter()
+                rows = self._stacked(definition, networks, own)
+                each = (time.perf_counter() - begin) / len(chosen)
+                for i, one in zip(chosen, rows):
+                    found[i][definition.slug] = one, each
+        return found
+
+    def _stacked(
+        self, definition: Definition, networks: Sequence[Gauged], seeds: Sequence[int]
+    ) -> list[tuple[Score, ...]]:
+        """Return the rows of each network; none where the score has no meaning, which each is told by itself."""
+        assert definition.together is not None
+        try:
+            for network in networks:
+                require(network.objective, definition.needs, definition.slug)
+            measured = definition.together(networks, seeds, **self._arguments([definition]))
+        except (LandscapeError, RuntimeError):
+            return []
+        return [definition.rows(one, seed) for one, seed in zip(measured, seeds, strict=True)]
+
     def rows(self, objective: Objective, finished: MutableMapping[str, Measured] | None = None) -> tuple[Score, ...]:
         """Return the rows of all scores.
 
@@ -91,18 +125,22 @@ class Panel:
                 progress.update(round(definition.cost))
         return tuple(row for definition in definitions for row in finished[definition.slug][0])
 
+    def _arguments(self, together: list[Definition], **shared: Any) -> dict[str, Any]:
+        """Return what a function is called with: of what all scores share, what it takes, and its own options."""
+        first, taken = together[0], options_of(together[0])
+        grid = self.radii.get(first.slug) if isinstance(self.radii, Mapping) else self.radii
+        shared |= {} if grid is None else {"radii": grid}
+        arguments = {name: value for name, value in shared.items() if name in taken}
+        for member in together:
+            arguments |= self.options.get(member.slug, {})
+        return arguments
+
     def _measure(self, together: list[Definition], network: Gauged) -> tuple[Score, ...]:
         """Run one function for all the scores that it measures."""
         first = together[0]
         assert first.compute is not None
-        taken = options_of(first)
-        grid = self.radii.get(first.slug) if isinstance(self.radii, Mapping) else self.radii
-        shared = {"seed": self.seed, "checkpoint": self.checkpoint} | ({} if grid is None else {"radii": grid})
-        arguments = {name: value for name, value in shared.items() if name in taken}
-        for member in together:
-            arguments |= self.options.get(member.slug, {})
         try:
-            return first.compute(network, **arguments)
+            return first.compute(network, **self._arguments(together, seed=self.seed, checkpoint=self.checkpoint))
         except LandscapeError as error:
             if len(self.definitions) == len(together):
                 raise  # nothing else was asked for

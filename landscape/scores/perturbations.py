@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, get_args
@@ -22,15 +22,20 @@ from landscape.slices import random_directions
 
 NoiseKind = Literal["normal", "uniform"]
 """Standard normal, or uniform between −1 and 1."""
+Seeds = int | Sequence[int]
+"""A seed, or one for each network of a stack."""
 
 
-def draws(size: int, count: int, seed: int, noise: NoiseKind = "normal") -> Iterator[Tensor]:
-    """Yield random vectors (P,) of a CPU generator in float64, the same on every device and for every dtype.
+def draws(size: int, count: int, seed: Seeds, noise: NoiseKind = "normal") -> Iterator[Tensor]:
+    """Yield random vectors (P,) of a CPU generator in float64, the same on every device and for every dtype; (K, P) of K seeds.
 
     >>> first, second = draws(2, 2, seed=0)
     >>> bool((first == next(iter(draws(2, 1, seed=0)))).all())
     True
     """
+    if isinstance(seed, Sequence):
+        yield from (torch.stack(each) for each in zip(*(draws(size, count, one, noise) for one in seed), strict=True))
+        return
     generator = seeded_generator(seed)
     for _ in range(count):
         if noise == "normal":
@@ -102,6 +107,11 @@ class Perturbation:
         return self.make(objective, replace(self.scale, of=partial(self.scale.of, **of_scale)), **options)
 
 
+def number(value: Tensor) -> Any:
+    """Return a tensor as a float, or as one array (K,) of the networks of a stack."""
+    return float(value) if value.ndim == 0 else value.cpu().numpy()
+
+
 def unit(vector: Tensor) -> Tensor:
     """Return a vector at unit length, or zero: Foret et al. 2021, equation 2 with p = 2."""
     return vector / torch.linalg.vector_norm(vector).clamp_min(torch.finfo(vector.dtype).tiny)
@@ -118,7 +128,9 @@ def rise_from(objective: Objective, batch: Batch) -> Evaluate:
 
     def evaluate(delta: Tensor) -> tuple[Tensor, Tensor]:
         at = (theta + delta).requires_grad_()
-        value, gradient = value_and_gradient(objective, at, lambda: objective.batch_value(at, batch).reshape(()), at)
+        value, gradient = value_and_gradient(
+            objective, at, lambda: objective.batch_value(at, batch).reshape(theta.shape[:-1]), at
+        )
         return value.double(), gradient
 
     return evaluate
@@ -136,7 +148,8 @@ class Moved:
     def __init__(self, objective: Objective, scale: Scale):
         self.scale, self.theta = scale, objective.theta
         self.c = self.at(self.theta)
-        self.size = float(self.theta.double().square().mean().sqrt()) or 1.0 if scale.absolute else 1.0
+        sizes = number(self.theta.double().square().mean(-1).sqrt())
+        self.size = np.where(sizes == 0, 1.0, sizes)[()] if scale.absolute else 1.0
 
     def at(self, theta: Tensor) -> Tensor:
         """Return the units of other weights, or of the same in another precision."""
@@ -178,7 +191,7 @@ class Box(Moved):
         widths: np.ndarray = self.at(self.theta.double()).cpu().numpy()
         return widths
 
-    def corner(self, radius: float, seed: int) -> Tensor:
+    def corner(self, radius: float, seed: Seeds) -> Tensor:
         """Return a random point on the edge of the set."""
         return radius * self.c * self._drawn(seed).sign()
 
@@ -186,8 +199,8 @@ class Box(Moved):
         """Return a point of the set to start from where the origin is a critical point, whose gradient shows no way up."""
         return 0.1 * (radius * self.c) * self._drawn().clamp(-1, 1)
 
-    def _drawn(self, seed: int = 0) -> Tensor:
-        return next(iter(draws(len(self.c), 1, seed=seed))).to(self.c)
+    def _drawn(self, seed: Seeds = 0) -> Tensor:
+        return next(iter(draws(self.c.shape[-1], 1, seed=seed))).to(self.c)
 
 
 class Ball(Box):
@@ -213,7 +226,7 @@ class Ball(Box):
         """Return the map from coordinates to the nearest ones in the set."""
         return partial(in_ball, radius=radius)
 
-    def corner(self, radius: float, seed: int) -> Tensor:
+    def corner(self, radius: float, seed: Seeds) -> Tensor:
         """Return a random point on the edge of the set."""
         return radius * unit(self._drawn(seed) * (self.c != 0))
 
@@ -231,11 +244,11 @@ class Noise(Moved):
         super().__init__(objective, scale)
         self.noise = noise
 
-    def drawn(self, count: int, seed: int) -> Iterator[Tensor]:
+    def drawn(self, count: int, seed: Seeds) -> Iterator[Tensor]:
         """Yield z, (P,)."""
-        return (z.to(self.c) for z in draws(len(self.c), count, seed, self.noise))
+        return (z.to(self.c) for z in draws(self.c.shape[-1], count, seed, self.noise))
 
-    def steps(self, count: int, seed: int) -> Iterator[Tensor]:
+    def steps(self, count: int, seed: Seeds) -> Iterator[Tensor]:
         """Yield displacements of unit radius, (P,)."""
         return (self.c * z for z in self.drawn(count, seed))
 

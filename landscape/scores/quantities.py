@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from landscape.function.batches import Batch
 from landscape.function.objective import Objective
+from landscape.function.stack import Stack
 
 FORWARD = 1 / 3
 """Cost of a forward pass in gradients."""
@@ -58,8 +60,8 @@ class Quantity:
     decisions: bool = False
 
 
-def values_at(objective: Objective, points: Iterable[Tensor], share: Share, meter: Meter) -> np.ndarray:
-    """Return a quantity of the data set at many points, (K,), in float64: one guard, one wait for the device.
+def values_at(objective: Objective | Stack, points: Iterable[Tensor], share: Share, meter: Meter) -> np.ndarray:
+    """Return a quantity of the data set at many points, (K,), in float64: one guard, one wait for the device; of a stack (K, …).
 
     Args:
         objective: the function.
@@ -68,11 +70,12 @@ def values_at(objective: Objective, points: Iterable[Tensor], share: Share, mete
         meter: counts the forward passes.
     """
     found = []
+    of: Callable[[Any, Tensor, Batch], Tensor] = objective.mapped(share) if isinstance(objective, Stack) else share
     with objective.guard(), torch.no_grad():
         for theta in points:
-            total = torch.zeros((), dtype=torch.float64, device=objective.device)
+            total = torch.zeros(theta.shape[:-1], dtype=torch.float64, device=objective.device)
             for batch in objective.batches:
-                total += share(objective, theta, batch).double()
+                total += of(objective, theta, batch).double()
             found.append(total)
             meter.forward()
     return objective.world.sum(torch.stack(found)).cpu().numpy() if found else np.zeros(0)
@@ -103,7 +106,7 @@ def error_share(objective: Objective, theta: Tensor, batch: Batch) -> Tensor:
 
 def _by_shares(share: Share) -> Callable[[Objective, Meter], tuple[float, Values]]:
     def begin(objective: Objective, meter: Meter) -> tuple[float, Values]:
-        base = float(values_at(objective, [objective.theta], share, meter)[0])
+        base = values_at(objective, [objective.theta], share, meter)[0]
         return base, lambda points: values_at(objective, points, share, meter)
 
     return begin

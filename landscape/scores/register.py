@@ -130,6 +130,7 @@ class Definition:
             whose zero is a matter of unit. Scores that may be negative but have a zero of their own, such as λmin or a
             margin, are compared by their ratio; a negative one says that the sign changed.
         compute: the function; one function may measure several scores.
+        together: ``(networks, seeds, **options) -> measurements of each`` for networks that can be stacked, or `None`.
     """
 
     slug: str
@@ -151,6 +152,7 @@ class Definition:
     remark: str = ""
     compared: Literal["ratio", "difference"] = "ratio"
     compute: Callable[..., tuple[Score, ...]] | None = None
+    together: Callable[..., list[list[Measurement]]] | None = None
 
     def rows(self, measured: Sequence[Measurement], seed: int) -> tuple[Score, ...]:
         """Return measurements as rows of the results; one radius, the declared one or else the first, is the reference."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -129,17 +129,30 @@ def sharpness(
     with keeping(run, slugs) as finished:
         if run.result is not None:
             return run.result
-        rows = panel.rows(objective, finished)
+        result = measured(objective, panel, finished)
         if audit:
             report = audited(objective, scores, seed, radii=radii, options=options)
-            rows = tuple(replace(row, audited=report.measured(row.name, row.radius)) for row in rows)
-        result = Scores(
-            rows=rows,
-            timings={slug: finished[slug][1] for slug in slugs},
-            examples=objective.n,
-            seed=seed,
-            settings={**({"radii": radii} if radii is not None else {}), **(options or {})},
-            provenance=objective.provenance(),
-            seconds=time.perf_counter() - started,
-        )
-        return run.finish(result)
+            rows = tuple(replace(row, audited=report.measured(row.name, row.radius)) for row in result.rows)
+            result = result.replace(rows=rows)
+        return run.finish(result.replace(seconds=time.perf_counter() - started))
+
+
+def measured(objective: Objective, panel: Panel, finished: MutableMapping[str, Measured] | None = None) -> Scores:
+    """Return the scores of a panel as a result; those that are finished are not measured again.
+
+    Args:
+        objective: the function, at the trained weights.
+        panel: which scores, and how.
+        finished: rows and seconds by slug, as `Panel.together` gives them for small networks; the others are added.
+    """
+    finished, radii = {} if finished is None else finished, panel.radii
+    rows = panel.rows(objective, finished)
+    return Scores(
+        rows=rows,
+        timings={definition.slug: finished[definition.slug][1] for definition in panel.definitions},
+        examples=objective.n,
+        seed=panel.seed,
+        settings={**({"radii": radii} if radii is not None else {}), **panel.options},
+        provenance=objective.provenance(),
+        seconds=sum(seconds for _, seconds in finished.values()),
+    )

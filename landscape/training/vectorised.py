@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape.bars import bar
 from landscape.errors import LandscapeError, NumericalError
@@ -122,7 +123,8 @@ def forward_of(module: nn.Module) -> Forward:
 
     def together(parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], X: Tensor) -> Tensor:
         try:
-            logits: Tensor = vmap(one, randomness="different")(parameters, buffers, X)
+            with sdpa_kernel(SDPBackend.MATH):  # the only attention with a batching rule
+                logits: Tensor = vmap(one, randomness="different")(parameters, buffers, X)
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
             raise LandscapeError(
