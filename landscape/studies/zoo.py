@@ -129,7 +129,7 @@ def shortened(theta: np.ndarray) -> np.ndarray:
     """Round float32 to the 11 digits (binary) of float16, whose range the weights of networks that nearly diverged leave.
 
     >>> shortened(np.float32([1 + 2**-11, 3e9])).tolist()
-    [1.0, 2999975936.0]
+    [1.0, 3001024512.0]
     """
     fraction, exponent = np.frexp(theta)
     return np.ldexp(np.round(fraction * 2048) / 2048, exponent).astype(np.float32)
@@ -154,7 +154,8 @@ def zoo(
 ) -> Trials:
     """Measure a zoo of small networks: scores of sharpness and controls on own training data, at one training loss.
 
-    The weights are rounded to 11 binary digits first, and measured as they are kept. Networks that did not reach the loss have no score.
+    The weights are rounded to 11 binary digits first, and measured as they are kept. Networks that did not reach the loss have
+    no score.
 
     Args:
         networks: as `zoo_networks` returns them; `None`: trained first, and kept in the study file as ``zoo-networks``.
