@@ -28,6 +28,8 @@ class Split:
     """Bytes of the values kept between the parts, each storage once."""
     all_bytes: int
     """Bytes that keeping every shared value would take."""
+    constants: tuple[Tensor, ...]
+    """Tensors that the function took from elsewhere than its arguments."""
     seconds: float
     """Time it took to trace and cut."""
 
@@ -86,6 +88,7 @@ def split(
         second_part=_second(module, [*kept, *inputs], [n for n in nodes if n in moves]),
         kept_bytes=sum(size_of(n) for n in kept),
         all_bytes=sum(size_of(n) for n in shared),
+        constants=tuple(getattr(module, n.target) for n in nodes if n.op == "get_attr"),
         seconds=time.perf_counter() - begun,
     )
 

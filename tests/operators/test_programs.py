@@ -282,6 +282,26 @@ def test_a_trace_that_does_not_give_the_plain_numbers_is_refused(monkeypatch):
         ls.Hessian(objective, program="split") @ vector(objective)
 
 
+@pytest.mark.parametrize("foreign", [False, True])
+def test_a_trace_is_compared_on_a_few_examples_unless_it_holds_tensors_from_elsewhere(monkeypatch, foreign):
+    weights, sizes, record = torch.full((3,), 2.0, dtype=torch.float64), [], HessianRule.record
+    monkeypatch.setattr(
+        HessianRule, "record", lambda rule, at, batch: sizes.append(batch.size) or record(rule, at, batch)
+    )
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Tanh(), nn.Linear(3, 3)).double()
+    data = torch.randn(20, 4, dtype=torch.float64), torch.arange(20) % 3
+
+    def loss(output, target):
+        return nn.functional.cross_entropy(output, target, weight=weights if foreign else None)
+
+    objective = ls.Objective(model.eval(), data, loss)
+    H = ls.Hessian(objective, program="split", check=None)
+    torch.testing.assert_close(
+        H @ vector(H), ls.Hessian(objective, program="recompute") @ vector(H), rtol=1e-10, atol=0
+    )
+    assert sizes[0] == (20 if foreign else 4)
+
+
 def test_ragged_batches_get_a_trace_each():
     objective = problem(n=20)
     H = ls.Hessian(objective, program="split", coalesce=False)

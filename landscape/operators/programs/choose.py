@@ -26,7 +26,7 @@ MOST_VECTORS = 64
 """Vectors multiplied at a time at most."""
 
 # gradients per product, (dense, convolutional), measured on a CPU; kept graphs lose on convolutions and norm layers
-_KEPT, _SPLIT, _BUILD = (2.0, 2.8), (2.0, 2.2), 1.2
+_KEPT, _SPLIT, _BUILD, _RECOMPUTE = (2.0, 2.8), (2.0, 2.2), 1.2, (3.1, 3.3)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _candidates(rule: Rule, settings: Settings, batches: Data, first: Batch) -> 
 
 
 def _cheaper(objective: Objective, costs: Costs, settings: Settings, available: int) -> tuple[Choice, str]:
-    """Compare the gradients that all products take with a kept graph and with a split program, tracing included."""
+    """Compare the gradients that all products take by each program, tracing included."""
     conv = int(costs.convolutional > 0.5)
 
     def gradients(each: float, state: int) -> float:
@@ -107,7 +107,12 @@ def _cheaper(objective: Objective, costs: Costs, settings: Settings, available: 
         return each + (1 - kept) * _BUILD
 
     n = objective.batches.n
-    saved = gradients(_KEPT[conv], costs.graph(n)) - gradients(_SPLIT[conv], costs.split(n))
+    kept, split = (
+        gradients(each[conv], state) for each, state in ((_KEPT, costs.graph(n)), (_SPLIT, costs.split(n)))
+    )
+    if _RECOMPUTE[conv] < min(kept, split):
+        return "recompute", "too little memory for states to pay"
+    saved = kept - split
     seconds = settings.products * saved * costs.gradient_seconds(n)
     if seconds > costs.trace_seconds:
         return "split", f"saves about {saved:.1f} gradients per product, {settings.products} products are expected"
