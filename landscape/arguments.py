@@ -76,19 +76,21 @@ def settled() -> Iterator[None]:
 
 
 def check_numbers(kinds: Mapping[str, str], given: Mapping[str, Any]) -> None:
-    """Check arguments against their annotations as `numbers_checked` does.
+    """Check arguments against their annotations as `numbers_checked` does, objectives too.
 
     Args:
         kinds: annotation by name.
         given: value by name.
 
     Raises:
-        LandscapeError: a number is none, or not whole; a seed is negative.
+        LandscapeError: a number is none, or not whole; a seed is negative; what should be an objective is none.
     """
     for name, value in given.items():
         kind = kinds.get(name, "").strip("'")
         if value is None and kind.endswith(" | None"):
             continue
+        if kind.removesuffix(" | None") == "Objective" and "Objective" not in {c.__name__ for c in type(value).__mro__}:
+            raise LandscapeError(f"{type(value).__name__} is no objective; expected ls.Objective(model, data, loss)")
         expected = _EXPECTED.get(kind.removesuffix(" | None"))
         if expected is None:
             continue

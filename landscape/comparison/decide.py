@@ -305,9 +305,16 @@ def _undecided(rows: Sequence[Test], signs: Sequence[float], level: float) -> st
         f"too few {'pairs' if rows[0].paired else 'seeds'} for significance" if any(r.p_value is None for r in rows) else "",
         f"significant, but possibly by less than the margin ({', '.join(near)})" if near else "",
         f"signs that change with the radius ({', '.join(unstable)})" if unstable else "",
-        "scores of different signs" if len(set(signs)) > 1 and significant else "",
+        _contrary(rows, signs, significant),
     ]  # fmt: skip
     return "; ".join(filter(None, reasons)) or "neither a difference nor a tie is shown"
+
+
+def _contrary(rows: Sequence[Test], signs: Sequence[float], significant: Sequence[Test]) -> str:
+    """Name the scores that point the other way than those that differ."""
+    agreed = {sign for row, sign in zip(rows, signs, strict=True) if row in significant}
+    others = [row.score for row, sign in zip(rows, signs, strict=True) if row not in significant and sign not in agreed]
+    return f"no difference in {', '.join(others)}, which points the other way if anywhere" if agreed and others else ""
 
 
 def _sentence(row: Test) -> str:

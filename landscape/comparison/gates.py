@@ -134,14 +134,27 @@ def check(
     networks, inputs = len({f.network for f in both}), len({f.inputs for f in both})
     smallest = min(len(arm_a), len(arm_b))
     modal = float(np.max([f.modal_share for f in both]))
+    names = [f"{slug}-{i}" for slug, arm in ((a, arm_a), (b, arm_b)) for i in range(len(arm))]
     at_rest = "mean gradient within its sampling noise; train on if not"
     if not stationary and not noise <= 1:
         at_rest = f"{REPORTED}: the scores that decide need no critical point, those of the family curvature do"
     if not math.isnan(frozen):
         at_rest += f" ({frozen:.2g} with frozen norm statistics)"
     measured = [
-        ("network", networks == 1, networks, 1, "parameters have the same names and shapes"),
-        ("inputs", inputs == 1, inputs, 1, "all checkpoints are measured on the same inputs"),
+        (
+            "network",
+            networks == 1,
+            networks,
+            1,
+            f"parameters have the same names and shapes{_odd(names, both, 'network')}",
+        ),
+        (
+            "inputs",
+            inputs == 1,
+            inputs,
+            1,
+            f"all checkpoints are measured on the same inputs{_odd(names, both, 'inputs')}",
+        ),
         ("seeds", smallest >= fewest, smallest, fewest, f"significance needs at least {fewest} seeds per recipe"),
         ("train accuracy", gap <= 0.005, gap, 0.005, "train both to the same accuracy"),
         (
@@ -149,10 +162,16 @@ def check(
             ratio <= loss_tolerance,
             ratio,
             loss_tolerance,
-            "train both to the same loss, or pass match='temper'",
+            "train both to the same loss, or pass match='temper'" if np.isfinite(ratio) else _unusable(names, both),
         ),
         ("gradient", noise <= 1 or not stationary, noise, 1.0, at_rest),
-        ("collapse", modal <= 3, modal, 3.0, "no predictor gives nearly always the same answer"),
+        (
+            "collapse",
+            modal <= 3,
+            modal,
+            3.0,
+            "no predictor gives nearly always the same answer" + _most(names, both, modal),
+        ),
     ]
     return [
         Gate(
@@ -166,6 +185,28 @@ def check(
         )
         for name, passed, value, limit, note in measured
     ]
+
+
+def _odd(names: Sequence[str], facts: Sequence[Facts], what: str) -> str:
+    """Name the checkpoints that are not like most; empty where all are."""
+    kinds = [getattr(one, what) for one in facts]
+    usual = max(kinds, key=kinds.count)
+    others = [name for name, kind in zip(names, kinds, strict=True) if kind != usual]
+    return f", {', '.join(others)} not those of the others" if others else ""
+
+
+def _unusable(names: Sequence[str], facts: Sequence[Facts]) -> str:
+    """Name the checkpoints whose loss cannot be compared."""
+    found = [
+        f"{name} has {one.loss:.3g}" for name, one in zip(names, facts, strict=True) if not 0 < one.loss < math.inf
+    ]
+    return f"losses are finite and positive; {', '.join(found)}"
+
+
+def _most(names: Sequence[str], facts: Sequence[Facts], share: float) -> str:
+    """Name the checkpoint of the largest modal share where it is too large."""
+    worst = next((name for name, one in zip(names, facts, strict=True) if one.modal_share == share), "")
+    return f", as {worst} does" if share > 3 else ""
 
 
 def _modal_share(objective: Objective) -> float:

@@ -124,7 +124,9 @@ class Audit(Result):
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield what each score survived."""
         for score in self.scores:
-            yield score, f"survives {', '.join(self.survived(score)) or 'nothing'}"
+            applied = [row.verdict != "not applicable" for row in self.rows if row.score == score]
+            nothing = "nothing" if any(applied) else "no transformation: none applies, or the score is undefined here"
+            yield score, f"survives {', '.join(self.survived(score)) or nothing}"
         broken = [f"{row.score} under {row.transformation}" for row in self.rows if not row.agrees]
         if broken:
             yield "declared invariant but moved", ", ".join(broken)

@@ -12,6 +12,7 @@ from typing import Any, Self, TypedDict, TypeVar, Unpack
 import numpy as np
 
 from landscape.arguments import numbers_checked
+from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
 from landscape.results import Directions, Line, Plane, Volume
 from landscape.results.slices import Slice
@@ -168,6 +169,7 @@ class Grid:
         n = len(names)
         span = _covering(directions, n) if span is None else span
         found = as_directions(directions, n, objective.size)
+        _require_origin(found, objective)
         pairs = (
             zip(per_axis(span, n, "span"), per_axis(points, n, "points"), strict=True) if n > 1 else [(span, points)]
         )
@@ -216,6 +218,21 @@ def _covering(directions: Any, axes: int) -> Any:
     around = 0.1 * (high - low) + 0.1 * (high == low)
     pairs = [(float(a), float(b)) for a, b in zip(low - around, high + around, strict=True)]
     return pairs[0] if axes == 1 else tuple(pairs)
+
+
+def _require_origin(directions: Directions, objective: Objective) -> None:
+    """Raise where directions go through points around other weights than the objective's; their coordinates would mislead."""
+    here = objective.provenance()
+    there = {name: directions.provenance.get(name, here[name]) for name in ("weights_sha256", "dtype")}
+    if (
+        "points" in directions.info
+        and there["dtype"] == here["dtype"]
+        and there["weights_sha256"] != here["weights_sha256"]
+    ):
+        raise LandscapeError(
+            "the directions go through points around other weights than the objective's; pass the objective of the first of "
+            "the points, or of a run's last checkpoint"
+        )
 
 
 def _require_known(function: str, options: Mapping[str, Any]) -> None:

@@ -132,6 +132,9 @@ def test_an_inconclusive_verdict_says_why():
         "signs that change with the radius (adaptive-worst-symmetric, adaptive-average)"
         in verdict(None, second=y)[0].text
     )
+    contrary = verdict([0.5, 0.5, -0.02], spread=0.05)[0]
+    assert contrary.verdict == "inconclusive"
+    assert "no difference in inverse-sigma-mag, which points the other way if anywhere" in contrary.text
 
 
 def test_seven_pairs_are_needed_and_pairs_see_what_independent_seeds_hide():

@@ -1,5 +1,7 @@
 """Gates: each fails when its own condition is broken, and no other does."""
 
+import math
+
 import pytest
 import torch
 
@@ -31,6 +33,23 @@ def test_each_gate_fails_alone(changes, gate):
     assert failed([GOOD] * 8) == []
     assert failed([Facts(**{**vars(GOOD), **changes})] * 8) == [gate]
     assert failed([Facts(**{**vars(GOOD), **changes})] * 8, waive=[gate]) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "note"),
+    [
+        ({"network": "other"}, "b-3 not those of the others"),
+        ({"inputs": "other"}, "b-3 not those of the others"),
+        ({"loss": math.inf}, "b-3 has inf"),
+        ({"loss": math.nan}, "b-3 has nan"),
+        ({"modal_share": 9.0}, "as b-3 does"),
+    ],
+)
+def test_the_checkpoint_that_fails_a_gate_is_named(changes, note):
+    arm = [GOOD] * 8
+    arm[3] = Facts(**{**vars(GOOD), **changes})
+    (gate,) = [gate for gate in check("a", "b", [GOOD] * 8, arm) if not gate.passed]
+    assert gate.note.endswith(note)
 
 
 def test_only_a_gate_that_failed_is_marked_as_waived():

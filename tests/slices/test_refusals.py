@@ -21,6 +21,7 @@ PAIRS = ls.Eigenpairs(
 )  # fmt: skip
 BOWL = Plane(x=np.arange(2.0), y=np.arange(2.0), values={"train/loss": np.zeros((2, 2))}, computed=np.ones((2, 2)))
 RUN = [torch.tensor([t, 2 * t], dtype=torch.float64) for t in (0.0, 1.0, 2.0, 5.0)]
+THROUGH = slices.plane_through(OBJECTIVE.at(torch.zeros(2)), np.ones(2), np.array([0.0, 1.0]))
 
 
 def plane(**options):
@@ -89,6 +90,8 @@ CASES = [
     (lambda: connect(steps=0), "at least 1"),
     (lambda: slices.align(OTHER, OTHER, OTHER), "nothing to align"),
     (lambda: slices.trajectory_plane([{"weight": torch.ones(1, 2)}] * 3), "carry no data"),
+    (lambda: slices.trajectory_plane(OBJECTIVE, RUN), "list is no objective"),
+    (lambda: ls.plane(OBJECTIVE, THROUGH), "around other weights"),
     (lambda: slices.trajectory_plane(RUN, OBJECTIVE), "fewer than 2 dimensions"),
     (lambda: slices.trajectory_plane(RUN[:2], OBJECTIVE), "at least 3"),
     (lambda: slices.smoothness(ZERO, eta=[0.1]), "gradient is zero"),

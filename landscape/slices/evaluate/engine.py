@@ -161,8 +161,6 @@ def named(objective: Objective, also: Mapping[str, Objective] | None, dataset: s
     for name in (dataset, *others):
         if not name or "/" in name:
             raise LandscapeError(f"a data set has the name {name!r}; expected a word without slashes, such as 'test'")
-    if not isinstance(objective, Objective):
-        raise LandscapeError(f"{type(objective).__name__} is no objective; expected ls.Objective(model, data, loss)")
     for name, other in others.items():
         if not isinstance(other, Objective):
             raise LandscapeError(
