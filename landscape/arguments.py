@@ -23,7 +23,8 @@ def numbers_checked(function: Callable[P, R]) -> Callable[P, R]:
     """Return the function with its numbers checked before it runs, by its annotations.
 
     An argument annotated ``int`` must be a whole number, ``float`` a number, ``| None`` allows that too, and one called
-    ``seed`` must be one of at least 0: `None` would draw another sample every time. The function is `settled`.
+    ``seed`` must be one of at least 0: `None` would draw another sample every time. One annotated ``Objective`` must be one. The
+    function is `settled`.
 
     Raises:
         LandscapeError: at the call; the message names the argument.
@@ -40,6 +41,8 @@ def numbers_checked(function: Callable[P, R]) -> Callable[P, R]:
     """
     signature = inspect.signature(function)
     kinds = {name: str(parameter.annotation) for name, parameter in signature.parameters.items()}
+    objectives = {name for name, kind in kinds.items() if kind.strip("'").removesuffix(" | None") == "Objective"}
+    called = function.__qualname__.removesuffix(".__init__").lstrip("_")
 
     @functools.wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -48,6 +51,9 @@ def numbers_checked(function: Callable[P, R]) -> Callable[P, R]:
         except TypeError:
             given = {}  # the call below raises Python's own message, which names the function
         check_numbers(kinds, given)
+        for name in given.keys() & objectives:
+            if given[name] is not None or not kinds[name].endswith("None"):
+                expect_objective(given[name], called)
         try:
             with settled():
                 return function(*args, **kwargs)
@@ -56,6 +62,26 @@ def numbers_checked(function: Callable[P, R]) -> Callable[P, R]:
             raise
 
     return checked
+
+
+def expect_objective(value: Any, what: str) -> None:
+    """Raise unless an argument is an objective.
+
+    Args:
+        value: what the user passed.
+        what: the function called, or what is made of it, for the message.
+
+    Raises:
+        LandscapeError: it is something else; the message says how to make an objective of a model or a checkpoint.
+
+    >>> expect_objective([1, 2], "sharpness")
+    Traceback (most recent call last):
+        ...
+    landscape.errors.LandscapeError: sharpness got a list, expected an Objective: pass ls.Objective(model, data, loss)
+    """
+    if "Objective" not in {kind.__name__ for kind in type(value).__mro__}:
+        remedy = 'checkpoint.objective("train")' if hasattr(value, "objective") else "ls.Objective(model, data, loss)"
+        raise LandscapeError(f"{what} got a {type(value).__name__}, expected an Objective: pass {remedy}")
 
 
 DEVICE_CHOSEN: ContextVar[bool] = ContextVar("DEVICE_CHOSEN", default=False)
@@ -76,21 +102,19 @@ def settled() -> Iterator[None]:
 
 
 def check_numbers(kinds: Mapping[str, str], given: Mapping[str, Any]) -> None:
-    """Check arguments against their annotations as `numbers_checked` does, objectives too.
+    """Check arguments against their annotations as `numbers_checked` does.
 
     Args:
         kinds: annotation by name.
         given: value by name.
 
     Raises:
-        LandscapeError: a number is none, or not whole; a seed is negative; what should be an objective is none.
+        LandscapeError: a number is none, or not whole; a seed is negative.
     """
     for name, value in given.items():
         kind = kinds.get(name, "").strip("'")
         if value is None and kind.endswith(" | None"):
             continue
-        if kind.removesuffix(" | None") == "Objective" and "Objective" not in {c.__name__ for c in type(value).__mro__}:
-            raise LandscapeError(f"{type(value).__name__} is no objective; expected ls.Objective(model, data, loss)")
         expected = _EXPECTED.get(kind.removesuffix(" | None"))
         if expected is None:
             continue

@@ -450,15 +450,3 @@ class Objective(Function):
         if theta.shape != (self.size,):
             raise LandscapeError(f"theta has shape {tuple(theta.shape)}, expected ({self.size},)")
         return theta.to(self.device, self.dtype)
-
-
-def require_objective(given: Any, name: str) -> Objective:
-    """Return what was given when it is an objective, from which a thing of that name is to be made.
-
-    Raises:
-        LandscapeError: It is something else; the message says how to come by an objective.
-    """
-    if isinstance(given, Objective):
-        return given
-    remedy = "checkpoint.objective('train')" if hasattr(given, "objective") else "ls.Objective(model, data, loss)"
-    raise LandscapeError(f"the {name} is that of an Objective, not of {type(given).__name__}; pass {remedy}")

@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from landscape.arguments import settled
+from landscape.arguments import expect_objective, settled
 from landscape.errors import NumericalError
-from landscape.function.objective import Objective, require_objective
+from landscape.function.objective import Objective
 from landscape.function.parameters import match
 from landscape.function.weighting import culprit
 from landscape.operators.base import Block, Operator
@@ -63,7 +63,8 @@ class Curvature(Operator):
         tf32: bool = False,
         check: bool | None = None,
     ):
-        self.objective = require_objective(objective, self.name)
+        expect_objective(objective, self.name)
+        self.objective = objective
         self.size, self.dtype, self.device = objective.size, objective.dtype, objective.theta.device
         self.world = objective.world
         settings = Settings(

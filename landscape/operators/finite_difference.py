@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from landscape.arguments import expect_objective
 from landscape.errors import LandscapeError
-from landscape.function.objective import Objective, require_objective
+from landscape.function.objective import Objective
 from landscape.operators.base import Operator
 
 
@@ -38,7 +39,8 @@ class FiniteDifferenceHessian(Operator):
     def __init__(self, objective: Objective, *, step: float | None = None):
         if step is not None and not step > 0:
             raise LandscapeError(f"step is {step}, expected a length above 0")
-        self.objective = require_objective(objective, self.name)
+        expect_objective(objective, self.name)
+        self.objective = objective
         theta = objective.theta
         self.size, self.dtype, self.device = objective.size, objective.dtype, theta.device
         self.world = objective.world

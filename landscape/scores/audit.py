@@ -22,7 +22,6 @@ from landscape.results.scores import Score
 from landscape.scores.network import in_double, network
 from landscape.scores.panel import Panel
 from landscape.scores.register import REGISTRY, TRANSFORMATIONS
-from landscape.scores.requirements import check_objective
 from landscape.transforms import Transformed
 
 
@@ -129,7 +128,6 @@ def audit(
     >>> report.survived("adaptive-average"), report.survived("weight-norm")
     (('T1', 'T7'), ())
     """
-    check_objective(objective, "audit")
     started = time.perf_counter()
     names = _wanted(transformations)
     panel = Panel(scores, seed, radii, options=options or {})

@@ -16,7 +16,6 @@ from landscape.function.objective import Objective
 from landscape.operators import Hessian
 from landscape.results.critical import CriticalPoint
 from landscape.scores.curvature import spectrum
-from landscape.scores.requirements import check_objective
 from landscape.spectra import spectral_density, top_eigenpairs
 from landscape.spectra.functionals import mass
 
@@ -75,7 +74,6 @@ def critical_point(
     >>> ls.critical_point(ls.Objective(net, (X, y), "mse_loss").at(torch.zeros(2))).verdict
     'minimum: no negative curvature was found'
     """
-    check_objective(objective, "critical_point")
     started = time.perf_counter()
     loss, gradient = objective.value_and_gradient()
     size = float(torch.linalg.vector_norm(gradient.double()))

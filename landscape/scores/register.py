@@ -10,12 +10,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from landscape.arguments import check_numbers, keyword_options
+from landscape.arguments import check_numbers, expect_objective, keyword_options
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.objective import Objective
 from landscape.results.scores import Score
 from landscape.scores.gauges import Gauged
-from landscape.scores.requirements import check_objective, require
+from landscape.scores.requirements import require
 from landscape.tables import format_table
 
 Orientation = Literal["higher is sharper", "lower is sharper", "control"]
@@ -280,7 +280,7 @@ def register(
         signature.bind(objective, **given)
         check_numbers(kinds, given)
         if not isinstance(objective, Gauged):
-            check_objective(objective, entered[0].slug)
+            expect_objective(objective, entered[0].slug)
             objective = Gauged(objective)
         objective = objective.suited(entered[0].slug)
         for definition in entered:

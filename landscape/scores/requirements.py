@@ -6,32 +6,8 @@ from collections.abc import Iterable
 
 import torch
 
-from landscape.errors import LandscapeError, NotDefinedError
-from landscape.function.checkpoint import Checkpoint
+from landscape.errors import NotDefinedError
 from landscape.function.objective import Objective
-
-
-def check_objective(objective: object, what: str) -> None:
-    """Raise unless an argument is an `Objective`.
-
-    Args:
-        objective: what the user passed.
-        what: the function called, for the message.
-
-    Raises:
-        LandscapeError: it is something else; the message says how to make an objective of a model or a checkpoint.
-
-    >>> check_objective([1, 2], "sharpness")
-    Traceback (most recent call last):
-        ...
-    landscape.errors.LandscapeError: sharpness got a list, expected an Objective: pass ls.Objective(model, data, loss)
-    """
-    if isinstance(objective, Objective):
-        return
-    remedy = "ls.Objective(model, data, loss)"
-    if isinstance(objective, Checkpoint):
-        remedy = 'checkpoint.objective("train")'
-    raise LandscapeError(f"{what} got a {type(objective).__name__}, expected an Objective: pass {remedy}")
 
 
 def class_count(objective: Objective) -> int:

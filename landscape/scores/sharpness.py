@@ -16,7 +16,6 @@ from landscape.function.objective import Objective
 from landscape.results import Score, Scores
 from landscape.scores.audit import audit as audited
 from landscape.scores.panel import Measured, Panel
-from landscape.scores.requirements import check_objective
 from landscape.store import Run, identity
 
 _TRAINED = ("optimizer", "lr", "momentum", "batch_size", "step")
@@ -115,7 +114,6 @@ def sharpness(
     >>> panel.names
     ('margin', 'gradient-norm')
     """
-    check_objective(objective, "sharpness")
     started = time.perf_counter()
     panel = Panel(scores, seed, radii, checkpoint, options or {})
     slugs = [definition.slug for definition in panel.definitions]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from landscape.arguments import numbers_checked, seeded_generator
 from landscape.errors import LandscapeError
-from landscape.function.objective import Objective, require_objective
+from landscape.function.objective import Objective
 from landscape.results import Directions, Eigenpairs
 from landscape.slices.filters import (
     Attention,
@@ -74,7 +74,6 @@ def random_directions(
     True
     """
     started = time.perf_counter()
-    require_objective(objective, "direction")
     objective.world.agree(seeds=seed)
     check_rules(normalize, vectors)
     if not 1 <= n <= objective.size:

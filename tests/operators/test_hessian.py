@@ -108,8 +108,10 @@ def test_a_loss_without_curvature_has_the_zero_matrix():
     + [ls.operators.FiniteDifferenceHessian],
 )
 def test_a_matrix_of_something_else_is_refused(kind):
-    with pytest.raises(LandscapeError, match=r"Objective, not of Linear; pass ls.Objective\(model, data, loss\)"):
+    with pytest.raises(
+        LandscapeError, match=r"got a Linear, expected an Objective: pass ls.Objective\(model, data, loss\)"
+    ):
         kind(nn.Linear(2, 2))
     checkpoint = ls.Checkpoint(nn.Linear(2, 2), loss="mse_loss", train=(torch.zeros(3, 2), torch.zeros(3, 2)))
-    with pytest.raises(LandscapeError, match=r"not of Checkpoint; pass checkpoint\.objective\('train'\)"):
+    with pytest.raises(LandscapeError, match=r'got a Checkpoint, expected an Objective: pass checkpoint\.objective\("train"\)'):
         kind(checkpoint)
