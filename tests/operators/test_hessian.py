@@ -113,5 +113,7 @@ def test_a_matrix_of_something_else_is_refused(kind):
     ):
         kind(nn.Linear(2, 2))
     checkpoint = ls.Checkpoint(nn.Linear(2, 2), loss="mse_loss", train=(torch.zeros(3, 2), torch.zeros(3, 2)))
-    with pytest.raises(LandscapeError, match=r'got a Checkpoint, expected an Objective: pass checkpoint\.objective\("train"\)'):
+    with pytest.raises(
+        LandscapeError, match=r'got a Checkpoint, expected an Objective: pass checkpoint\.objective\("train"\)'
+    ):
         kind(checkpoint)

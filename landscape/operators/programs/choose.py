@@ -107,9 +107,7 @@ def _cheaper(objective: Objective, costs: Costs, settings: Settings, available: 
         return each + (1 - kept) * _BUILD
 
     n = objective.batches.n
-    kept, split = (
-        gradients(each[conv], state) for each, state in ((_KEPT, costs.graph(n)), (_SPLIT, costs.split(n)))
-    )
+    kept, split = (gradients(each[conv], state) for each, state in ((_KEPT, costs.graph(n)), (_SPLIT, costs.split(n))))
     if _RECOMPUTE[conv] < min(kept, split):
         return "recompute", "too little memory for states to pay"
     saved = kept - split
