@@ -28,10 +28,11 @@ slow: $(VENV)/ready  ## the long proofs
 crash: $(VENV)/ready  ## the study file's full counts: 200 kills, 2,000 mutated files (two minutes)
 	$(BIN)/python -m pytest -n 2 -m slow tests/store
 
-lint: $(VENV)/ready  ## formatting, lint, spelling, types, import rules
+lint: $(VENV)/ready  ## formatting, lint, spelling, prose, types, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/codespell landscape tests docs benchmarks README.md CHANGELOG.md CONTRIBUTING.md
+	$(BIN)/proselint --config .proselintrc.json check README.md CHANGELOG.md CONTRIBUTING.md docs/*.md docs/*/*.md
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -159,7 +159,7 @@ def _remedy(goal: Goal, run: Lanczos, excess: np.ndarray, implied: np.ndarray, n
         implied.max() < 1e3 * goal.epsilon * norm
         or goal.excess(np.full_like(implied, norm), implied, norm).max() < 0.05
     ):
-        return f"{reached}: the products themselves are no more exact; use float64, or a larger tol"
+        return f"{reached}: rounding in the products limits the residual; use float64, or a larger tol"
     larger = f", a max_basis above {goal.max_basis}" if run.restarts else ""
     return f"{reached} after {run.products.count} products: raise max_matvecs{larger}, or start from these vectors"
 
