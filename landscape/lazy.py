@@ -13,6 +13,7 @@ HOME = {
     "errors": ["LandscapeError", "NotDefinedError", "NumericalError"],
     "bars": ["progress"],
     "results": ["Directions", "Eigenpairs", "Estimate", "Line", "Plane", "SpectralDensity", "Trials"],
+    "function.forward": ["Functional"],
     "function.losses": ["BatchLoss"],
     "function.objective": ["Objective"],
     "function.checkpoint": ["Checkpoint"],

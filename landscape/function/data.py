@@ -240,6 +240,7 @@ def read(
         examples, fixed = sizes if examples is None else examples, fixed or data.fixed
     else:
         raws = list(_raws(data, batch_size or (None if sized else DEFAULT_BATCH)))
+    _require_alike(raws)
     batches = [batch_of(tensors(raw), n, cut=not fixed) for raw, n in zip(raws, _counts(examples, raws), strict=True)]
     batches = [batch for batch in batches if batch.size > 0]
     if not batches:
@@ -252,6 +253,17 @@ def read(
         uncut = "not all their tensors have one row per example"
         batches = [replace(batch, rows=False) for batch in batches]
     return Data(batches, device, dtype, resident, uncut=uncut, fixed=fixed)
+
+
+def _require_alike(raws: Sequence[Any]) -> None:
+    """Raise LandscapeError where one batch is a mapping and another is not, or has other names."""
+    keys = [set(raw) if isinstance(raw, Mapping) else None for raw in raws]
+    other = next((i for i, found in enumerate(keys) if found != keys[0]), None)
+    if other is not None:
+        first, second = (
+            type(raws[i]).__name__ + (f" of {', '.join(map(str, raws[i]))}" if keys[i] else "") for i in (0, other)
+        )
+        raise LandscapeError(f"batch 1 is a {first}, batch {other + 1} a {second}; expected batches of one structure")
 
 
 def _counts(examples: Examples, raws: Sequence[Any]) -> list[int | None]:

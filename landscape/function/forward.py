@@ -3,13 +3,50 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import is_dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten_with_path, tree_unflatten
 
 from landscape.errors import LandscapeError
+
+
+class Functional(nn.Module):
+    """A function of parameters and inputs, ``f(params, *inputs)``, as a network.
+
+    Args:
+        f: the function.
+        params: tensors in any nest of dictionaries, lists and tuples; θ holds them in order.
+
+    >>> import torch
+    >>> line = Functional(lambda p, x: p["layer"][0] * x + p["layer"][1], {"layer": [torch.ones(1), torch.zeros(1)]})
+    >>> [name for name, _ in line.named_parameters()], line(torch.tensor([3.0]))
+    (['layer.0', 'layer.1'], tensor([3.], grad_fn=<AddBackward0>))
+    """
+
+    def __init__(self, f: Callable[..., Any], params: Any):
+        super().__init__()
+        self.f = f
+        leaves, self._spec = tree_flatten_with_path(params)
+        self._paths = [tuple(str(getattr(key, "key", getattr(key, "idx", key))) for key in path) for path, _ in leaves]
+        for path, (_, tensor) in zip(self._paths, leaves, strict=True):
+            self._holder(path).register_parameter(path[-1].rpartition(".")[2], nn.Parameter(tensor.detach().clone()))
+
+    def _holder(self, path: tuple[str, ...]) -> nn.Module:
+        """Return the module that a tensor is registered in; of ``"0.weight"`` that is ``"0"``."""
+        module: nn.Module = self
+        for part in ".".join(path).split(".")[:-1]:
+            if part not in module._modules:
+                module.add_module(part, nn.Module())
+            module = module.get_submodule(part)
+        return module
+
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        """Return f at the parameters that stand here."""
+        tensors = [self._holder(path)._parameters[path[-1].rpartition(".")[2]] for path in self._paths]
+        return self.f(tree_unflatten(tensors, self._spec), *inputs, **named)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -27,13 +64,14 @@ def unwrapped(model: nn.Module) -> nn.Module:
 def forward(model: nn.Module, inputs: Any) -> Any:
     """Call a network with a tensor, a tuple of arguments or a mapping: of keyword arguments, or as it is if it cannot be that."""
     if isinstance(inputs, Mapping):
-        return model(**inputs) if _takes_keywords(model, inputs) else model(inputs)
+        return model(**inputs) if takes_keywords(model, inputs) else model(inputs)
     if isinstance(inputs, tuple) and not isinstance(inputs, nn.utils.rnn.PackedSequence):
         return model(*inputs)
     return model(inputs)
 
 
-def _takes_keywords(model: nn.Module, inputs: Mapping[str, Any]) -> bool:
+def takes_keywords(model: nn.Module, inputs: Mapping[str, Any]) -> bool:
+    """Whether a mapping is a network's keyword arguments, rather than its input."""
     try:
         inspect.signature(model.forward).bind(**inputs)
     except (TypeError, ValueError):  # other names, or a script without a signature

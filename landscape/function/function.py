@@ -14,13 +14,13 @@ from torch.utils._pytree import tree_map_only
 
 from landscape.arguments import device_named
 from landscape.errors import LandscapeError, NotDefinedError
-from landscape.function.batches import Batch
+from landscape.function.batches import Batch, leaves
 from landscape.function.forward import forward, logits, unwrapped
 from landscape.function.guard import Guard
-from landscape.function.losses import BatchLoss, Loss, OfEverything, describe, first_output, resolve
+from landscape.function.losses import BatchLoss, Loss, OfEverything, OwnLoss, describe, first_output, resolve
 from landscape.function.metrics import Metric, checked, hits
 from landscape.function.norm_layers import Norm, couples, following
-from landscape.function.parameters import ParameterSpace, Selection
+from landscape.function.parameters import ParameterSpace, Selection, cast
 from landscape.function.structure import Structure
 
 
@@ -66,7 +66,8 @@ class Function:
         norm: Norm = "frozen",
     ):
         if not isinstance(model, nn.Module):
-            raise LandscapeError(f"the model is {type(model).__name__}, expected a torch.nn.Module")
+            remedy = "; of a function f(params, x), pass ls.Functional(f, params)" if callable(model) else ""
+            raise LandscapeError(f"the model is {type(model).__name__}, expected a torch.nn.Module{remedy}")
         if mode not in ("eval", "train"):
             raise LandscapeError(f"mode is {mode!r}, expected 'eval' or 'train'")
         self.model = unwrapped(model)
@@ -102,7 +103,9 @@ class Function:
             )
         return norm
 
-    def _take_loss(self, loss: Any, count: Callable[[Any, Tensor], float] | None) -> None:
+    def _take_loss(self, loss: Any, count: Callable[..., float] | None) -> None:
+        if isinstance(loss, str) and loss == "model":
+            loss, count = BatchLoss(OwnLoss(), count, first_output), None
         self.given_loss, self.count = loss, count
         self._criterion: Loss | None = None if isinstance(loss, BatchLoss) else resolve(loss, count)
         self._batch_loss = loss if isinstance(loss, BatchLoss) else None
@@ -129,10 +132,7 @@ class Function:
         """Copy parameters and buffers by name; return theta, and hold the rest fixed."""
         copies = {}
         for name, tensor in tensors.items():
-            copy = tensor.detach().clone().to(self.device)
-            if self._requested_dtype is not None and copy.is_floating_point():
-                copy = copy.to(self._requested_dtype)
-            copies[name] = copy
+            copies[name] = tensor.detach().clone().to(self.device, cast(tensor.dtype, self._requested_dtype))
         theta = self.space.flatten(copies)
         self._fixed = {name: tensor for name, tensor in copies.items() if name not in self.space.slices}
         if not torch.isfinite(theta).all():
@@ -285,11 +285,28 @@ class Function:
 
     def batch_value(self, theta: Tensor, batch: Batch) -> Tensor:
         """Return the loss of a batch as the user's function gives it, without its share. Use inside `guard`."""
-        if self._batch_loss is not None:
-            loss = self._batch_loss.fn
-            return self.call(theta, lambda model: loss(model, batch.raw))
-        assert batch.target is not None
-        return self.known.fn(self.batch_outputs(theta, batch), batch.target)
+        try:
+            if self._batch_loss is not None:
+                loss = self._batch_loss.fn
+                return self.call(theta, lambda model: loss(model, batch.raw))
+            assert batch.target is not None
+            return self.known.fn(self.batch_outputs(theta, batch), batch.target)
+        except LandscapeError:
+            raise
+        except Exception as error:
+            self.point_at(error, batch)
+            raise
+
+    def point_at(self, error: Exception, batch: Batch) -> None:
+        """Add to whatever the user's network or loss raises what it was called with."""
+        note = f"raised in the network or the loss, called with {self.named(batch)}"
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
+
+    def named(self, batch: Batch) -> str:
+        """Return a batch in words: its examples, shapes and types."""
+        shapes = ", ".join(f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in leaves(batch.raw))
+        return f"{batch.size} examples of the data: {shapes}"
 
     def batch_loss(self, theta: Tensor, batch: Batch) -> Tensor:
         """Return a batch's share of L (a scalar, differentiable in theta); the shares add up to L. Use inside `guard`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -89,6 +89,28 @@ class OfEverything:
         """Return the loss of a batch."""
         batch = batch_of(raw)
         return self.criterion(forward(model, batch.inputs), batch.target)
+
+
+@dataclass(frozen=True)
+class OwnLoss:
+    """The loss that a network computes itself, as a loss of the model and the batch.
+
+    It is what ``training_step(batch, 0)`` returns where there is one, as in Lightning, or what the network returns for the whole
+    batch with its labels: a scalar, or ``.loss`` or ``["loss"]`` of a structure, as in Hugging Face's networks.
+    """
+
+    def __call__(self, model: nn.Module, raw: Any) -> Tensor:
+        """Return the loss of a batch."""
+        step = getattr(model, "training_step", None)
+        found = step(raw, 0) if callable(step) else forward(model, tuple(raw) if isinstance(raw, list) else raw)
+        if not isinstance(found, Tensor):
+            found = found.get("loss") if isinstance(found, Mapping) else getattr(found, "loss", None)
+        if not isinstance(found, Tensor) or found.numel() != 1:
+            raise LandscapeError(
+                "the network returned no loss for a whole batch; for loss='model' it returns a scalar, or .loss or ['loss'] of a "
+                "structure, given the batch with its labels"
+            )
+        return found
 
 
 def first_output(model: nn.Module, raw: Any) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape.arguments import numbers_checked
-from landscape.errors import LandscapeError, NotDefinedError
+from landscape.errors import LandscapeError, NotDefinedError, NumericalError
 from landscape.function import metrics as _metrics
 from landscape.function.batches import Batch, pick
 from landscape.function.data import Data, Examples, read
@@ -44,12 +45,13 @@ class Objective(Function):
     statistics, no dropout) unless ``mode="train"``; the model and the random state are as before after every call.
 
     Args:
-        model: the network.
+        model: the network; of a function f(params, x), ``ls.Functional(f, params)``.
         data: tensors or NumPy arrays, as (X, y), (X1, X2, y), ((X1, X2), y), ({"name": X}, y) or {"name": X, "labels": y};
             a data set; a DataLoader, a list or another iterable of batches of any kind, which are taken as they are. Read
             once, in order.
-        loss: a function or module ``criterion(output, target)``, a name in `torch.nn.functional`, or a `BatchLoss`. Of several
-            outputs a criterion gets one tensor, see `Function.batch_outputs`, or all that the network returns if it wants them.
+        loss: a function or module ``criterion(output, target)``, a name in `torch.nn.functional`, a `BatchLoss`, or ``model``
+            for a network that computes its loss itself, see `OwnLoss`; ``count`` is then one of the batch. Of several outputs a
+            criterion gets one tensor, see `Function.batch_outputs`, or all that the network returns if it wants them.
         count: ``count(output, target) -> float``, the divisor of a mean loss in a batch; known losses need none. Without it
             an unknown loss is taken to be a mean over examples, which is checked on a batch and its halves.
         parameters: which parameters make up theta: `None` (all trainable), glob patterns, or a predicate ``(name, tensor)``.
@@ -219,11 +221,16 @@ class Objective(Function):
         return {name: float(self.world.sum(value)) for name, value in total.items()}
 
     def loss(self, theta: Weights | None = None) -> float:
-        """Return L(theta), summed over batches in float64."""
+        """Return L(theta), summed over batches in float64.
+
+        Raises:
+            NumericalError: it is NaN at the objective's own theta; the message names the batch.
+        """
         at = self._vector(theta)
         with self.guard(), torch.no_grad():
             zero = torch.zeros((), dtype=torch.float64, device=self.device)
-            return float(self.world.sum(sum((self.batch_loss(at, batch).double() for batch in self.batches), zero)))
+            value = float(self.world.sum(sum((self.batch_loss(at, batch).double() for batch in self.batches), zero)))
+        return self._number(value, theta)
 
     def gradient(self, theta: Weights | None = None) -> Tensor:
         """Return ∇L(theta), (P,), summed over batches in float64 and rounded once to the objective's dtype."""
@@ -246,7 +253,16 @@ class Objective(Function):
         with self.guard(), torch.enable_grad():
             # a checkpointed block runs its forward pass again during the backward one, and must find theta there
             value = self.call(at, accumulate)
-        return self.world.sum(value), self.world.sum_vectors(total).to(self.dtype)
+        return self._number(self.world.sum(value), theta), self.world.sum_vectors(total).to(self.dtype)
+
+    def _number(self, value: float, theta: Weights | None) -> float:
+        """Return the loss; raise where it is NaN at the weights themselves, where nothing else could be measured."""
+        if theta is None and math.isnan(value):
+            with self.guard(), torch.no_grad():
+                wrong = next((b for b in self.batches if bool(self.batch_loss(self._theta, b).isnan())), None)
+            where = "" if wrong is None else f" on {self.named(wrong)}"
+            raise NumericalError(f"the loss is NaN{where}; check the data for NaN, or use dtype=torch.float64")
+        return value
 
     def outputs(self, theta: Weights | None = None) -> Tensor:
         """Return the outputs on all examples, (N, …)."""
@@ -441,6 +457,13 @@ class Objective(Function):
             f"Objective({type(self.model).__name__}, P={self.size:,}, N={self.n:,} in {len(self.batches)} batches{norm}, "
             f"{self.loss_name}, {str(self.dtype).removeprefix('torch.')} on {self.device})"
         )
+
+    def named(self, batch: Batch) -> str:
+        """Return a batch in words: which it is, its examples, shapes and types."""
+        stored = self.__dict__.get("batches", ())
+        where = [i for i, other in enumerate(getattr(stored, "stored", ())) if other.raw is batch.raw]
+        which = f"batch {where[0] + 1} of {len(stored)}, " if where and len(stored) > 1 else ""
+        return which + super().named(batch)
 
     def _vector(self, theta: Weights | None) -> Tensor:
         if theta is None:

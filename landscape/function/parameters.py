@@ -23,7 +23,7 @@ class ParameterSpace:
 
     Attributes:
         names: parameter names as in ``model.named_parameters()`` (tied parameters appear once).
-        shapes: their shapes.
+        shapes: their shapes; of complex ones (…, 2), because theta holds real and imaginary parts.
         dtypes: their own dtypes; theta is in ``dtype`` and each piece is cast back.
         dtype: dtype of the flat vector.
 
@@ -76,13 +76,14 @@ class ParameterSpace:
         if absent is not None:
             raise LandscapeError(f"parameter {absent!r} is on the meta device, without values; load the weights first")
         for name, tensor in zip(chosen, tensors, strict=True):
-            if not tensor.is_floating_point():
+            if not (tensor.is_floating_point() or tensor.is_complex()):
                 raise LandscapeError(f"parameter {name!r} is {tensor.dtype}, expected floating point; leave it out")
-        own = tuple(dtype or t.dtype for t in tensors)
-        flat = own[0]
+        own = tuple(cast(t.dtype, dtype) for t in tensors)
+        flat = own[0].to_real()
         for other in own:
-            flat = torch.promote_types(flat, other)
-        return cls(tuple(chosen), tuple(t.shape for t in tensors), own, flat)
+            flat = torch.promote_types(flat, other.to_real())
+        shapes = tuple(torch.Size([*t.shape, 2]) if t.is_complex() else t.shape for t in tensors)
+        return cls(tuple(chosen), shapes, own, flat)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -105,13 +106,13 @@ class ParameterSpace:
 
     def flatten(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Concatenate named tensors into one vector (P,)."""
-        return torch.cat([tensors[name].reshape(-1).to(self.dtype) for name in self.names])
+        return torch.cat([_real(tensors[name]).reshape(-1).to(self.dtype) for name in self.names])
 
     def unflatten(self, theta: Tensor) -> dict[str, Tensor]:
-        """Split a vector (P,) into named tensors: views of theta where no cast is needed."""
+        """Split a vector (P,) into named tensors: views of theta where they are real and no cast is needed."""
         pieces = theta.split(self.sizes)
         return {
-            name: piece.view(shape).to(dtype)
+            name: _as(piece.view(shape), dtype)
             for name, piece, shape, dtype in zip(self.names, pieces, self.shapes, self.dtypes, strict=True)
         }
 
@@ -123,6 +124,23 @@ class ParameterSpace:
         """
         hit = set(match(self.names, patterns))
         return torch.cat([torch.full((size,), name in hit) for name, size in zip(self.names, self.sizes, strict=True)])
+
+
+def cast(own: torch.dtype, dtype: torch.dtype | None) -> torch.dtype:
+    """Return the type a tensor is computed in where a floating-point one was asked for; complex stays complex."""
+    if dtype is None or not (own.is_floating_point or own.is_complex):
+        return own
+    return dtype.to_complex() if own.is_complex else dtype
+
+
+def _real(tensor: Tensor) -> Tensor:
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+
+
+def _as(piece: Tensor, dtype: torch.dtype) -> Tensor:
+    if not dtype.is_complex:
+        return piece.to(dtype)
+    return torch.complex(*piece.to(dtype.to_real()).unbind(-1))  # a view as complex must begin at an even place
 
 
 def match(names: Iterable[str], patterns: str | Iterable[str]) -> list[str]:

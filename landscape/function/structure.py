@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from landscape.function.guard import handle_held
+from landscape.function.parameters import cast
 
 _CONTAINERS = (list, dict, OrderedDict, set)
 _ATOMS = (str, bytes, int, float, bool, type(None), Tensor)
@@ -46,7 +47,8 @@ class Structure:
             if isinstance(module, nn.EmbeddingBag):
                 module.sparse, module.scale_grad_by_freq = False, False
             elif isinstance(module, nn.Embedding):
-                _make_plain(module)
+                shared = sum(holder.get(key) is module.weight for holder, key, _ in self._slots) > 1
+                _make_plain(module, constant=not shared)
 
     def _found(self, model: nn.Module) -> Iterator[tuple[MutableMapping[str, Any], str, str]]:
         """Yield every place of a tensor in the copy: what holds it, under which key, and the first name of that tensor.
@@ -90,6 +92,11 @@ def deep_copy(model: nn.Module) -> nn.Module:
     """Return a deep copy of a network, also of one that keeps results of a forward pass, as `torch.nn.utils.weight_norm` does."""
     held = (value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor))
     return copy.deepcopy(model, {id(value): value.detach().clone() for value in held if not value.is_leaf})
+
+
+def converted(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """Return a deep copy of a network on a device, in a floating-point type; complex numbers stay complex."""
+    return deep_copy(model)._apply(lambda tensor: tensor.to(device, cast(tensor.dtype, dtype)))
 
 
 class _Attributes(MutableMapping[str, Any]):
@@ -299,12 +306,13 @@ def _is_filled(cell: types.CellType) -> bool:
     return True
 
 
-def _make_plain(embedding: nn.Embedding) -> None:
+def _make_plain(embedding: nn.Embedding, *, constant: bool) -> None:
     """Make the gradient dense, not divided by how often a token occurs, and the vector of the padding token a constant.
 
     As a constant it has no derivative in training either; PyTorch forgets it in second and forward-mode derivatives.
+    A vector that another module holds as well, as a tied head does, is none: L changes with it in both places.
     """
-    padding, look_up = embedding.padding_idx, embedding.forward
+    padding, look_up = embedding.padding_idx if constant else None, embedding.forward
 
     def forward(input: Tensor) -> Tensor:
         vectors = look_up(input)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from landscape.errors import LandscapeError, NumericalError
-from landscape.function.batches import Batch, leaves, pick, versions
+from landscape.function.batches import Batch, pick, versions
 from landscape.function.batches import few as first_few
 from landscape.function.data import Data
 from landscape.function.forward import forward, logits
@@ -205,8 +205,7 @@ def _pointing_at(function: Function, theta: Tensor, batch: Batch) -> Iterator[No
     except LandscapeError:
         raise
     except Exception as error:
-        shapes = ", ".join(f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in leaves(batch.raw))
-        error.add_note(f"raised in the network or the loss, called with {batch.size} examples of the data: {shapes}")
+        function.point_at(error, batch)
         output = None
         if function.has_criterion:
             with suppress(Exception):

@@ -6,17 +6,20 @@ operation, knows every shape, follows Python code that branches on shapes, and n
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.fx import Graph, Node, map_arg
 
 from landscape.errors import LandscapeError
+from landscape.function.forward import takes_keywords
 from landscape.function.structure import deep_copy
 from landscape.graphs.ops import facts
 
-Inputs = Tensor | tuple[Tensor, ...]
+Inputs = Tensor | tuple[Tensor, ...] | Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,20 +48,23 @@ class Flow:
     views: dict[str, View]
 
 
-def as_tuple(example_inputs: Inputs) -> tuple[Tensor, ...]:
-    """Return example inputs as a tuple of tensors.
+def arguments(model: nn.Module, example_inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return what a network is called with: positional and keyword arguments.
 
     Raises:
-        LandscapeError: They are something else, such as a mapping of keyword arguments or a graph.
+        LandscapeError: The inputs are something else than tensors, such as a graph.
     """
     if isinstance(example_inputs, Tensor):
-        return (example_inputs,)
-    if not (isinstance(example_inputs, tuple | list) and all(isinstance(part, Tensor) for part in example_inputs)):
+        return (example_inputs,), {}
+    parts = example_inputs.values() if isinstance(example_inputs, Mapping) else example_inputs
+    if not (isinstance(parts, Iterable) and all(isinstance(part, Tensor) for part in parts)):
         raise LandscapeError(
             f"The network is called with a {type(example_inputs).__name__}, through which hidden units are not followed; "
-            "expected a tensor, or a tuple of tensors"
+            "expected tensors: one, a tuple, or a mapping"
         )
-    return tuple(example_inputs)
+    if not isinstance(example_inputs, Mapping):
+        return tuple(example_inputs), {}
+    return ((), dict(example_inputs)) if takes_keywords(model, example_inputs) else ((dict(example_inputs),), {})
 
 
 def index_of(node: Node) -> int:
@@ -86,13 +92,13 @@ def export(model: nn.Module, example_inputs: Inputs) -> Flow:
     Raises:
         LandscapeError: the network cannot be traced, for instance because it branches on values.
     """
-    inputs = as_tuple(example_inputs)
-    if len(inputs) == 1 and inputs[0].ndim:
+    inputs, keywords = arguments(model, example_inputs)
+    if len(inputs) == 1 and isinstance(inputs[0], Tensor) and inputs[0].ndim:
         inputs = (inputs[0][:2],)
     plain = deep_copy(model).eval()
     try:
         with torch.no_grad():
-            program = torch.export.export(plain, inputs, strict=False)
+            program = torch.export.export(plain, inputs, keywords, strict=False)
     except Exception as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise LandscapeError(

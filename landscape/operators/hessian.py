@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.func import grad, jvp
 
 from landscape.arguments import settled
+from landscape.errors import NumericalError
 from landscape.function.batches import Batch
 from landscape.function.objective import Objective
 from landscape.operators.curvature import Curvature
@@ -48,7 +50,7 @@ class HessianRule(Rule):
         leaf = theta.detach().requires_grad_()
         loss = self.objective.batch_loss(leaf, batch)
         (gradient,) = torch.autograd.grad(loss, leaf, create_graph=True, materialize_grads=True)
-        require_finite(gradient, "gradient")
+        require_finite(gradient, f"gradient of {self.objective.named(batch)}")
         if not gradient.requires_grad:
             return gradient, torch.zeros_like
         require_second_derivative(gradient, loss)
@@ -122,7 +124,28 @@ def compare(objective: Objective, program: str, why: str) -> float:
         unit = batch.rescaled(1.0)
         return batch.scale * whole.multiply(whole.build(unit), unit, v[:, None])[:, 0].detach()
 
-    return require_derivative(part, product, why)
+    off = require_derivative(part, product, why)
+    if (
+        why and program == "recompute"
+    ):  # forward mode sees what runs under no_grad: differences agree with what is no gradient
+        _require_symmetry(part, product, why)
+    return off
+
+
+def _require_symmetry(part: Objective, product: Callable[[Tensor], Tensor], why: str) -> None:
+    """Raise NumericalError where products are not symmetric, so that what was differentiated was no gradient of the loss."""
+    generator, dot = torch.Generator().manual_seed(1), part.world.dot
+    drawn = torch.randn(2, part.size, generator=generator, dtype=torch.float64).to(part.device, part.dtype)
+    u, v = part.world.part(drawn)
+    Au, Av = product(u), product(v)
+    off = float(
+        (dot(u, Av) - dot(v, Au)).abs() / (dot(u, u) * dot(Av, Av) + dot(v, v) * dot(Au, Au)).sqrt().clamp_min(1e-300)
+    )
+    if off > SLACK[part.dtype]:
+        raise NumericalError(
+            f"products with the Hessian are not symmetric (off by {off:.2g}): {why} keeps a term out of the gradient, which is then "
+            "not the derivative of the loss; differentiate through it, or use a custom function with both derivatives"
+        )
 
 
 def quotients_along_gradients(objective: Objective) -> Tensor:

@@ -2,7 +2,7 @@
 
 Found with torch 2.13 by comparing products with dense matrices: the double backward of the fused weight normalisation is wrong
 (no error; the Hessian comes out asymmetric), `embedding_bag`, `cdist`, `pdist`, `hardsigmoid`, `multi_margin_loss` and `ctc_loss`
-have no second derivative and a norm NaN at zero, forward over reverse mode fails on `mse_loss` (it ends the process in a trace),
+have no second derivative, a norm and `sinc` NaN or none at zero, forward over reverse mode fails on `mse_loss` (it ends the process in a trace),
 and `huber_loss`, `soft_margin_loss` have no forward mode for their gradient.
 """
 
@@ -174,6 +174,16 @@ def ctc_loss(
     return (losses / lengths.clamp_min(1)).mean() if reduction == "mean" else _reduced(losses, None, reduction)
 
 
+def sinc(input: Tensor) -> Tensor:
+    """`torch.sinc`; around zero by its series, which has derivatives there."""
+    z = torch.pi * input
+    near = z.abs() < 0.03  # where the next term of the second derivative is 1e-13
+    square = torch.where(near, z, 0).square()
+    series = 1 - square / 6 * (1 - square / 20 * (1 - square / 42))
+    away = torch.where(near, 1, z)
+    return torch.where(near, series, away.sin() / away)
+
+
 def norm(
     input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: None = None, dtype: Any = None
 ) -> Tensor:
@@ -214,6 +224,8 @@ _REPLACED: dict[Any, Callable[..., Tensor]] = {
     torch.linalg.vector_norm: vector_norm,
     torch._weight_norm: weight_norm,
     F.hardsigmoid: hardsigmoid,
+    torch.sinc: sinc,
+    Tensor.sinc: sinc,
 }
 
 

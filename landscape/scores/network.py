@@ -10,14 +10,14 @@ from torch import nn
 
 from landscape.errors import NumericalError
 from landscape.function.objective import Objective
-from landscape.function.structure import deep_copy
+from landscape.function.structure import converted
 
 T = TypeVar("T")
 
 
 def network(objective: Objective) -> nn.Module:
     """Return a copy of the network in float64 that carries the objective's own weights and buffers."""
-    model = deep_copy(objective.model).double().to(objective.device)
+    model = converted(objective.model, objective.device, torch.float64)
     own = {**objective.fixed, **objective.space.unflatten(objective.theta)}
     with torch.no_grad():
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:

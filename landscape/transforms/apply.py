@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from landscape.errors import LandscapeError, NumericalError
+from landscape.function.forward import forward, logits
 from landscape.function.structure import deep_copy
-from landscape.graphs.exported import Inputs, as_tuple
+from landscape.graphs.exported import Inputs
 
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 """Change of a probability beyond which a transformation that should preserve the function is refused."""
@@ -76,18 +77,16 @@ def duplicate(model: nn.Module) -> tuple[nn.Module, dict[str, Tensor]]:
 
 def largest_change(before: nn.Module, after: nn.Module, example_inputs: Inputs, classes: int = 1) -> float:
     """Return the largest change of a predicted probability, or of an output where there are no classes."""
-    inputs = as_tuple(example_inputs)
-    first, second = (predictions(model, inputs, classes) for model in (before, after))
+    first, second = (predictions(model, example_inputs, classes) for model in (before, after))
     if not torch.isfinite(second).all():
         raise NumericalError("The transformed network returns NaN or infinity: use a factor nearer to 1.")
     return float((first - second).abs().max())
 
 
-def predictions(model: nn.Module, inputs: tuple[Tensor, ...], classes: int = 1) -> Tensor:
+def predictions(model: nn.Module, inputs: Inputs, classes: int = 1) -> Tensor:
     """Return the probabilities of a copy of the network in evaluation mode; its outputs where there are no classes."""
     with torch.no_grad():
-        output = deep_copy(model).eval()(*inputs)
-    first = output[0] if isinstance(output, tuple) else output
+        first = logits(forward(deep_copy(model).eval(), inputs))
     return torch.softmax(first, dim=classes) if has_classes(first, classes) else first
 
 

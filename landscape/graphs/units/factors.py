@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from landscape.errors import NotDefinedError
 from landscape.function.batches import few
 from landscape.function.objective import Objective
-from landscape.function.structure import deep_copy
+from landscape.function.structure import converted
 from landscape.graphs.exported import Inputs, View, export, index_of, moved, overlap, shape
 from landscape.graphs.ops import OPS, facts, operation
 from landscape.graphs.units.spaces import Layer, module_of
@@ -128,7 +128,7 @@ def products_of(objective: Objective) -> tuple[list[Product], tuple[str, ...]]:
         objective.batch_outputs(objective.theta, example)
     if not watch.seen:
         return [], ()
-    return search_products(deep_copy(objective.model).to(objective.theta), example.inputs)
+    return search_products(converted(objective.model, objective.device, objective.dtype), example.inputs)
 
 
 class _Watch(TorchFunctionMode):

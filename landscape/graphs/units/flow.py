@@ -11,7 +11,7 @@ from torch.fx import Node
 from landscape.errors import LandscapeError
 from landscape.function.batches import few
 from landscape.function.objective import Objective
-from landscape.function.structure import deep_copy
+from landscape.function.structure import converted
 from landscape.graphs.exported import Inputs, View, export, index_of, moved, overlap
 from landscape.graphs.ops import facts, operation
 from landscape.graphs.units.rules import RULES
@@ -76,7 +76,7 @@ def follow_objective(objective: Objective) -> Analysis:
     example = few(objective.batches[0], 2)
     if not isinstance(example.inputs, Tensor | tuple):
         raise LandscapeError("hidden units are followed in networks called with tensors; this one takes named inputs")
-    return follow(deep_copy(objective.model).to(objective.theta), example.inputs)
+    return follow(converted(objective.model, objective.device, objective.dtype), example.inputs)
 
 
 def _output(tracker: Tracker, node: Node) -> Signal:

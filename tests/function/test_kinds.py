@@ -1,0 +1,164 @@
+"""Functions, complex weights and losses that the network computes; what is wrong is named by its batch."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import landscape as ls
+
+GENERATOR = torch.Generator().manual_seed(0)
+X, Y = torch.randn(24, 4, generator=GENERATOR, dtype=torch.float64), torch.arange(24) % 3
+
+
+def hessian(loss, parameters):
+    """Plain double backward; of complex numbers the real and imaginary parts."""
+
+    def flat(tensors):
+        return torch.cat([(torch.stack([t.real, t.imag], -1) if t.is_complex() else t).flatten() for t in tensors])
+
+    gradient = flat(torch.autograd.grad(loss, parameters, create_graph=True))
+    return torch.stack([flat(torch.autograd.grad(g, parameters, retain_graph=True)) for g in gradient])
+
+
+class ComplexLinear(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.bias = nn.Parameter(torch.randn(1, generator=GENERATOR, dtype=torch.float64))  # θ goes on at an odd place
+        self.weight = nn.Parameter(torch.randn(4, 3, generator=GENERATOR, dtype=torch.complex128))
+
+    def forward(self, x):
+        return (x.to(self.weight.dtype) @ self.weight).abs() + self.bias
+
+
+class Fourier(nn.Module):
+    """One layer of a Fourier neural operator."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(2, 3, 4, generator=GENERATOR, dtype=torch.complex128) / 3)
+        self.out = nn.Conv1d(3, 1, 1).double()
+
+    def forward(self, x):
+        modes = torch.einsum("bik,iok->bok", torch.fft.rfft(x)[..., :4], self.weight)
+        return self.out(torch.fft.irfft(F.pad(modes, (0, 5)), n=x.shape[-1]).tanh())
+
+
+FIELDS = torch.randn(2, 6, 2, 16, generator=GENERATOR, dtype=torch.float64)
+COMPLEX = {
+    "linear": (ComplexLinear, (X, Y), "cross_entropy"),
+    "Fourier": (Fourier, (FIELDS[0], FIELDS[1][:, :1]), "mse_loss"),
+}
+
+
+@pytest.mark.parametrize(  # a gradient of irfft works in place, which is not traced
+    ("case", "program"), [(case, p) for case in COMPLEX for p in ("kept", "recompute", "split")][:-1]
+)
+def test_complex_weights_are_pairs_of_reals(case, program):
+    make, data, loss = COMPLEX[case]
+    model = make()
+    objective = ls.Objective(model, data, loss)
+    assert objective.theta.dtype == torch.float64
+    H = hessian(getattr(F, loss)(model(data[0]), data[1]), list(model.parameters()))
+    torch.testing.assert_close(ls.Hessian(objective, program=program).dense(), H, rtol=1e-9, atol=1e-12)
+
+
+def test_complex_weights_in_float32_slices_scores_and_files():
+    model = ComplexLinear()
+    objective = ls.Objective(model, (X, Y), "cross_entropy", dtype=torch.float32)
+    expected = F.cross_entropy(model(X), Y).detach()
+    assert objective.theta.dtype == torch.float32
+    assert objective.loss() == pytest.approx(float(expected), rel=1e-6)
+    line = ls.line(objective, ls.random_directions(objective, n=1), points=3)
+    assert line.values["train/loss"][1] == pytest.approx(float(expected), rel=1e-6)
+    assert {row.status for row in ls.sharpness(objective, ["lambda-max", "adaptive-average", "weight-norm"]).rows} == {
+        "ok"
+    }
+    audit = ls.audit(objective, ["loss"], transformations=["T7"])  # in float64, imaginary parts and all
+    assert audit.rows[0].before == pytest.approx(float(expected), rel=1e-6)
+    moved = ls.Checkpoint(ComplexLinear(), model.state_dict(), loss="cross_entropy", train=(X, Y)).objective()
+    assert moved.loss() == pytest.approx(float(expected), rel=1e-12)
+
+
+PARAMS = {
+    "flat": {
+        "0.weight": torch.randn(4, 3, generator=GENERATOR, dtype=torch.float64),
+        "0.bias": torch.zeros(3).double(),
+    },
+    "nested": {"0": [torch.randn(4, 3, generator=GENERATOR, dtype=torch.float64), torch.zeros(3).double()]},
+}
+
+
+def affine(params, x):
+    weight, bias = params["0"] if "0" in params else (params["0.weight"], params["0.bias"])
+    return (x @ weight + bias).tanh()
+
+
+@pytest.mark.parametrize("kind", PARAMS)
+def test_functions_of_parameters_and_inputs(kind):
+    params = PARAMS[kind]
+    model = ls.Functional(affine, params)
+    objective = ls.Objective(model, (X, Y), "cross_entropy")
+    leaves = [t.clone().requires_grad_() for t in (params["0"] if kind == "nested" else params.values())]
+    H = hessian(F.cross_entropy((X @ leaves[0] + leaves[1]).tanh(), Y), leaves)
+    for program in ("kept", "split", "recompute"):
+        torch.testing.assert_close(ls.Hessian(objective, program=program).dense(), H, rtol=1e-9, atol=1e-12)
+    if kind == "flat":  # names are the user's: so is the state dict
+        assert list(model.state_dict()) == list(params)
+    with pytest.raises(ls.LandscapeError, match=r"of a function f\(params, x\), pass ls\.Functional"):
+        ls.Objective(affine, (X, Y), "cross_entropy")
+
+
+class Own(nn.Linear):
+    """Returns its loss where it is given labels, as Hugging Face's networks do."""
+
+    def forward(self, x, labels=None):
+        logits = super().forward(x)
+        return SimpleNamespace(logits=logits, loss=None if labels is None else F.cross_entropy(logits, labels))
+
+
+class Steps(nn.Linear):
+    """As a Lightning module."""
+
+    def training_step(self, batch, batch_idx):
+        return {"loss": F.cross_entropy(self(batch[0]), batch[1])}
+
+
+@pytest.mark.parametrize(("make", "data"), [(Own, {"x": X, "labels": Y}), (Own, (X, Y)), (Steps, (X, Y))])
+def test_losses_that_the_network_computes(make, data):
+    model = make(4, 3).double()
+    objective = ls.Objective(model, data, "model", batch_size=10)
+    H = hessian(F.cross_entropy(F.linear(X, model.weight, model.bias), Y), list(model.parameters()))
+    torch.testing.assert_close(ls.Hessian(objective).dense(), H, rtol=1e-9, atol=1e-12)
+    assert objective.n == 24
+    assert objective.outputs().shape == (24, 3)
+    with pytest.raises(ls.LandscapeError, match=r"the network returned no loss for a whole batch"):
+        ls.Objective(nn.Linear(4, 3).double(), [(X,)], "model")
+
+
+def linear():
+    return nn.Linear(4, 3).double()
+
+
+def batches(change):
+    return [(X[:10], Y[:10]), change(X[10:], Y[10:])]
+
+
+def test_a_loss_that_is_nan_names_its_batch():
+    objective = ls.Objective(linear(), batches(lambda x, y: (x * float("nan"), y)), "cross_entropy")
+    named = r"batch 2 of 2, 14 examples of the data: \(14, 4\) float64, \(14,\) int64"
+    for call in (objective.loss, objective.gradient, lambda: ls.top_eigenpairs(ls.Hessian(objective), k=1)):
+        with pytest.raises(ls.NumericalError, match=named):
+            call()
+
+
+def test_batches_of_another_structure_or_shape_are_named():
+    with pytest.raises(
+        ls.LandscapeError, match="batch 1 is a tuple, batch 2 a dict of x, labels; expected batches of one structure"
+    ):
+        ls.Objective(linear(), batches(lambda x, y: {"x": x, "labels": y}), "cross_entropy")
+    with pytest.raises(RuntimeError) as caught:
+        ls.Objective(linear(), batches(lambda x, y: (x[:, :2], y)), "cross_entropy").loss()
+    assert "called with batch 2 of 2, 14 examples of the data: (14, 2)" in caught.value.__notes__[0]
