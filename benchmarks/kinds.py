@@ -12,10 +12,11 @@ import argparse
 import os
 import warnings
 from collections import UserDict, namedtuple
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import pairwise, product
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 
 os.environ.setdefault("LANDSCAPE_PROGRESS", "0")
@@ -48,7 +49,7 @@ class Case(NamedTuple):
     data: Any
     loss: Any
     plain: Callable[[Any], Tensor]
-    options: dict[str, Any] = {}
+    options: Mapping[str, Any] = MappingProxyType({})
 
 
 KINDS: dict[str, tuple[str, Callable[[], Case]]] = {}
@@ -71,7 +72,7 @@ def r(*shape: int) -> Tensor:
 
 def net(*sizes: int) -> nn.Sequential:
     """Return a small network with tanh between its layers."""
-    layers = [part for a, b in zip(sizes, sizes[1:]) for part in (nn.Linear(a, b), nn.Tanh())]
+    layers = [part for a, b in pairwise(sizes) for part in (nn.Linear(a, b), nn.Tanh())]
     return nn.Sequential(*layers[:-1])
 
 
@@ -378,8 +379,6 @@ def _() -> Case:
 
     def paths(m: Any) -> Tensor:
         """Sum over all alignments of five steps, written out."""
-        from itertools import product
-
         scores, total = m(X).log_softmax(-1), []
         for i in range(3):
             fitting = []
@@ -527,9 +526,9 @@ def _() -> Case:
 @kind("unfold and fold", "pytorch/pytorch#33452, 2nd derivative for im2col and col2im not implemented")
 def _() -> Case:
     X, y = r(5, 1, 6, 6), torch.arange(5) % 3
-    f = lambda m, x: m.b(
+    f = lambda m, x: m.b(  # noqa: E731
         F.fold(m.a(F.unfold(x, 2, stride=2).transpose(1, 2)).transpose(1, 2), (6, 6), 2, stride=2).flatten(1)
-    )  # noqa: E731
+    )
     model = Layer(f, 4, 4, 3)
     model.b = nn.Linear(36, 3)
     return classify(model, (X, y))

@@ -59,6 +59,8 @@ def batch_of(raw: Any, examples: int | None = None, *, cut: bool = True) -> Batc
     Raises:
         LandscapeError: the number of examples cannot be told, or contradicts the rows.
     """
+    if examples is None and _is_pair(raw):
+        return Batch(raw[0], raw[1], raw, raw[1].shape[0], rows=cut)
     inputs, target = _told_apart(raw)
     lists, leading = _lists(raw), [len(tensor) for tensor in leaves(raw) if tensor.ndim]
     if target is not None:
@@ -76,6 +78,14 @@ def batch_of(raw: Any, examples: int | None = None, *, cut: bool = True) -> Batc
     size = counted if examples is None else examples
     assert size is not None
     return Batch(inputs, target, raw, size, rows=rows and cut)
+
+
+def _is_pair(raw: Any) -> bool:
+    """Whether a batch is a tensor of rows and a tensor of as many targets: what most loaders give, told without a search."""
+    if type(raw) not in (tuple, list) or len(raw) != 2 or type(raw[0]) is not Tensor or type(raw[1]) is not Tensor:
+        return False
+    x, y = raw[0].shape, raw[1].shape
+    return bool(x and y) and x[0] == y[0] and raw[0].layout is raw[1].layout is torch.strided
 
 
 def _told_apart(raw: Any) -> tuple[Any, Tensor | None]:
@@ -134,6 +144,8 @@ def tensors(x: Any) -> Any:
     Raises:
         LandscapeError: an array of text or objects.
     """
+    if _is_pair(x):
+        return x
     return _map_of(lambda item: isinstance(item, np.ndarray) or hasattr(item, "to_numpy"), x, _tensor)
 
 
@@ -153,6 +165,11 @@ def leaves(x: Any) -> Iterator[Tensor]:
     else:
         for item in _items(x):
             yield from leaves(item)
+
+
+def parts(x: Any) -> Iterable[Tensor]:
+    """Return the tensors of a batch, at once where it is a pair."""
+    return x if _is_pair(x) else leaves(x)
 
 
 def constants(x: Any) -> Iterator[Any]:
@@ -179,8 +196,8 @@ def plain(x: Any) -> Any:
 
 def versions(batch: Batch) -> list[int]:
     """Return how often each tensor of a batch was changed in place; inference tensors do not count."""
-    parts = (batch.raw, batch.inputs, batch.target)
-    return [0 if tensor.is_inference() else tensor._version for tensor in leaves(parts)]
+    # inputs and target are parts of the batch
+    return [0 if tensor.is_inference() else tensor._version for tensor in parts(batch.raw)]
 
 
 def _map_of(wanted: Callable[[Any], bool], x: Any, f: Callable[[Any], Any]) -> Any:

@@ -18,7 +18,19 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from landscape.errors import LandscapeError, NotDefinedError
-from landscape.function.batches import Batch, batch_of, constants, join, leaves, move, take, tensors, versions, views
+from landscape.function.batches import (
+    Batch,
+    batch_of,
+    constants,
+    join,
+    leaves,
+    move,
+    parts,
+    take,
+    tensors,
+    versions,
+    views,
+)
 from landscape.hashing import batched_fingerprint, fingerprint
 
 DEFAULT_BATCH = 1024
@@ -57,7 +69,7 @@ class Data(Sequence[Batch]):
         self.everything: Data | None = None
 
     def _placed(self, batch: Batch) -> Batch:
-        if all(tensor.device == self.device and not self._casts(tensor) for tensor in leaves(batch.raw)):
+        if all(tensor.device == self.device and not self._casts(tensor) for tensor in parts(batch.raw)):
             return batch
         raw = move(batch.raw, self.device, self.dtype)
         # told apart again, so that what is cast is held once
@@ -245,14 +257,14 @@ def read(
     batches = [batch for batch in batches if batch.size > 0]
     if not batches:
         raise LandscapeError("the data is empty; expected at least one example")
-    if resident is None:
+    if resident is None and device.type == "cuda":
         needed = sum(t.numel() * t.element_size() for batch in batches for t in leaves(batch.raw))
-        resident = device.type != "cuda" or needed < torch.cuda.mem_get_info(device)[0] / 2
+        resident = needed < torch.cuda.mem_get_info(device)[0] / 2
     uncut = "batches='fixed' was asked for" if fixed else ""
     if not uncut and not all(batch.rows for batch in batches):
         uncut = "not all their tensors have one row per example"
         batches = [replace(batch, rows=False) for batch in batches]
-    return Data(batches, device, dtype, resident, uncut=uncut, fixed=fixed)
+    return Data(batches, device, dtype, resident is not False, uncut=uncut, fixed=fixed)
 
 
 def _require_alike(raws: Sequence[Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,11 +36,12 @@ class NoSecondDerivativeError(LandscapeError):
     """An operation of the network has no second derivative."""
 
 
-def require_finite(values: Tensor, what: str) -> None:
-    """Raise NumericalError when a number is NaN or infinite."""
+def require_finite(values: Tensor, what: str, where: Callable[[], str]) -> None:
+    """Raise NumericalError when a number is NaN or infinite, with the batch."""
     if not bool(torch.isfinite(values).all()):
         raise NumericalError(
-            f"the {what} holds NaN or infinity at this point; check the data and the loss, or use dtype=torch.float64"
+            f"the {what} holds NaN or infinity at this point, on {where()}; check the data and the loss, or use "
+            "dtype=torch.float64"
         )
 
 

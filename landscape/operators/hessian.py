@@ -50,7 +50,7 @@ class HessianRule(Rule):
         leaf = theta.detach().requires_grad_()
         loss = self.objective.batch_loss(leaf, batch)
         (gradient,) = torch.autograd.grad(loss, leaf, create_graph=True, materialize_grads=True)
-        require_finite(gradient, f"gradient of {self.objective.named(batch)}")
+        require_finite(gradient, "gradient", lambda: self.objective.named(batch))
         if not gradient.requires_grad:
             return gradient, torch.zeros_like
         require_second_derivative(gradient, loss)
@@ -143,8 +143,8 @@ def _require_symmetry(part: Objective, product: Callable[[Tensor], Tensor], why:
     )
     if off > SLACK[part.dtype]:
         raise NumericalError(
-            f"products with the Hessian are not symmetric (off by {off:.2g}): {why} keeps a term out of the gradient, which is then "
-            "not the derivative of the loss; differentiate through it, or use a custom function with both derivatives"
+            f"products with the Hessian are not symmetric (off by {off:.2g}): {why} keeps a term out of the gradient, which is "
+            "then not the derivative of the loss; differentiate through it, or use a custom function with both derivatives"
         )
 
 

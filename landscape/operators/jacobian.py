@@ -31,7 +31,7 @@ class JacobianRule(Rule):
         """Keep the graph of f and of its transposed Jacobian; J v is the derivative of u ↦ ⟨Jᵀu, v⟩."""
         leaf = theta.detach().requires_grad_()
         values = self.values(leaf, batch)
-        require_finite(values, "output of the network")
+        require_finite(values, "output of the network", lambda: self.objective.named(batch))
         if not values.requires_grad:
             return torch.zeros_like
         middle = self.middle(values.detach(), batch)

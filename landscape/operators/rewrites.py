@@ -2,8 +2,8 @@
 
 Found with torch 2.13 by comparing products with dense matrices: the double backward of the fused weight normalisation is wrong
 (no error; the Hessian comes out asymmetric), `embedding_bag`, `cdist`, `pdist`, `hardsigmoid`, `multi_margin_loss` and `ctc_loss`
-have no second derivative, a norm and `sinc` NaN or none at zero, forward over reverse mode fails on `mse_loss` (it ends the process in a trace),
-and `huber_loss`, `soft_margin_loss` have no forward mode for their gradient.
+have no second derivative, those of a norm and of `sinc` are NaN or missing at zero, forward over reverse mode fails on `mse_loss`
+(it ends the process in a trace), and `huber_loss`, `soft_margin_loss` have no forward mode for their gradient.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ def batches(change):
 
 def test_a_loss_that_is_nan_names_its_batch():
     objective = ls.Objective(linear(), batches(lambda x, y: (x * float("nan"), y)), "cross_entropy")
-    named = r"batch 2 of 2, 14 examples of the data: \(14, 4\) float64, \(14,\) int64"
+    named = r"on batch 2 of 2, 14 examples of the data: \(14, 4\) float64, \(14,\) int64"
     for call in (objective.loss, objective.gradient, lambda: ls.top_eigenpairs(ls.Hessian(objective), k=1)):
         with pytest.raises(ls.NumericalError, match=named):
             call()
