@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_map_only
 from landscape.arguments import device_named
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.batches import Batch, leaves
-from landscape.function.forward import forward, logits, unwrapped
+from landscape.function.forward import forward, logits, takes_keywords, unwrapped
 from landscape.function.guard import Guard
 from landscape.function.losses import BatchLoss, Loss, OfEverything, OwnLoss, describe, first_output, resolve
 from landscape.function.metrics import Metric, checked, hits
@@ -300,6 +300,8 @@ class Function:
     def point_at(self, error: Exception, batch: Batch) -> None:
         """Add to whatever the user's network or loss raises what it was called with."""
         note = f"raised in the network or the loss, called with {self.named(batch)}"
+        if isinstance(batch.inputs, Mapping) and not takes_keywords(self.network, batch.inputs):
+            note += f"; the network takes none of the names {', '.join(map(str, batch.inputs))}, so it was given the mapping whole"
         if note not in getattr(error, "__notes__", ()):
             error.add_note(note)
 

@@ -90,6 +90,8 @@ def check(function: Function, theta: Tensor, data: Data, *, coupled: bool = Fals
         if data.uncut or whole is None or not _works(function, theta, whole):
             raise
         return check(function, theta, data.as_they_are(_NO_ROWS), coupled=coupled)
+    if function.count is not None and outputs is not None:
+        _check_divisor(function, few, outputs)
     if function.task == "classes":
         assert outputs is not None
         for batch in data.stored:
@@ -149,6 +151,18 @@ def _works(function: Function, theta: Tensor, batch: Batch) -> bool:
     except Exception:
         return False
     return True
+
+
+def _check_divisor(function: Function, few: Batch, outputs: Tensor) -> None:
+    """Raise LandscapeError where the user's divisor depends on the outputs, so that it would be another at another theta."""
+    assert function.count is not None
+    assert few.target is not None
+    found = [float(function.count(other, few.target)) for other in (outputs, -outputs, torch.zeros_like(outputs))]
+    if len(set(found)) > 1:
+        raise LandscapeError(
+            f"count= is {found[0]:g} for the outputs of the network and {min(found[1:]):g} for others: the divisor moves with theta; "
+            "leave it out and pass batches='fixed', for the mean over the batches"
+        )
 
 
 def _check_rows(function: Function, theta: Tensor, data: Data, few: Batch, outputs: Tensor) -> Data:

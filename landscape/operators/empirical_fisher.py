@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.batches import Batch, pick
 from landscape.function.losses import BatchLoss
 from landscape.function.objective import Objective
@@ -15,12 +17,21 @@ from landscape.operators.curvature import Curvature
 from landscape.operators.jacobian import JacobianRule, Middle
 from landscape.operators.output_model import class_weights
 
+Example = Literal["row", "target"]
+
 
 class EmpiricalFisherRule(JacobianRule):
     """JᵀJ with J the Jacobian of √ω_i ℓ_i over the examples of a batch."""
 
-    def __init__(self, objective: Objective):
+    def __init__(self, objective: Objective, example: Example = "row"):
         super().__init__(objective)
+        self.example = example
+        if example not in ("row", "target"):
+            raise LandscapeError(f"example is {example!r}, expected 'row' or 'target'")
+        if example == "target" and (objective.count is not None or objective.known.per_example is None):
+            raise NotDefinedError(
+                "single targets are known of PyTorch's own losses; example='row' is defined for others"
+            )
         if objective.coupled or not objective.has_criterion or objective.count is not None:
             objective.batches.require_rows("a matrix of single examples' gradients")
 
@@ -60,13 +71,22 @@ class EmpiricalFisherRule(JacobianRule):
         known, target = self.objective.known, batch.target
         assert target is not None
         outputs = self.objective.batch_outputs(theta, batch)
+        weights = self._weights(outputs.detach(), batch).to(outputs.dtype).sqrt()
+        if self.example == "target":
+            outputs, target = self._as_rows(outputs), self._as_rows(target)
         if known.per_example is not None:
             losses = known.per_example(outputs, target)
         else:
             pieces = zip(outputs.split(1), target.split(1), strict=True)
             losses = torch.stack([known.fn(output, y).reshape(()) for output, y in pieces])
             losses = losses / target[0].numel() if known.reduction == "sum" else losses
-        return losses * self._weights(outputs.detach(), batch).to(losses.dtype).sqrt()
+        return losses * weights
+
+    def _as_rows(self, values: Tensor) -> Tensor:
+        """Return outputs or targets with a row for every single target; of classes a row holds their logits."""
+        if self.objective.known.task != "classes" or not values.is_floating_point():
+            return values.flatten()
+        return values.movedim(1, -1).flatten(0, -2)
 
     def total_weight(self) -> float:
         """Return Ω = Σ_i ω_i of a loss that is a sum: what its mean would have divided by."""
@@ -88,7 +108,14 @@ class EmpiricalFisherRule(JacobianRule):
         if self.objective.known.task == "classes" and not batch.target.is_floating_point():
             # rounding may leave an ignored target a weight of −1e-17
             weights = class_weights(self.objective, outputs, batch).clamp_min(0)
+            if self.example == "target":
+                return weights.flatten()
             return weights.flatten(1).sum(1) if weights.ndim > 1 else weights
+        if self.example == "target":
+            assert self.objective.known.count is not None
+            rows = len(self._as_rows(batch.target))
+            each = 1 / self.objective.known.count(outputs, batch.target) if self.objective.reduction == "mean" else 1.0
+            return torch.full((rows,), each, dtype=outputs.dtype, device=outputs.device)
         elements = 1.0 if self.objective.reduction == "mean" else float(batch.target.numel())
         return torch.full((batch.size,), elements / batch.size, dtype=outputs.dtype, device=outputs.device)
 
@@ -104,10 +131,13 @@ class EmpiricalFisher(Curvature):
 
     With a plain mean ω_i = 1/N; ignored targets have no weight and class weights are weights; in a sum ω_i is what the mean of
     that example divides by (the number of its elements, in elementwise losses). It is not the Fisher matrix, since its labels
-    are the data's (Kunstner et al. 2019). Examples are entries along the first dimension of a batch.
+    are the data's (Kunstner et al. 2019).
 
     Args:
         objective: The loss L; a sum over examples.
+        example: What counts as one example. ``row``: an entry along the first dimension of a batch, such as a sequence, an image or
+            all outputs of a regression; ``target``: a single target, such as a token, a pixel or an element. Their gradients add up
+            to the same ∇L, and their second moments differ.
         options: How products are computed, see `Curvature`.
 
     >>> import torch, landscape as ls
@@ -122,3 +152,15 @@ class EmpiricalFisher(Curvature):
     name = "empirical Fisher matrix"
     positive_semidefinite = True
     rule_class = EmpiricalFisherRule
+
+    def __init__(self, objective: Objective, *, example: Example = "row", **options: Any):
+        self.example: Example = example
+        super().__init__(objective, **options)
+
+    def _rule(self) -> EmpiricalFisherRule:
+        return EmpiricalFisherRule(self.objective, self.example)
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """What identifies the operator; with single targets as examples that is said."""
+        return {**super().provenance, **({"example": "target"} if self.example == "target" else {})}

@@ -22,6 +22,7 @@ class GradientCovariance(EmpiricalFisher):
 
     Args:
         objective: The loss L; a sum over examples.
+        example: What counts as one example, see `EmpiricalFisher`.
         options: How products are computed, see `Curvature`.
 
     >>> import torch, landscape as ls

@@ -162,3 +162,105 @@ def test_batches_of_another_structure_or_shape_are_named():
     with pytest.raises(RuntimeError) as caught:
         ls.Objective(linear(), batches(lambda x, y: (x[:, :2], y)), "cross_entropy").loss()
     assert "called with batch 2 of 2, 14 examples of the data: (14, 2)" in caught.value.__notes__[0]
+
+
+TOKENS = torch.randint(0, 7, (6, 5), generator=GENERATOR)
+LABELS = torch.where(TOKENS > 5, -100, (TOKENS + 1) % 7)
+CLASS_WEIGHTS = torch.linspace(0.5, 2, 7, dtype=torch.float64)
+SINGLE = {
+    "tokens": ((TOKENS, LABELS), nn.CrossEntropyLoss()),
+    "weighted tokens": ((TOKENS, LABELS), nn.CrossEntropyLoss(weight=CLASS_WEIGHTS)),
+    "tokens summed": ((TOKENS, LABELS), nn.CrossEntropyLoss(reduction="sum")),
+    "elements": ((TOKENS, torch.randn(6, 5, 7, generator=GENERATOR, dtype=torch.float64)), nn.MSELoss()),
+}
+
+
+@pytest.mark.parametrize("case", SINGLE)
+def test_single_targets_as_examples_of_the_empirical_fisher_matrix(case):
+    data, loss = SINGLE[case]
+    model = nn.Sequential(nn.Embedding(7, 3), nn.Linear(3, 7)).double()
+    objective = ls.Objective(model, data, loss, batch_size=4)
+    outputs, target = model(data[0]).flatten(0, 1), data[1].flatten(0, 1)
+    if case == "elements":
+        terms = (outputs - target).square().flatten()
+        weights = torch.full_like(terms, 1 / terms.numel()).detach()
+    else:
+        terms = F.cross_entropy(outputs, target, reduction="none")
+        weights = (target >= 0).double() * (CLASS_WEIGHTS[target.clamp_min(0)] if case == "weighted tokens" else 1)
+        weights = weights if case == "tokens summed" else weights / weights.sum()
+    parameters = list(model.parameters())
+    rows = [torch.cat([g.flatten() for g in torch.autograd.grad(t, parameters, retain_graph=True)]) for t in terms]
+    expected = torch.stack(rows).T @ (weights[:, None] * torch.stack(rows))
+    found = ls.EmpiricalFisher(objective, example="target")
+    torch.testing.assert_close(found.dense(), expected, rtol=1e-8, atol=1e-12)
+    assert found.provenance["example"] == "target"
+    mean = torch.stack(rows).T @ weights
+    covariance = ls.GradientCovariance(objective, example="target").dense()
+    torch.testing.assert_close(covariance, expected - torch.outer(mean, mean) / weights.sum(), rtol=1e-8, atol=1e-12)
+
+
+def test_what_counts_as_an_example_is_one_of_two_words():
+    objective = ls.Objective(linear(), (X, Y), "cross_entropy")
+    torch.testing.assert_close(
+        ls.EmpiricalFisher(objective, example="target").dense(), ls.EmpiricalFisher(objective).dense()
+    )
+    with pytest.raises(ls.LandscapeError, match="expected 'row' or 'target'"):
+        ls.EmpiricalFisher(objective, example="token")
+    with pytest.raises(ls.NotDefinedError, match="single targets are known of PyTorch's own losses"):
+        ls.EmpiricalFisher(objective.with_loss(lambda o, y: F.cross_entropy(o, y)), example="target")
+
+
+def test_a_divisor_that_moves_with_theta_is_refused():
+    def loss(output, target):
+        return F.cross_entropy(output, target, reduction="sum") / (output[:, 0] > 0).sum()
+
+    with pytest.raises(ls.LandscapeError, match=r"count= is \d+ for the outputs .* batches='fixed'"):
+        ls.Objective(linear(), (X, Y), loss, count=lambda output, target: float((output[:, 0] > 0).sum()))
+
+
+def test_a_mapping_whose_names_the_network_does_not_know_is_said():
+    with pytest.raises(TypeError) as caught:
+        ls.Objective(linear(), {"pixels": X, "labels": Y}, "cross_entropy")
+    assert "the network takes none of the names pixels" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize("program", ["kept", "split", "recompute"])
+def test_sinc_and_tied_padding_have_their_derivatives(program):
+    zero = nn.Linear(4, 2).double().requires_grad_(False)
+    zero.weight.zero_()
+    zero.bias.zero_()
+    target = torch.ones(24, 2, dtype=torch.float64) / 2
+    objective = ls.Objective(zero, (X, target), lambda o, y: (torch.sinc(o) - y).mean(), parameters="*")
+    leaf = zero.weight.requires_grad_(), zero.bias.requires_grad_()
+    H = hessian((1 - (torch.pi * (X @ leaf[0].T + leaf[1])).square() / 6).mean(), leaf)
+    torch.testing.assert_close(ls.Hessian(objective, program=program).dense(), H, rtol=1e-9, atol=1e-12)
+    words = nn.Sequential(nn.Embedding(7, 3, padding_idx=0), nn.Linear(3, 7, bias=False)).double()
+    words[1].weight = words[0].weight
+    tokens, labels = TOKENS[:, 0], LABELS[:, 1].clamp_min(0)
+    W = words[0].weight
+    H = hessian(F.cross_entropy(W[tokens] @ W.T, labels), [W])
+    objective = ls.Objective(words, (tokens, labels), "cross_entropy")
+    torch.testing.assert_close(ls.Hessian(objective, program=program).dense(), H, rtol=1e-9, atol=1e-12)
+
+
+class Equilibrium(nn.Module):
+    """z = tanh(A x + B z), solved under no_grad; one step carries the gradient, which is then not that of the loss."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 3), nn.Linear(3, 3, bias=False)
+
+    def forward(self, x):
+        with torch.no_grad():
+            z = torch.zeros(len(x), 3, dtype=x.dtype)
+            for _ in range(100):
+                z = torch.tanh(self.a(x) + self.b(z) / 3)
+        return torch.tanh(self.a(x) + self.b(z) / 3)
+
+
+@pytest.mark.parametrize("program", ["auto", "kept", "recompute"])
+def test_a_gradient_that_is_not_that_of_the_loss_is_refused(program):
+    torch.manual_seed(0)
+    objective = ls.Objective(Equilibrium().double(), (X, Y), "cross_entropy")
+    with pytest.raises(ls.NumericalError, match=r"products with the Hessian are not .*no_grad"):
+        ls.Hessian(objective, program=program) @ objective.theta
