@@ -189,7 +189,7 @@ def device_named(device: torch.device | str) -> torch.device:
     """Return a device.
 
     Raises:
-        LandscapeError: PyTorch knows none of that name, or this machine has none.
+        LandscapeError: PyTorch knows none of that name, this machine has none, or it has no float64.
 
     >>> device_named("cpu")
     device(type='cpu')
@@ -200,6 +200,8 @@ def device_named(device: torch.device | str) -> torch.device:
         raise LandscapeError(f"there is no device {device!r}; expected 'cpu', 'cuda' or 'cuda:0'") from None
     if found.type == "meta":
         raise LandscapeError("the device 'meta' holds no numbers; use 'cpu' or 'cuda'")
+    if found.type == "mps":
+        raise LandscapeError("sums over batches are taken in float64, which 'mps' does not have; pass device='cpu'")
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise LandscapeError(
             f"there is no device {device!r}: PyTorch finds {torch.cuda.device_count()} GPUs; use 'cpu'"

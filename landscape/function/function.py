@@ -301,7 +301,9 @@ class Function:
         """Add to whatever the user's network or loss raises what it was called with."""
         note = f"raised in the network or the loss, called with {self.named(batch)}"
         if isinstance(batch.inputs, Mapping) and not takes_keywords(self.network, batch.inputs):
-            note += f"; the network takes none of the names {', '.join(map(str, batch.inputs))}, so it was given the mapping whole"
+            note += (
+                f"; the network takes none of the names {', '.join(map(str, batch.inputs))} and was given the mapping"
+            )
         if note not in getattr(error, "__notes__", ()):
             error.add_note(note)
 

@@ -160,8 +160,8 @@ def _check_divisor(function: Function, few: Batch, outputs: Tensor) -> None:
     found = [float(function.count(other, few.target)) for other in (outputs, -outputs, torch.zeros_like(outputs))]
     if len(set(found)) > 1:
         raise LandscapeError(
-            f"count= is {found[0]:g} for the outputs of the network and {min(found[1:]):g} for others: the divisor moves with theta; "
-            "leave it out and pass batches='fixed', for the mean over the batches"
+            f"count= is {found[0]:g} for the outputs of the network and {min(found[1:]):g} for others: the divisor moves with "
+            "theta; leave it out and pass batches='fixed', for the mean over the batches"
         )
 
 

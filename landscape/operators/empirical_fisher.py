@@ -135,9 +135,9 @@ class EmpiricalFisher(Curvature):
 
     Args:
         objective: The loss L; a sum over examples.
-        example: What counts as one example. ``row``: an entry along the first dimension of a batch, such as a sequence, an image or
-            all outputs of a regression; ``target``: a single target, such as a token, a pixel or an element. Their gradients add up
-            to the same ∇L, and their second moments differ.
+        example: What counts as one example. ``row``: an entry along the first dimension of a batch, such as a sequence, an image
+            or all outputs of a regression; ``target``: a single target, such as a token, a pixel or an element. Their gradients
+            add up to the same ∇L, and their second moments differ.
         options: How products are computed, see `Curvature`.
 
     >>> import torch, landscape as ls

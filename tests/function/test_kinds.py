@@ -243,6 +243,11 @@ def test_sinc_and_tied_padding_have_their_derivatives(program):
     torch.testing.assert_close(ls.Hessian(objective, program=program).dense(), H, rtol=1e-9, atol=1e-12)
 
 
+def test_a_device_without_float64_is_refused():
+    with pytest.raises(ls.LandscapeError, match=r"float64, which 'mps' does not have; pass device='cpu'"):
+        ls.Objective(linear(), (X, Y), "cross_entropy", device="mps")
+
+
 class Equilibrium(nn.Module):
     """z = tanh(A x + B z), solved under no_grad; one step carries the gradient, which is then not that of the loss."""
 
