@@ -406,15 +406,15 @@ def _() -> Case:
 def _() -> Case:
     pairs = [(r(5, 4), r(5, 4)), (r(5, 4), r(5, 4))]
 
-    def nce(m: Any, batch: Any) -> Tensor:
+    def contrast(m: Any, batch: Any) -> Tensor:
         a, b = (F.normalize(m(x), dim=1) for x in batch)
         return F.cross_entropy(a @ b.T, torch.arange(5))
 
     return Case(
         net(4, 5, 3),
         pairs,
-        ls.BatchLoss(nce),
-        lambda m: (nce(m, pairs[0]) + nce(m, pairs[1])) / 2,
+        ls.BatchLoss(contrast),
+        lambda m: (contrast(m, pairs[0]) + contrast(m, pairs[1])) / 2,
         {"batches": "fixed"},
     )
 

@@ -295,7 +295,10 @@ def pick(batch: Batch, index: Tensor) -> Batch:
     def cut(x: Any) -> Any:
         return take(x, index, batch.size)
 
-    return Batch(cut(batch.inputs), cut(batch.target), cut(batch.raw), len(index), batch.scale)
+    if batch.raw is None:
+        return Batch(cut(batch.inputs), cut(batch.target), None, len(index), batch.scale)
+    raw = cut(batch.raw)  # once: inputs and target are parts of it
+    return Batch(*_told_apart(raw), raw, len(index), batch.scale)
 
 
 def few(batch: Batch, most: int) -> Batch:

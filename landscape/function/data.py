@@ -119,6 +119,11 @@ class Data(Sequence[Batch]):
         """Number of examples."""
         return sum(batch.size for batch in self._batches)
 
+    def place(self, batch: Batch) -> str:
+        """Return which of several batches one is, for messages; empty for others."""
+        found = [i for i, other in enumerate(self._batches) if other.raw is batch.raw]
+        return f"batch {found[0] + 1} of {len(self)}, " if found and len(self) > 1 else ""
+
     @property
     def largest(self) -> int:
         """Number of examples in the largest batch."""

@@ -259,9 +259,10 @@ class Objective(Function):
         """Return the loss; raise where it is NaN at the weights themselves, where nothing else could be measured."""
         if theta is None and math.isnan(value):
             with self.guard(), torch.no_grad():
-                wrong = next((b for b in self.batches if bool(self.batch_loss(self._theta, b).isnan())), None)
-            where = "" if wrong is None else f" on {self.named(wrong)}"
-            raise NumericalError(f"the loss is NaN{where}; check the data for NaN, or use dtype=torch.float64")
+                wrong = [self.named(batch) for batch in self.batches if self.batch_loss(self._theta, batch).isnan()]
+            raise NumericalError(
+                f"the loss is NaN on {', '.join(wrong[:1])}; check the data, or use dtype=torch.float64"
+            )
         return value
 
     def outputs(self, theta: Weights | None = None) -> Tensor:
@@ -460,10 +461,7 @@ class Objective(Function):
 
     def named(self, batch: Batch) -> str:
         """Return a batch in words: which it is, its examples, shapes and types."""
-        stored = self.__dict__.get("batches", ())
-        where = [i for i, other in enumerate(getattr(stored, "stored", ())) if other.raw is batch.raw]
-        which = f"batch {where[0] + 1} of {len(stored)}, " if where and len(stored) > 1 else ""
-        return which + super().named(batch)
+        return (self.batches.place(batch) if "batches" in vars(self) else "") + super().named(batch)
 
     def _vector(self, theta: Weights | None) -> Tensor:
         if theta is None:
