@@ -50,7 +50,11 @@ def zoo(seed: int) -> tuple[Trials, dict[str, np.ndarray]]:
     mean = 0.08 + 0.1 * (level["data"] == "mnist1d") + 0.6 * noise**1.5 + 0.05 * few - 0.02 * step
     error = mean + 0.02 * (1 + few) * (hidden + known)
     error = rng.binomial(597, np.clip(error, 0.01, 0.95)) / 597
-    table = {"reached": rng.random(len(rows)) > 1 / 7, "train_loss": 0.01 + 1e-4 * own, "test_error": error}
+    table = {
+        "reached": rng.random(len(rows)) > 1 / 7,
+        "train_loss": 0.01 + 1e-4 * rng.normal(size=len(rows)),
+        "test_error": error,
+    }
     table |= {
         "weight-norm": 10 * np.exp(0.2 * known - 0.5 * step),
         "margin": np.exp(rng.normal(size=len(rows)) - noise),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import glob
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +32,6 @@ def demo(arguments: argparse.Namespace) -> Any:
 
 def train(arguments: argparse.Namespace) -> Any:
     """Train networks by recipe."""
-    import functools
-
     from landscape.datasets import digits
     from landscape.experiments import get_recipe, train_many
     from landscape.models import mlp
@@ -167,6 +167,21 @@ def compare(arguments: argparse.Namespace) -> Any:
     if arguments.save and os.environ.get("RANK", "0") == "0":
         result.save(arguments.save, arguments.entry, overwrite=arguments.overwrite)
     return Printed(f"{result.table()}\n\n{result.verdict}", result.to_dict())
+
+
+def leaderboard(arguments: argparse.Namespace) -> Any:
+    """Judge scores over the zoo."""
+    from landscape.cli.targets import import_object
+    from landscape.studies.leaderboard import leaderboard as run
+
+    scores = [import_object(name) if ":" in name else name for name in arguments.score]
+    board = run(
+        *scores, path=arguments.zoo, sample=arguments.sample, workers=arguments.workers, seed=arguments.seed,
+        save=arguments.save if scores else None, tell=functools.partial(print, file=sys.stderr, flush=True),
+    )  # fmt: skip
+    return Printed(
+        "\n\n".join([board.table(), *(f"{name}: {board.place(name)}" for name in board.asked)]), board.to_dict()
+    )
 
 
 def plot(arguments: argparse.Namespace) -> Any:

@@ -24,6 +24,10 @@ EXAMPLES = {
     "compare": """\
   landscape compare SGD='runs/sgd-?.safetensors' Random='runs/random-labels-?.safetensors' --save study.h5
   landscape compare A='a/*.pt' B='b/*.pt' --model mynet:build --data mynet:load --waive gradient""",
+    "leaderboard": """\
+  landscape leaderboard                            the board of all scores
+  landscape leaderboard --score mymeasure:score    a score of your own: measured on 300 networks, resumably
+  landscape leaderboard --score log-volume --sample 100 --workers 8""",
     "plot": """\
   landscape plot study.h5 --out figures
   landscape plot study.h5 sgd-0/plane main --format pdf""",

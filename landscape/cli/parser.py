@@ -25,6 +25,7 @@ examples:
   landscape eigen runs/sgd-0.safetensors -k 5 --save study.h5
   landscape compare SGD='runs/sgd-?.safetensors' Random='runs/random-labels-?.safetensors' --save study.h5
   landscape score best.safetensors --model mynet:build --data mydata:load
+  landscape leaderboard --score mymeasure:score    what does my score know about test error?
   landscape info study.h5
   landscape report study.h5 -o report.html
 
@@ -156,6 +157,22 @@ def build() -> argparse.ArgumentParser:
         "--match", choices=["temper"], help="when losses differ: bring every network to one loss by its last layer"
     )
     _measured(compare, entry="main", on=False)
+
+    board = command(
+        "leaderboard",
+        commands.leaderboard,
+        "what scores know about test error over the zoo; a new score's place among them",
+    )
+    board.add_argument(
+        "--score", nargs="+", default=[], metavar="MODULE:FUNCTION", help="new scores, or names in the register"
+    )
+    board.add_argument("--zoo", metavar="PATH", help="another zoo (default: the one that ships with the repository)")
+    board.add_argument("--sample", type=_positive, default=300, metavar="N", help="networks to measure (default: 300)")
+    board.add_argument("--workers", type=_positive, default=2, help="processes (default: 2)")
+    board.add_argument(
+        "--save", default="leaderboard.h5", metavar="STUDY", help="keeps what is measured (default: leaderboard.h5)"
+    )
+    board.add_argument("--seed", type=_seed, default=0, help="seed of random draws (default: 0)")
 
     plot = command("plot", commands.plot, "draw entries of a study")
     plot.add_argument("study", help="the HDF5 file")

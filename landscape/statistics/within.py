@@ -57,12 +57,12 @@ def within_cells(
 ) -> Within:
     r"""Return whether a score tells better seeds from worse ones where every factor is the same, and by how much.
 
-    Score, outcome and baseline are ranked within each cell; the ranks of the baseline are regressed out of both others
-    (Freedman and Lane 1983); the statistic is $\sum r_s r_y / \sqrt{\sum r_s^2 \sum r_y^2}$. Under the null the seeds of a cell
-    are exchangeable: the factors may act in any way whatever, on score and outcome. Runs of one seed that share their draws,
-    such as weights and examples, are relabelled together. The gain comes from two least-squares regressions of what deviates
-    from the mean of its cell, on the baseline and on baseline and score (its logarithm if it is positive), each fitted with a
-    fold of the blocks left out and judged on it.
+    From score and outcome, less the means of their cells, the baseline is regressed out, its values and its ranks within cells,
+    in each stratum apart (Freedman and Lane 1983); what is left is ranked within cells, and the statistic is
+    $\sum r_s r_y / \sqrt{\sum r_s^2 \sum r_y^2}$. Under the null the seeds of a cell are exchangeable: the factors may act in any
+    way whatever, on score and outcome. Runs of one seed that share their draws, such as weights and examples, are relabelled
+    together. The gain comes from two such regressions of the outcome, on the baseline and on baseline and score, each fitted
+    with a fold of the blocks left out and judged on it. Positive scores and baselines enter as logarithms.
 
     Args:
         cells: the design.
@@ -95,28 +95,33 @@ def within_cells(
     blocks = _blocks(cells, seeds, np.asarray(np.isfinite(table).all(axis=0)), shared)
     if len(blocks) < FEWEST:
         raise NotDefinedError(f"{len(blocks)} cells with two seeds or more; at least {FEWEST} are needed: add seeds.")
-    ranks = _residuals([np.concatenate([_centred_ranks(row[block]).ravel() for block in blocks]) for row in table])
+    columns = [_centred(row, blocks, logarithm=i != 1) for i, row in enumerate(table)]
+    base = _by_stratum([*columns[2:], *(_ranked(column, blocks) for column in columns[2:])], cells, blocks)
+    left = [column - base @ np.linalg.lstsq(base, column, rcond=None)[0] for column in columns[:2]]
+    ranks = [_ranked(_rounded(after, before), blocks) for after, before in zip(left, columns)]
     if not np.square(ranks[1]).sum() > 1e-9:
         raise NotDefinedError("The outcome does not vary within cells beyond the baseline.")
-    sizes = np.cumsum([block.size for block in blocks])[:-1]
-    split = [[part.reshape(b.shape) for part, b in zip(np.split(r, sizes), blocks, strict=True)] for r in ranks]
+    split = [_split(rank, blocks) for rank in ranks]
     products = [s.T @ y for s, y in zip(*split, strict=True)]  # (seeds, seeds), of every block
     sums = np.array([[np.trace(p), (s**2).sum(), (y**2).sum()] for p, s, y in zip(products, *split, strict=True)])
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)), size=resamples)
-    null = sum(_relabelled(product, rng) for product in products)
+    free = sum(block.size - len(block) for block in blocks)
+    spent = free / max(free - np.linalg.matrix_rank(base), 1)  # what was regressed out no longer varies
+    null = np.sqrt(spent) * sum(_relabelled(product, rng) for product in products)
     beyond = np.abs(null) >= abs(sums[:, 0].sum()) * (1 - 1e-9)
-    base, full = _out_of_fold(table, blocks, folds, seed)
+    known = _by_stratum(columns[2:], cells, blocks)
+    without, full = _out_of_fold(known, columns[0], columns[1], blocks, folds, seed)
     with np.errstate(invalid="ignore", divide="ignore"):
         boot = drawn @ sums
         correlations = boot[:, 0] / np.sqrt(boot[:, 1] * boot[:, 2])
-        gains = 1 - (drawn @ full) / (drawn @ base)
+        gains = 1 - (drawn @ full) / (drawn @ without)
     whole = sums.sum(axis=0)
     varies = whole[1] > 1e-9  # else it says nothing, which is an answer
     return Within(
         correlation=float(whole[0] / np.sqrt(whole[1] * whole[2])) if varies else 0.0,
         p_value=float((1 + beyond.sum()) / (1 + PERMUTATIONS)) if varies else 1.0,
-        gain=float(1 - full.sum() / base.sum()),
+        gain=float(1 - full.sum() / without.sum()),
         models=sum(block.size for block in blocks),
         blocks=len(blocks),
         resampled=(correlations, gains),
@@ -141,16 +146,36 @@ def _blocks(cells: Cells, seeds: Sequence, there: np.ndarray, shared: Sequence[s
     return [np.array(columns).T for columns in alike.values() if len(columns) > 1]
 
 
-def _centred_ranks(values: np.ndarray) -> np.ndarray:
-    ranks = stats.rankdata(values, axis=1)
-    centred: np.ndarray = ranks - ranks.mean(axis=1, keepdims=True)
-    return centred
+def _split(column: np.ndarray, blocks: Sequence[np.ndarray]) -> list[np.ndarray]:
+    sizes = np.cumsum([block.size for block in blocks])[:-1]
+    return [part.reshape(block.shape) for part, block in zip(np.split(column, sizes), blocks, strict=True)]
 
 
-def _residuals(columns: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Return the first two columns with the others regressed out."""
-    base = np.column_stack([np.zeros_like(columns[0]), *columns[2:]])
-    return [column - base @ np.linalg.lstsq(base, column, rcond=None)[0] for column in columns[:2]]
+def _centred(row: np.ndarray, blocks: Sequence[np.ndarray], *, logarithm: bool) -> np.ndarray:
+    """Return what models deviate from the mean of their cell by, of the logarithm if all are positive."""
+    parts = [row[block] for block in blocks]
+    scaled = [np.log10(part) for part in parts] if logarithm and all((part > 0).all() for part in parts) else parts
+    return np.concatenate([(part - part.mean(axis=1, keepdims=True)).ravel() for part in scaled])
+
+
+def _ranked(column: np.ndarray, blocks: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the ranks within cells, less their mean."""
+    ranks = [stats.rankdata(part, axis=1) for part in _split(column, blocks)]
+    return np.concatenate([(part - part.mean(axis=1, keepdims=True)).ravel() for part in ranks])
+
+
+def _rounded(column: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """Return residuals without what rounding leaves of nothing, which would have ranks."""
+    size = np.abs(of).max() or 1.0
+    rounded: np.ndarray = np.round(column / size, 9) * size
+    return rounded
+
+
+def _by_stratum(columns: Sequence[np.ndarray], cells: Cells, blocks: Sequence[np.ndarray]) -> np.ndarray:
+    """Return columns that are zero outside one stratum, so that each has slopes of its own."""
+    of = np.concatenate([cells.stratum[cells.of[block.ravel()]] for block in blocks])
+    apart = [np.where(of == number, column, 0.0) for column in columns for number in np.unique(of)]
+    return np.column_stack([np.zeros(len(of)), *apart])
 
 
 def _relabelled(product: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -167,24 +192,16 @@ def _relabelled(product: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _out_of_fold(
-    table: np.ndarray, blocks: Sequence[np.ndarray], folds: int, seed: int
+    base: np.ndarray, score: np.ndarray, outcome: np.ndarray, blocks: Sequence[np.ndarray], folds: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the squared errors of each block when predicted from the baseline, and from baseline and score."""
-    known = np.concatenate([block.ravel() for block in blocks])
-    columns = []
-    for i, row in enumerate(table):
-        scaled = np.log10(row) if i != 1 and (row[known] > 0).all() else row
-        parts = [scaled[block] for block in blocks]
-        columns.append(np.concatenate([(part - part.mean(axis=1, keepdims=True)).ravel() for part in parts]))
     of = np.repeat(np.arange(len(blocks)), [block.size for block in blocks])
     fold = np.random.default_rng(seed).permutation(len(blocks))[of] % min(folds, len(blocks))
-    score, outcome, *base = (column / (column.std() or 1.0) for column in columns)
-    design = np.column_stack([np.zeros_like(score), *base, score])
     errors = []
-    for chosen in (design[:, :-1], design):
+    for design in (base, np.column_stack([base, score / (score.std() or 1.0)])):
         predicted = np.zeros_like(outcome)
         for left_out in np.unique(fold):
             train, test = fold != left_out, fold == left_out
-            predicted[test] = chosen[test] @ np.linalg.lstsq(chosen[train], outcome[train], rcond=None)[0]
+            predicted[test] = design[test] @ np.linalg.lstsq(design[train], outcome[train], rcond=None)[0]
         errors.append(np.bincount(of, weights=(outcome - predicted) ** 2))
     return errors[0], errors[1]

@@ -62,8 +62,8 @@ def test_runs_that_share_their_draws_are_not_counted_as_many():
 
 
 def test_what_a_baseline_knows_is_taken_out():
-    trials = zoo(0)
-    known = trials.replace(measures={**trials.measures, "margin": trials["score"] + 1e-3 * trials["margin"]})
+    trials, noise = zoo(0), np.random.default_rng(0).normal(size=72)
+    known = trials.replace(measures={**trials.measures, "margin": trials["score"] + 1e-3 * noise})
     assert judge(known)["score"].verdict == YES
     assert ls.evidence(known, scores=["score"], baseline=["margin"], resamples=50)["score"].verdict != YES
 
