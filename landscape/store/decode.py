@@ -13,7 +13,7 @@ import numpy as np
 from landscape.errors import LandscapeError
 from landscape.results import KINDS, Result, dims_of, role_of
 from landscape.store.columns import Column, from_columns, values_of
-from landscape.store.encode import RESERVED, SCHEMA_VERSION, content_sha256, home, origin_sha256
+from landscape.store.encode import RESERVED, SCHEMA_VERSION, content_sha256, home, is_dimension, origin_sha256
 from landscape.store.migrations import MIGRATIONS, Old, migration_of
 from landscape.store.names import name_of
 from landscape.store.old_studies import SCHEMA_1
@@ -106,7 +106,7 @@ def _paths(group: h5py.Group, prefix: str = "") -> Iterator[str]:
         part = member(group, name)
         if isinstance(part, h5py.Group) and read_attribute(part, "kind") is None:
             yield from _paths(part, f"{prefix}{name}/")
-        else:
+        elif not is_dimension(part):
             yield prefix + name
 
 

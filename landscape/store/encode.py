@@ -23,6 +23,9 @@ RESERVED = {
 }  # fmt: skip
 _CHUNKED = 16_384  # bytes from which an array is stored in compressed, checksummed chunks
 _CHUNK = 131_072  # elements in a chunk
+NAMELESS = (
+    "This is a netCDF dimension but not a netCDF variable."  # the NAME of a scale without values, before its length
+)
 _TEXT = 60_000  # bytes of text that fit into an attribute for every reader
 TEXT = h5py.string_dtype("utf-8")
 
@@ -55,6 +58,7 @@ def write_result(group: h5py.Group, result: Result) -> None:
         elif role == "result":
             write_result(group.create_group(field.name), value)
     _attach_scales(group, result)
+    _name_dimensions(group)
     write_attributes(group, attributes)
     group.attrs["kind"] = result.kind
     group.attrs["schema_version"] = SCHEMA_VERSION
@@ -254,6 +258,36 @@ def _attach_scales(group: h5py.Group, result: Result) -> None:
             for axis, dim in enumerate(field.metadata["dims"]):
                 if dim in scales:
                     _attach(group[path], axis, group[scales[dim]])
+
+
+def _name_dimensions(group: h5py.Group) -> None:
+    """Give every dimension without a coordinate a name that netCDF readers know: an empty scale, which takes no room on the disk.
+
+    Source: netCDF-4 format specification, "dimensions without dimension scales".
+    """
+    datasets: list[h5py.Dataset] = []
+    group.visititems(lambda _, part: datasets.append(part) if isinstance(part, h5py.Dataset) else None)
+    for dataset in datasets:
+        labels = [dimension.label for dimension in dataset.dims]
+        for axis, label in enumerate(labels):
+            if not label or dataset.is_scale or len(dataset.dims[axis]):
+                continue
+            name = label + "'" * labels[:axis].count(label)  # a matrix has one dimension twice, which netCDF does not
+            if name not in dataset.parent:
+                scale = dataset.parent.create_dataset(name, shape=(dataset.shape[axis],), dtype=">f4")
+                scale.make_scale(f"{NAMELESS}{dataset.shape[axis]:10d}")
+            scale = dataset.parent[name]
+            if is_dimension(scale) and scale.shape == (dataset.shape[axis],):
+                dataset.dims[axis].attach_scale(scale)
+
+
+def is_dimension(part: Any) -> bool:
+    """Say whether a part of a file is the name of a dimension and holds nothing."""
+    return (
+        isinstance(part, h5py.Dataset)
+        and part.is_scale
+        and h5py.h5ds.get_scale_name(part.id).startswith(NAMELESS.encode())
+    )
 
 
 def _attach(dataset: h5py.Dataset, axis: int, scale: h5py.Dataset) -> None:

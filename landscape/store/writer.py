@@ -27,6 +27,7 @@ from landscape.store.safe import first_line, member, opened, read_attribute
 from landscape.store.text import dumps
 
 _NEW = "being-written"
+_OF_CHECKPOINTS = ("model", "parameters", "weights_sha256", "loss", "data_sha256")
 _OPEN: ContextVar[Mapping[Path, Writer]] = ContextVar("open batches", default=MappingProxyType({}))
 
 
@@ -166,6 +167,7 @@ class Writer:
                 del file[old.group]
             parent, _, last = path.rpartition("/")
             file.move(_NEW, f"{_require(file, parent).name}/{last}")
+            self._describe(file, path, result.provenance)
 
     def _write(self, group: h5py.Group, result: Result, identity: Mapping[str, Any] | None) -> None:
         write_result(group, result)
@@ -173,6 +175,13 @@ class Writer:
             write_attributes(group, {"identity": identity})
         if self._disk is not None:
             self._disk.check()
+
+    def _describe(self, file: h5py.File, path: str, provenance: Mapping[str, Any]) -> None:
+        """Say of a checkpoint what its first result knows of it, where nobody has said more."""
+        part, owner, *_ = path.split("/")
+        known = {name: provenance[name] for name in _OF_CHECKPOINTS if provenance.get(name) not in (None, "")}
+        if part == "checkpoints" and known and not file[f"{part}/{owner}"].attrs:
+            write_attributes(file[f"{part}/{owner}"], known)
 
     def describe_checkpoint(self, name: str, attributes: Mapping[str, Any]) -> None:
         """Record what is known of a checkpoint, as `landscape.store.describe_checkpoint` does."""

@@ -131,6 +131,10 @@ def test_xarray_opens_a_group_with_its_coordinates(filled):
     with xarray.open_dataset(filled, group=group, engine="h5netcdf") as data:
         assert list(data.coords) == ["x", "y"]
         assert data["computed"].dims == ("y", "x")
-    with xarray.open_datatree(filled, group=group, engine="h5netcdf", phony_dims="access") as tree:
+    with xarray.open_datatree(filled, group="checkpoints/sgd-0", engine="h5netcdf") as tree:
+        dims = {dim for node in tree.subtree for variable in node.variables.values() for dim in variable.dims}
+        assert {"row", "x", "y", "direction", "direction'", "P"} <= dims
+        assert not any(dim.startswith("phony") for dim in dims)
+        tree = tree["slices/plane"]
         assert tree["train/loss"].dims == ("y", "x")
         assert float(tree["train/loss"].sel(x=0.4, y=0.0, method="nearest")) == pytest.approx(0.01)
