@@ -27,10 +27,27 @@ def fingerprint(*tensors: Tensor) -> str:
     ('21ff1b76', '302c9b09')
     """
     digest = hashlib.sha256()
+    _update(digest, tensors)
+    return digest.hexdigest()
+
+
+def fingerprint_of_parts(dtype: torch.dtype, size: int, parts: Iterable[Tensor], *tensors: Tensor) -> str:
+    """Return the `fingerprint` of a vector (size,) given in parts, and of further tensors.
+
+    >>> fingerprint_of_parts(torch.float32, 2, [torch.zeros(1), torch.zeros(1)]) == fingerprint(torch.zeros(2))
+    True
+    """
+    digest = hashlib.sha256(f"{dtype}({size},)".encode())
+    for part in parts:
+        digest.update(tensor_bytes(part))
+    _update(digest, tensors)
+    return digest.hexdigest()
+
+
+def _update(digest: hashlib._Hash, tensors: Iterable[Tensor]) -> None:
     for tensor in tensors:
         digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
         digest.update(tensor_bytes(tensor))
-    return digest.hexdigest()
 
 
 def batched_fingerprint(batches: Iterable[Sequence[Tensor]]) -> str:

@@ -59,7 +59,7 @@ def facts(objective: Objective, init: Mapping[str, Tensor] | None = None) -> Fac
     """
     measured = objective.evaluate()
     return Facts(
-        network=";".join(f"{n}{tuple(s)}" for n, s in zip(objective.space.names, objective.space.shapes, strict=True)),
+        network=";".join(f"{n}{tuple(s)}" for n, s in zip(objective.names, objective.whole_space.shapes, strict=True)),
         inputs=objective.batches.input_fingerprint(objective.world.relayed),
         loss=measured["loss"],
         accuracy=measured.get("accuracy", math.nan),

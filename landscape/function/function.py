@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Self
@@ -21,6 +22,7 @@ from landscape.function.losses import BatchLoss, Loss, OfEverything, OwnLoss, de
 from landscape.function.metrics import Metric, checked, hits
 from landscape.function.norm_layers import Norm, couples, following
 from landscape.function.parameters import ParameterSpace, Selection, cast
+from landscape.function.shards import shards_of
 from landscape.function.structure import Structure
 
 
@@ -72,7 +74,10 @@ class Function:
             raise LandscapeError(f"mode is {mode!r}, expected 'eval' or 'train'")
         self.model = unwrapped(model)
         self.mode, self.metrics = mode, checked(metrics)
+        self.shards = shards_of(self.model)
         self.space = ParameterSpace.select(self.model, parameters, dtype)
+        if self.shards is not None:
+            self.space = self.shards.localised(self.space)
         own = dict(self.model.named_parameters())
         self.device = device_named(own[self.space.names[0]].device if device is None else device)
         self._requested_dtype, self.data_dtype = dtype, dtype or self.space.dtype
@@ -132,7 +137,8 @@ class Function:
         """Copy parameters and buffers by name; return theta, and hold the rest fixed."""
         copies = {}
         for name, tensor in tensors.items():
-            copies[name] = tensor.detach().clone().to(self.device, cast(tensor.dtype, self._requested_dtype))
+            part = tensor.detach() if self.shards is None else self.shards.part_of(name, tensor.detach())
+            copies[name] = part.clone().to(self.device, cast(tensor.dtype, self._requested_dtype))
         theta = self.space.flatten(copies)
         self._fixed = {name: tensor for name, tensor in copies.items() if name not in self.space.slices}
         if not torch.isfinite(theta).all():
@@ -209,8 +215,13 @@ class Function:
 
     @property
     def size(self) -> int:
-        """P, the number of parameters."""
-        return self.space.size
+        """P, the number of parameters, those of all processes."""
+        return self.whole_space.size
+
+    @property
+    def whole_space(self) -> ParameterSpace:
+        """The layout of all of theta, of which a process of a sharded network holds a part laid out as `space`."""
+        return self.space if self.shards is None else self.shards.space
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -250,12 +261,15 @@ class Function:
             theta = theta.detach().requires_grad_()
         with torch.set_grad_enabled(self.nested or torch.is_grad_enabled()):
             tensors = self.space.unflatten(theta)
+            if self.shards is not None:
+                tensors = self.shards.placed(tensors)
         return self.call_with({**fixed, **tensors}, compute)
 
     def call_with(self, tensors: Mapping[str, Tensor], compute: Callable[[nn.Module], Any]) -> Any:
         """Return ``compute(model)`` with parameters and buffers given by name. Use inside `guard`."""
         if not self.nested or torch.is_grad_enabled():
-            return self._structure.call(tensors, compute)
+            with nullcontext() if self.shards is None else self.shards.twice():
+                return self._structure.call(tensors, compute)
         with torch.enable_grad():
             return tree_map_only(Tensor, Tensor.detach, self._structure.call(tensors, compute))
 
@@ -314,7 +328,7 @@ class Function:
 
     def batch_loss(self, theta: Tensor, batch: Batch) -> Tensor:
         """Return a batch's share of L (a scalar, differentiable in theta); the shares add up to L. Use inside `guard`."""
-        if batch.scale == 0:
+        if batch.scale == 0 and self.shards is None:  # whose processes put parameters together in every call
             return theta.sum() * 0.0
         return self.batch_value(theta, batch).reshape(()) * batch.scale
 

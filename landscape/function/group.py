@@ -5,6 +5,7 @@ Sums are reduced in float64 to the first process and handed out from there, so t
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -65,7 +66,7 @@ class Group(World):
         self.group, self.rank, self.count = group, dist.get_rank(group), dist.get_world_size(group)
         self.first = dist.get_global_rank(group, 0)
         self.device = torch.device("cuda" if "nccl" in dist.get_backend(group) else "cpu")
-        self._life = _Life(self.rank, self.count)
+        self._life = _life(group)
 
     def __deepcopy__(self, memo: Any) -> Group:
         return self
@@ -158,9 +159,14 @@ class Group(World):
             what = "batches that cannot be cut" if data.uncut else "examples"
             raise LandscapeError(f"{many} {what} for {self.count} processes; use at most {many}")
         mine = range(many * self.rank // self.count, many * (self.rank + 1) // self.count)
-        part = data.some(mine) if data.uncut else data.regrouped(mine, data.largest)
+        part = data.some(mine) if data.uncut else data.regrouped(mine, self._sizes(many, len(mine), data.largest))
         part.sha256, part.cut = whole, data.largest
         return part
+
+    def _sizes(self, n: int, mine: int, largest: int) -> list[int]:
+        """Return sizes of batches, of which every process has the same number."""
+        count = math.ceil(math.ceil(n / self.count) / largest)
+        return [mine * (i + 1) // count - mine * i // count for i in range(min(count, mine))]
 
     def everything(self, data: Data) -> Data:
         """Return the data of all processes; kept, because several may ask for it."""
@@ -182,16 +188,21 @@ class Group(World):
                 yield held[0]  # type: ignore[misc]
 
 
+@cache
+def _life(group: dist.ProcessGroup) -> _Life:
+    return _Life(group)
+
+
 class _Life:
     """Tells the other processes twice a second that this one lives, and how far it is.
 
     Args:
-        rank: of this process.
-        count: of all.
+        group: of processes.
     """
 
-    def __init__(self, rank: int, count: int) -> None:
-        self.rank, self.count, self.calls = rank, count, 0
+    def __init__(self, group: dist.ProcessGroup) -> None:
+        self.rank, self.count, self.calls = dist.get_rank(group), dist.get_world_size(group), 0
+        self._key = f"landscape/{group.group_name}"
         store = dist.distributed_c10d._get_default_store()
         self.store = store.clone() if hasattr(store, "clone") else store
         self._beat = 0
@@ -200,7 +211,7 @@ class _Life:
 
     def _tell(self) -> None:
         self._beat += 1
-        self.store.set(f"landscape/{self.count}/{self.rank}", f"{self._beat} {self.calls}")
+        self.store.set(f"{self._key}/{self.rank}", f"{self._beat} {self.calls}")
 
     def _live(self) -> None:
         try:
@@ -211,10 +222,7 @@ class _Life:
             return
 
     def _read(self) -> list[list[int]]:
-        return [
-            [int(word) for word in self.store.get(f"landscape/{self.count}/{rank}").split()]
-            for rank in range(self.count)
-        ]
+        return [[int(word) for word in self.store.get(f"{self._key}/{rank}").split()] for rank in range(self.count)]
 
     def missing(self, error: Exception) -> str:
         """Return in one line which process is not there, after an exchange that failed."""

@@ -24,10 +24,9 @@ from landscape.function.metrics import Metric
 from landscape.function.norm_layers import Norm
 from landscape.function.norm_statistics import reestimated
 from landscape.function.parameters import ParameterSpace, Selection
-from landscape.function.provenance import identity
+from landscape.function.provenance import identity, weights_sha256
 from landscape.function.weighting import check, in_batches, weighted
 from landscape.function.world import ALONE, World
-from landscape.hashing import fingerprint
 
 Weights = Tensor | Mapping[str, Tensor]
 
@@ -128,16 +127,14 @@ class Objective(Function):
             fitted = fit_weights(self.model, weights)
             own |= {name: fitted[name] for name in own if name in fitted}
         self._theta = self._take_tensors(own)
-        self.world = world_of(group)
+        self.world = self.shards or world_of(group)
         with torch.random.fork_rng(devices=[]):  # loaders draw a seed from the global generator
             data = read(
                 data, batch_size, self.device, self.data_dtype, resident, examples=examples, fixed=batches == "fixed",
                 sized=self.norm == "batch",
             )  # fmt: skip
         self._examples = examples if callable(examples) else None
-        self.world.agree(
-            models=str(self.space), weights=fingerprint(self._theta, *self._fixed.values()), losses=self.loss_name
-        )
+        self.world.agree(models=str(self.whole_space), weights=weights_sha256(self, self._theta), losses=self.loss_name)
         self._take_data(self.world.divided(data), tried=False)
 
     def _take_data(self, data: Data, *, tried: bool) -> None:
@@ -239,7 +236,7 @@ class Objective(Function):
     def value_and_gradient(self, theta: Weights | None = None) -> tuple[float, Tensor]:
         """Return L(theta) and ∇L(theta) from one pass."""
         at = self._vector(theta).detach().clone().requires_grad_()
-        total = torch.zeros(self.size, dtype=torch.float64, device=self.device)
+        total = torch.zeros_like(at, dtype=torch.float64)
 
         def accumulate(_: nn.Module) -> float:
             value = 0.0
@@ -468,6 +465,6 @@ class Objective(Function):
             return self._theta
         if not isinstance(theta, Tensor):
             return self.at(theta)._theta
-        if theta.shape != (self.size,):
-            raise LandscapeError(f"theta has shape {tuple(theta.shape)}, expected ({self.size},)")
+        if theta.shape != (self.space.size,):
+            raise LandscapeError(f"theta has shape {tuple(theta.shape)}, expected ({self.space.size},)")
         return theta.to(self.device, self.dtype)

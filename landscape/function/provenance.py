@@ -11,7 +11,7 @@ from torch import Tensor
 
 from landscape._version import __version__
 from landscape.function.function import Function
-from landscape.hashing import fingerprint
+from landscape.hashing import fingerprint, fingerprint_of_parts
 
 
 def environment() -> dict[str, str]:
@@ -38,5 +38,12 @@ def identity(function: Function, theta: Tensor) -> dict[str, Any]:
         "model": type(function.model).__qualname__,
         "parameters": function.size,
         "selection": "all" if len(names) == sum(1 for _ in function.model.parameters()) else list(names),
-        "weights_sha256": fingerprint(theta, *function.fixed.values()),
+        "weights_sha256": weights_sha256(function, theta),
     }
+
+
+def weights_sha256(function: Function, theta: Tensor) -> str:
+    """Hash theta (P,) and what the network holds besides; of a sharded network one parameter at a time."""
+    if function.shards is None:
+        return fingerprint(theta, *function.fixed.values())
+    return fingerprint_of_parts(theta.dtype, function.size, function.shards.one_by_one(theta), *function.fixed.values())

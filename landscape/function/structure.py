@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from landscape.function.guard import handle_held
 from landscape.function.parameters import cast
+from landscape.function.shards import without_hooks
 
 _CONTAINERS = (list, dict, OrderedDict, set)
 _ATOMS = (str, bytes, int, float, bool, type(None), Tensor)
@@ -259,7 +260,8 @@ class _Copier:
             twin = self._remember(module, _Plain())
             state = {"_modules": state["_modules"], "training": module.training}
         else:
-            twin = self._remember(module, _blank(type(module)))
+            kind, state = without_hooks(module)
+            twin = self._remember(module, _blank(kind))
         for key, value in state.items():
             # hooks that lead back to no module are shared: one that is registered later is called here, too
             shared = key.endswith("_hooks") and not self.reaches(value)

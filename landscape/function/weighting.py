@@ -259,7 +259,8 @@ def _check_loss(function: Function, theta: Tensor, few: Batch) -> Tensor | None:
         if function.known.elementwise:
             _check_shapes(outputs, few.target)
     own = dict(function.model.named_parameters())
-    with Watch({name: own[name] for name in function.names}) as watch:
+    watched = () if function.shards else function.names  # whose own tensors are never called with
+    with Watch({name: own[name] for name in watched}) as watch:
         value = function.batch_value(theta, few)
     if watch.read:
         raise LandscapeError(

@@ -12,7 +12,7 @@ from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
 from landscape.arguments import settled
-from landscape.errors import LandscapeError
+from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.world import ALONE, World
 from landscape.operators.vectors import HALF, received
 
@@ -66,7 +66,7 @@ class Operator(ABC):
 
     @settled()
     def __matmul__(self, V: Any) -> Any:
-        columns, hand_back = received(V, self.size, self.dtype, self.device, self.name)
+        columns, hand_back = received(V, self.world.length(self.size), self.dtype, self.device, self.name)
         return hand_back(self.multiply(columns))
 
     def __add__(self, other: Any) -> Operator:
@@ -90,6 +90,8 @@ class Operator(ABC):
         Raises:
             LandscapeError: P is above 20,000.
         """
+        if self.world.sharded:
+            raise NotDefinedError(f"the {self.name} of a sharded model has its rows in several processes: use products")
         if self.size > DENSE_LIMIT:
             raise LandscapeError(
                 f"the {self.name} has P = {self.size:,}; dense() forms at most {DENSE_LIMIT:,}: use op.block(…).dense() or "

@@ -42,7 +42,7 @@ class BlockDiagonal(Operator):
         names = list(self.blocks)
         for start in range(0, len(names), together):
             chosen = [self.blocks[name] for name in names[start : start + together]]
-            lifted = V.new_zeros(self.size, len(chosen), V.shape[1])
+            lifted = V.new_zeros(len(V), len(chosen), V.shape[1])
             for i, places in enumerate(chosen):
                 for place in places:
                     lifted[place, i] = V[place]

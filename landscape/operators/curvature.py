@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from landscape.arguments import expect_objective, settled
-from landscape.errors import NumericalError
+from landscape.errors import NotDefinedError, NumericalError
 from landscape.function.objective import Objective
 from landscape.function.parameters import match
 from landscape.function.weighting import culprit
@@ -113,6 +113,10 @@ class Curvature(Operator):
         Raises:
             LandscapeError: A pattern matches nothing.
         """
+        if self.world.sharded:
+            raise NotDefinedError(
+                "a block by name is not defined for a sharded model; pass parameters= to the objective"
+            )
         names = match(self.objective.names, patterns)
         index = torch.cat([torch.arange(self.size)[self.objective.space.slices[name]] for name in names])
         return Block(self, index, f"{self.name}[{', '.join(names)}]")

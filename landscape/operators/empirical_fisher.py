@@ -47,7 +47,7 @@ class EmpiricalFisherRule(JacobianRule):
         weights = torch.tensor(counts, dtype=self.objective.dtype, device=self.objective.device)
         if self.objective.reduction == "mean":
             weights = weights / weights.sum()
-        return replace(batch, raw=(batch.raw, weights))
+        return replace(batch, raw=(batch.raw, weights * batch.scale))
 
     def _one(self, batch: Batch, i: int) -> Batch:
         return pick(batch, torch.tensor([i], device="cpu"))
@@ -117,7 +117,9 @@ class EmpiricalFisherRule(JacobianRule):
             each = 1 / self.objective.known.count(outputs, batch.target) if self.objective.reduction == "mean" else 1.0
             return torch.full((rows,), each, dtype=outputs.dtype, device=outputs.device)
         elements = 1.0 if self.objective.reduction == "mean" else float(batch.target.numel())
-        return torch.full((batch.size,), elements / batch.size, dtype=outputs.dtype, device=outputs.device)
+        return torch.full(
+            (batch.size,), batch.scale * elements / batch.size, dtype=outputs.dtype, device=outputs.device
+        )
 
     def middle(self, values: Tensor, batch: Batch) -> Middle:
         """Nothing: the weights are in the values."""

@@ -39,7 +39,7 @@ class GradientCovariance(EmpiricalFisher):
     @cached_property
     def _mean(self) -> tuple[Tensor, float]:
         """The gradient of L (P,) in float64, and Ω."""
-        gradient = torch.zeros(self.size, dtype=torch.float64, device=self.device)
+        gradient = torch.zeros_like(self.objective.theta, dtype=torch.float64)
         theta = self.objective.theta.requires_grad_()
         with self.objective.guard(second=True):
             for batch in self.objective.batches:

@@ -48,6 +48,10 @@ SUMS = frozenset((
 """Scores that see the data through sums over batches, or through all outputs, only."""
 
 
+SUMS_OF_SHARDS = SUMS & {"lambda-max", "lambda-min", "trace", "frobenius", "loss", "accuracy"}
+"""Those that take inner products over theta through its world, too."""
+
+
 class Gauged:
     """A network in the gauges that scores ask for; each is made once, for all scores of a panel.
 
@@ -71,7 +75,7 @@ class Gauged:
 
     def suited(self, slug: str) -> Gauged:
         """Return what a score is measured on: in several processes their sums, or all data in each where it is no sum."""
-        if self.objective.world.count == 1 or slug in SUMS:
+        if slug in (SUMS_OF_SHARDS if self.objective.world.sharded else SUMS) or self.objective.world.count == 1:
             return self
         if self._whole is None:
             self._whole = Gauged(self.objective.everything)

@@ -79,7 +79,7 @@ def random_directions(
     if not 1 <= n <= objective.size:
         raise LandscapeError(f"n is {n}, expected between 1 and the {objective.size} parameters")
     theta = torch.as_tensor(whole_theta(objective))
-    parts = layouts(objective.model, objective.space, heads_of(objective, attention))
+    parts = layouts(objective.model, objective.whole_space, heads_of(objective, attention))
     generator = seeded_generator(seed)
     draws = [torch.randn(objective.size, dtype=torch.float64, generator=generator) for _ in range(n)]
     drawn = torch.stack(draws)  # one at a time, so that the first direction of a seed does not depend on n

@@ -151,15 +151,16 @@ def top_eigenpairs(
 
         keeper = Keeper(run, checkpoint_seconds)
         keep = (lambda: checkpoint(state())) if callable(checkpoint) else (lambda: keeper(state))
+        keeps = callable(checkpoint) or (place is not None and not products.world.sharded)
         try:
-            found = _iterate(lanczos, goal, history, keep if place is not None or callable(checkpoint) else None)
+            found = _iterate(lanczos, goal, history, keep if keeps else None)
             known_to_miss = Certificate()
             if demand is not None:
                 found, known_to_miss = certified(
                     products, goal, found, locked, demand, seed=seed, whole=lanczos.exhausted
                 )
         except KeyboardInterrupt:
-            if place is not None:
+            if keeps and place is not None:
                 keeper(state, now=True)
             raise
         return run.finish(

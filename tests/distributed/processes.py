@@ -17,6 +17,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import Replicate, Shard, distribute_tensor
+from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 import landscape as ls
 from landscape.comparison.gates import GATES
@@ -101,6 +106,76 @@ def comparison(group, examples):
     return {"values": found.values, "errors": found.standard_errors, "gates": gates, **found.metrics}
 
 
+def transformer(seed=0):
+    """Return a network whose layers go well on a mesh: no first dimension is divided evenly by two and three."""
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Linear(64, 7), nn.Tanh(), nn.LayerNorm(7), nn.Linear(7, 12, bias=False), nn.GELU(), nn.Linear(12, 10)
+    )
+
+
+def cut(model, how):
+    """Shard a network over all processes."""
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    if how == "tensor-parallel":
+        plan = {"0": ColwiseParallel(output_layouts=Replicate()), "3": ColwiseParallel(), "5": RowwiseParallel()}
+        parallelize_module(model, mesh, plan)
+    elif how == "fsdp":
+        for layer in (model[0], model[3], model):
+            fully_shard(layer, mesh=mesh)
+    else:
+        for module in model.modules():
+            for key, tensor in module._parameters.items():
+                if tensor is not None:
+                    module._parameters[key] = nn.Parameter(distribute_tensor(tensor.detach(), mesh, [Shard(0)]))
+    return model
+
+
+def sharded_objective(group, examples, how):
+    """Return the loss of a network that is fully sharded, also by FSDP2, or tensor-parallel."""
+    model = transformer().double()
+    data = (part[:examples] for part in whole())
+    size = 8 if examples < 100 else 512
+    return ls.Objective(model if group is None else cut(model, how), tuple(data), "cross_entropy", batch_size=size)
+
+
+def sharded_products(group, examples, how):
+    """Losses, gradients and products."""
+    L = sharded_objective(group, examples, how)
+    all_of = L.world.whole
+    v = L.world.part(torch.randn(2, L.size, generator=torch.Generator().manual_seed(3), dtype=L.dtype)).T
+    found = {
+        "loss": L.loss(),
+        "gradient": all_of(L.gradient()),
+        "P": L.size,
+        "weights": L.provenance()["weights_sha256"],
+    }
+    operators = {
+        name: make(L) for name, make in OPERATORS.items() if name != "Fisher sampled" or how == "tensor-parallel"
+    }
+    return found | {name: all_of((op @ v).T) for name, op in operators.items()}
+
+
+def sharded(group, examples, how):
+    """Spectra and slices."""
+    L = sharded_objective(group, examples, how)
+    H = ls.Hessian(L)
+    H.check()
+    pairs = ls.top_eigenpairs(H, k=3, tol=1e-7, method="block", block_size=2)
+    d = ls.random_directions(L, n=2)
+    return {
+        "top": pairs.values,
+        "vectors": np.abs(pairs.vectors),
+        "density": ls.spectral_density(H, probes=1, steps=8).nodes,
+        "trace": ls.trace(H, matvecs=10).value,
+        "diagonal": ls.diagonal(H, matvecs=10).values,
+        "directions": d.vectors,
+        **{f"plane {name}": value for name, value in ls.plane(L, d, points=3).values.items()},
+        **{row.name: row.value for row in ls.sharpness(L, ["loss", "accuracy", "trace", "lambda-max"]).rows},
+        "moved": L.at(L.theta * 1.1).loss(),
+    }
+
+
 def refusals(group, examples):
     """What is wrong in one process is said by all."""
     if group is None:
@@ -129,6 +204,40 @@ def refusals(group, examples):
         ),
         "group": message(lambda: digits(examples, group="everyone")),
         "own data": str(own.n),
+    }
+
+
+def sharded_refusals(group, examples):
+    """What cannot be done with shards is said in one line."""
+    if group is None:
+        return {}
+
+    def message(make):
+        try:
+            make()
+        except ls.LandscapeError as error:
+            return str(error)
+        return "nothing"
+
+    X, y = (part[:40] for part in whole())
+    rank, model = dist.get_rank(), cut(transformer(), "fully")
+    mixed = cut(transformer().double() if rank else transformer(), "fully")
+    square = nn.Sequential(nn.Linear(64, 10))
+    mesh = init_device_mesh("cpu", (1, dist.get_world_size()), mesh_dim_names=("a", "b"))
+    weight = distribute_tensor(square[0].weight.detach(), mesh, [Replicate(), Shard(0)])
+    square[0].weight = nn.Parameter(weight)
+    L = ls.Objective(model, (X, y), "cross_entropy")
+    flat = type("FullyShardedDataParallel", (nn.Linear,), {})(64, 10)  # a stand-in: PyTorch's own wants an accelerator
+    return {
+        "batches": message(
+            lambda: ls.Objective(model, (X[: 20 + 9 * rank], y[: 20 + 9 * rank]), "cross_entropy", batch_size=9)
+        ),
+        "types": message(lambda: ls.Objective(mixed, (X, y), "cross_entropy")),
+        "mesh": message(lambda: ls.Objective(square, (X, y), "cross_entropy")),
+        "no mesh": message(lambda: ls.Objective(flat, (X, y), "cross_entropy")),
+        "score": message(lambda: ls.sharpness(L, ["m-sharpness"])),
+        "block": message(lambda: ls.Hessian(L).block("0.*")),
+        "dense": message(lambda: ls.Hessian(L).dense()),
     }
 
 
@@ -165,7 +274,15 @@ def process(rank, count, port, wanted, results):
         if count > 1:
             os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE=str(count))
             dist.init_process_group("gloo", rank=rank, world_size=count)
-        results.put((rank, {name: run(name, count > 1 or None, arguments) for name, *arguments in wanted}))
+        results.put(
+            (
+                rank,
+                {
+                    " ".join([name, *arguments[1:]]): run(name, count > 1 or None, arguments)
+                    for name, *arguments in wanted
+                },
+            )
+        )
         if count > 1 and not any(name == "loss_of_life" for name, *_ in wanted):
             dist.barrier()
             dist.destroy_process_group()

@@ -43,11 +43,15 @@ def require_equal(found, count):
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     """Return what one and two processes found, and what two refused."""
-    return measured(tmp_path_factory.mktemp("group"), (1, 2), ("products", 33), ("spectra", 33), ("refusals", 33))
+    wanted = [("products", 33), ("spectra", 33), ("refusals", 33), ("sharded_refusals", 33)]
+    return measured(tmp_path_factory.mktemp("group"), (1, 2), *wanted, *(("sharded_products", 33, how) for how in HOW))
+
+
+HOW = ("fsdp", "tensor-parallel")
 
 
 def test_two_processes_find_what_one_finds(found):
-    require_equal({1: [{**found[1][0], "refusals": {}}], 2: found[2]}, 2)
+    require_equal(found, 2)
 
 
 def test_what_differs_between_processes_is_refused_by_all(found):
@@ -63,6 +67,30 @@ def test_what_differs_between_processes_is_refused_by_all(found):
         assert first[name] == second[name]
     assert first["labels"] == "LandscapeError: process 1: " + second["labels"].removeprefix("LandscapeError: ")
     assert first["own data"] == second["own data"] == "9"
+
+
+def test_what_shards_cannot_do_is_said_by_all(found):
+    first, second = (one["sharded_refusals"] for one in found[2])
+    for name, message in {
+        "batches": "processes 0 and 1 have different numbers of batches (3 and 4)",
+        "types": "processes 0 and 1 have different types",
+        "mesh": "the parameters lie on 1 meshes of 2 dimensions; expected one mesh of one dimension",
+        "no mesh": "the model's shards have no mesh (FullyShardedDataParallel flattens them); shard it with",
+        "score": "is not defined for a sharded model",
+        "block": "a block by name is not defined for a sharded model; pass parameters= to the objective",
+        "dense": "has its rows in several processes: use products",
+    }.items():
+        assert message in first[name], first[name]
+        assert first[name] == second[name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("examples", [33, 1797])
+@pytest.mark.parametrize("how", ["fully", *HOW])
+def test_shards_in_two_and_three_processes(tmp_path, examples, how):
+    found = measured(tmp_path, (1, 2, 3), ("sharded_products", examples, how), ("sharded", examples, how))
+    for count in (2, 3):
+        require_equal(found, count)
 
 
 @pytest.mark.slow

@@ -107,9 +107,11 @@ class BatchSum:
         plan, program, batches = prepared.plan, prepared.program, prepared.batches
         total = torch.zeros(V.shape, dtype=torch.float64, device=V.device)
         chunks = [slice(k, k + plan.chunk) for k in range(0, V.shape[1], plan.chunk)]
-        given = V.to(self.objective.dtype)
+        given, sharded = V.to(self.objective.dtype), self.objective.world.sharded
         for i, batch in enumerate(batches):
-            unit = self.rule.dress(batch.rescaled(1.0), batches.stored[:i])
+            # products of sharded networks are sums over processes already, whose batches have other shares
+            share = 1.0 if sharded else batch.scale
+            unit = self.rule.dress(batch if sharded else batch.rescaled(1.0), batches.stored[:i])
             state = self._states.get(i)
             if i not in self._states:
                 with Rewrites():
@@ -117,7 +119,7 @@ class BatchSum:
                 if i < plan.kept:
                     self._states[i] = state
             for chunk in chunks:
-                total[:, chunk].add_(program.multiply(state, unit, given[:, chunk]), alpha=batch.scale)
+                total[:, chunk].add_(program.multiply(state, unit, given[:, chunk]), alpha=share)
             del state
         return total
 

@@ -44,7 +44,10 @@ def prepare(rule: Rule, settings: Settings) -> Prepared:
     Raises:
         TraceError: The split program was asked for and the network cannot be traced.
     """
-    objective = rule.objective
+    objective, world = rule.objective, rule.objective.world
+    if world.sharded:  # every process must call the network as often as the others
+        frugal: Choice = "recompute" if settings.program == "recompute" else "kept"
+        settings = replace(settings, program=frugal, coalesce=False, tune=False, compile=False)
     available = budget(settings.memory, objective.device)
     costs = measure(objective, objective.batches[0])
     batches = coalesced(objective, costs, available) if settings.coalesce else objective.batches
@@ -66,6 +69,9 @@ def prepare(rule: Rule, settings: Settings) -> Prepared:
     traced = program.trace(first) if isinstance(program, Split) else None
     example_bytes = (traced.kept_bytes if traced else costs.graph(first.size)) / first.size
     plan = _plan(program, reason, batches, available, costs, example_bytes)
+    if world.sharded:
+        kept, chunk = (min(numbers) for numbers in zip(*world.exchange((plan.kept, plan.chunk)), strict=True))
+        plan = replace(plan, kept=kept, chunk=chunk)
     if isinstance(program, Split):
         plan = replace(plan, trace_seconds=program.trace_seconds)
     if isinstance(program, Compiled):

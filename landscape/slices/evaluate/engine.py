@@ -196,6 +196,7 @@ def _evaluator_for(
         objective.has_criterion
         and objective.batches.resident
         and objective.mode == "eval"
+        and not objective.world.sharded
         and set(objective.space.dtypes) == {theta.dtype}
         and theta.dtype in (torch.float32, torch.float64)
     )
