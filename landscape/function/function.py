@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 import torch.distributed as dist
@@ -22,8 +22,10 @@ from landscape.function.losses import BatchLoss, Loss, OfEverything, OwnLoss, de
 from landscape.function.metrics import Metric, checked, hits
 from landscape.function.norm_layers import Norm, couples, following
 from landscape.function.parameters import ParameterSpace, Selection, cast
-from landscape.function.shards import shards_of
 from landscape.function.structure import Structure
+
+if TYPE_CHECKING:
+    from landscape.function.shards import Shards
 
 
 class Function:
@@ -74,7 +76,7 @@ class Function:
             raise LandscapeError(f"mode is {mode!r}, expected 'eval' or 'train'")
         self.model = unwrapped(model)
         self.mode, self.metrics = mode, checked(metrics)
-        self.shards = shards_of(self.model)
+        self.shards = _shards_of(self.model)
         self.space = ParameterSpace.select(self.model, parameters, dtype)
         if self.shards is not None:
             self.space = self.shards.localised(self.space)
@@ -346,3 +348,11 @@ class Function:
     def hits(self, output: Tensor, target: Tensor) -> Tensor | None:
         """Return which targets are predicted rightly, as their shape; `None` where the task is no classification."""
         return None if self._criterion is None else hits(self._criterion, output, target)
+
+
+def _shards_of(model: nn.Module) -> Shards | None:
+    if not (dist.is_available() and dist.is_initialized()):
+        return None
+    from landscape.function.shards import shards_of  # which takes half a second to import
+
+    return shards_of(model)

@@ -16,8 +16,10 @@ from math import prod
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor, Partial, Placement, Replicate, Shard, _api
 
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.data import Data
@@ -25,20 +27,16 @@ from landscape.function.group import Group
 from landscape.function.parameters import ParameterSpace
 from landscape.function.world import Summed
 
-if dist.is_available():
-    from torch.distributed.device_mesh import DeviceMesh
-    from torch.distributed.fsdp import FSDPModule
-    from torch.distributed.tensor import DTensor, Partial, Placement, Replicate, Shard, _api
 
-    class _FromLocal(_api._FromTorchTensor):
-        """PyTorch's own, with a backward pass that can be differentiated: its own loses that term where placements differ."""
+class _FromLocal(_api._FromTorchTensor):
+    """PyTorch's own, with a backward pass that can be differentiated: its own loses that term where placements differ."""
 
-        @staticmethod
-        def backward(ctx: Any, grad_output: DTensor | None) -> tuple[Tensor | None, ...]:
-            if grad_output is None:
-                return (None,) * 7
-            placements = [Replicate() if place.is_partial() else place for place in ctx.forward_input_placements]
-            return grad_output.redistribute(placements=ctx.grad_placements or placements).to_local(), *(None,) * 6
+    @staticmethod
+    def backward(ctx: Any, grad_output: DTensor | None) -> tuple[Tensor | None, ...]:
+        if grad_output is None:
+            return (None,) * 7
+        placements = [Replicate() if place.is_partial() else place for place in ctx.forward_input_placements]
+        return grad_output.redistribute(placements=ctx.grad_placements or placements).to_local(), *(None,) * 6
 
 
 @dataclass(frozen=True)
@@ -72,8 +70,6 @@ def shards_of(model: nn.Module) -> Shards | None:
     Raises:
         LandscapeError: the shards have no mesh, one of several dimensions, different ones, or different types.
     """
-    if not dist.is_available():
-        return None
     named = dict(model.named_parameters())
     if any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules()):
         raise LandscapeError(
@@ -269,8 +265,6 @@ class Shards(Group):
 def without_hooks(module: nn.Module) -> tuple[type[nn.Module], dict[str, Any]]:
     """Return the class of a module and what it holds, without what FSDP2 adds: its shards are put together here instead."""
     state = vars(module)
-    if not (dist.is_available() and isinstance(module, FSDPModule)):
-        return type(module), state
     plain = next(kind for kind in type(module).__mro__[1:] if kind is not FSDPModule and issubclass(kind, nn.Module))
 
     def own(hook: Any) -> bool:

@@ -21,7 +21,6 @@ from torch.utils._pytree import tree_leaves
 
 from landscape.function.guard import handle_held
 from landscape.function.parameters import cast
-from landscape.function.shards import without_hooks
 
 _CONTAINERS = (list, dict, OrderedDict, set)
 _ATOMS = (str, bytes, int, float, bool, type(None), Tensor)
@@ -260,7 +259,11 @@ class _Copier:
             twin = self._remember(module, _Plain())
             state = {"_modules": state["_modules"], "training": module.training}
         else:
-            kind, state = without_hooks(module)
+            kind = type(module)
+            if hasattr(module, "_get_fsdp_state"):
+                from landscape.function.shards import without_hooks
+
+                kind, state = without_hooks(module)
             twin = self._remember(module, _blank(kind))
         for key, value in state.items():
             # hooks that lead back to no module are shared: one that is registered later is called here, too
