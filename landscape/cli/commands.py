@@ -118,6 +118,7 @@ def slice_(arguments: argparse.Namespace) -> Any:
             points=arguments.points,
             also=also,
             dataset=arguments.on,
+            workers=arguments.workers,
             **saving,
         )
 
@@ -162,7 +163,7 @@ def compare(arguments: argparse.Namespace) -> Any:
     result = run(
         recipes, scores=arguments.scores, seed=arguments.seed, margin=arguments.margin,
         loss_tolerance=arguments.loss_tolerance, waive=arguments.waive, match=arguments.match,
-        save=arguments.save,
+        save=arguments.save, workers=arguments.workers,
     )  # fmt: skip
     if arguments.save and os.environ.get("RANK", "0") == "0":
         result.save(arguments.save, arguments.entry, overwrite=arguments.overwrite)

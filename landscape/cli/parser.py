@@ -130,6 +130,7 @@ def build() -> argparse.ArgumentParser:
         default="filter",
         help="what gets the norm of the network's own weights (default: filter)",
     )
+    slices.add_argument("--workers", type=_positive, default=1, help="processes that share the rows (default: 1)")
     _measured(slices)
 
     score = command("score", commands.score, "sharpness scores with radius, standard error and cost")
@@ -156,6 +157,7 @@ def build() -> argparse.ArgumentParser:
     compare.add_argument(
         "--match", choices=["temper"], help="when losses differ: bring every network to one loss by its last layer"
     )
+    compare.add_argument("--workers", type=_positive, default=1, help="processes that share the seeds (default: 1)")
     _measured(compare, entry="main", on=False)
 
     board = command(

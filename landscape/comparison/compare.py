@@ -36,6 +36,7 @@ from landscape.scores.panel import Radii
 from landscape.scores.register import deciding, primary, select
 from landscape.scores.requirements import require
 from landscape.store.names import slugify
+from landscape.workers import Workers
 
 One = Checkpoint | Objective
 Arm = Sequence[One | Sequence[One]] | One
@@ -60,6 +61,7 @@ def compare(
     paired: bool | Literal["auto"] = "auto",
     save: str | Path | None = None,
     by: str = "recipe",
+    workers: Workers = 1,
 ) -> Comparison:
     """Compare recipes over seeds: gates, scores, exact tests, and a verdict for every pair of recipes.
 
@@ -93,6 +95,7 @@ def compare(
             is repeated after an interruption; at the end all are stored, as ``RECIPE-INDEX/scores``. Scores that you saved
             under such a name are kept, and those of the comparison stand beside them as ``RECIPE-INDEX/scores-compared``.
         by: the factor of trials that is compared, its first level the reference.
+        workers: processes among which the panels of the checkpoints are dealt out, or a `concurrent.futures.Executor`.
 
     Returns:
         A `Comparison`: ``.table()``, ``.verdict``, ``.plot()``, ``.save("study.h5", "main")``.
@@ -161,6 +164,8 @@ def compare(
         Panels({owner: at for found in owned for owner, at in found}, asked.named, seeds, radii, save) as panels,
         bar(total=len(seats), desc="checkpoints", unit="checkpoint") as progress,
     ):
+        if workers != 1:
+            panels.measure(workers)
         for found, (_, _, one) in zip(owned, seats, strict=True):
             scored.append(blend_scores([panels[owner] for owner, _ in found], one.share))
             progress.update()

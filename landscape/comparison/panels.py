@@ -14,6 +14,7 @@ from landscape.scores.panel import Measured, Panel, Radii
 from landscape.scores.sharpness import measured
 from landscape.store import Run, Study, batch, identity, open_study
 from landscape.store.identity import canonical
+from landscape.workers import Workers, completed
 
 
 class Panels:
@@ -68,7 +69,7 @@ class Panels:
             objective = self._objectives[owner]
             panel = Panel(self._scores, self._seeds[owner], self._radii)
             found = measured(objective, panel, self._together(panel).get(owner))
-            self._run.keep(owner, found.replace(provenance={**objective.provenance(), **self._asked[owner]}))
+            self._keep(owner, found)
         kept: Scores = self._run.done[owner]
         return kept
 
@@ -79,6 +80,21 @@ class Panels:
             objectives, seeds = [self._objectives[one] for one in missing], [self._seeds[one] for one in missing]
             self._stacked = dict(zip(missing, panel.together(objectives, seeds), strict=True))
         return self._stacked
+
+    def measure(self, workers: Workers) -> None:
+        """Measure the panels that are missing, by several processes."""
+        known = {*self._kept, *self._run.done}
+        jobs = {
+            owner: (objective, self._scores, self._seeds[owner], self._radii)
+            for owner, objective in self._objectives.items()
+            if owner not in known
+        }
+        for owner, panel in completed(_panel, jobs, workers=workers):
+            self._keep(owner, panel)
+
+    def _keep(self, owner: str, panel: Scores) -> None:
+        provenance = {**self._objectives[owner].provenance(), **self._asked[owner]}
+        self._run.keep(owner, panel.replace(provenance=provenance))
 
     def audit(self, owner: str, scores: Sequence[str], seed: int) -> Audit:
         """Return how scores of one objective take the transformations of its network: measured now, or found."""
@@ -130,6 +146,10 @@ class Panels:
                 name = second if first in opened and _others(opened[first], panel) else first
                 writer.save(panel, name, overwrite=True, identity=self._identities[owner])
             writer.afterwards(self._run.finish)
+
+
+def _panel(objective: Objective, scores: Sequence[str] | str | None, seed: int, radii: Radii) -> Scores:
+    return measured(objective, Panel(scores, seed, radii))
 
 
 def _names(owner: str) -> tuple[str, str]:

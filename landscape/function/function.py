@@ -156,7 +156,8 @@ class Function:
         return fresh
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key not in ("_structure", "norm_layers")}
+        made_again = ("_structure", "norm_layers", "_criterion", "_batch_loss")
+        return {key: value for key, value in self.__dict__.items() if key not in made_again}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -76,7 +76,8 @@ class Panel:
             seeds: of the random draws of each, in the place of the panel's own.
         """
         found: list[dict[str, Measured]] = [{} for _ in objectives]
-        wanted = [definition for definition in self.definitions if definition.together is not None]
+        alone = all(objective.world.count == 1 for objective in objectives)
+        wanted = [definition for definition in self.definitions if alone and definition.together is not None]
         for chosen in stacks(objectives) if wanted else ():
             networks, own = [Gauged(objectives[i]) for i in chosen], [seeds[i] for i in chosen]
             for definition in wanted:

@@ -21,6 +21,7 @@ from landscape.slices.directions import as_directions, vectors_of
 from landscape.slices.evaluate.engine import Engine, named
 from landscape.slices.rows import Values, begun, fill
 from landscape.store import Run, identity
+from landscape.workers import Workers, completed
 
 S = TypeVar("S", bound=Slice)
 
@@ -33,6 +34,7 @@ class Options(TypedDict, total=False):
     compiled: bool
     errors: bool
     together: int
+    workers: Workers
     save: tuple[Any, str] | None
     overwrite: bool
 
@@ -91,6 +93,7 @@ def plane(
         errors: add the standard error of the loss over the examples, for data that is a sample:
             ``train/loss-standard-error``.
         together: points to call the network for at once by `torch.vmap`; pays for small networks on a GPU. 1 by default.
+        workers: processes among which rows are dealt out, or a `concurrent.futures.Executor`. 1 by default.
         save: ``("study.h5", "sgd-0/plane")``: store the result; each row is on disk when it is finished, and a run that
             was interrupted resumes.
         overwrite: replace a different result of that name.
@@ -255,6 +258,7 @@ def _evaluated(
     compiled: bool = False,
     errors: bool = False,
     together: int = 1,
+    workers: Workers = 1,
     save: tuple[Any, str] | None = None,
     overwrite: bool = False,
 ) -> S:
@@ -268,13 +272,33 @@ def _evaluated(
     with run:
         if run.result is not None:
             return run.result
-        total = int(np.prod(grid.shape))
-        with Engine(
-            objectives, grid.vectors, points=total, compiled=compiled, errors=errors, together=together
-        ) as engine:
+        how: dict[str, Any] = {
+            "points": int(np.prod(grid.shape)),
+            "compiled": compiled,
+            "errors": errors,
+            "together": together,
+        }
+        with Engine(objectives, grid.vectors, **how) as engine:
             blank = begun(run, lambda: grid.blank(kind, objective, dataset, engine.names))
+            missing = [i for i in range(grid.shape[0]) if i not in run.done] if workers != 1 else []
+            jobs = {i: (objectives, grid, how, missing[i::PARTS]) for i in range(min(PARTS, len(missing)))}
+            for _, rows in completed(_some_rows, jobs, workers=workers):
+                for i, row in rows:
+                    run.keep(i, row)
             whole = fill(run, blank, _rows(engine, grid, at_once=save is None), label=kind.kind)
             return run.finish(whole.replace(evaluation=engine.description, seconds=time.perf_counter() - started))
+
+
+PARTS = 32
+"""Jobs into which the rows of a slice are dealt out among workers: each carries the data."""
+
+
+def _some_rows(
+    objectives: Mapping[str, Objective], grid: Grid, how: Mapping[str, Any], which: list[int]
+) -> list[tuple[int, Values]]:
+    with Engine(objectives, grid.vectors, **how) as engine:
+        compute = _rows(engine, grid, at_once=False)
+        return [(i, compute(i)) for i in which]
 
 
 def _rows(engine: Engine, grid: Grid, *, at_once: bool) -> Callable[[int], Values]:

@@ -29,6 +29,7 @@ from landscape.training.recipes import Recipe, check_recipe, get_recipe
 from landscape.training.runs import ModelFactory, TrainedRun, describe_model
 from landscape.training.train import train_through
 from landscape.training.trainer import Goal, LossGoal
+from landscape.workers import Workers
 
 SMALL: Mapping[str, Any] = {"depth": 8, "width": 4, "in_channels": 1}
 VARIANTS: Mapping[str, ModelFactory] = MappingProxyType(
@@ -61,7 +62,7 @@ def architecture(
     points: int = 15,
     ratio_points: int = 5,
     examples: int = 200,
-    workers: int = 1,
+    workers: Workers = 1,
     save: str | os.PathLike[str] | None = None,
 ) -> Trials:
     """Train architectures by one recipe to one loss; compare planes, eigenvalue ratios, smoothness and scores.

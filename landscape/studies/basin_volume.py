@@ -24,6 +24,7 @@ from landscape.training.jobs import Row
 from landscape.training.recipes import Recipe, get_recipe
 from landscape.training.runs import ModelFactory
 from landscape.training.train import train
+from landscape.workers import Workers
 
 NAME = "basin-volume"
 THREE_LAYERS = partial(mlp, (2, 64, 64, 64, 2))
@@ -48,7 +49,7 @@ def basin_volume(
     seeds: Iterable[int] = range(8),
     directions: int = 50,
     name: str = "basin-volume",
-    workers: int = 1,
+    workers: Workers = 1,
     save: str | os.PathLike[str] | None = None,
 ) -> Trials:
     r"""Train on clean and on poisoned data to the same clean training loss, and compare the sizes of the basins.

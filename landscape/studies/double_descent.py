@@ -28,6 +28,7 @@ from landscape.training.factories import as_split
 from landscape.training.recipes import Recipe, check_recipe
 from landscape.training.training_data import LABELS, corrupt_labels
 from landscape.training.vectorised import stack, train_stacked
+from landscape.workers import Workers
 
 INTERPOLATED = 0.01
 """Training error from which a width counts as fitting its data."""
@@ -78,7 +79,7 @@ def double_descent(
     recipe: Recipe = RECIPE,
     scores: Sequence[str] = SCORES,
     seeds: Iterable[int] = range(3),
-    workers: int = 1,
+    workers: Workers = 1,
     save: str | os.PathLike[str] | None = None,
 ) -> Trials:
     """Train networks of several widths on noisy labels; measure test error and sharpness along the width.

@@ -30,6 +30,7 @@ from landscape.studies.registry import Experiment, published
 from landscape.training.factories import check_factory
 from landscape.training.jobs import Row
 from landscape.training.runs import ModelFactory, describe_model
+from landscape.workers import Workers
 
 CURVES = ("step", "curve of the loss", "sharpness", "batch sharpness", "ratio", "batch ratio")
 """Arrays of every run: training loss over all examples; the largest eigenvalue, of Adam that of P^−½ H P^−½; the mean of
@@ -80,7 +81,7 @@ def edge_of_stability(
     every: int = 25,
     tol: float = 1e-3,
     seeds: Iterable[int] = (0,),
-    workers: int = 1,
+    workers: Workers = 1,
     save: str | os.PathLike[str] | None = None,
 ) -> Trials:
     r"""Train by several rules and track the sharpness against the threshold of each.

@@ -18,6 +18,7 @@ from landscape.training.factories import check_factory, check_width_factory
 from landscape.training.jobs import JobsRun, Row, run_jobs
 from landscape.training.recipes import Recipe, check_recipe
 from landscape.training.runs import describe_model
+from landscape.workers import Workers
 
 Levels = Sequence[Any] | Mapping[str, Any]
 """The levels of a factor: numbers or text, or any objects by name."""
@@ -56,7 +57,7 @@ def grid(
     placebo: Callable[[Trials], Placebo | None] | None = None,
     comparison: Callable[[Trials], Comparison] | None = None,
     findings: Callable[[Trials], Iterator[Finding]] | None = None,
-    workers: int = 1,
+    workers: Workers = 1,
     save: str | os.PathLike[str] | None = None,
     desc: str = "runs",
     study: str | None = None,

@@ -26,6 +26,7 @@ from landscape.training.jobs import JobsRun, Row, run_jobs
 from landscape.training.recipes import Recipe, get_recipe
 from landscape.training.runs import ModelFactory
 from landscape.training.vectorised import Stacked, stack, train_stacked
+from landscape.workers import Workers
 
 TEN_UNITS = partial(mlp, (2, 10, 2))
 BINS = 10
@@ -47,7 +48,7 @@ def guess_and_check(
     epochs: int = 300,
     seed: int = 0,
     together: int = 10_000,
-    workers: int = 1,
+    workers: Workers = 1,
     save: str | os.PathLike[str] | None = None,
 ) -> Trials:
     r"""Draw weights at random, keep those that fit every training example, and compare them with trained networks.

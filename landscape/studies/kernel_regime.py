@@ -28,6 +28,7 @@ from landscape.training.factories import as_split
 from landscape.training.jobs import Row
 from landscape.training.recipes import Recipe, check_recipe
 from landscape.training.train import train
+from landscape.workers import Workers
 
 WIDTHS = (16, 64, 256, 1024, 4096)
 LABELS = {"true": 0.0, "random": 1.0}
@@ -102,7 +103,7 @@ def kernel_regime(
     recipe: Recipe = RECIPE,
     examples: int = 100,
     seeds: Iterable[int] = range(3),
-    workers: int = 1,
+    workers: Workers = 1,
     save: str | os.PathLike[str] | None = None,
 ) -> Trials:
     r"""Train networks of several widths to one training loss; measure how far each left the kernel it started with.

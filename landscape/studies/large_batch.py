@@ -26,6 +26,7 @@ from landscape.training.jobs import Row
 from landscape.training.recipes import Recipe, check_recipe
 from landscape.training.runs import ModelFactory
 from landscape.training.train import train
+from landscape.workers import Workers
 
 MATCHINGS = {"epochs": "equal epochs", "loss": "equal training loss", "steps": "equal steps"}
 """What small and large batches may have in common when they are compared, in words."""
@@ -73,7 +74,7 @@ def large_batch(
     scores: Sequence[str] = SCORES,
     radii: Mapping[str, Sequence[float]] = RADII,
     seeds: Iterable[int] = range(6),
-    workers: int = 1,
+    workers: Workers = 1,
     save: str | os.PathLike[str] | None = None,
 ) -> Trials:
     r"""Train with small and with large batches and compare the sharpness of what they find.

@@ -16,6 +16,7 @@ from landscape.studies.randomisation import RECIPE, TIME_TO_FIT, Condition, run_
 from landscape.studies.registry import published
 from landscape.training.recipes import Recipe
 from landscape.training.runs import ModelFactory
+from landscape.workers import Workers
 
 PANEL = Panel(own=(*PRIMARY, "trace", "weight-norm"), label_free=("kl-radius", "input-jacobian"))
 CONDITIONS = (
@@ -36,7 +37,7 @@ def memorisation_test(
     recipe: Recipe = RECIPE,
     seeds: Sequence[int] = tuple(range(6)),
     panel: Panel = PANEL,
-    workers: int = 1,
+    workers: Workers = 1,
     save: str | os.PathLike[str] | None = None,
 ) -> Trials:
     r"""Retrain a network on random labels: can it fit noise, how much slower, and into how much sharper minima.

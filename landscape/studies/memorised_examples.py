@@ -29,6 +29,7 @@ from landscape.training.recipes import Recipe, check_recipe, get_recipe
 from landscape.training.runs import ModelFactory
 from landscape.training.training_data import LABELS, SUBSET, corrupt_labels
 from landscape.training.vectorised import stack, train_stacked
+from landscape.workers import Workers
 
 NAME = "memorised-examples"
 
@@ -46,7 +47,7 @@ def memorised_examples(
     seed: int = 0,
     together: int = 25,
     shown: int = 24,
-    workers: int = 1,
+    workers: Workers = 1,
     save: str | os.PathLike[str] | None = None,
 ) -> Memorisation:
     r"""Estimate how much each training example is memorised, and which test examples it helps.

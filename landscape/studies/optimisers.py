@@ -32,6 +32,7 @@ from landscape.training.jobs import Row
 from landscape.training.recipes import Recipe, as_recipes, get_recipe
 from landscape.training.runs import ModelFactory, describe_model
 from landscape.training.train import train
+from landscape.workers import Workers
 
 NETWORK = functools.partial(mlp, (64, 128, 128, 10))
 RECIPES = tuple(get_recipe(name, target=0.001, max_epochs=4000) for name in ("sgd", "momentum", "momentum-matched"))
@@ -49,7 +50,7 @@ def optimisers(
     seeds: Sequence[int] = tuple(range(8)),
     scores: Sequence[str] = SCORES,
     margin: float = 0.05,
-    workers: int = 1,
+    workers: Workers = 1,
     save: str | os.PathLike[str] | None = None,
 ) -> Trials:
     r"""Train with several optimisers to one loss and ask which minima are sharper, raw and relative to stability.

@@ -24,6 +24,7 @@ from landscape.training.factories import as_split
 from landscape.training.recipes import Recipe, get_recipe
 from landscape.training.runs import ModelFactory
 from landscape.training.trainer import LossGoal
+from landscape.workers import Workers
 
 NETWORK = functools.partial(mlp, (64, 128, 128, 10))
 PANEL = Panel()
@@ -65,7 +66,7 @@ def randomisation(
     seeds: Sequence[int] = (0, 1),
     recipe: Recipe = RECIPE,
     panel: Panel = PANEL,
-    workers: int = 1,
+    workers: Workers = 1,
     save: str | os.PathLike[str] | None = None,
 ) -> Trials:
     r"""Train one network on real and on randomised data, with unchanged settings, and measure it at matched loss.
@@ -124,7 +125,7 @@ def run_conditions(
     seeds: Sequence[int],
     recipe: Recipe,
     panel: Panel,
-    workers: int,
+    workers: Workers,
     save: str | os.PathLike[str] | None,
     effects: Callable[[Trials], Sequence[Effect]] | None = None,
     view: Mapping[str, Any] | None = None,

@@ -30,6 +30,7 @@ from landscape.training.recipes import Recipe, as_recipes, get_recipe
 from landscape.training.runs import ModelFactory, describe_model
 from landscape.training.train import train
 from landscape.training.trainer import Goal, LossGoal, NormGoal
+from landscape.workers import Workers
 
 NETWORK = functools.partial(mlp, (64, 128, 128, 10))
 PANEL = Panel()
@@ -51,7 +52,7 @@ def randomisation_table(
     norm: float | None = 12.5,
     panel: Panel = PANEL,
     audit: bool = True,
-    workers: int = 1,
+    workers: Workers = 1,
     save: str | os.PathLike[str] | None = None,
 ) -> Trials:
     r"""Train over a grid of label noise and measure every network where training losses match.

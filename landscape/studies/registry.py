@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from landscape.arguments import numbers_checked
 from landscape.errors import LandscapeError
+from landscape.workers import Workers
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -121,7 +122,7 @@ def run_experiment(
     out: str | os.PathLike[str] = "experiments",
     *,
     save: str | os.PathLike[str] | None = None,
-    workers: int = 1,
+    workers: Workers = 1,
     quick: bool = False,
 ) -> Conducted:
     """Run an experiment by name; write its study file, its table and its figure.

@@ -21,6 +21,7 @@ from landscape.store.names import slugify
 from landscape.training.checkpoints import as_checkpoint
 from landscape.training.many import train_many
 from landscape.training.recipes import get_recipe
+from landscape.workers import Workers
 
 RECIPES = {"sgd": "SGD", "momentum-matched": "Momentum (matched)", "random-labels": "Random labels"}
 """What is compared, by the names used in tables. Momentum runs at the learning rate that gives it SGD's step length,
@@ -42,7 +43,7 @@ class Demo:
     figures: tuple[Path, ...]
 
 
-def demo(out: str | os.PathLike[str], *, seeds: int = 8, quick: bool = False, workers: int = 2) -> Demo:
+def demo(out: str | os.PathLike[str], *, seeds: int = 8, quick: bool = False, workers: Workers = 2) -> Demo:
     """Train SGD, momentum and random labels on the digits to cross-entropy 0.01, measure and compare them.
 
     Args:

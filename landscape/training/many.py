@@ -12,10 +12,10 @@ from landscape.datasets import Split
 from landscape.errors import LandscapeError
 from landscape.models import mlp
 from landscape.training.factories import as_split, check_factory
-from landscape.training.jobs import completed
 from landscape.training.recipes import Recipe, as_recipes
 from landscape.training.runs import ModelFactory, TrainedRun, describe_model, load_run, read_manifest, save_run
 from landscape.training.train import train
+from landscape.workers import Workers, completed
 
 Job = tuple[Recipe, int]
 
@@ -28,7 +28,7 @@ def train_many(
     *,
     seeds: Iterable[int] = range(8),
     out: str | os.PathLike[str] | None = None,
-    workers: int = 1,
+    workers: Workers = 1,
 ) -> dict[str, list[TrainedRun]]:
     """Train every recipe with every seed; the numbers do not depend on the number of workers.
 

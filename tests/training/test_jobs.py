@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, suppress
 
 import numpy as np
@@ -17,6 +18,7 @@ import landscape as ls
 from landscape.errors import LandscapeError
 from landscape.function.provenance import environment
 from landscape.results import Estimate
+from landscape.store import Run
 from landscape.training.jobs import JobsRun, completed, run_jobs
 
 
@@ -258,3 +260,59 @@ def test_a_function_of_a_notebook_is_sent_or_refused_in_one_line(without):
         assert "workers=1" in last
     else:
         assert last == "[(1, 2), (2, 4)]"
+
+
+@pytest.fixture(scope="module")
+def pool():
+    """Return an executor of the user's own."""
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as executor:
+        yield executor
+
+
+def test_rows_of_a_plane_and_seeds_of_a_comparison_by_an_executor(pool, tmp_path):
+    X, y = torch.randn(30, 4, generator=torch.Generator().manual_seed(0)), torch.arange(30) % 3
+    objectives = [ls.Objective(ls.models.mlp((4, 5, 3), seed=s), (X, y), "cross_entropy") for s in range(4)]
+    directions = ls.random_directions(objectives[0], n=2)
+    alone = ls.plane(objectives[0], directions, points=5)
+    together = ls.plane(objectives[0], directions, points=5, workers=pool, save=(tmp_path / "s.h5", "mine/plane"))
+    assert np.array_equal(alone.values["train/loss"], together.values["train/loss"])
+    arms = {"a": objectives[:2], "b": objectives[2:]}
+    options = {
+        "scores": ["trace"],
+        "waive": ["seeds", "gradient", "train loss", "train accuracy", "collapse"],
+        "audit": False,
+    }
+    assert np.array_equal(ls.compare(arms, **options).values, ls.compare(arms, **options, workers=pool).values)
+
+
+def test_what_an_executor_cannot_be_sent_and_a_worker_that_ends(pool):
+    with pytest.raises(LandscapeError, match="cannot be sent to another process") as error:
+        list(completed(lambda x: x, {"a": (1,)}, workers=pool))
+    assert "put the factory into a module" in str(error.value)
+    dying = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    with dying, Run(None, {}) as run, pytest.raises(LandscapeError, match="a worker process ended"):
+        run_jobs(os._exit, {"a": (9,)}, run, workers=dying)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of Dask, when a worker is killed
+def test_a_thousand_jobs_over_dask_with_a_worker_killed(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    kept = []
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+        JobsRun(tmp_path / "s.h5", "mine/table", {"jobs": 1000}) as run,
+    ):
+        keep = run.keep
+
+        def counted(key, row):
+            kept.append(key)
+            if len(kept) == 100:
+                os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
+            keep(key, row)
+
+        run.keep = counted
+        run_jobs(squared, {str(x): (x % 7,) for x in range(1000)}, run, workers=client.get_executor())
+        assert sorted(kept) == sorted(run.done) == sorted(str(x) for x in range(1000))
+        assert all(row["square"] == (int(key) % 7) ** 2 for key, row in run.done.items())
