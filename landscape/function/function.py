@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_map_only
 
 from landscape.arguments import device_named
 from landscape.errors import LandscapeError, NotDefinedError
-from landscape.function.batches import Batch, leaves
+from landscape.function.batches import Batch, leaves, pick
 from landscape.function.forward import forward, logits, takes_keywords, unwrapped
 from landscape.function.guard import Guard
 from landscape.function.losses import BatchLoss, Loss, OfEverything, OwnLoss, describe, first_output, resolve
@@ -334,6 +334,14 @@ class Function:
         if batch.scale == 0 and self.shards is None:  # whose processes put parameters together in every call
             return theta.sum() * 0.0
         return self.batch_value(theta, batch).reshape(()) * batch.scale
+
+    def example_losses(self, theta: Tensor, batch: Batch) -> Tensor:
+        """Return the loss of every example of a batch, (n,). Use inside `guard`."""
+        if self._criterion is None or self.known.per_example is None:
+            alone = (pick(batch, torch.tensor([i], device="cpu")) for i in range(batch.size))
+            return torch.cat([self.batch_value(theta, one).reshape(1) for one in alone])
+        assert batch.target is not None
+        return self.known.per_example(self.batch_outputs(theta, batch), batch.target)
 
     def batch_count(self, theta: Tensor, batch: Batch) -> float:
         """Return c, what the mean loss of a batch divides by. Use inside `guard`."""

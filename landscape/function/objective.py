@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from landscape.arguments import numbers_checked
 from landscape.errors import LandscapeError, NotDefinedError, NumericalError
 from landscape.function import metrics as _metrics
-from landscape.function.batches import Batch, pick
+from landscape.function.batches import Batch
 from landscape.function.data import Data, Examples, read
 from landscape.function.fitting import fit_weights
 from landscape.function.function import Function
@@ -141,7 +141,7 @@ class Objective(Function):
         """Give every batch its share in L; data of which no part was tried yet is tried first."""
         self.__dict__.pop("graded", None)
         if not tried:
-            frozen = self._with("frozen")  # there examples do not depend on one another: their loss can be tried
+            frozen = self._with(norm="frozen")  # there examples do not depend on one another: their loss can be tried
             with frozen.guard(), torch.no_grad():
                 data = self.world.attempt(lambda: check(frozen, self._theta, data, coupled=self.norm == "batch"))
             self.nested, self.classes_last = frozen.nested, frozen.classes_last
@@ -193,12 +193,10 @@ class Objective(Function):
         """
         out = {"loss": self.criterion(output, batch).double()}
         assert batch.target is not None
-        hits = self.hits(output, batch.target)
-        if hits is not None:
+        if (hits := self.hits(output, batch.target)) is not None:
             out["accuracy"] = hits.sum(dtype=torch.float64) / self.graded
         for name, metric in self.metrics.items():
-            value = metric(output, batch.target)
-            out[name] = value.double().mean() * (batch.size / self.n)
+            out[name] = metric(output, batch.target).double().mean() * (batch.size / self.n)
         return out
 
     @cached_property
@@ -256,10 +254,8 @@ class Objective(Function):
         """Return the loss; raise where it is NaN at the weights themselves, where nothing else could be measured."""
         if theta is None and math.isnan(value):
             with self.guard(), torch.no_grad():
-                wrong = [self.named(batch) for batch in self.batches if self.batch_loss(self._theta, batch).isnan()]
-            raise NumericalError(
-                f"the loss is NaN on {', '.join(wrong[:1])}; check the data, or use dtype=torch.float64"
-            )
+                wrong = [f" on {self.named(b)}" for b in self.batches if self.batch_loss(self._theta, b).isnan()]
+            raise NumericalError(f"the loss is NaN{''.join(wrong[:1])}; check the data, or use dtype=torch.float64")
         return value
 
     def outputs(self, theta: Weights | None = None) -> Tensor:
@@ -288,19 +284,9 @@ class Objective(Function):
         """
         if self._criterion is None or self.known.per_example is None or self.coupled:
             self.batches.require_rows("the loss of every example")
-        at, out = self._vector(theta), []
+        at = self._vector(theta)
         with self.guard(), torch.no_grad():
-            for batch in self.batches:
-                if self._criterion is None or self.known.per_example is None:
-                    parts = [
-                        self.batch_value(at, pick(batch, torch.tensor([i], device="cpu"))).reshape(1)
-                        for i in range(batch.size)
-                    ]
-                    out.append(torch.cat(parts))
-                else:
-                    assert batch.target is not None
-                    out.append(self.known.per_example(self.batch_outputs(at, batch), batch.target))
-        return self.world.join(torch.cat(out))
+            return self.world.join(torch.cat([self.example_losses(at, batch) for batch in self.batches]))
 
     # --- other objectives ---------------------------------------------------------------------------------------------
 
@@ -310,28 +296,22 @@ class Objective(Function):
         Raises:
             LandscapeError: a vector of the wrong size, or a state dict that does not fit (the names are listed).
         """
-        fresh = copy.copy(self)
         if not isinstance(weights, Tensor | Mapping):
             raise LandscapeError(f"the weights are {type(weights).__name__}, expected a tensor (P,) or a state dict")
         if isinstance(weights, Tensor):
-            fresh._theta = self._vector(weights).detach().clone()
-            return fresh
-        weights = fit_weights(self.model, weights)
+            return self._with(_theta=self._vector(weights).detach().clone())
+        fresh, weights = copy.copy(self), fit_weights(self.model, weights)
         here = {**self._fixed, **self.space.unflatten(self._theta)}
         fresh._theta = fresh._take_tensors({name: weights.get(name, tensor) for name, tensor in here.items()})
         return fresh
 
     def with_fixed(self, fixed: Mapping[str, Tensor]) -> Objective:
         """Return the same function with other buffers and unselected parameters, as `fixed` gives them."""
-        fresh = copy.copy(self)
-        fresh._fixed = dict(fixed)
-        return fresh
+        return self._with(_fixed=dict(fixed))
 
     def with_space(self, space: ParameterSpace) -> Objective:
         """Return the same function of a vector theta that is laid out in another way."""
-        fresh = copy.copy(self)
-        fresh.space, fresh._theta = space, space.flatten(self.space.unflatten(self._theta))
-        return fresh
+        return self._with(space=space, _theta=space.flatten(self.space.unflatten(self._theta)))
 
     def with_loss(self, loss: Any, *, count: Callable[[Any, Tensor], float] | None = None) -> Objective:
         """Return an objective with another loss on the same network, data and theta."""
@@ -354,7 +334,7 @@ class Objective(Function):
             LandscapeError: a batch has one example.
             NotDefinedError: a batch size is given, but the data cannot be cut.
         """
-        fresh, data = self._with(self._norm(norm)), self._data()
+        fresh, data = self._with(norm=self._norm(norm)), self._data()
         if batch_size is not None:
             data = self.world.everything(data)
         if fresh.norm == "frozen" and self.norm == "frozen":
@@ -368,9 +348,9 @@ class Objective(Function):
         fresh._take_data(data, tried=self.norm == "frozen")
         return fresh
 
-    def _with(self, norm: Norm) -> Objective:
+    def _with(self, **changes: Any) -> Objective:
         fresh = copy.copy(self)
-        fresh.norm = norm
+        vars(fresh).update(changes)
         return fresh
 
     def _data(self) -> Data:
@@ -405,8 +385,7 @@ class Objective(Function):
         return self._on(self.world.divided(fresh), tried=False)
 
     def _on(self, data: Data, *, tried: bool, world: World | None = None) -> Objective:
-        fresh = copy.copy(self)
-        fresh.world = world or self.world
+        fresh = self._with(world=world or self.world)
         fresh._take_data(data, tried=tried)
         return fresh
 
@@ -431,9 +410,7 @@ class Objective(Function):
         batches: those of one training pass over all of them at once. Frozen layers, and networks without running statistics,
         come back unchanged.
         """
-        fresh = copy.copy(self)
-        fresh._fixed = reestimated(self, self._theta, (train or self).everything.batches)
-        return fresh
+        return self._with(_fixed=reestimated(self, self._theta, (train or self).everything.batches))
 
     # --- identity -----------------------------------------------------------------------------------------------------
 
