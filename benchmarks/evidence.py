@@ -35,7 +35,7 @@ TRUTHS = {
     "independent of the gap": NO,
     "the share of wrong labels": DESIGN,
     "a curve through step, noise and examples, noisy": DESIGN,
-    "weight norm, which tells seeds apart, and noise of its own": DESIGN,
+    "weight norm, which tells seeds apart, and noise of its own": f"{NO}, or {DESIGN}",
     "sees a quarter of what tells seeds of a cell apart": YES,
 }
 

@@ -8,6 +8,7 @@ from landscape.studies.edge_of_stability import edge_of_stability
 from landscape.studies.guess_and_check import guess_and_check
 from landscape.studies.kernel_regime import kernel_regime
 from landscape.studies.large_batch import large_batch
+from landscape.studies.leaderboard import leaderboard
 from landscape.studies.memorisation_test import memorisation_test
 from landscape.studies.memorised_examples import memorised_examples
 from landscape.studies.optimisers import optimisers
@@ -42,6 +43,7 @@ __all__ = [
     "guess_and_check",
     "kernel_regime",
     "large_batch",
+    "leaderboard",
     "load_checkpoint",
     "load_run",
     "memorisation_test",

@@ -108,7 +108,7 @@ def sampled(trials: Trials, count: int) -> np.ndarray:
         count: how many are wanted.
 
     Raises:
-        LandscapeError: fewer than forty networks.
+        LandscapeError: fewer than forty networks, or no two seeds of any recipe.
     """
     if count < 40:
         raise LandscapeError(f"a sample of {count} networks; expected at least 40, in pairs of seeds")
@@ -128,6 +128,8 @@ def sampled(trials: Trials, count: int) -> np.ndarray:
         longest = max(axes, key=lambda name: len(levels[name]))
         del levels[longest][len(levels[longest]) // 2]
     inside = within()
+    if not inside:
+        raise LandscapeError("the zoo has no recipe with two networks that reached their loss; seeds are needed")
     seeds = max(2, count // max(len(inside), 1))
     return np.array(sorted(i for cell in inside for i in pairs[cell][:seeds]))
 

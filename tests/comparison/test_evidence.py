@@ -146,6 +146,6 @@ def test_a_board_is_stored_printed_and_drawn(tmp_path):
     board.save(tmp_path / "study.h5", "board")
     again = ls.open_study(tmp_path / "study.h5")["board"]
     assert again.table("markdown") == board.table("markdown")
-    assert again["score"] == pytest.approx(board["score"], nan_ok=True) or repr(again) == repr(board)
+    assert repr(again) == repr(board)
     assert "knows more?" in board._repr_html_()
     assert [text.get_text() for text in board.plot().axes[0].get_yticklabels()] == [row.score for row in board.rows]

@@ -128,6 +128,8 @@ def test_a_sample_keeps_lines_of_the_design(path):
     )
     part = wide.take(sampled(wide, 45))
     assert (part.levels("step"), part.levels("noise"), len(part)) == ((1, 2, 5), (0.0, 0.2, 1.0), 36)
+    with pytest.raises(LandscapeError, match="no recipe with two networks"):
+        sampled(trials.where(seed=0), 300)
     with pytest.raises(LandscapeError, match="a sample of 8 networks; expected at least 40"):
         sampled(trials, 8)
 
