@@ -203,7 +203,7 @@ def picture(trials: Trials, board: Evidence, changes: dict[tuple[str, str], Chan
         _over_networks(left, trials, board)
         _within(right, trials, board)
         _factors(bottom.subplots(1, 1), changes)
-        top.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, markerscale=2)
+        top.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, markerscale=1.5)
     return figure
 
 
@@ -213,11 +213,13 @@ def _over_networks(ax: Axes, trials: Trials, board: Evidence) -> None:
     usual = {one: np.nanmean(values[of == one]) for one in np.unique(of)}
     relative = 10 ** (values - np.array([usual[one] for one in of]))
     for i, noise in enumerate(trials.levels("label_noise")):
-        chosen = trials["label_noise"] == noise
-        ax.plot(
-            relative[chosen], 100 * trials["test_error"][chosen], MARKERS[i], color=PALETTE[i], markersize=2.2,
-            alpha=0.5, mew=0, label=f"{noise:.0%} redrawn",
-        )  # fmt: skip
+        for data in trials.levels("data"):
+            chosen = (trials["label_noise"] == noise) & (trials["data"] == data)
+            face = PALETTE[i] if data == "digits" else "none"
+            ax.plot(
+                relative[chosen], 100 * trials["test_error"][chosen], MARKERS[i], color=PALETTE[i], markersize=2.6,
+                alpha=0.6, markerfacecolor=face, mew=0.5, label=f"{100 * noise:.0f} % of labels redrawn, {data}",
+            )  # fmt: skip
     ax.set_xscale("log")
     ax.set_xlabel("average-case sharpness, mean of its kind = 1")
     ax.set_ylabel("test error (%)")
@@ -246,8 +248,10 @@ def _within(ax: Axes, trials: Trials, board: Evidence) -> None:
     ax.set_ylim(*np.percentile(dy[alone], [0.5, 99.5]))
     ax.set_xlabel("average-case sharpness, mean of its cell = 1")
     ax.set_ylabel("test error − cell mean (points)")
-    plain_ticks(ax.xaxis)
-    ax.set_title(f"Between seeds of one recipe: ρ = {board[SCORE].within:+.2f}".replace("-", "−"))
+    ticks = [t for t in (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3) if spread[0] < t < spread[1]]
+    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    ax.minorticks_off()
+    ax.set_title(f"Between seeds: ρ = {board[SCORE].range('within')}".replace("-", "−"))
 
 
 def _factors(ax: Axes, changes: dict[tuple[str, str], Change]) -> None:

@@ -11,9 +11,9 @@ from matplotlib.lines import Line2D
 
 from landscape.errors import LandscapeError
 from landscape.plots.style import DOUBLE, GREY, PALETTE, legend_outside, sheet
-from landscape.results.evidence import DESIGN, NO, YES, Evidence, Judged
+from landscape.results.evidence import DESIGN, NO, UNJUDGED, YES, Evidence, Judged
 
-COLOURS = {YES: PALETTE[1], DESIGN: PALETTE[0], NO: GREY}
+COLOURS = {YES: PALETTE[1], DESIGN: PALETTE[0], NO: GREY, UNJUDGED: "black"}
 _PANELS = {
     "psi": "one factor at a time, Ψ",
     "tau": "over cells, τ",
@@ -54,7 +54,8 @@ def evidence(
             ax.set_title(title)
         axes[0].set_yticks(range(len(rows)), [row.score for row in rows], fontsize=6.5)
         axes[0].set_ylim(len(rows) - 0.4, -0.6)
-        handles = [_key(colour, "o", verdict) for verdict, colour in COLOURS.items()]
+        said = {row.verdict for row in rows}
+        handles = [_key(colour, "o", verdict) for verdict, colour in COLOURS.items() if verdict in said]
         handles.append(Line2D([], [], color=GREY, marker="o", markerfacecolor="white", linestyle="", label="control"))
         if own:
             legend_outside(figure, handles, columns=4)
@@ -69,7 +70,7 @@ def _panel(ax: Axes, rows: Sequence[Judged], name: str) -> None:
         value, low, high = (getattr(row, name + end) for end in ("", "_low", "_high"))
         if not np.isfinite(value):
             continue
-        colour = COLOURS.get(row.verdict, "black")
+        colour = COLOURS[row.verdict]
         ax.plot([low, high], [i, i], color=colour, linewidth=1.0, solid_capstyle="butt")
         face = "white" if row.control else colour
         ax.plot(value, i, "o", color=colour, markerfacecolor=face, markersize=3.2, markeredgewidth=0.9)

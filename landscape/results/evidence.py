@@ -93,6 +93,8 @@ class Judged:
         value, low, high = (getattr(self, name + end) for end in ("", "_low", "_high"))
         if not np.isfinite(value):
             return None
+        if not np.isfinite(low + high):
+            return f"{value:.{digits}f}".replace("-", "−")
         sign = "" if name in ("information", "sign_error", "regret") else "+"
         return f"{value:{sign}.{digits}f} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]".replace("-", "−")
 

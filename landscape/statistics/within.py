@@ -61,8 +61,8 @@ def within_cells(
     in each stratum apart (Freedman and Lane 1983); what is left is ranked within cells, and the statistic is
     $\sum r_s r_y / \sqrt{\sum r_s^2 \sum r_y^2}$. Under the null the seeds of a cell are exchangeable: the factors may act in any
     way whatever, on score and outcome. Runs of one seed that share their draws, such as weights and examples, are relabelled
-    together. The gain comes from two such regressions of the outcome, on the baseline and on baseline and score, each fitted
-    with a fold of the blocks left out and judged on it. Positive scores and baselines enter as logarithms.
+    together. The gain comes from two regressions of the outcome, on the baseline and on baseline and score, each fitted with a
+    fold of the blocks left out and judged on it. Positive scores and baselines enter as logarithms.
 
     Args:
         cells: the design.
@@ -110,8 +110,7 @@ def within_cells(
     spent = free / max(free - np.linalg.matrix_rank(base), 1)  # what was regressed out no longer varies
     null = np.sqrt(spent) * sum(_relabelled(product, rng) for product in products)
     beyond = np.abs(null) >= abs(sums[:, 0].sum()) * (1 - 1e-9)
-    known = _by_stratum(columns[2:], cells, blocks)
-    without, full = _out_of_fold(known, columns[0], columns[1], blocks, folds, seed)
+    without, full = _out_of_fold(columns, blocks, folds, seed)
     with np.errstate(invalid="ignore", divide="ignore"):
         boot = drawn @ sums
         correlations = boot[:, 0] / np.sqrt(boot[:, 1] * boot[:, 2])
@@ -192,13 +191,14 @@ def _relabelled(product: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _out_of_fold(
-    base: np.ndarray, score: np.ndarray, outcome: np.ndarray, blocks: Sequence[np.ndarray], folds: int, seed: int
+    columns: Sequence[np.ndarray], blocks: Sequence[np.ndarray], folds: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the squared errors of each block when predicted from the baseline, and from baseline and score."""
     of = np.repeat(np.arange(len(blocks)), [block.size for block in blocks])
     fold = np.random.default_rng(seed).permutation(len(blocks))[of] % min(folds, len(blocks))
-    errors = []
-    for design in (base, np.column_stack([base, score / (score.std() or 1.0)])):
+    score, outcome, *base = (column / (column.std() or 1.0) for column in columns)
+    whole, errors = np.column_stack([np.zeros_like(score), *base, score]), []
+    for design in (whole[:, :-1], whole):
         predicted = np.zeros_like(outcome)
         for left_out in np.unique(fold):
             train, test = fold != left_out, fold == left_out

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from inspect import getdoc
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -202,19 +202,20 @@ def _line(error: Exception) -> str:
 
 
 def _first(jobs: Mapping[str, tuple[Any, ...]], run: JobsRun, workers: int, tell: Callable[[str], Any] | None) -> None:
-    """Measure the first network alone, and say how long the others will take."""
+    """Measure the first two networks, one to warm up and one to time, and say how long the others will take."""
     if run.done:
         return
-    key, arguments = next(iter(jobs.items()))
-    started = time.perf_counter()
-    row = _measured(*arguments)
-    whys = {slug: row[slug + _WHY] for slug in arguments[2] if row[slug + _WHY]}
-    run.keep(key, dict(row))
-    each = time.perf_counter() - started
+    each, whys = 0.0, dict[str, str]()
+    for key, arguments in islice(jobs.items(), 2):
+        started = time.perf_counter()
+        row = _measured(*arguments)
+        run.keep(key, dict(row))
+        each = time.perf_counter() - started
+        whys |= {slug: row[slug + _WHY] for slug in arguments[2] if row[slug + _WHY]}
     if tell is not None:
         said = "".join(f"; {slug} has no value there ({why})" for slug, why in whys.items())
-        about = duration(each * (len(jobs) - 1) / workers)
-        tell(f"{len(jobs)} networks, {duration(each)} for the first: about {about} with {workers} workers{said}")
+        about = duration(each * (len(jobs) - 2) / workers)
+        tell(f"{len(jobs)} networks, {duration(each)} each: about {about} with {workers} workers{said}")
 
 
 def _joined(trials: Trials, measured: Trials, slugs: Sequence[str]) -> Trials:

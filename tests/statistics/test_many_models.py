@@ -143,7 +143,9 @@ def test_sign_error_drops_environments_below_the_noise_of_the_test_set():
     assert found.dropped == 2  # differences of 0.1 say nothing with 360 examples
     assert (found.axis.tolist(), found.error.tolist()) == ([0, 0], [0.0, 0.0])
     with pytest.raises(NotDefinedError, match="too little weight"):
-        sign_errors(Cells.of_design({"lr": LR[::4], "width": WIDTH[::4]}), gap[::4], gap[::4], test_size=10_000)
+        sign_errors(Cells.of_design({"lr": LR[::4], "width": WIDTH[::4]}), gap[::4], gap[::4], test_size=30)
+    with pytest.raises(NotDefinedError, match="All 4 environments"):
+        sign_errors(FOUR, gap, gap, test_size=10_000, least_effective=20.0)
 
 
 def test_sign_error_weighs_pairs_by_hoeffding():
