@@ -40,6 +40,7 @@ HOME = {
     "training.tracker": ["Tracker"],
     "comparison": ["compare", "evidence", "placebo"],
     "store": ["Run", "open_study"],
+    "studies.zoo_file": ["zoo"],
 }
 """The module of each name that the package itself hands out."""
 

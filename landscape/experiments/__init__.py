@@ -14,6 +14,8 @@ from landscape.studies.memorised_examples import memorised_examples
 from landscape.studies.optimisers import optimisers
 from landscape.studies.randomisation import randomisation
 from landscape.studies.randomisation_table import randomisation_table
+from landscape.studies.zoo import measure_zoo
+from landscape.studies.zoo_networks import zoo_networks
 from landscape.training.checkpoints import as_checkpoint, load_checkpoint
 from landscape.training.many import train_many
 from landscape.training.recipes import RECIPES, Recipe, get_recipe
@@ -46,6 +48,7 @@ __all__ = [
     "leaderboard",
     "load_checkpoint",
     "load_run",
+    "measure_zoo",
     "memorisation_test",
     "memorised_examples",
     "optimisers",
@@ -56,4 +59,5 @@ __all__ = [
     "train_many",
     "train_through",
     "training_set",
+    "zoo_networks",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,18 +11,22 @@ from typing import Any
 import numpy as np
 import torch
 
+from landscape.comparison import PRIMARY
 from landscape.function.checkpoint import Checkpoint
 from landscape.function.objective import Objective
+from landscape.results.effects import Effect, Finding
 from landscape.results.scores import score_columns
 from landscape.results.trials import Trials
 from landscape.scores.panel import Panel
 from landscape.scores.register import select
 from landscape.scores.sharpness import measured
 from landscape.studies.grid import grid
-from landscape.studies.registry import published
+from landscape.studies.registry import Experiment, published
 from landscape.studies.zoo_networks import KINDS, WEIGHTS, recipe_of, split_of, zoo_networks
 from landscape.training.training_data import training_set
 
+VERSION = 1
+"""Of how networks are drawn and measured: another version has other numbers."""
 EVALUATED = 250
 """Training examples that scores are measured on: all of 250, every fourth of 1,000, so that all cost and vary alike."""
 SCORES = (
@@ -58,6 +62,18 @@ SCORES = (
     "distance-from-init",
     "relative-movement",
 )
+EFFECTS = (*PRIMARY, "trace", "lambda-max", "adaptive-trace", "test_error")
+"""What factors are contrasted in."""
+CELL = ("network", "data", "examples", "effective_step", "momentum", "label_noise")
+CONTRASTS = (
+    ("effective_step", 0.05, 0.5),
+    ("momentum", 0.0, 0.9),
+    ("label_noise", 0.0, 0.2),
+    ("label_noise", 0.0, 1.0),
+    ("examples", 1000, 250),
+)
+"""Factors with the two levels that are compared; one decade of effective step."""
+TARGET = 0.01
 RADII = {"adaptive-worst-symmetric": (4e-3, 16e-3)}
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "adaptive-average": {"pairs": 4},
@@ -114,7 +130,7 @@ def scored(checkpoints: Sequence[Checkpoint], panel: Panel, seeds: Sequence[int]
         panel: which scores, and how.
         seeds: of the random draws of each.
     """
-    objectives = [_evaluated(one.objective()) for one in checkpoints]
+    objectives = [evaluated(one.objective()) for one in checkpoints]
     rows: list[dict[str, Any]] = []
     for one, at, seed, known in zip(checkpoints, objectives, seeds, panel.together(objectives, seeds), strict=True):
         row: dict[str, Any] = {}
@@ -135,8 +151,18 @@ def shortened(theta: np.ndarray) -> np.ndarray:
     return np.ldexp(np.round(fraction * 2048) / 2048, exponent).astype(np.float32)
 
 
-def _evaluated(objective: Objective) -> Objective:
+def evaluated(objective: Objective) -> Objective:
+    """Return the part of a training loss that scores are measured on."""
     return objective.subset(range(0, objective.n, max(1, objective.n // EVALUATED)))
+
+
+def panel_of(scores: Sequence[str]) -> Panel:
+    """Return the panel of some scores with the options of the zoo."""
+    return Panel(
+        list(scores),
+        radii={slug: grid for slug, grid in RADII.items() if slug in scores},
+        options={slug: given for slug, given in OPTIONS.items() if slug in scores},
+    )
 
 
 def _radii(panel: Panel, slug: str) -> tuple[float, ...]:
@@ -145,10 +171,11 @@ def _radii(panel: Panel, slug: str) -> tuple[float, ...]:
 
 
 @published
-def zoo(
-    networks: Trials | None = None,
+def measure_zoo(
+    networks: Callable[..., Trials] = zoo_networks,
     *,
     scores: Sequence[str] = SCORES,
+    kept: int = 2,
     workers: int = 1,
     save: str | os.PathLike[str] | None = None,
 ) -> Trials:
@@ -158,8 +185,9 @@ def zoo(
     no score.
 
     Args:
-        networks: as `zoo_networks` returns them; `None`: trained first, and kept in the study file as ``zoo-networks``.
+        networks: called with ``workers=`` and ``save=``; returns them as `zoo_networks` does, which keeps them in the same file.
         scores: slugs.
+        kept: seeds, the first ones, whose networks are kept with their weights.
 
     Returns:
         `Trials`, one row per network.
@@ -167,34 +195,49 @@ def zoo(
     >>> len(SCORES) == len(set(SCORES))
     True
     """
-    networks = zoo_networks(workers=workers, save=save) if networks is None else networks
-    panel = Panel(
-        list(scores),
-        radii={slug: grid for slug, grid in RADII.items() if slug in scores},
-        options={slug: given for slug, given in OPTIONS.items() if slug in scores},
-    )
+    trained = networks(workers=workers, save=save)
+    panel = panel_of(scores)
     grids = {slug: np.array(radii) for slug in scores if (radii := _radii(panel, slug))}
     return grid(
-        partial(_measured, networks, panel),
-        {name: networks.levels(name) for name in ("network", "data", "examples", "seed")},
+        partial(_measured, trained, panel, trained.levels("seed")[:kept]),
+        {name: trained.levels(name) for name in ("network", "data", "examples", "seed")},
         name="zoo",
         settings={
+            "version": VERSION,
             "scores": list(scores),
             "radii": panel.radii,
             "options": panel.options,
-            "networks": networks.settings,
+            "kept": kept,
+            "test_examples": min(len(split_of(*kind).test[1]) for kind in KINDS),
+            "networks": trained.settings,
         },
         also=("effective_step", "momentum", "label_noise"),
-        arrays=(WEIGHTS,),
+        arrays=(WEIGHTS, "draw"),
         coordinates={slug: radii for slug, radii in grids.items() if len(radii) > 1},
-        geometric=tuple(slug for slug in scores if slug != "loss"),
+        geometric=tuple(slug for slug in scores if slug not in ("loss", "train_loss")),
+        parts=("network", "data"),
+        effects=lambda trials: tuple(_effects(trials)),
+        findings=_findings,
+        shown=("steps", "train_loss", "train_error", "test_error", *(slug for slug in EFFECTS if slug in scores)),
+        words={
+            "effective_step": "η/(1 − β)",
+            "momentum": "β",
+            "label_noise": "label noise",
+            "test_error": "test error",
+        },
+        view={
+            "x": "effective_step",
+            "y": [*(slug for slug in PRIMARY if slug in scores), "test_error"],
+            "hue": "label_noise",
+            "columns": 2,
+        },
         workers=workers,
         save=save,
         desc="groups of networks",
     )
 
 
-def _measured(networks: Trials, panel: Panel, **group: Any) -> list[dict[str, Any]]:
+def _measured(networks: Trials, panel: Panel, seeds: Sequence[int], **group: Any) -> list[dict[str, Any]]:
     """Measure the networks of one group."""
     part = networks.where(**group)
     rows = [
@@ -211,7 +254,12 @@ def _measured(networks: Trials, panel: Panel, **group: Any) -> list[dict[str, An
     found = dict(zip(reached, scored([checkpoints[i] for i in reached], panel, draws), strict=True))
     kept = ("effective_step", "momentum", "label_noise", "reached", "draw", "steps")
     return [
-        {**{name: row[name] for name in kept}, **_fit(checkpoints.get(i)), **found.get(i, {}), WEIGHTS: weights[i]}
+        {
+            **{name: row[name] for name in kept},
+            **_fit(checkpoints.get(i)),
+            **found.get(i, {}),
+            WEIGHTS: weights[i] if i in found and row["seed"] in seeds else np.zeros_like(weights[i]),
+        }
         for i, row in enumerate(rows)
     ]
 
@@ -227,3 +275,47 @@ def _fit(checkpoint: Checkpoint | None) -> dict[str, float]:
         "test_loss": test["loss"],
         "test_error": 1 - test["accuracy"],
     }
+
+
+def _effects(trials: Trials) -> Iterator[Effect]:
+    """Compare cells that differ in one factor alone: pairs of means over seeds, of all networks and of each architecture."""
+    parts = {"": trials, **{name: trials.where(network=name) for name in trials.levels("network")}}
+    for part, chosen in parts.items():
+        cells = chosen.by(*CELL)
+        for factor, a, b in CONTRASTS:
+            if {a, b} <= set(cells.levels(factor)):
+                others = [cells.factors[name].tolist() for name in CELL if name != factor]
+                rest = np.array(["/".join(map(str, levels)) for levels in zip(*others, strict=True)])
+                paired = cells.replace(factors={**cells.factors, "rest": rest})
+                for measure in (name for name in EFFECTS if name in cells.measures):
+                    scale = "raw" if measure == "test_error" else None
+                    yield replace(paired.contrast(measure, factor, a, b, pair="rest", scale=scale), part=part)
+
+
+def _findings(trials: Trials) -> Iterator[Finding]:
+    """Say what each factor does."""
+    rows, reached = trials.effects, int(trials.met.sum())
+    yield Finding("networks", f"{reached} of {len(trials)} reached cross-entropy {TARGET:g}")
+    for part, factor, a, b in dict.fromkeys((row.part, row.factor, row.a, row.b) for row in rows):
+        own = [row for row in rows if (row.part, row.factor, row.a, row.b) == (part, factor, a, b) and row.runs_a]
+        text = "; ".join(f"{row.measure} {row.change} {row.interval}{_p(row)}" for row in own)
+        pairs = f" ({max(row.runs_a for row in own)} pairs of cells)" if own else ""
+        label = f"{trials.words.get(factor, factor)} {a} → {b}" + (f", {part}" if part else "")
+        yield Finding(label, f"{text}{pairs}")
+
+
+def _p(effect: Effect) -> str:
+    return "" if effect.p_value is None else f" p {effect.p_value:.2g}"
+
+
+STUDY = Experiment(
+    name="zoo",
+    question="What do step size, momentum, label noise and few examples do to sharpness, and what does it say of test error?",
+    function=measure_zoo,
+    quick={
+        "networks": partial(
+            zoo_networks, ("mlp",), ("digits",), steps=(0.5,), noise=(0.0, 1.0), examples=(50,), seeds=(0, 1)
+        ),
+        "scores": ("adaptive-average", "trace", "margin", "weight-norm"),
+    },
+)
