@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from landscape.results.trials import Trials
 from landscape.scores.panel import Panel
 from landscape.scores.register import select
 from landscape.scores.sharpness import measured
+from landscape.statistics.contrasts import contrast
 from landscape.studies.grid import grid
 from landscape.studies.registry import Experiment, published
 from landscape.studies.zoo_networks import KINDS, WEIGHTS, recipe_of, split_of, zoo_networks
@@ -62,7 +63,7 @@ SCORES = (
     "distance-from-init",
     "relative-movement",
 )
-EFFECTS = (*PRIMARY, "trace", "lambda-max", "adaptive-trace", "test_error")
+EFFECTS = (*PRIMARY, "trace", "lambda-max", "test_error")
 """What factors are contrasted in."""
 CELL = ("network", "data", "examples", "effective_step", "momentum", "label_noise")
 CONTRASTS = (
@@ -227,9 +228,8 @@ def measure_zoo(
         },
         view={
             "x": "effective_step",
-            "y": [*(slug for slug in PRIMARY if slug in scores), "test_error"],
+            "y": [*(slug for slug in EFFECTS if slug in scores), "test_error"],
             "hue": "label_noise",
-            "columns": 2,
         },
         workers=workers,
         save=save,
@@ -281,15 +281,22 @@ def _effects(trials: Trials) -> Iterator[Effect]:
     """Compare cells that differ in one factor alone: pairs of means over seeds, of all networks and of each architecture."""
     parts = {"": trials, **{name: trials.where(network=name) for name in trials.levels("network")}}
     for part, chosen in parts.items():
-        cells = chosen.by(*CELL)
+        cells = _positive(chosen).by(*CELL)
         for factor, a, b in CONTRASTS:
             if {a, b} <= set(cells.levels(factor)):
                 others = [cells.factors[name].tolist() for name in CELL if name != factor]
                 rest = np.array(["/".join(map(str, levels)) for levels in zip(*others, strict=True)])
                 paired = cells.replace(factors={**cells.factors, "rest": rest})
                 for measure in (name for name in EFFECTS if name in cells.measures):
-                    scale = "raw" if measure == "test_error" else None
-                    yield replace(paired.contrast(measure, factor, a, b, pair="rest", scale=scale), part=part)
+                    scale: Literal["raw", "log10"] = "raw" if measure == "test_error" else "log10"
+                    yield replace(contrast(paired, measure, factor, a, b, pair="rest", scale=scale), part=part)
+
+
+def _positive(trials: Trials) -> Trials:
+    """Leave out scores that have no logarithm: curvatures of networks whose loss is flat or falls, after they nearly diverged."""
+    scores = {name: trials.measures[name] for name in EFFECTS if name in trials.measures and name != "test_error"}
+    kept = {name: np.where(values > 0, values, np.nan) for name, values in scores.items()}
+    return trials.replace(measures={**trials.measures, **kept})
 
 
 def _findings(trials: Trials) -> Iterator[Finding]:
