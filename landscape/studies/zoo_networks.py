@@ -122,7 +122,7 @@ def zoo_networks(
     noise: Sequence[float] = NOISE,
     examples: Sequence[int] = EXAMPLES,
     seeds: Sequence[int] = tuple(range(4)),
-    slow: int = 2,
+    slow: int = 1,
     workers: int = 1,
     save: str | os.PathLike[str] | None = None,
 ) -> Trials:
