@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -186,7 +187,8 @@ def measure_zoo(
     no score.
 
     Args:
-        networks: called with ``workers=`` and ``save=``; returns them as `zoo_networks` does, which keeps them in the same file.
+        networks: called with ``workers=`` and ``save=``; returns them as `zoo_networks` does, which keeps them in a file beside,
+            ``zoo-networks.h5``.
         scores: slugs.
         kept: seeds, the first ones, whose networks are kept with their weights.
 
@@ -196,7 +198,8 @@ def measure_zoo(
     >>> len(SCORES) == len(set(SCORES))
     True
     """
-    trained = networks(workers=workers, save=save)
+    beside = None if save is None else Path(save).with_name(f"{Path(save).stem}-networks.h5")
+    trained = networks(workers=workers, save=beside)
     panel = panel_of(scores)
     grids = {slug: np.array(radii) for slug in scores if (radii := _radii(panel, slug))}
     return grid(
@@ -321,7 +324,7 @@ STUDY = Experiment(
     function=measure_zoo,
     quick={
         "networks": partial(
-            zoo_networks, ("mlp",), ("digits",), steps=(0.5,), noise=(0.0, 1.0), examples=(50,), seeds=(0, 1)
+            zoo_networks, ("mlp",), ("digits",), steps=(0.5,), noise=(0.0, 1.0), examples=(50,), seeds=(0, 1), slow=2
         ),
         "scores": ("adaptive-average", "trace", "margin", "weight-norm"),
     },

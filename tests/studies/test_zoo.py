@@ -27,6 +27,7 @@ def file(tmp_path_factory):
         noise=(0.0, 1.0),
         examples=(40,),
         seeds=(0, 1),
+        slow=2,
     )
     measure_zoo(networks, scores=SCORES, kept=1, save=path)
     return path
