@@ -14,7 +14,6 @@ SciPy computes every statistic it has; nothing here draws from the global random
 from landscape.statistics.cells import Cells
 from landscape.statistics.contrasts import contrast
 from landscape.statistics.differences import Difference, mean_difference
-from landscape.statistics.equivalence import Equivalence, equivalence_test
 from landscape.statistics.independence import conditional_information
 from landscape.statistics.intervals import Interval, bootstrap_interval, student_interval, superiority
 from landscape.statistics.kendall import Kendall, granulated, kendall, tau_b
@@ -37,7 +36,6 @@ from landscape.statistics.within import Within, within_cells
 __all__ = [
     "Cells",
     "Difference",
-    "Equivalence",
     "Interval",
     "Kendall",
     "POWER",
@@ -49,7 +47,6 @@ __all__ = [
     "conditional_information",
     "contrast",
     "detectable",
-    "equivalence_test",
     "granulated",
     "hoeffding_weight",
     "holm",

@@ -207,7 +207,6 @@ def tests(note):
         note(name, getattr(s, name), cells, *means, cells.resamples(3))
     note("bootstrap of one", s.bootstrap_interval, a, resamples=500)
     note("paired bootstrap", s.bootstrap_interval, a, b, paired=True, resamples=200)
-    note("equivalence", s.equivalence_test, a, b, margin=2.0)
     note("permutation, many", s.permutation_test, score[:14], noise[:14] + 0.3)
     note("too few", s.permutation_test, a[:3], b[:3])
     note("sign flips", s.sign_flip_test, a, b, fewest=6)

@@ -1,4 +1,4 @@
-"""Tests between two arms of seeds: randomisation, Holm, equivalence, intervals, superiority."""
+"""Tests between two arms of seeds: randomisation, Holm, intervals, superiority."""
 
 import itertools
 
@@ -12,7 +12,6 @@ from scipy import stats
 from landscape import LandscapeError, NotDefinedError
 from landscape.statistics import (
     bootstrap_interval,
-    equivalence_test,
     holm,
     mean_difference,
     permutation_floor,
@@ -123,9 +122,6 @@ def test_too_few_seeds_are_not_defined():
         (lambda: sign_flip_p_values(np.ones((1, 18))), "n ≤ 17"),
         (lambda: permutation_floor(0, 5), "at least one seed"),
         (lambda: holm([0.1, 1.2]), "must lie in"),
-        (lambda: equivalence_test([1, 2], [1, 2], margin=0.0), "positive number"),
-        (lambda: equivalence_test([1, 2], [1, 2], margin=1.0, level=5), "between 0 and 1"),
-        (lambda: equivalence_test([1], [1, 2], margin=1.0), "at least 2"),
         (lambda: bootstrap_interval([1.0, 2.0], confidence=95), "between 0 and 1"),
         (lambda: bootstrap_interval([1.0]), "at least 2"),
         (lambda: superiority([], [1.0]), "at least 1"),
@@ -141,31 +137,6 @@ def test_holm_keeps_order_and_controls_the_chance_of_any_false_claim():
     assert holm([0.6, 0.7]) == pytest.approx([1.0, 1.0])
     p = np.random.default_rng(0).uniform(size=(4000, 3))
     assert np.mean([holm(row).min() < 0.05 for row in p]) == pytest.approx(0.05, abs=0.011)
-
-
-def test_equivalence_is_two_welch_tests():
-    rng = np.random.default_rng(4)
-    a, b = rng.normal(0, 0.02, size=8), rng.normal(0.01, 0.05, size=10)
-    test = equivalence_test(a, b, margin=0.05)
-    above = stats.ttest_ind(b + 0.05, a, equal_var=False, alternative="greater")
-    below = stats.ttest_ind(b - 0.05, a, equal_var=False, alternative="less")
-    assert test.p_value == pytest.approx(max(above.pvalue, below.pvalue), rel=1e-10)
-    interval = stats.ttest_ind(b, a, equal_var=False).confidence_interval(0.90)
-    assert (test.low, test.high) == pytest.approx((interval.low, interval.high), rel=1e-10)
-
-
-@given(st.floats(0.001, 0.2), st.integers(0, 1000))
-@settings(max_examples=50, deadline=None)
-def test_equivalence_is_shown_exactly_when_the_interval_lies_within_the_margin(margin, seed):
-    rng = np.random.default_rng(seed)
-    test = equivalence_test(rng.normal(0, 0.05, 8), rng.normal(0.02, 0.05, 8), margin=margin)
-    assert test.shown == (-margin < test.low and test.high < margin)
-
-
-def test_scores_equal_by_construction_tie_and_distant_ones_do_not():
-    assert equivalence_test([1.0] * 8, [1.0] * 8, margin=0.05).shown
-    assert not equivalence_test([1.0] * 8, [1.1] * 8, margin=0.05).shown
-    assert not equivalence_test([0.0, 1.0] * 4, [0.0, 1.0] * 4, margin=0.05).shown  # no evidence of a tie
 
 
 def test_bootstrap_covers_the_mean_at_the_nominal_rate():
