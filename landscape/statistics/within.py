@@ -110,7 +110,8 @@ def within_cells(
     spent = free / max(free - np.linalg.matrix_rank(base), 1)  # what was regressed out no longer varies
     null = np.sqrt(spent) * sum(_relabelled(product, rng) for product in products)
     beyond = np.abs(null) >= abs(sums[:, 0].sum()) * (1 - 1e-9)
-    without, full = _out_of_fold(columns, blocks, folds, seed)
+    bounded = [_bounded(column) for column in (columns[0], *columns[2:])]
+    without, full = _out_of_fold(bounded, columns[1], blocks, folds, seed)
     with np.errstate(invalid="ignore", divide="ignore"):
         boot = drawn @ sums
         correlations = boot[:, 0] / np.sqrt(boot[:, 1] * boot[:, 2])
@@ -170,6 +171,12 @@ def _rounded(column: np.ndarray, of: np.ndarray) -> np.ndarray:
     return rounded
 
 
+def _bounded(column: np.ndarray) -> np.ndarray:
+    """Return a column in units of six times its median deviation, cut there: one odd run shall not decide a regression."""
+    limit = 6 * float(np.median(np.abs(column)))
+    return np.clip(column / limit, -1.0, 1.0) if limit > 0 else np.sign(column)
+
+
 def _by_stratum(columns: Sequence[np.ndarray], cells: Cells, blocks: Sequence[np.ndarray]) -> np.ndarray:
     """Return columns that are zero outside one stratum, so that each has slopes of its own."""
     of = np.concatenate([cells.stratum[cells.of[block.ravel()]] for block in blocks])
@@ -191,12 +198,12 @@ def _relabelled(product: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _out_of_fold(
-    columns: Sequence[np.ndarray], blocks: Sequence[np.ndarray], folds: int, seed: int
+    known: Sequence[np.ndarray], outcome: np.ndarray, blocks: Sequence[np.ndarray], folds: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the squared errors of each block when predicted from the baseline, and from baseline and score."""
     of = np.repeat(np.arange(len(blocks)), [block.size for block in blocks])
     fold = np.random.default_rng(seed).permutation(len(blocks))[of] % min(folds, len(blocks))
-    score, outcome, *base = (column / (column.std() or 1.0) for column in columns)
+    score, *base = known
     whole, errors = np.column_stack([np.zeros_like(score), *base, score]), []
     for design in (whole[:, :-1], whole):
         predicted = np.zeros_like(outcome)
