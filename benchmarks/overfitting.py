@@ -18,7 +18,7 @@ from settings import run_settled
 import landscape as ls
 from landscape.results import Trials
 from landscape.statistics import Cells
-from landscape.studies.zoo import EVALUATED, checkpoint_of
+from landscape.studies.zoo import evaluated
 from landscape.tables import format_table
 from landscape.training.jobs import JobsRun, run_jobs
 
@@ -32,22 +32,17 @@ RESAMPLES = 1_999
 
 
 @cache
-def zoo(path: str) -> Trials:
+def opened(path: str) -> Any:
     """Return the zoo of a file."""
-    return ls.open_study(path)["zoo"]
+    return ls.zoo(path)
 
 
 def measured(path: str, row: int) -> dict[str, Any]:
     """Return the label-free scores of one network on 250 of its own inputs and on 250 held-out ones."""
-    trials = zoo(path)
-    about = {
-        name: column[row].item() for name, column in {**trials.factors, **trials.measures}.items() if column.ndim == 1
-    }
-    checkpoint, found = checkpoint_of(about, trials.arrays["weights"][row]), {}
+    checkpoint, found = opened(path).checkpoint(row), {}
     for place, on in (("own", "train"), ("held out", "test")):
-        objective = checkpoint.objective(on)
-        part = objective.subset(range(0, objective.n, max(1, objective.n // EVALUATED)))
-        panel = ls.sharpness(part, list(LABEL_FREE), seed=int(about["draw"]), radii={"kl-radius": (0.01,)})
+        options = {"seed": row, "radii": {"kl-radius": (0.01,)}}
+        panel = ls.sharpness(evaluated(checkpoint.objective(on)), list(LABEL_FREE), **options)
         found |= {f"{place}/{slug}": panel[slug].value for slug in LABEL_FREE}
     return found
 
@@ -72,20 +67,21 @@ def ratio(trials: Trials, name: str) -> tuple[float, float, float, int, int, flo
 
 def main() -> None:
     path = str(Path(sys.argv[1] if len(sys.argv) > 1 else HERE.parent / "data" / "zoo.h5"))
-    trials = zoo(path)
-    clean = trials.met & (trials["label_noise"] == 0)
-    chosen = np.flatnonzero(
-        clean & np.isin(trials["effective_step"], STEPS) & np.isfinite(trials.arrays["weights"]).all(1)
-    )
-    settings = {"rows": chosen.tolist(), "draws": trials["draw"][chosen].tolist(), "scores": list(LABEL_FREE)}
+    zoo = opened(path)
+    trials, kept = zoo.trials, np.isin(np.arange(len(zoo.trials)), zoo.kept)
+    clean = kept & (trials["label_noise"] == 0)
+    chosen = np.flatnonzero(clean & np.isin(trials["effective_step"], STEPS))
+    settings = {
+        "rows": chosen.tolist(),
+        "draws": trials.arrays["draw"][chosen].astype(int).tolist(),
+        "scores": list(LABEL_FREE),
+    }
     with JobsRun(SAVE, "overfitting", settings) as run:
         found = run.result
         if found is None:
             run_jobs(measured, {str(i): (path, int(i)) for i in chosen}, run, workers=1, desc="networks")
-            kept = (*ON_OWN, "test_error", "train_loss")
-            rows = [
-                {name: trials[name][i].item() for name in (*FACTORS, *kept)} | dict(run.done[str(i)]) for i in chosen
-            ]
+            names = (*FACTORS, *ON_OWN, "test_error", "train_loss")
+            rows = [{name: trials[name][i].item() for name in names} | dict(run.done[str(i)]) for i in chosen]
             found = run.conclude(Trials.of(rows, factors=FACTORS, study="overfitting", settings=settings))
     table = []
     for name, where in [

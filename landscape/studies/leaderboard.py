@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from inspect import getdoc
 from itertools import islice, product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,18 +15,13 @@ import numpy as np
 from landscape.comparison.evidence import evidence
 from landscape.errors import LandscapeError
 from landscape.results.evidence import Evidence
-from landscape.results.scores import score_columns
 from landscape.results.trials import Trials
-from landscape.scores import REGISTRY, sharpness
+from landscape.scores import REGISTRY
 from landscape.scores.register import score as registered
-from landscape.store import open_study
-from landscape.studies.zoo import EVALUATED, OPTIONS, RADII, checkpoint_of
-from landscape.studies.zoo_networks import WEIGHTS
+from landscape.studies.zoo_file import Zoo, zoo
 from landscape.tables import duration
 from landscape.training.jobs import JobsRun, run_jobs
 
-STRATA = ("network", "data")
-"""Factors of the zoo across which scores are not compared."""
 SAMPLE = 300
 """Networks that a new score is measured on by default."""
 _WHY = " why"  # in a row, what follows the name of a score that has no value
@@ -55,7 +49,7 @@ def leaderboard(
         sample: networks to measure, roughly.
         workers: processes; the numbers do not depend on them.
         save: study file that keeps what is measured; an interrupted call goes on from it, a repeated one reads it.
-        seed: of the scores' draws, of bootstrap and permutations.
+        seed: of bootstrap and permutations; draws of scores are those of the table.
         resamples: bootstrap samples of the cells.
         tell: called with a line that says how long the measurement will take, after the first network.
 
@@ -67,13 +61,12 @@ def leaderboard(
         LandscapeError: an unknown score, a sample that is too small, or whatever the score raises on the first network.
     """
     place = None if path is None else os.fspath(path)
-    trials = _opened(place)
+    opened = _opened(place)
+    trials = opened.trials
     if not scores:
-        return evidence(
-            trials, scores=_known(trials), strata=STRATA, test_size=_tested(trials), seed=seed, resamples=resamples
-        )
+        return evidence(trials, scores=_known(trials), seed=seed, resamples=resamples)
     slugs = [slug for one in scores for slug in _entered(one)]
-    chosen = sampled(trials, sample)
+    chosen = sampled(trials, opened.kept, sample)
     settings = {
         "scores": slugs,
         "networks": chosen.tolist(),
@@ -81,7 +74,7 @@ def leaderboard(
         "zoo": [len(trials), float(trials["test_error"][chosen].sum())],
     }
     functions = tuple(one for one in scores if callable(one))
-    jobs = {str(i): (place, int(i), tuple(slugs), functions, seed) for i in chosen}
+    jobs = {str(i): (place, int(i), tuple(slugs), functions) for i in chosen}
     with JobsRun(save, "leaderboard-" + "-".join(slugs), settings) as run:
         measured = run.result
         if measured is None:
@@ -92,19 +85,18 @@ def leaderboard(
     board = evidence(
         _joined(trials.take(chosen), measured, slugs),
         scores=list(dict.fromkeys([*_known(trials), *slugs])),
-        strata=STRATA,
-        test_size=_tested(trials),
         seed=seed,
         resamples=resamples,
     )
     return board.replace(asked=tuple(slugs))
 
 
-def sampled(trials: Trials, count: int) -> np.ndarray:
-    """Return which rows a score is measured on: about `count` that have weights and reached their loss, in lines of the design.
+def sampled(trials: Trials, kept: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
+    """Return which rows a score is measured on: about `count` of those kept, in lines of the design.
 
     Args:
         trials: of the zoo.
+        kept: rows whose weights are there.
         count: how many are wanted.
 
     Raises:
@@ -112,17 +104,16 @@ def sampled(trials: Trials, count: int) -> np.ndarray:
     """
     if count < 40:
         raise LandscapeError(f"a sample of {count} networks; expected at least 40, in pairs of seeds")
-    axes = [name for name in trials.factors if name not in (*STRATA, "seed")]
+    axes = [name for name in trials.factors if name not in (*trials.parts, "seed")]
     levels = {name: sorted(trials.levels(name)) for name in axes}
     cells: dict[tuple[Any, ...], list[int]] = {}
-    kept = trials.met & np.isfinite(trials.arrays[WEIGHTS]).all(axis=1)
-    for i in np.flatnonzero(kept):
-        cells.setdefault(tuple(trials[name][i].item() for name in (*STRATA, *axes)), []).append(int(i))
+    for i in kept:
+        cells.setdefault(tuple(trials[name][i].item() for name in (*trials.parts, *axes)), []).append(int(i))
     pairs = {cell: members for cell, members in cells.items() if len(members) > 1}
 
     def within() -> list[tuple[Any, ...]]:
         grid = set(product(*levels.values()))
-        return [cell for cell in pairs if cell[len(STRATA) :] in grid]
+        return [cell for cell in pairs if cell[len(trials.parts) :] in grid]
 
     while 2 * len(within()) > count and max(map(len, levels.values())) > 2:
         longest = max(axes, key=lambda name: len(levels[name]))
@@ -149,50 +140,24 @@ def _entered(score: str | Callable[..., Any]) -> list[str]:
 
 
 @cache
-def _opened(path: str | None) -> Trials:
-    """Return the zoo of a file, its weights among it."""
-    place = Path(__file__).parents[2] / "data" / "zoo.h5" if path is None else Path(path)
-    if not place.exists():
-        where = "it ships with the repository, not with the package; " if path is None else ""
-        raise LandscapeError(f"there is no zoo {place.name!r}; {where}give the path of one (--zoo)")
-    found = open_study(place).get("zoo")
-    if not isinstance(found, Trials) or WEIGHTS not in found.arrays or "draw" not in found.measures:
-        raise LandscapeError(f"{place.name} holds no zoo of this version, entry 'zoo' with weights; make it again")
-    return found
+def _opened(path: str | None) -> Zoo:
+    return zoo(path)
 
 
-def _measured(
-    path: str | None, row: int, slugs: Sequence[str], functions: Sequence[Any], seed: int
-) -> Mapping[str, Any]:
-    """Measure scores on one network; what has no value says why."""
+def _measured(path: str | None, row: int, slugs: Sequence[str], functions: Sequence[Any]) -> Mapping[str, Any]:
+    """Measure scores on one network as those of the table were; what has no value says why."""
     for function in functions:
         _entered(function)
-    trials = _opened(path)
-    about = {
-        name: values[row].item() for name, values in {**trials.factors, **trials.measures}.items() if values.ndim == 1
-    }
-    checkpoint = checkpoint_of(about, trials.arrays[WEIGHTS][row])
-    objective, seed = checkpoint.objective(), seed + int(about["draw"])
-    objective = objective.subset(range(0, objective.n, max(1, objective.n // EVALUATED)))
     found: dict[str, Any] = {}
     started = time.process_time()
     for slug in slugs:
-        radii = RADII.get(slug, REGISTRY[slug].radii)
+        radii, why = REGISTRY[slug].radii, ""
         try:
-            rows = sharpness(
-                objective,
-                [slug],
-                seed=seed,
-                radii={slug: radii} if radii else None,
-                checkpoint=checkpoint,
-                options={slug: OPTIONS[slug]} if slug in OPTIONS else None,
-            ).all(slug)
+            [columns] = _opened(path).measure([row], [slug])
         except Exception as error:  # of one network among many: counted and said
-            found |= {slug: np.full(len(radii), np.nan) if radii else np.nan, slug + _WHY: _line(error)}
-            continue
-        found |= score_columns(slug, rows, radii)
-        found |= {slug + _WHY: "" if np.isfinite(found[slug]).any() else rows[0].note or rows[0].status}
-        found |= {slug + " gradients": sum(row.gradients for row in rows)}
+            columns, why = {slug: np.full(len(radii), np.nan) if radii else np.nan}, _line(error)
+        nothing = "" if np.isfinite(columns[slug]).any() else "the value is not finite"
+        found |= {**columns, slug + _WHY: why or nothing}
     return found | {"cpu": time.process_time() - started}
 
 
@@ -226,13 +191,11 @@ def _joined(trials: Trials, measured: Trials, slugs: Sequence[str]) -> Trials:
         texts = [text for text in measured.measures[slug + _WHY].tolist() if text]
         if texts:
             why[slug] = {text: texts.count(text) for text in dict.fromkeys(texts)}
-    cost = {slug: float(np.nanmedian(measured.measures.get(f"{slug} gradients", [np.nan]))) for slug in slugs}
     cpu = {slugs[0]: float(np.median(measured["cpu"]))} if len(slugs) == 1 else {}
     known = trials.settings
     settings = {
         **known,
         "undefined": {**known.get("undefined", {}), **why},
-        "gradients": {**known.get("gradients", {}), **cost},
         "cpu": {**known.get("cpu", {}), **cpu},
     }
     return trials.replace(measures={**trials.measures, **new}, settings=settings)
@@ -240,9 +203,3 @@ def _joined(trials: Trials, measured: Trials, slugs: Sequence[str]) -> Trials:
 
 def _known(trials: Trials) -> list[str]:
     return [name for name in trials.measures if name in REGISTRY]
-
-
-def _tested(trials: Trials) -> int | None:
-    """Return on how many examples the test error was measured: the fewest among the data sets."""
-    found = trials.settings.get("test_examples")
-    return min(found.values()) if isinstance(found, Mapping) else found
