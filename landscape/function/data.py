@@ -31,9 +31,12 @@ from landscape.function.batches import (
     versions,
     views,
 )
+from landscape.function.memory import free_bytes
 from landscape.hashing import batched_fingerprint, fingerprint
 
 DEFAULT_BATCH = 1024
+MOST = 1_000_000
+"""Batches after which a loader without a length is taken to have no end."""
 Every = Callable[[Sequence[Any]], Iterable[Any]]
 
 
@@ -256,7 +259,7 @@ def read(
         raws = [batch.raw for batch in data.stored]
         examples, fixed = sizes if examples is None else examples, fixed or data.fixed
     else:
-        raws = list(_raws(data, batch_size or (None if sized else DEFAULT_BATCH)))
+        raws = _held(_raws(data, batch_size or (None if sized else DEFAULT_BATCH)))
     _require_alike(raws)
     batches = [batch_of(tensors(raw), n, cut=not fixed) for raw, n in zip(raws, _counts(examples, raws), strict=True)]
     batches = [batch for batch in batches if batch.size > 0]
@@ -270,6 +273,26 @@ def read(
         uncut = "not all their tensors have one row per example"
         batches = [replace(batch, rows=False) for batch in batches]
     return Data(batches, device, dtype, resident is not False, uncut=uncut, fixed=fixed)
+
+
+def _held(batches: Iterable[Any]) -> list[Any]:
+    """Return batches as a list, of unknown length no more than fit into memory.
+
+    Raises:
+        LandscapeError: they do not.
+    """
+    if hasattr(batches, "__len__"):
+        return list(batches)
+    held, size, room = list[Any](), 0, 0.8 * free_bytes(torch.device("cpu"))
+    for raw in batches:
+        held.append(raw)
+        size += sum(tensor.numel() * tensor.element_size() for tensor in leaves(raw))
+        if size > room or len(held) > MOST:
+            raise LandscapeError(
+                f"the loader gave {len(held):,} batches, {size / 1e9:.3g} GB, and no end is in sight; pass stream=True to read "
+                "it in every pass, and bound it with itertools.islice where it has no end"
+            )
+    return held
 
 
 def _require_alike(raws: Sequence[Any]) -> None:

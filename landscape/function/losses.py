@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.batches import batch_of
 from landscape.function.forward import forward, logits
+from landscape.function.large_classes import LARGE, cross_entropy
 
 Criterion = Callable[[Any, Tensor], Tensor]
 Count = Callable[[Any, Tensor], float]
@@ -260,9 +261,20 @@ def _moved_to_output(function: Callable[..., Tensor], options: dict[str, Any], r
 
     def criterion(output: Tensor, target: Tensor) -> Tensor:
         moved = {k: v.to(output.device, output.dtype) if isinstance(v, Tensor) else v for k, v in options.items()}
+        if function is F.cross_entropy and reduction != "none" and _is_large(output, target, options):
+            return cross_entropy(
+                output, target, moved.get("weight"), int(options.get("ignore_index", -100)), mean=reduction == "mean"
+            )
         return function(output, target, **moved, reduction=reduction)
 
     return criterion
+
+
+def _is_large(output: Tensor, target: Tensor, options: dict[str, Any]) -> bool:
+    """Whether logits are so many that copies of them matter, inside no transform and on a single process."""
+    if output.numel() < LARGE or target.is_floating_point() or options.get("label_smoothing"):
+        return False
+    return output.ndim > 1 and type(output) is Tensor and torch._C._functorch.peek_interpreter_stack() is None
 
 
 def _class_weights(target: Tensor, ignore: int, weight: Tensor | None) -> Tensor:

@@ -25,6 +25,7 @@ from landscape.function.norm_layers import Norm
 from landscape.function.norm_statistics import reestimated
 from landscape.function.parameters import ParameterSpace, Selection
 from landscape.function.provenance import identity, weights_sha256
+from landscape.function.stream import Stream
 from landscape.function.weighting import check, in_batches, weighted
 from landscape.function.world import ALONE, World
 
@@ -60,6 +61,7 @@ class Objective(Function):
         mode: ``eval`` or ``train`` (batch statistics and dropout active: not a deterministic function).
         metrics: further quantities ``{"name": f(output, target) -> scalar mean or (n,)}``, averaged over examples.
         resident: keep all data on the device; `None` decides by the memory that is free.
+        stream: read the loader again in every pass instead of keeping its batches, which are compared with those of the first.
         weights: a state dict to be centred at; `None`: the model's own weights.
         examples: the number of examples of a batch where it cannot be told: a number, one for each batch, or a function of
             the batch. Else it is the length of the target, or that of all tensors of the batch.
@@ -103,6 +105,7 @@ class Objective(Function):
         mode: str = "eval",
         metrics: Mapping[str, Metric] | None = None,
         resident: bool | None = None,
+        stream: bool = False,
         weights: Mapping[str, Tensor] | None = None,
         examples: Examples = None,
         batches: Literal["fixed"] | None = None,
@@ -129,10 +132,12 @@ class Objective(Function):
         self._theta = self._take_tensors(own)
         self.world = self.shards or world_of(group)
         with torch.random.fork_rng(devices=[]):  # loaders draw a seed from the global generator
-            data = read(
-                data, batch_size, self.device, self.data_dtype, resident, examples=examples, fixed=batches == "fixed",
-                sized=self.norm == "batch",
-            )  # fmt: skip
+            how: dict[str, Any] = {"fixed": batches == "fixed"}
+            if stream:
+                data = Stream(data, self.device, self.data_dtype, **how)
+            else:
+                how |= {"examples": examples, "sized": self.norm == "batch"}
+                data = read(data, batch_size, self.device, self.data_dtype, resident, **how)
         self._examples = examples if callable(examples) else None
         self.world.agree(models=str(self.whole_space), weights=weights_sha256(self, self._theta), losses=self.loss_name)
         self._take_data(self.world.divided(data), tried=False)
@@ -355,7 +360,7 @@ class Objective(Function):
 
     def _data(self) -> Data:
         """Return the data as it was read, before its batches became part of the function."""
-        if self.norm == "frozen":
+        if self.norm == "frozen" or isinstance(self.batches, Stream):
             return self.batches
         return read(self.batches, None, self.device, self.data_dtype, self.batches.resident)
 

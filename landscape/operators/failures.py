@@ -66,8 +66,10 @@ def require_second_derivative(first: Tensor, value: Tensor) -> None:
 
 
 def custom_functions(value: Tensor) -> str:
-    """Return the names of the custom autograd functions that a value was computed with."""
-    found = {str(n.name()).removesuffix("Backward") for n in _nodes(value) if BackwardCFunction in type(n).__mro__}
+    """Return the names of the custom autograd functions that a value was computed with, our own left out."""
+    custom = [node for node in _nodes(value) if BackwardCFunction in type(node).__mro__]
+    users = (node for node in custom if not type(node)._forward_cls.__module__.startswith("landscape."))
+    found = {str(node.name()).removesuffix("Backward") for node in users}
     return ", ".join(sorted(found))
 
 

@@ -11,8 +11,10 @@ from torch.func import grad, vjp
 
 from landscape.errors import NotDefinedError
 from landscape.function.batches import Batch
+from landscape.function.large_classes import LARGE
 from landscape.function.losses import Criterion
 from landscape.function.objective import Objective
+from landscape.graphs import inside_transform
 
 Family = Literal["categorical", "bernoulli", "gaussian"]
 
@@ -48,6 +50,14 @@ def loss_curvature(
         assert batch.target is not None
         return (criterion(f, batch.target) * batch.scale).reshape(())
 
+    if outputs.numel() >= LARGE and not inside_transform():
+        with torch.enable_grad():  # outside transforms the loss keeps one copy of the outputs
+            at = outputs.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(loss(at), at, create_graph=True, materialize_grads=True)
+        if gradient.requires_grad:
+            return lambda tangent: torch.autograd.grad(
+                gradient, at, tangent, retain_graph=True, materialize_grads=True
+            )[0]
     pulled = vjp(grad(loss), outputs)[1]
     return lambda tangent: pulled(tangent)[0]
 

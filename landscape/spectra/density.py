@@ -30,6 +30,7 @@ def spectral_density(
     width: float | None = None,
     grid: Any = None,
     points: int = 1000,
+    low_memory: bool = False,
 ) -> SpectralDensity:
     """Estimate the eigenvalue density p(x) = P⁻¹ Σᵢ N(x; λᵢ, width²) from random probes, with a standard error.
 
@@ -48,6 +49,8 @@ def spectral_density(
             `steps`, below which Lanczos does not resolve.
         grid: axis values (g,); None covers all nodes.
         points: length of the grid made where none is given.
+        low_memory: keep two vectors of length P for each probe instead of `steps`; nodes then have copies that share a weight,
+            and the density is the same up to rounding.
 
     Returns:
         `SpectralDensity`; `resmooth` draws it again without products, and `moment`, `effective_dimension`,
@@ -79,7 +82,9 @@ def spectral_density(
     with bar(total=probes * steps, desc=f"density of the {products.name}", unit="product") as progress:
         for begin in range(0, probes, products.block_size):
             start = drawn.rows(begin, min(begin + products.block_size, probes))
-            rules.append(lanczos_quadrature(products, start, steps, locked=locked, progress=progress))
+            rules.append(
+                lanczos_quadrature(products, start, steps, locked=locked, low_memory=low_memory, progress=progress)
+            )
     nodes = np.concatenate([nodes for nodes, _ in rules])
     weights = np.concatenate([weights for _, weights in rules])
     positive = bool(getattr(products.op, "positive_semidefinite", False))

@@ -16,6 +16,7 @@ from landscape.arguments import numbers_checked
 from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.results import Eigenpairs
+from landscape.spectra.basis import Where, planned
 from landscape.spectra.certificate import Certificate, Certify, certified, make_demand
 from landscape.spectra.goal import Goal, make_goal
 from landscape.spectra.lanczos import Lanczos, LanczosState
@@ -41,6 +42,7 @@ def top_eigenpairs(
     block_size: int | None = None,
     max_basis: int | None = None,
     max_matvecs: int | None = None,
+    basis: Where = "device",
     start: Any = None,
     deflate: Any = None,
     vectors: bool = True,
@@ -78,6 +80,8 @@ def top_eigenpairs(
         block_size: vectors multiplied at a time in the block variant.
         max_basis: the largest number of vectors of length P kept; more of them save products.
         max_matvecs: products to spend at most.
+        basis: where the vectors lie: on the operator's ``device``, on the ``cpu``, or on ``disk`` (in the folder of `tempfile`);
+            they are multiplied where they lie.
         start: vectors to start from: (P,), rows (s, P) or `Eigenpairs` of a nearby operator. For a Hessian
             ``objective.gradient()`` saves a few products (Gur-Ari et al. 2018: it lies mostly in the outliers).
         deflate: known eigenvectors to leave out: rows (d, P) or `Eigenpairs`.
@@ -124,6 +128,7 @@ def top_eigenpairs(
     )
     if save is not None and checkpoint is not None:
         raise LandscapeError("save= keeps the run beside the study already: leave out checkpoint=")
+    label = f"eigenpairs of the {products.name} ({planned(products, goal.max_basis + len(locked), basis)})"
     begin = _start(start, goal.block_size, seed, products)
     known = "weights_sha256" in products.provenance and hasattr(products.op, "objective")
     settings = {
@@ -139,7 +144,7 @@ def top_eigenpairs(
     with run:
         if run.result is not None:
             return run.result
-        lanczos = Lanczos(products, begin, capacity=goal.max_basis, seed=seed, locked=locked)
+        lanczos = Lanczos(products, begin, capacity=goal.max_basis, seed=seed, locked=locked, where=basis)
         resume = resume or kept_state(run)
         history = [] if resume is None else [(int(count), float(excess)) for count, excess in resume.history]
         if resume is not None:
@@ -153,7 +158,7 @@ def top_eigenpairs(
         keep = (lambda: checkpoint(state())) if callable(checkpoint) else (lambda: keeper(state))
         keeps = callable(checkpoint) or (place is not None and not products.world.sharded)
         try:
-            found = _iterate(lanczos, goal, history, keep if keeps else None)
+            found = _iterate(lanczos, goal, history, label, keep if keeps else None)
             known_to_miss = Certificate()
             if demand is not None:
                 found, known_to_miss = certified(
@@ -202,19 +207,22 @@ def _identity(products: Products, known: bool, begin: Tensor, settings: dict[str
     return identity(operator=products.name, provenance=products.provenance, probe=probe, **settings)
 
 
-def _iterate(run: Lanczos, goal: Goal, history: list[tuple[int, float]], keep: Callable[[], None] | None) -> Found:
+def _iterate(
+    run: Lanczos, goal: Goal, history: list[tuple[int, float]], label: str, keep: Callable[[], None] | None
+) -> Found:
     """Extend the basis until the measured residuals pass, the space ends, or the budget does.
 
     Args:
         run: the process, which may have begun before.
         goal: when to stop.
         history: (products, excess) of every step, which grows.
+        label: of the progress bar.
         keep: called after every step.
     """
     strictness, attempts = 1.0, 0
     judged = run.size > 0  # a run that goes on may have been there already
     reserve = goal.k * goal.verify + goal.block_size
-    with bar(desc=f"eigenpairs of the {run.products.name}", unit="product") as progress:
+    with bar(desc=label, unit="product") as progress:
         while True:
             if not judged:
                 goal.make_room(run)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from landscape.errors import LandscapeError
+from landscape.spectra.basis import Where
 from landscape.spectra.orthonormal import host, orthonormalise
 from landscape.spectra.protocol import Products
 
@@ -56,6 +57,7 @@ class Lanczos:
         capacity: the largest basis.
         seed: seed of the random vectors that replace exhausted directions.
         locked: orthonormal rows (d, P) that are kept out of the basis.
+        where: the basis lies.
 
     >>> run = Lanczos(Products(torch.diag(torch.arange(4.0))), torch.ones(1, 4), capacity=4, seed=0)
     >>> for _ in range(4):
@@ -65,12 +67,19 @@ class Lanczos:
     """
 
     def __init__(
-        self, products: Products, start: Tensor, *, capacity: int, seed: int, locked: Tensor | None = None
+        self,
+        products: Products,
+        start: Tensor,
+        *,
+        capacity: int,
+        seed: int,
+        locked: Tensor | None = None,
+        where: Where = "device",
     ) -> None:
         self.products = products
         self.capacity = capacity
         self.locked = len(locked) if locked is not None else 0
-        self.basis = products.basis()
+        self.basis = products.basis(where)
         if locked is not None:
             self.basis.append(locked)
         self.probes = products.probes(seed, "gaussian")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from landscape.errors import LandscapeError, NumericalError
 from landscape.function.world import ALONE, World
-from landscape.spectra.basis import Basis
+from landscape.spectra.basis import Basis, Where
 from landscape.spectra.orthonormal import host
 from landscape.spectra.probes import Kind, Probes
 
@@ -96,9 +96,9 @@ class Products:
         """What the operator says about itself."""
         return dict(getattr(self.op, "provenance", None) or {})
 
-    def basis(self) -> Basis:
+    def basis(self, where: Where = "device") -> Basis:
         """Return an empty basis for the operator's vectors."""
-        return Basis(self.world.length(self.size), self.world)
+        return Basis(self.world.length(self.size), self.world, where)
 
     def probes(self, seed: int, kind: Kind) -> Probes:
         """Return random vectors for the operator."""

@@ -17,7 +17,13 @@ CHECK = 16
 
 
 def lanczos_quadrature(
-    products: Products, start: Tensor, steps: int, *, locked: Basis | None = None, progress: tqdm | None = None
+    products: Products,
+    start: Tensor,
+    steps: int,
+    *,
+    locked: Basis | None = None,
+    low_memory: bool = False,
+    progress: tqdm | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return nodes θ and weights w with Σₖ wₖ f(θₖ) ≈ vᵀf(A)v / vᵀv, exact for polynomials up to degree 2m − 1.
 
@@ -26,6 +32,8 @@ def lanczos_quadrature(
         start: vectors v (K, P), one quadrature each.
         steps: m, at most the dimension of the space.
         locked: directions taken out of A and of the start vectors.
+        low_memory: keep two vectors of each process instead of all. Without reorthogonalisation converged Ritz values come
+            again (Paige 1980), which splits a weight among copies of its node and leaves the measure what it is.
         progress: a bar to move on by the products spent.
 
     Returns:
@@ -42,7 +50,7 @@ def lanczos_quadrature(
     >>> nodes.round(4), weights.round(4)
     (array([[1., 3.]]), array([[0.5, 0.5]]))
     """
-    runs = [_Run(row, locked, products) for row in start]
+    runs = [_Run(row, locked, products, low_memory) for row in start]
     for step in range(steps):
         applied = products.rows(torch.stack([run.next for run in runs]))
         for run, product in zip(runs, applied, strict=True):
@@ -60,8 +68,8 @@ def lanczos_quadrature(
 class _Run:
     """One Lanczos process; its coefficients stay on the device until they are looked at."""
 
-    def __init__(self, start: Tensor, locked: Basis | None, products: Products) -> None:
-        self.world, self.basis = products.world, products.basis()
+    def __init__(self, start: Tensor, locked: Basis | None, products: Products, low_memory: bool) -> None:
+        self.world, self.basis, self.low_memory = products.world, products.basis(), low_memory
         self.spaces = [self.basis] if locked is None else [locked, self.basis]
         self.first = start
         self.diagonal: list[Tensor] = []
@@ -76,6 +84,8 @@ class _Run:
         self.diagonal.append(self.world.dot(vector, product))
         earlier = self.basis.project(product[None])[:-2]
         self.stray.append(earlier.abs().max() if len(earlier) else product.new_zeros(()))
+        if self.low_memory:
+            self.basis.keep_last(2)
         self.next, norm = self._unit(self._outside(product[None]))
         self.beside.append(norm)
 

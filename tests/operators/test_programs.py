@@ -11,13 +11,13 @@ from torch import nn
 
 import landscape as ls
 from landscape.errors import LandscapeError, NumericalError
+from landscape.function.memory import budget
 from landscape.graphs import TraceError
 from landscape.operators.hessian import HessianRule
 from landscape.operators.programs import batch_sum, compiled
 from landscape.operators.programs.coalesce import coalesced
 from landscape.operators.programs.costs import Costs, measure
 from landscape.operators.programs.kept import Kept
-from landscape.operators.programs.memory import budget
 from landscape.operators.programs.recompute import Recompute
 from landscape.operators.programs.split import Split
 

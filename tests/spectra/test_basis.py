@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+import landscape as ls
 import landscape.spectra.basis as module
-from landscape.spectra.basis import Basis
+from landscape.spectra.basis import Basis, planned
+from landscape.spectra.protocol import Products
 
 
 @pytest.mark.parametrize("count", [1, 15, 16, 17, 40])
@@ -41,3 +43,22 @@ def test_an_empty_basis_changes_nothing():
     assert basis.project(rows).shape == (0, 2)
     assert torch.equal(basis.subtract(rows, basis.project(rows)), rows)
     assert basis.rows().shape == (0, 3)
+
+
+@pytest.mark.parametrize("where", ["device", "cpu", "disk"])
+def test_eigenpairs_do_not_depend_on_where_the_basis_lies(where, monkeypatch):
+    monkeypatch.setattr("landscape.spectra.basis.CHUNK_BYTES", 3 * 4 * 200)  # three rows at a time
+    root = torch.randn(200, 200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = ls.top_eigenpairs(root @ root.T, k=3, tol=1e-9, max_basis=14, basis=where)
+    np.testing.assert_allclose(found.values, torch.linalg.eigvalsh(root @ root.T).flip(0)[:3], rtol=1e-9)
+    assert found.restarts > 0
+
+
+def test_a_basis_that_does_not_fit_is_refused_before_anything_is_multiplied(monkeypatch):
+    monkeypatch.setattr("landscape.spectra.basis.free_bytes", lambda device: 40 * 8 * 200)
+    products = Products(torch.eye(200, dtype=torch.float64))
+    assert planned(products, 40, "cpu") == "basis up to 6.4e-05 GB on cpu"
+    with pytest.raises(ls.LandscapeError, match="pass max_basis=32, or basis='cpu' or 'disk'"):
+        planned(products, 41, "device")
+    with pytest.raises(ls.LandscapeError, match="basis is 'tape', expected 'device', 'cpu' or 'disk'"):
+        ls.top_eigenpairs(torch.eye(200), k=1, max_basis=20, basis="tape")

@@ -295,3 +295,14 @@ def test_zero_operators_and_unconverged_outliers_are_refused(matrix_with):
         spectral_density(matrix, deflate=loose)
     with pytest.raises(LandscapeError, match="at least 1 of each"):
         spectral_density(matrix, probes=0)
+
+
+def test_the_density_with_two_vectors_is_that_with_all():
+    root = torch.randn(150, 150, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    A = root @ torch.diag(torch.logspace(-4, 1, 150, dtype=torch.float64)) @ root.T / 150
+    whole, two = (
+        spectral_density(A, probes=2, steps=60, low_memory=low, width=0.1, grid=np.linspace(-1, 20, 100))
+        for low in (False, True)
+    )
+    assert np.abs(np.sort(two.nodes) - np.sort(whole.nodes)).max() > 1e-6  # copies of converged nodes
+    np.testing.assert_allclose(two.density, whole.density, atol=1e-8 * whole.density.max())

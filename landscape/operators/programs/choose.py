@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 from landscape.function.batches import Batch
 from landscape.function.data import Data
+from landscape.function.memory import budget
 from landscape.function.objective import Objective
 from landscape.graphs import TraceError
 from landscape.operators.programs.coalesce import coalesced
 from landscape.operators.programs.compiled import Compiled
 from landscape.operators.programs.costs import Costs, measure
 from landscape.operators.programs.kept import Kept
-from landscape.operators.programs.memory import budget
 from landscape.operators.programs.plan import Plan
 from landscape.operators.programs.program import Program
 from landscape.operators.programs.recompute import Recompute
