@@ -21,7 +21,7 @@ torch.set_num_threads(1)
 def random_state_untouched():
     """Every test draws from the global generator what it draws alone, whatever ran before it."""
     before = torch.random.get_rng_state()
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     yield
     torch.random.set_rng_state(before)
 
