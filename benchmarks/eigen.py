@@ -292,7 +292,8 @@ def report(rows: dict[str, Row], truth: np.ndarray, loss: float, rounds: int, ma
         "",
         "Digits MLP 64-256-256-10 GELU (85,002 parameters), 1,280 examples in 5 batches, after 10 epochs of momentum SGD: loss "
         f"{loss:.4f}, eigenvalues {', '.join(f'{value:.4f}' for value in truth)}. Costs are in gradients of the whole data.",
-        "Rows of this package include the search for eigenvalues that were missed, but for the one that says so; no peer makes one.",
+        "Rows of this package include the search for eigenvalues that were missed, but for the one that says so; no peer makes "
+        "one.",
         "",
         "| tool | gradients | products | worst relative error |",
         "|---|---|---|---|",
