@@ -17,7 +17,7 @@ from landscape.function.checkpoint import Checkpoint
 from landscape.function.objective import Objective
 from landscape.results.effects import Effect, Finding
 from landscape.results.scores import score_columns
-from landscape.results.trials import Trials
+from landscape.results.trials import REACHED, Trials
 from landscape.scores.panel import Panel
 from landscape.scores.register import select
 from landscape.scores.sharpness import measured
@@ -76,6 +76,8 @@ CONTRASTS = (
 )
 """Factors with the two levels that are compared; one decade of effective step."""
 TARGET = 0.01
+KEPT = 0.1
+"""Relative change of the loss by rounding from which a network did not reach it: its weights had grown to thousands."""
 RADII = {"adaptive-worst-symmetric": (4e-3, 16e-3)}
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "adaptive-average": {"pairs": 4},
@@ -252,14 +254,16 @@ def _measured(networks: Trials, panel: Panel, seeds: Sequence[int], **group: Any
         for i, (row, theta) in enumerate(zip(rows, weights, strict=True))
         if np.isfinite(theta).all()
     }
-    reached = [i for i, row in enumerate(rows) if row["reached"]]
+    fits = [_fit(checkpoints.get(i)) for i in range(len(rows))]
+    reached = [i for i, row in enumerate(rows) if row["reached"] and abs(fits[i]["train_loss"] / TARGET - 1) < KEPT]
     draws = [int(rows[i]["draw"]) for i in reached]
     found = dict(zip(reached, scored([checkpoints[i] for i in reached], panel, draws), strict=True))
-    kept = ("effective_step", "momentum", "label_noise", "reached", "draw", "steps")
+    kept = ("effective_step", "momentum", "label_noise", "draw", "steps")
     return [
         {
             **{name: row[name] for name in kept},
-            **_fit(checkpoints.get(i)),
+            REACHED: float(i in found),
+            **fits[i],
             **found.get(i, {}),
             WEIGHTS: weights[i] if i in found and row["seed"] in seeds else np.zeros_like(weights[i]),
         }
