@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,13 +34,13 @@ SHORT = {
     "test_error": "test error",
 }
 FACTORS = (
-    ("effective_step", None, None, "10 × η/(1−β)"),
-    ("momentum", 0.0, 0.9, "β: 0 → 0.9, same η/(1−β)"),
+    ("effective_step", 0.05, 0.5, "η/(1−β): 0.05 → 0.5"),
+    ("momentum", 0.0, 0.9, "β: 0 → 0.9 at equal η/(1−β)"),
     ("label_noise", 0.0, 0.2, "20 % labels redrawn"),
     ("label_noise", 0.0, 1.0, "all labels redrawn"),
     ("examples", 1000, 250, "examples: 1,000 → 250"),
 )
-"""Factor, its two levels (none: the slope per factor of ten), and what it is called."""
+"""Factor, its two levels, and what it is called."""
 WORDS = {
     "effective_step": "η/(1−β)",
     "momentum": "β at equal η/(1−β)",
@@ -94,7 +93,7 @@ def main(path: Path = ZOO) -> None:
     page.write_text(text, encoding="utf-8")
 
 
-def change(trials: Trials, name: str, factor: str, a: float | None, b: float | None) -> Change:
+def change(trials: Trials, name: str, factor: str, a: float, b: float) -> Change:
     """Return what a change of one factor does to a measure, on log10 for scores."""
     cells = Cells.of_design({f: v.tolist() for f, v in trials.factors.items() if f != "seed"}, STRATA)
     values = np.asarray(trials[name], dtype=float)
@@ -104,20 +103,14 @@ def change(trials: Trials, name: str, factor: str, a: float | None, b: float | N
     lines: dict[tuple[int, ...], list[int]] = {}
     for cell in np.flatnonzero(np.isfinite(means)):
         lines.setdefault((cells.stratum[cell], *np.delete(cells.codes[cell], axis)), []).append(cell)
-    found = [(key[0], one) for key, members in lines.items() for one in _along(level[members], means[members], a, b)]
-    each, stratum = np.array([one for _, one in found]), np.array([key for key, _ in found])
+    whole = {key: {level[cell]: means[cell] for cell in members} for key, members in lines.items()}
+    pairs = {key: line for key, line in whole.items() if a in line and b in line}
+    each = np.array([line[b] - line[a] for line in pairs.values()])
+    stratum = np.array([key[0] for key in pairs])
     drawn = np.random.default_rng(0).integers(len(each), size=(RESAMPLES, len(each)))
     low, high = np.percentile(each[drawn].mean(axis=1), [2.5, 97.5])
     apart = tuple(float(each[stratum == number].mean()) for number in np.unique(stratum))
     return Change(float(each.mean()), float(low), float(high), apart, len(each))
-
-
-def _along(level: np.ndarray, means: np.ndarray, a: float | None, b: float | None) -> Iterator[float]:
-    """Yield the change along one line of cells: between two levels, or the slope per factor of ten."""
-    if a is None and len(level) > 1:
-        yield float(np.polyfit(np.log10(level), means, 1)[0])
-    elif a in level and b in level:
-        yield float(means[level == b][0] - means[level == a][0])
 
 
 def factors(changes: dict[tuple[str, str], Change]) -> str:
@@ -167,6 +160,12 @@ def axes(board: Evidence) -> str:
         error = f"{board[name].range('sign_error')}, {board[name].sign_error_90:.2f}"
         body.append((name, *(psi.get(factor, "").replace("-", "−") for factor in WORDS), error))
     return format_table(("ψ where only this changes", *WORDS.values(), "sign error: mean, 90 %"), body, "markdown")
+
+
+def overfitting() -> str:
+    """Return the table that ``benchmarks/overfitting.py`` made."""
+    text = (DOCS.parent / "benchmarks" / "results" / "overfitting.md").read_text(encoding="utf-8")
+    return "\n".join(line for line in text.splitlines() if line.startswith("|"))
 
 
 def counts(trials: Trials) -> str:
