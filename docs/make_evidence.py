@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from PIL import Image
 
 import landscape as ls
 from landscape.plots.scales import plain_ticks
@@ -76,17 +78,21 @@ def main(path: Path = ZOO) -> None:
         for factor, a, b, label in FACTORS
     }
     with ls.plots.style():
-        picture(reached, board, changes).savefig(DOCS / "figures" / "evidence.png")
-        board.plot().savefig(DOCS / "figures" / "evidence-board.png")
+        for drawn, name in ((picture(reached, board, changes), "evidence"), (board.plot(), "evidence-board")):
+            place = DOCS / "figures" / f"{name}.png"
+            drawn.savefig(place, dpi=220)
+            Image.open(place).convert("RGB").quantize(128).save(place, optimize=True)
     (DOCS / "tables" / "leaderboard.md").write_text(leaderboard(board), encoding="utf-8")
     page = DOCS / "evidence.md"
     text = page.read_text(encoding="utf-8")
-    for mark, table in (
-        ("factors", factors(changes)),
-        ("first", first(board)),
-        ("axes", axes(board)),
-        ("counts", counts(trials)),
-    ):
+    tables = {
+        "counts": counts(trials),
+        "factors": factors(changes),
+        "first": first(board),
+        "overfitting": overfitting(),
+        "axes": axes(board),
+    }
+    for mark, table in tables.items():
         text = re.sub(
             rf"(<!-- {mark} -->\n).*?(\n<!-- end -->)", lambda m, t=table: f"{m[1]}\n{t}\n{m[2]}", text, flags=re.DOTALL
         )
@@ -192,7 +198,7 @@ def leaderboard(board: Evidence) -> str:
     )
 
 
-def picture(trials: Trials, board: Evidence, changes: dict[tuple[str, str], Change]) -> object:
+def picture(trials: Trials, board: Evidence, changes: dict[tuple[str, str], Change]) -> Figure:
     """Draw what the eye should see first: over networks, between seeds of a cell, and what factors do."""
     with sheet(None, width=DOUBLE, height=4.6) as figure:
         top, bottom = figure.subfigures(2, 1, height_ratios=(1.35, 1))
