@@ -30,6 +30,7 @@ SCORES = (
     *("loss", "accuracy", "margin", "weight-norm", "gradient-norm"),
 )
 CASES = {
+    "MLP 64-16-10": (partial(mlp, (64, 16, 10)), True, 24, 50),
     "MLP 64-32-10": (partial(mlp, (64, 32, 10)), True, 24, 100),
     "MLP 64-64-10": (partial(mlp, (64, 64, 10)), True, 24, 250),
     "ResNet-8 with batch norm, 4 maps": (partial(resnet, 8, width=4, in_channels=1), False, 8, 100),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ SMALL = 2**16
 """Parameters up to which networks are evaluated together; a larger one fills a core by itself."""
 ROWS = 2**13
 """Examples, of all networks of a stack together: more no longer fit the cache."""
+POINTS = 2**15
+"""The same, where no gradient is taken and several points of each network are evaluated at once."""
 _AGREE = 1e-3
 """Relative difference between losses in the stack and one by one from which a stack is not trusted."""
 
@@ -56,22 +59,30 @@ class Stack:
         return compute(self.members[0].network)
 
     def mapped(self, of: Of) -> Callable[[Any, Tensor, Batch], Tensor]:
-        """Return a function of one objective as one of the stack, its weights (K, P) and a batch: (K, …). Inside the guard."""
+        """Return a function of one objective as one of the stack, its weights (…, K, P) and a batch: (…, K). Inside the guard."""
 
         def every(_: Any, theta: Tensor, batch: Batch) -> Tensor:
             def one(theta: Tensor, fixed: dict[str, Tensor], inputs: Any, target: Tensor | None) -> Tensor:
                 here = replace(batch, inputs=inputs, target=target, raw=(inputs, target))
                 return of(self.members[0].with_fixed(fixed), theta, here)
 
-            together = torch.vmap(one, randomness="different")
-            found: Tensor = together(theta, self._fixed, batch.inputs, batch.target)
+            call = torch.vmap(one, randomness="different")
+            for _ in range(theta.ndim - 2):  # several points of each network
+                call = torch.vmap(call, in_dims=(0, None, None, None), randomness="different")
+            found: Tensor = call(theta, self._fixed, batch.inputs, batch.target)
             return found
 
         return every
 
     def batch_value(self, theta: Tensor, batch: Batch) -> Tensor:
-        """Return the loss of each network on its batch, (K,). Use inside the guard."""
+        """Return the loss of each network on its batch, (…, K) at (…, K, P). Use inside the guard."""
         return self.mapped(lambda one, at, part: one.batch_value(at, part).reshape(()))(self, theta, batch)
+
+    def groups(self, points: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield points (K, P) as many at a time, (M, K, P), as are evaluated at once."""
+        points, size = iter(points), max(1, POINTS // (len(self.members) * self.n))
+        while group := list(islice(points, size)):
+            yield torch.stack(group)
 
     def losses(self) -> Tensor:
         """Return the loss of each network at its weights, (K,)."""

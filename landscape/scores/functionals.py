@@ -226,17 +226,20 @@ def _largest_mean_rise(
         project, start = moved.projection(radius), moved.corner(radius, seed)
         with parts.guard(), torch.no_grad():
             for batch, base in zip(parts.batches, bases, strict=True):
-                both = _both_ways(moved.rise(parts, batch))
+                both = _both_ways(moved.rise(parts, batch), at_once=isinstance(parts, Stack))
                 _, best, _ = maximize(both, moved.ascent, project, start, 2 * radius, iterations=iterations)
                 total += (best - base) * batch.scale
         yield Measurement(number(total), None, radius, 2 * (iterations + 1) + FORWARD / len(radii))
 
 
-def _both_ways(evaluate: Evaluate) -> Evaluate:
-    """Return ``x -> (mean of the values at x and -x, its gradient)``."""
+def _both_ways(evaluate: Evaluate, *, at_once: bool) -> Evaluate:
+    """Return ``x -> (mean of the values at x and -x, its gradient)``; of a stack, both are evaluated at once."""
 
     def mean(x: Tensor) -> tuple[Tensor, Tensor]:
-        (value, gradient), (other, behind) = evaluate(x), evaluate(-x)
+        if at_once:
+            (value, other), (gradient, behind) = evaluate(torch.stack([x, -x]))
+        else:
+            (value, gradient), (other, behind) = evaluate(x), evaluate(-x)
         return (value + other) / 2, (gradient - behind) / 2
 
     return mean

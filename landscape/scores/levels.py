@@ -17,6 +17,7 @@ RISE = 0.1
 OCTAVES = 12
 """How far from the first guess the level is looked for, in factors of two."""
 BISECTIONS = 4
+_KEPT = 2**23  # random numbers that are kept from level to level; more are drawn again
 
 
 def find_level(
@@ -125,12 +126,13 @@ def _tolerated_noise(
 ) -> list[Measurement]:
     moved, meter = case.perturbation, Meter()
     start, values = case.quantity.begin(case.objective, meter)
+    drawn = list(moved.drawn(samples, seed)) if moved.c.numel() * samples <= _KEPT else None
 
     def errors(level: float | np.ndarray) -> np.ndarray:
         # standard deviations, which add in quadrature
         scaled = torch.as_tensor(level).to(moved.c)[..., None] * moved.c
         deviation = scaled if epsilon == 0 else torch.hypot(scaled, torch.full_like(moved.c, epsilon))
-        return values(case.displaced(deviation * z for z in moved.drawn(samples, seed))) - start
+        return values(case.displaced(deviation * z for z in drawn or moved.drawn(samples, seed))) - start
 
     if np.ndim(start) == 0:
         level, error = find_level(errors, start, guess=guess * moved.size, rise=rise)

@@ -129,7 +129,7 @@ def rise_from(objective: Objective, batch: Batch) -> Evaluate:
     def evaluate(delta: Tensor) -> tuple[Tensor, Tensor]:
         at = (theta + delta).requires_grad_()
         value, gradient = value_and_gradient(
-            objective, at, lambda: objective.batch_value(at, batch).reshape(theta.shape[:-1]), at
+            objective, at, lambda: objective.batch_value(at, batch).reshape(at.shape[:-1]), at
         )
         return value.double(), gradient
 

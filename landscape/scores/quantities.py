@@ -70,15 +70,17 @@ def values_at(objective: Objective | Stack, points: Iterable[Tensor], share: Sha
         meter: counts the forward passes.
     """
     found = []
-    of: Callable[[Any, Tensor, Batch], Tensor] = objective.mapped(share) if isinstance(objective, Stack) else share
+    of: Callable[[Any, Tensor, Batch], Tensor] = share
+    if isinstance(objective, Stack):
+        of, points = objective.mapped(share), objective.groups(points)
     with objective.guard(), torch.no_grad():
         for theta in points:
             total = torch.zeros(theta.shape[:-1], dtype=torch.float64, device=objective.device)
             for batch in objective.batches:
                 total += of(objective, theta, batch).double()
-            found.append(total)
-            meter.forward()
-    return objective.world.sum(torch.stack(found)).cpu().numpy() if found else np.zeros(0)
+            found.append(total if isinstance(objective, Stack) else total[None])
+            meter.forward(len(found[-1]))
+    return objective.world.sum(torch.cat(found)).cpu().numpy() if found else np.zeros(0)
 
 
 def loss_share(objective: Objective, theta: Tensor, batch: Batch) -> Tensor:

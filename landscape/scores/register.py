@@ -406,8 +406,9 @@ def select(scores: str | Sequence[str] | None) -> list[Definition]:
     if wanted == ["all"]:
         return ordered()
     chosen: dict[str, Definition] = {}
+    every = ordered()
     for name in wanted:
-        found = [d for d in ordered() if name in (d.slug, d.family)]
+        found = [d for d in every if name in (d.slug, d.family)]
         if not found:
             close = difflib.get_close_matches(name, [*REGISTRY, *FAMILIES], cutoff=0.5)
             known = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(REGISTRY)}"
