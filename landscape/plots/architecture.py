@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -39,12 +40,16 @@ def architecture(result: Trials, figure: Figure | SubFigure | None = None) -> Fi
         for column, name in enumerate(names):
             contour(planes[column], axes[0, column], levels=losses, labels=False, cmap=COLOURMAP, **common)
             heatmap(maps[column], axes[1, column], metric="eigen-ratio", levels=ratios, cmap=MAGMA, **common)
-            axes[0, column].set_title(name.replace(", ", ",\n"), fontsize=6)
+            axes[0, column].set_title(
+                "\n".join(textwrap.fill(part, 16) for part in name.replace(", ", ",\n").splitlines())
+            )
+            axes[0, column].set_xlabel("")
+            axes[1, column].set_xlabel("direction 1")
             for ax in axes[:, column]:
-                ax.set_xlabel("")
-                ax.set_ylabel("")
+                ax.set_ylabel("" if column else "direction 2")
+                ax.title.set_fontsize(6)
         add_colourbar(above, losses, list(axes[0]), label="train loss", cmap=COLOURMAP, banded=True, most=6)
-        label = "$|\\lambda_{min}/\\lambda_{max}|$"
+        label = "|λmin/λmax|"
         add_colourbar(above, ratios, list(axes[1]), label=label, cmap=MAGMA, banded=False, most=6)
         _smoothness(below.add_subplot(), first)
     return figure
@@ -69,5 +74,5 @@ def _smoothness(ax: Axes, trials: Trials) -> None:
     labels = ["start" if epoch == 0 else "end" if epoch < 0 else f"epoch {epoch:.0f}" for epoch in epochs]
     ax.set_xticks(places, labels)
     ax.set_yscale("log")
-    ax.set_ylabel("effective smoothness $\\beta$")
+    ax.set_ylabel("effective smoothness β")
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=6)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from landscape.plots.scales import plain_ticks, spans
+from landscape.plots.scales import spans
 from landscape.plots.style import DOUBLE, GREY, MARKERS, PALETTE, SINGLE, canvas, colour, sheet
 from landscape.results import Placebo, SamplingError, ScaleCurvature, Smoothness
 from landscape.results.track import Track
@@ -153,7 +153,6 @@ def smoothness(
             drawn = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in ax.lines])
             if (drawn > 0).all() and drawn.max() >= 30 * drawn.min():
                 ax.set_yscale("log")
-                plain_ticks(ax.yaxis)
         if any(named):
             variation.legend()
     return figure
@@ -221,4 +220,3 @@ def _finish(ax: Axes, label: str, drawn: np.ndarray) -> None:
     ax.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
     if spans(drawn, 30):
         ax.set_yscale("log")
-        plain_ticks(ax.yaxis)

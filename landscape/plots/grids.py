@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.gridspec import SubplotSpec
 
 from landscape.errors import LandscapeError
-from landscape.plots.lines import Band, Lines, groups_of, legend_handles, line, twin_of
+from landscape.plots.lines import (
+    HEIGHTS,
+    Band,
+    Lines,
+    accuracies,
+    groups_of,
+    has_accuracy,
+    legend_handles,
+    line,
+    logarithmic,
+)
 from landscape.plots.planes import contour, heatmap, label_of, panel_height, scaled
 from landscape.plots.scales import add_colourbar
 from landscape.plots.style import COLOURMAP, DOUBLE, SINGLE, legend_inside, legend_outside, sheet
@@ -139,7 +150,7 @@ def lines_grid(
     metric: str = "loss",
     accuracy: bool | None = None,
     band: Band = "range",
-    log: bool = False,
+    log: bool | None = None,
     limit: float | None = None,
 ) -> Figure | SubFigure:
     """Draw lines of several checkpoints side by side with shared limits.
@@ -148,10 +159,10 @@ def lines_grid(
         lines: one line or several (a band) by the name above each panel.
         figure: where to draw; `None`: a new figure, two columns wide when there are several panels.
         columns: panels in a row.
-        metric: the metric of the left axes.
-        accuracy: add accuracies on the right; `None`: where there are any.
+        metric: the metric drawn.
+        accuracy: add a row below with accuracies in per cent; `None`: where there are any.
         band: as in `line`.
-        log: logarithmic values.
+        log: logarithmic values; `None`: where those of all panels are positive and together span a decade or more.
         limit: the largest value shown.
 
     Returns:
@@ -171,11 +182,17 @@ def lines_grid(
     _checked(len(lines), columns, "lines")
     groups = groups_of(lines)
     own = figure is None
-    with sheet(figure, **_size(len(groups), columns, height=1.9)) as figure:
-        panels = _panels(figure, len(groups), columns)
+    log = logarithmic(groups, metric) if log is None else log
+    held = metric != "accuracy" and any(has_accuracy(members) for members in groups.values())
+    two = held if accuracy is None else accuracy
+    with sheet(figure, **_size(len(groups), columns, height=2.4 if two else 1.9)) as figure:
+        panels = _panels(figure, len(groups), columns, heights=HEIGHTS if two else (1,))
         for ax, (name, members) in zip(panels, groups.items(), strict=True):
-            line(members, ax, metric=metric, accuracy=accuracy, band=band, log=log, limit=limit, legend=False)
+            line(members, ax, metric=metric, accuracy=False, band=band, log=log, limit=limit, legend=False)
             ax.set_title(name)
+        below = [figure.add_subplot(_under(ax), sharex=ax) for ax in panels if two]
+        for ax, under, members in zip(panels, below, groups.values(), strict=False):
+            accuracies(ax, under, members, band)
         low, high = zip(*(ax.get_ylim() for ax in panels), strict=True)
         left, right = zip(*(ax.get_xlim() for ax in panels), strict=True)
         for ax in panels:
@@ -187,6 +204,7 @@ def lines_grid(
         else:
             legend_inside(panels[0], handles)
         _outer_labels(panels, columns)
+        _outer_labels(below, columns)
     return figure
 
 
@@ -204,24 +222,35 @@ def _size(count: int, columns: int, *, height: float) -> dict[str, float]:
     }
 
 
-def _panels(figure: Figure | SubFigure, count: int, columns: int, projection: str | None = None) -> list[Axes]:
+def _panels(
+    figure: Figure | SubFigure,
+    count: int,
+    columns: int,
+    projection: str | None = None,
+    heights: Sequence[float] = (1,),
+) -> list[Axes]:
+    """Add the panels, each in the uppermost of as many rows as there are heights."""
     across = min(count, columns)
     rows = math.ceil(count / across)
-    return [figure.add_subplot(rows, across, i + 1, projection=projection) for i in range(count)]
+    places = figure.add_gridspec(rows * len(heights), across, height_ratios=[*heights] * rows)
+    return [
+        figure.add_subplot(places[i // across * len(heights), i % across], projection=projection) for i in range(count)
+    ]
+
+
+def _under(ax: Axes) -> SubplotSpec:
+    place = ax.get_subplotspec()
+    assert place is not None
+    return place.get_gridspec()[place.rowspan.start + 1, place.colspan.start]
 
 
 def _outer_labels(panels: list[Axes], columns: int) -> None:
     """Keep the labels and numbers of the outer axes only: the inner ones are the same."""
-    across = min(len(panels), columns)
+    across = max(1, min(len(panels), columns))
     for index, ax in enumerate(panels):
-        last_in_row = index % across == across - 1 or index == len(panels) - 1
         if index % across:
             ax.set_ylabel("")
             ax.tick_params(labelleft=False)
         if index + across < len(panels):
             ax.set_xlabel("")
             ax.tick_params(labelbottom=False)
-        right = twin_of(ax)
-        if right is not None and not last_in_row:
-            right.set_ylabel("")
-            right.tick_params(labelright=False)

@@ -35,7 +35,10 @@ def guess_and_check(result: Trials, figure: Figure | SubFigure | None = None) ->
             share = np.full(len(accuracy), 1 / len(accuracy))
             histogram.hist(accuracy, edges, weights=share, label=name, color=PALETTE[index], alpha=0.6)
             scatter.plot(loss, accuracy, ".", color=PALETTE[index], markersize=1.5, alpha=0.4)
-            scatter.plot(*_group_means(loss, accuracy), marker=MARKERS[index], color=PALETTE[index], label=name)
+            scatter.plot(
+                *_group_means(loss, accuracy), marker=MARKERS[index], color=PALETTE[index], label=name,
+                markeredgecolor="white", markersize=5,
+            )  # fmt: skip
         histogram.set_xlabel("test accuracy")
         histogram.set_ylabel("share of what fits")
         legend_inside(histogram, list(histogram.get_legend_handles_labels()[0]), loc="upper left")

@@ -1,8 +1,9 @@
-"""One bar per layer."""
+"""One bar per layer, or one dot on a logarithmic axis."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from landscape.errors import LandscapeError
 from landscape.plots.scales import spans
-from landscape.plots.style import DOUBLE, SINGLE, canvas, colour, sheet
+from landscape.plots.style import DOUBLE, GREY, MARKERS, SINGLE, canvas, colour, sheet
 from landscape.results import Layers
 
 
@@ -22,7 +23,9 @@ def layers(
     label: str = "value",
     log: bool | None = None,
 ) -> Axes:
-    """Draw a horizontal bar for each layer, the input's layer at the top, for one or several recipes.
+    """Draw a horizontal bar per layer, the input's layer at the top, for one or several recipes.
+
+    On a logarithmic axis, which has no zero for a bar to start from, values are dots.
 
     Args:
         values: ``{layer: value}``, or ``{recipe: {layer: value}}``.
@@ -50,18 +53,22 @@ def layers(
     every = np.array([value for by_layer in groups.values() for value in by_layer.values()], dtype=float)
     if log and not (every[np.isfinite(every)] > 0).all():
         raise LandscapeError("a logarithmic axis needs positive values, and some are not; use log=False")
+    logarithmic = spans(every, 30) if log is None else log
     thickness = 0.8 / len(groups)
     with canvas(ax, width=SINGLE, height=0.7 + (0.1 + 0.11 * len(groups)) * len(names)) as ax:
         for index, (recipe, by_layer) in enumerate(groups.items()):
             places = np.arange(len(names)) + (index - (len(groups) - 1) / 2) * thickness
             widths = [by_layer.get(name, np.nan) for name in names]
             bars = [spread[recipe].get(name, np.nan) for name in names] if recipe in spread else None
-            ax.barh(
-                places, widths, height=0.9 * thickness, xerr=bars, color=colour(index), label=recipe or None,
-                error_kw={"elinewidth": 0.7, "capsize": 1.2, "capthick": 0.6},
-            )  # fmt: skip
-        if spans(every, 30) if log is None else log:
+            kind: dict[str, Any] = {"color": colour(index), "label": recipe or None}
+            whiskers: dict[str, Any] = {"elinewidth": 0.7, "capsize": 1.2, "capthick": 0.6}
+            if logarithmic:
+                ax.errorbar(widths, places, xerr=bars, fmt=MARKERS[index % len(MARKERS)], **kind, **whiskers)
+            else:
+                ax.barh(places, widths, height=0.9 * thickness, xerr=bars, error_kw=whiskers, **kind)
+        if logarithmic:
             ax.set_xscale("log")
+            ax.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.4)
         ax.set_yticks(range(len(names)), names)
         ax.set_ylim(len(names) - 0.5, -0.5)
         ax.tick_params(axis="y", length=0)

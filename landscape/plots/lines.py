@@ -9,14 +9,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from mpl_toolkits.axes_grid1 import make_axes_locatable
 
 from landscape.errors import LandscapeError
+from landscape.plots.scales import spans
 from landscape.plots.style import GREY, PALETTE, SINGLE, canvas, colour, legend_of
 from landscape.plots.windows import HATCHED, HATCHES, direction_name
 from landscape.results import Line, Path
 
-LOSS, ACCURACY = PALETTE[0], PALETTE[1]
 DASHES: tuple[Any, ...] = ("-", "--", ":", "-.")
+HEIGHTS = (5, 3)
+"""Of a metric and of the accuracies below it."""
 Lines = Line | Sequence[Line]
 Band = str | tuple[float, float] | None
 
@@ -28,7 +31,7 @@ def line(
     metric: str = "loss",
     accuracy: bool | None = None,
     band: Band = "range",
-    log: bool = False,
+    log: bool | None = None,
     limit: float | None = None,
     legend: bool = True,
 ) -> Axes:
@@ -38,16 +41,18 @@ def line(
         results: a line; a list of lines over the same x (directions or seeds: their centre and band); or
             such by recipe, each with its colour.
         ax: where to draw; `None`: a new figure as wide as one column.
-        metric: the metric of the left axis; the line's own data set solid, the others dashed.
-        accuracy: add accuracies in per cent on a right axis; `None`: for a single recipe that has them.
+        metric: the metric drawn; the line's own data set solid, the others dashed.
+        accuracy: add a panel below with accuracies in per cent; `None`: for a single recipe that has them.
         band: ``range`` (mean, and minimum to maximum), two quantiles such as ``(0.1, 0.9)`` (median, and between
             them), or `None` (mean only).
-        log: logarithmic values.
+        log: logarithmic values; `None`: where all are positive and span a decade or more, since on a linear axis everything
+            below a tenth of the largest loss would be one flat stretch.
         limit: the largest value shown.
         legend: add a legend.
 
     Returns:
-        The left axes; the right one, when there is one, is labelled ``accuracy`` in ``ax.figure.axes``.
+        The axes of the metric; those below them, when there are any, are labelled ``accuracy`` in ``ax.figure.axes``, and
+        both share the place of the axes given.
 
     Raises:
         LandscapeError: lines over different x, no such metric, a logarithm of values that are not positive, or
@@ -62,21 +67,35 @@ def line(
     groups = groups_of(results)
     several = isinstance(results, Mapping) and len(groups) > 1
     if several and accuracy:
-        raise LandscapeError("accuracies of several recipes on one axis cannot be read; use lines_grid")
-    shown = not several and metric != "accuracy" and any(key.endswith("/accuracy") for key in _first(groups).values)
-    own = ax is None
-    with canvas(ax, width=SINGLE, height=2.2) as ax:
+        raise LandscapeError("accuracies of several recipes in one panel cannot be read; use lines_grid")
+    shown = not several and metric != "accuracy" and has_accuracy(next(iter(groups.values())))
+    own, below = ax is None, shown if accuracy is None else accuracy
+    with canvas(ax, width=SINGLE, height=2.9 if below else 2.2) as ax:
         for index, (name, lines) in enumerate(groups.items()):
-            _draw(ax, lines, metric, band, colour(index) if several else LOSS, name if several else None)
-        _left(ax, _first(groups), metric, log, limit)
-        if shown if accuracy is None else accuracy:
-            right = ax.twinx()
-            right.set_label("accuracy")
-            _draw(right, next(iter(groups.values())), "accuracy", band, ACCURACY, None)
-            _right(ax, right)
+            _draw(ax, lines, metric, band, colour(index) if several else PALETTE[0], name if several else None)
+        _axes(ax, _first(groups), metric, logarithmic(groups, metric) if log is None else log, limit)
+        if below:
+            accuracies(ax, _below(ax), next(iter(groups.values())), band)
         if legend:
             legend_of(ax, legend_handles(groups, metric, band, named=several), own=own)
     return ax
+
+
+def logarithmic(groups: Mapping[str, Sequence[Line]], metric: str) -> bool:
+    """Return whether the values of all lines together ask for a logarithmic axis: positive, and a decade or more apart."""
+    found = [
+        np.ravel(values)
+        for lines in groups.values()
+        for one in lines
+        for key, values in one.values.items()
+        if key.endswith(f"/{metric}")
+    ]
+    return metric != "accuracy" and bool(found) and spans(np.concatenate(found), 10.0)
+
+
+def has_accuracy(lines: Sequence[Line]) -> bool:
+    """Return whether there are accuracies to draw."""
+    return any(key.endswith("/accuracy") for key in lines[0].values)
 
 
 def groups_of(results: Lines | Mapping[str, Lines]) -> dict[str, list[Line]]:
@@ -94,12 +113,6 @@ def groups_of(results: Lines | Mapping[str, Lines]) -> dict[str, list[Line]]:
             of = f" of {name!r}" if name else ""
             raise LandscapeError(f"the lines{of} have different x; a band needs the same span and points")
     return groups
-
-
-def twin_of(ax: Axes) -> Axes | None:
-    """Return the right axes with accuracies that share the position of a left one."""
-    shared = ax.get_shared_x_axes().get_siblings(ax)
-    return next((other for other in shared if other is not ax and other.get_label() == "accuracy"), None)
 
 
 def spread(stack: np.ndarray, band: Band) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -158,7 +171,7 @@ def _hatch(ax: Axes, x: np.ndarray, mask: np.ndarray) -> None:
         ax.axvspan(left, right, hatch=HATCHES["inf"], zorder=0, **HATCHED)
 
 
-def _left(ax: Axes, example: Line, metric: str, log: bool, limit: float | None) -> None:
+def _axes(ax: Axes, example: Line, metric: str, log: bool, limit: float | None) -> None:
     ax.set_xlabel(
         "position on the path" if isinstance(example, Path) else f"step along {direction_name(example.directions)}"
     )
@@ -177,16 +190,24 @@ def _left(ax: Axes, example: Line, metric: str, log: bool, limit: float | None) 
         ax.set_ylim(top=limit)
 
 
-def _right(left: Axes, right: Axes) -> None:
-    right.set_ylim(0, 100)
-    right.set_ylabel("accuracy (%)", color=ACCURACY)
-    right.tick_params(axis="y", colors=ACCURACY)
-    right.spines["right"].set_visible(True)
-    right.spines["right"].set_color(ACCURACY)
-    left.yaxis.label.set_color(LOSS)
-    left.tick_params(axis="y", colors=LOSS)
-    left.set_zorder(right.get_zorder() + 1)
-    left.patch.set_visible(False)
+def _below(ax: Axes) -> Axes:
+    """Split the place of some axes and return new ones over the same x in its lower part."""
+    place = ax.get_subplotspec()
+    if place is None:  # put somewhere by hand
+        below: Axes = make_axes_locatable(ax).append_axes("bottom", "60%", pad=0.1, sharex=ax)
+        return below
+    parts = place.subgridspec(2, 1, height_ratios=HEIGHTS)
+    ax.set_subplotspec(parts[0])
+    return ax.figure.add_subplot(parts[1], sharex=ax)
+
+
+def accuracies(ax: Axes, below: Axes, lines: list[Line], band: Band) -> None:
+    """Draw accuracies in per cent below axes with another metric, which give them their label of x."""
+    below.set_label("accuracy")
+    _draw(below, lines, "accuracy", band, PALETTE[0], None)
+    below.set(xlabel=ax.get_xlabel(), ylabel="accuracy (%)", ylim=(-2, 102), yticks=(0, 50, 100))
+    ax.set_xlabel("")
+    ax.tick_params(labelbottom=False)
 
 
 def legend_handles(groups: Mapping[str, list[Line]], metric: str, band: Band, *, named: bool) -> list[Any]:

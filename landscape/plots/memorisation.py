@@ -47,16 +47,17 @@ def _histogram(ax: Axes, result: Memorisation) -> None:
     scores, changed = result.memorisation, result.changed
     low = min(0.0, float(np.nanmin(scores)))
     edges = list(0.05 * np.arange(np.floor(low / 0.05), 21))
-    ax.hist(scores[~changed], edges, label="label unchanged", color=PALETTE[0], alpha=0.6)
-    if changed.any():
-        ax.hist(scores[changed], edges, label="label changed", color=PALETTE[1], histtype="step", linewidth=1.4)
-    ax.axvline(MEMORISED, color=GREY, linewidth=0.8, linestyle="--")
+    for chosen, label, tint in ((~changed, "label unchanged", PALETTE[0]), (changed, "label changed", PALETTE[1])):
+        if chosen.any():  # outlines: on a logarithmic axis a bar has no zero to start from
+            counts = np.histogram(scores[chosen], edges)[0]
+            ax.stairs(np.where(counts, counts, np.nan), edges, baseline=None, label=label, color=tint, linewidth=1.4)
+    ax.axvline(MEMORISED, color=GREY, linewidth=0.8, linestyle="--", label=f"memorised: at least {MEMORISED:g}")
     ax.set_yscale("log")
     ax.set_ylim(bottom=0.7)
     ax.set_xlabel("memorisation")
     ax.set_ylabel("examples")
-    if changed.any():
-        legend_inside(ax, list(ax.get_legend_handles_labels()[0]), loc="upper center")
+    handles = list(ax.get_legend_handles_labels()[0])
+    legend_inside(ax, handles if changed.any() else handles[1:], loc="upper center")
 
 
 def _pairs(part: SubFigure, result: Memorisation, count: int) -> None:

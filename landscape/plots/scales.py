@@ -13,7 +13,7 @@ from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Colormap, ListedColormap, Normalize
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import Formatter, LogFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from landscape.errors import LandscapeError
 
@@ -165,12 +165,48 @@ def spans(values: np.ndarray, factor: float = 3.0) -> bool:
     return finite.size > 0 and bool((finite > 0).all()) and bool(finite.max() >= factor * finite.min())
 
 
+class LogTicks(LogLocator):
+    """Decades on a logarithmic axis; below two of them 1, 2 and 5 of each, or round numbers where that leaves fewer than three.
+
+    >>> LogTicks().tick_values(0.82, 1.13), LogTicks().tick_values(1.0, 12.0)
+    (array([0.9, 1. , 1.1]), array([ 1.,  2.,  5., 10.]))
+    """
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        """Return the places between two limits."""
+        low, high = sorted((vmin, vmax))
+        if low <= 0 or high >= 100 * low:
+            return super().tick_values(vmin, vmax)
+        decades = np.arange(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        found = _within(np.outer(10.0**decades, [1.0, 2.0, 5.0]).ravel(), low, high)
+        if len(found) < 3:
+            found = _within(MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(low, high), low, high)
+        return found
+
+
+def _within(places: Any, low: float, high: float) -> np.ndarray:
+    places = np.asarray(places)
+    return places[(places >= low * (1 - 1e-9)) & (places <= high * (1 + 1e-9))]
+
+
+class LogLabels(Formatter):
+    """Numbers as a person reads them, 0.0086 and 1.1, on axes between 0.0001 and 100000; powers of ten beyond."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """Return the label of a tick."""
+        low, high = sorted(self.axis.get_view_interval()) if self.axis is not None else (x, x)
+        if low >= 1e-4 and high <= 1e5:
+            return _plain(f"{x:.6g}")
+        mantissa, _, power = f"{x:.6e}".partition("e")
+        factor = f"{float(mantissa):g}"
+        return f"${'' if factor == '1' else factor + ' ' + chr(92) + 'times '}10^{{{int(power)}}}$"
+
+
 def plain_ticks(axis: Axis) -> None:
-    """Label a logarithmic axis that spans less than two decades with plain numbers, at 1, 2 and 5 of each decade."""
-    low, high = sorted(axis.get_view_interval())
-    if high < 100 * low:
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: _plain(f"{value:.6g}")))
+    """Give a logarithmic axis ticks and labels that a person reads, unless ticks of its own were set."""
+    if type(axis.get_major_locator()) is LogLocator and isinstance(axis.get_major_formatter(), LogFormatter):
+        axis.set_major_locator(LogTicks())
+        axis.set_major_formatter(LogLabels())
         axis.set_minor_formatter(NullFormatter())
 
 

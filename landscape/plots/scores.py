@@ -10,9 +10,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from landscape.errors import LandscapeError
-from landscape.plots.scales import plain_ticks, spans
+from landscape.plots.scales import spans
 from landscape.plots.style import DOUBLE, GREY, MARKERS, SINGLE, canvas, colour, legend_inside, legend_outside, sheet
 
 Values = Mapping[str, Mapping[str, Sequence[float] | np.ndarray]]
@@ -27,6 +28,7 @@ def scores(
     columns: int = 4,
     log: bool | None = None,
     titles: Mapping[str, str] | None = None,
+    join: bool = False,
 ) -> Figure | SubFigure:
     """Draw a small panel for each score: one dot a seed, and the median, for each recipe.
 
@@ -37,6 +39,7 @@ def scores(
         columns: panels in a row.
         log: logarithmic axes; `None`: for each score whose values are all positive and span a factor of 3 or more.
         titles: names of the scores in words.
+        join: join the i-th values of all recipes by a thin line: they are runs from the same initial weights.
 
     Returns:
         The figure.
@@ -59,7 +62,7 @@ def scores(
     with sheet(figure, width=width, height=(2.0 if alone else 1.25) * rows + 0.1) as figure:
         for index, (score, by_recipe) in enumerate(values.items()):
             ax = figure.add_subplot(rows, across, index + 1)
-            _panel(ax, by_recipe, recipes, (intervals or {}).get(score, {}), log)
+            _panel(ax, by_recipe, recipes, (intervals or {}).get(score, {}), log, join=join)
             ax.set_title((titles or {}).get(score, score))
             if not alone:  # the legend says it once for all panels
                 ax.tick_params(axis="x", bottom=False, labelbottom=False)
@@ -97,16 +100,18 @@ def comparison(result: Any, figure: Figure | SubFigure | None = None, **options:
     return scores(defined, figure, **{"titles": marked, **options})
 
 
-def effects(tests: Any, ax: Axes | None = None, *, scale: str = "log10") -> Axes:
-    """Draw the differences between recipes with their 95 % intervals, one row per score.
+def effects(tests: Any, ax: Axes | None = None, *, scale: str = "log10", margin: float | None = None) -> Axes:
+    """Draw the differences between recipes with their 95 % intervals, one row per score, over the margin of a tie.
 
-    To the right is sharper, where that can be said of all scores; a control, of which it cannot, is named as one.
+    An interval inside the shaded margin is a difference that was declared too small to matter. To the right is sharper,
+    where that can be said of all scores; a control, of which it cannot, is named as one.
 
     Args:
         tests: a comparison, or trials with effects; or rows with ``a``, ``b``, ``score`` or ``measure``, ``scale``,
             ``difference``, ``low``, ``high``, ``primary``.
         ax: where to draw; `None`: a new figure as wide as one column.
         scale: draw the scores compared on this scale, ``log10`` or ``raw``: the two share no axis.
+        margin: half-width of the margin on that scale; `None`: on ``log10``, the one that the comparison was made with.
 
     Returns:
         The axes. Scores that the verdict rests on have filled markers.
@@ -118,6 +123,8 @@ def effects(tests: Any, ax: Axes | None = None, *, scale: str = "log10") -> Axes
     every = [row for row in rows if row.scale == scale and math.isfinite(row.difference)]
     if not every:
         raise LandscapeError(f"no score was compared on the scale {scale!r}; try scale='raw' or scale='log10'")
+    if margin is None and scale == "log10":
+        margin = getattr(tests, "provenance", {}).get("margin")
     names = list(dict.fromkeys(map(_named, every)))
     pairs = list(dict.fromkeys((row.a, row.b) for row in every))
     own = ax is None
@@ -135,12 +142,15 @@ def effects(tests: Any, ax: Axes | None = None, *, scale: str = "log10") -> Axes
         ax.set_ylim(len(names) - 0.5, -0.5)
         right = "sharper" if all(_sharper(row) for row in every) else "larger"
         ax.set_xlabel(f"{'log₁₀ ratio' if scale == 'log10' else 'difference'} (right: {right})")
-        handles = [
+        handles: list[Any] = [
             Line2D([], [], color=colour(i), marker=MARKERS[i % len(MARKERS)], label=f"{b} against {a}")
             for i, (a, b) in enumerate(pairs)
         ]
         if not all(row.primary for row in every):
             handles.append(Line2D([], [], color=GREY, marker="o", markerfacecolor="white", label="not in the verdict"))
+        if margin:
+            ax.axvspan(-margin, margin, color=GREY, alpha=0.25, linewidth=0, zorder=-1)
+            handles.append(Patch(color=GREY, alpha=0.25, linewidth=0, label=f"margin of a tie, ± {margin:g}"))
         ax.locator_params(axis="x", nbins=5)
         if own:
             legend_outside(ax.figure, handles, columns=2)
@@ -164,12 +174,20 @@ def _panel(
     recipes: list[str],
     bars: Mapping[str, tuple[float, float]],
     log: bool | None,
+    *,
+    join: bool,
 ) -> None:
-    every = []
+    every: list[np.ndarray] = []
+    at: list[np.ndarray] = []
+    wide = max((len(seeds) for seeds in by_recipe.values()), default=0)
     for place, recipe in enumerate(recipes):
-        seeds = np.asarray(by_recipe.get(recipe, ()), dtype=float)
-        seeds = seeds[np.isfinite(seeds)]
-        every.append(seeds)
+        row = np.full(wide, np.nan)
+        given = np.asarray(by_recipe.get(recipe, ()), dtype=float)
+        row[: len(given)] = np.where(np.isfinite(given), given, np.nan)
+        known = np.isfinite(row)
+        seeds = row[known]
+        every.append(row)
+        at.append(np.full(wide, float(place)))
         tint = colour(place)
         if seeds.size == 0:
             ax.text(place, 0.5, "not defined", rotation=90, ha="center", va="center", color=GREY, fontsize=5.5,
@@ -179,9 +197,11 @@ def _panel(
         ax.plot([place, place], [low, high], color=tint, linewidth=5, alpha=0.25, solid_capstyle="butt")
         ax.plot([place - 0.24, place + 0.24], [np.median(seeds)] * 2, color=tint, linewidth=1.2)
         across = place + (np.linspace(-0.14, 0.14, seeds.size) if seeds.size > 1 else np.zeros(1))
+        at[-1][known] = across
         ax.plot(across, seeds, MARKERS[place % len(MARKERS)], color=tint, markersize=2.4, markeredgewidth=0)
+    if join:
+        ax.plot(np.array(at), np.array(every), color=GREY, linewidth=0.5, alpha=0.7, zorder=1, label="_pair")
     if spans(np.concatenate(every)) if log is None else log:
         ax.set_yscale("log")
-        plain_ticks(ax.yaxis)
     ax.set_xticks(range(len(recipes)), recipes)
     ax.set_xlim(-0.6, len(recipes) - 0.4)

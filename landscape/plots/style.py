@@ -12,12 +12,14 @@ import numpy as np
 from cycler import cycler
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.cbook import is_math_text
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.mathtext import MathTextParser
 from matplotlib.text import Text
 
 from landscape.errors import LandscapeError
+from landscape.plots.scales import plain_ticks
 
 SINGLE = 3.25
 """Width of one column of a two-column paper, in inches."""
@@ -103,7 +105,7 @@ def canvas(
     """Yield the caller's axes as they are, or axes of a new figure in the paper style."""
     if ax is not None:
         yield ax
-        as_written(ax)
+        finished(ax)
         return
     with sheet(None, width=width, height=height) as figure:
         yield figure.add_subplot(projection=projection)
@@ -114,14 +116,21 @@ def sheet(figure: Figure | SubFigure | None, *, width: float, height: float) -> 
     """Yield the caller's figure, or a new one in the paper style with room for its labels."""
     if figure is not None:
         yield figure
-        as_written(figure)
+        finished(figure)
         return
     from matplotlib import pyplot  # chooses a backend: not before a figure is wanted
 
     with style():
         figure = pyplot.figure(figsize=(width, height), layout="constrained")
         yield figure
-        as_written(figure)
+        finished(figure)
+
+
+def finished(drawn: Artist) -> None:
+    """Do to everything drawn what holds for every figure: names as written, logarithmic axes with readable ticks."""
+    for axis in drawn.findobj(Axis):
+        plain_ticks(axis)
+    as_written(drawn)
 
 
 def as_written(drawn: Artist) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from matplotlib.lines import Line2D
 from landscape.errors import LandscapeError
 from landscape.plots.architecture import architecture
 from landscape.plots.guess_and_check import guess_and_check
-from landscape.plots.scales import plain_ticks, spans
+from landscape.plots.scales import spans
 from landscape.plots.scores import effects
 from landscape.plots.style import DOUBLE, GREY, MARKERS, colour, legend_inside, legend_outside, sheet
 from landscape.results.trials import Trials
@@ -37,6 +38,7 @@ def trials(
     join: str | None = None,
     where: Mapping[str, Any] | None = None,
     level: Mapping[str, float] | None = None,
+    margin: Mapping[str, float] | None = None,
     at: float | None = None,
     limit: float | None = None,
     columns: int = 3,
@@ -52,9 +54,10 @@ def trials(
         y: measures or arrays, one panel per entry; several in one entry share a panel in different dashes.
         hue: the factor that gives colours and markers.
         panels: a factor with one panel per level, instead of one per entry of `y`.
-        join: runs that share this factor are joined by grey lines.
+        join: runs that share this factor, such as the seed of their initial weights, are joined by grey lines.
         where: levels of factors, to draw a part of the runs only.
         level: by name of y, where to draw a dashed horizontal line.
+        margin: by name of y, the half-width in log10 of a grey band around the mean of the first colour: that of a tie.
         at: where to draw a dashed vertical line.
         limit: the largest value shown.
         columns: panels in a row.
@@ -63,7 +66,8 @@ def trials(
         LandscapeError: there is nothing of such a name.
     """
     given = {
-        "x": x, "y": y, "hue": hue, "panels": panels, "join": join, "where": where, "level": level, "at": at, "limit": limit,
+        "x": x, "y": y, "hue": hue, "panels": panels, "join": join, "where": where, "level": level, "margin": margin, "at": at,
+        "limit": limit,
     }  # fmt: skip
     asked = {name: value for name, value in given.items() if value is not None}
     if not asked and result.study in OWN:
@@ -125,7 +129,12 @@ def _suffix(names: Sequence[str]) -> str | None:
 def _label(result: Trials, names: Sequence[str]) -> str:
     """What stands beside an axis that shows these names."""
     name = _suffix(names) or names[0]
-    return result.words.get(name, name)
+    return _named(result, name)
+
+
+def _named(result: Trials, name: str) -> str:
+    """A measure in words: those of the study, or ``train/loss`` as train loss."""
+    return result.words.get(name, name.replace("/", " "))
 
 
 def _word(result: Trials, level: Any) -> str:
@@ -137,30 +146,37 @@ def _panel(ax: Axes, members: Trials, names: Sequence[str], view: Mapping[str, A
     members = members if members.met.all() or not members.met.any() else members.take(np.flatnonzero(members.met))
     hues: Sequence[Any] = whole.levels(view["hue"]) if view["hue"] else (None,)
     drawn: list[np.ndarray] = []
+    pairs: dict[Any, list[tuple[float, float]]] = {}
     for dash, name in zip(DASHES, names):
         for index, one in enumerate(hues):
             chosen = np.ones(len(members), dtype=bool) if one is None else members[view["hue"]] == one
             if chosen.any() and members.met.any():
                 part = members.take(np.flatnonzero(chosen))
                 style = {"color": colour(index), "linestyle": dash}
-                arm = _Arm(part, style, index, len(hues))
+                arm = _Arm(part, style, index, len(hues), pairs)
                 drawn += _curves(ax, arm, name, view) if name in part.arrays else _points(ax, arm, name, view, whole)
+        width, first = (view["margin"] or {}).get(name), (drawn or [np.zeros(0)])[0]
+        if width and first.size and (first > 0).all():
+            edges = np.exp(np.log(first).mean()) * 10.0 ** np.array([-width, width])
+            ax.axhspan(*edges, color=GREY, alpha=0.2, linewidth=0, zorder=-1)
+            drawn.append(edges)
         mark = (view["level"] or {}).get(name)
         if mark is not None:
             ax.axhline(mark, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
             drawn.append(np.array([mark]))
+    for path in pairs.values():
+        ax.plot(*zip(*path, strict=True), color=GREY, linewidth=0.5, alpha=0.7, zorder=1)
     values = np.concatenate([np.ravel(one) for one in drawn]) if drawn else np.zeros(0)
     if view["limit"] is not None:
         ax.set_ylim(0.0, view["limit"])
     elif values.size and spans(values):
         ax.set_yscale("log")
-        plain_ticks(ax.yaxis)
     _x_axis(ax, whole, names, view)
 
 
 def _x_axis(ax: Axes, whole: Trials, names: Sequence[str], view: Mapping[str, Any]) -> None:
     x = view["x"]
-    ax.set_xlabel(whole.words.get(x, x))
+    ax.set_xlabel(_named(whole, x))
     if names[0] in whole.arrays:
         if x not in whole.arrays:
             ax.set_xlabel(whole.words.get(f"{names[0]} over", ""))
@@ -168,9 +184,9 @@ def _x_axis(ax: Axes, whole: Trials, names: Sequence[str], view: Mapping[str, An
         levels = whole.levels(x)
         if whole[x].dtype.kind not in "iuf":
             told = x == view["hue"]  # by the legend
-            ax.set_xticks([] if told else range(len(levels)), [] if told else [_word(whole, one) for one in levels])
-            ax.tick_params(axis="x", labelrotation=20)
-            ax.set_xlabel("" if told else ax.get_xlabel())
+            words = [textwrap.fill(_word(whole, one), max(8, 30 // len(levels))) for one in levels]
+            ax.set_xticks([] if told else range(len(levels)), [] if told else words)
+            ax.set_xlabel("")
             ax.set_xlim(-0.6, len(levels) - 0.4)
         elif min(levels) > 0 and max(levels) >= _WIDE * min(levels):
             ax.set_xscale("log")
@@ -188,6 +204,8 @@ class _Arm:
     style: Mapping[str, Any]
     index: int
     hues: int
+    pairs: dict[Any, list[tuple[float, float]]]
+    """By what joins them, the places of dots that belong together."""
 
 
 def _points(ax: Axes, arm: _Arm, name: str, view: Mapping[str, Any], whole: Trials) -> list[np.ndarray]:
@@ -205,7 +223,8 @@ def _points(ax: Axes, arm: _Arm, name: str, view: Mapping[str, Any], whole: Tria
     text = whole[x].dtype.kind not in "iuf"
     places, centres = [], []
     for i, level in enumerate(whole.levels(x)):
-        mine = values[(part[x] == level) & np.isfinite(values)]
+        here = (part[x] == level) & np.isfinite(values)
+        mine = values[here]
         if not mine.size:
             continue
         place = i + (index - (hues - 1) / 2) * 0.6 / hues * (x != view["hue"]) if text else level
@@ -214,12 +233,14 @@ def _points(ax: Axes, arm: _Arm, name: str, view: Mapping[str, Any], whole: Tria
         if style["linestyle"] == "-":
             across = place + np.zeros(mine.size) + spread
             ax.plot(across, mine, marker if text else ".", color=style["color"], markersize=2.5, alpha=0.7)
+            for key, *dot in zip(part[view["join"]][here], across, mine, strict=True) if text and view["join"] else ():
+                arm.pairs.setdefault((None if x == view["hue"] else level, key), []).append((dot[0], dot[1]))
         if text:
             ax.plot([place - 0.2 / hues, place + 0.2 / hues], [centre, centre], **style)
         places.append(place)
         centres.append(centre)
     if not text and places:
-        ax.plot(places, centres, marker="" if len(places) > 1 else marker, linewidth=1.0, **style)
+        ax.plot(places, centres, marker=marker if style["linestyle"] == "-" else "", linewidth=1.0, **style)
     return [values[np.isfinite(values)]]
 
 
@@ -236,10 +257,12 @@ def _curves(ax: Axes, arm: _Arm, name: str, view: Mapping[str, Any]) -> list[np.
 
 
 def _handles(result: Trials, view: Mapping[str, Any], names: Sequence[str]) -> list[Line2D]:
-    handles = []
+    handles, curves = [], all(name in result.arrays for name in names)
     for index, one in enumerate(result.levels(view["hue"]) if view["hue"] else ()):
-        marker = MARKERS[index % len(MARKERS)]
-        handles.append(Line2D([], [], color=colour(index), marker=marker, linestyle="-", label=_word(result, one)))
+        marker = "" if curves else MARKERS[index % len(MARKERS)]
+        label = f"{_named(result, view['hue'])} = {one:g}" if isinstance(one, int | float) else _word(result, one)
+        handles.append(Line2D([], [], color=colour(index), marker=marker, label=label))
+        handles[-1].set_linestyle("" if view["x"] in result.measures else "-")
     if len(names) > 1:
         parted = _suffix(names) is not None
         for dash, name in zip(DASHES, names):

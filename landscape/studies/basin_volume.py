@@ -109,7 +109,12 @@ def basin_volume(
         effects=_effects,
         findings=partial(_findings, task=task),
         shown=("train/loss", "test/accuracy", *SIZES),
-        words={"poison": "poisoned points"},
+        words={
+            "poison": "poisoned points",
+            "radius": "basin radius",
+            "log10 volume": "log₁₀ volume",
+            "log10 mass": "log₁₀ mass",
+        },
         view={"x": "test/accuracy", "y": SIZES[:3], "hue": "poison", "join": "seed"},
         workers=workers,
         save=save,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from landscape.arguments import several, several_seeds
+from landscape.comparison import PRIMARY
 from landscape.datasets import Split, digits
 from landscape.errors import LandscapeError
 from landscape.models import mlp
@@ -179,10 +180,14 @@ def run_conditions(
     )
 
 
+DRAWN = (*PRIMARY, "kl-radius", "weight-norm", "trace")
+"""Scores in the figure of a noise grid, which is to fit a page; tables hold all."""
+
+
 def view_of(names: Sequence[str], hue: str) -> dict[str, Any]:
-    """Return the figure of a noise grid: time to fit, test error, and scores in all their evaluations over the noise."""
+    """Return the figure of a noise grid: time to fit, test error, and the scores of `DRAWN` in all their evaluations."""
     scores: dict[str, list[str]] = {}
-    for name in names:
+    for name in [name for name in names if name.partition("/")[2] in DRAWN] or names:
         scores.setdefault(name.partition("/")[2], []).append(name)
     return {"x": "noise", "hue": hue, "y": [CURVES[0], TIME_TO_FIT, "test/error", *scores.values()]}
 

@@ -109,7 +109,6 @@ def randomisation_table(
     }
     ends = (noise[0], noise[-1]) if audit else ()
     at_loss = [name for name in goals if name.startswith("loss-")]
-    drawn = [name for name in panel.names if name.partition("/")[2] in (*PRIMARY, "kl-radius", "weight-norm", "trace")]
     epochs = epoch_grid(max(recipe.max_epochs for recipe in recipes))
     return grid(
         functools.partial(_measure, split, factory, goals, noise, panel, ends, recipes[0].name, seeds[0]),
@@ -126,7 +125,7 @@ def randomisation_table(
         shown=("train/loss", "train/accuracy", "test/error", "step", *panel.names),
         geometric=panel.names,
         words={recipe.name: recipe.long_name for recipe in recipes} | {"noise": "p", f"{CURVES[0]} over": "epoch"},
-        view={**view_of(drawn, "recipe"), "where": {"stage": (at_loss or list(goals))[-1]}},
+        view={**view_of(panel.names, "recipe"), "where": {"stage": (at_loss or list(goals))[-1]}},
         workers=workers,
         save=save,
     )

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from landscape import plots
-from landscape.plots.lines import twin_of
 from landscape.results import Line, Path
 
 
@@ -46,15 +46,46 @@ def test_a_quantile_band_is_around_the_median():
     np.testing.assert_allclose(high, 0.1 + 4 * x**2)
 
 
-def test_train_is_solid_test_is_dashed_and_accuracy_in_per_cent_on_the_right():
+def below(ax):
+    """The axes of accuracies that share x with some axes, if any."""
+    return next((other for other in ax.figure.axes if other.get_label() == "accuracy"), None)
+
+
+def test_train_is_solid_test_is_dashed_and_accuracy_in_per_cent_below():
     ax = plots.line(FIVE[0])
     assert [line.get_linestyle() for line in ax.lines] == ["-", "--"]
     np.testing.assert_allclose(ax.lines[1].get_ydata(), FIVE[0].values["test/loss"])
-    right = twin_of(ax)
-    np.testing.assert_allclose(right.lines[0].get_ydata(), 100 * FIVE[0].accuracy)
-    assert right.get_ylim() == (0, 100)
+    lower = below(ax)
+    np.testing.assert_allclose(lower.lines[0].get_ydata(), 100 * FIVE[0].accuracy)
+    assert lower.get_yticks().tolist() == [0, 50, 100]
+    assert (ax.get_xlabel(), lower.get_xlabel()) == ("", "step along direction")
     assert not ax.collections
-    assert twin_of(plots.line(FIVE[0], accuracy=False)) is None
+    assert below(plots.line(FIVE[0], accuracy=False)) is None
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_loss_and_accuracy_share_the_place_of_the_callers_axes(by_hand):
+    figure = Figure()
+    ax = figure.add_axes((0.2, 0.2, 0.3, 0.6)) if by_hand else figure.subplots(1, 2)[0]
+    whole = ax.get_position()
+    lower = below(plots.line(FIVE[0], ax))
+    figure.draw_without_rendering()
+    upper = ax.get_position()
+    assert lower.get_position().y1 < upper.y0
+    assert (lower.get_position().x0, upper.x0) == (whole.x0, whole.x0)
+    np.testing.assert_allclose((lower.get_position().y0, upper.y1), (whole.y0, whole.y1))
+
+
+def test_the_axis_is_logarithmic_where_positive_values_span_a_decade():
+    flat = make_line(0.3)
+    assert plots.line(flat).get_yscale() == "linear"  # 0.1 to 0.6
+    assert plots.line(FIVE).get_yscale() == "log"
+    assert (
+        plots.line(make_line(9.0, **{"train/loss": 9 * FIVE[0].x ** 2})).get_yscale() == "linear"
+    )  # zero has no logarithm
+    assert plots.line(FIVE, log=False).get_yscale() == "linear"
+    panels = plots.lines_grid({"flat": flat, "sharp": FIVE}, accuracy=False).axes
+    assert {ax.get_yscale() for ax in panels} == {"log"}
 
 
 def test_the_lines_own_data_set_is_the_solid_one():
@@ -65,7 +96,7 @@ def test_the_lines_own_data_set_is_the_solid_one():
 def test_recipes_have_their_colours():
     ax = plots.line({"sgd": FIVE[:2], "momentum": FIVE[2:]}, band=None)
     assert len({line.get_color() for line in ax.lines}) == 2
-    assert twin_of(ax) is None
+    assert below(ax) is None
     texts = [text.get_text() for text in ax.figure.legends[0].get_texts()]
     assert texts == ["sgd", "momentum", "train", "test"]
 
@@ -85,7 +116,8 @@ def test_stretches_without_a_number_are_hatched():
 def test_logarithm_limit_and_labels(ax, directions):
     assert plots.line(FIVE, log=True).get_yscale() == "log"
     assert plots.line(FIVE, limit=2.0).get_ylim()[1] == 2.0
-    assert plots.line(FIVE[0].replace(directions=directions()), ax).get_xlabel() == "step along random direction"
+    lower = below(plots.line(FIVE[0].replace(directions=directions()), ax))
+    assert lower.get_xlabel() == "step along random direction"
     assert ax.get_legend() is not None
     path = Path(x=FIVE[0].x, values=FIVE[0].values)
-    assert plots.line(path).get_xlabel() == "position on the path"
+    assert plots.line(path, accuracy=False).get_xlabel() == "position on the path"

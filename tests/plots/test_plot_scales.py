@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from landscape import plots
 from landscape.errors import LandscapeError
 from landscape.plots.scales import LevelNorm, Scale, add_colourbar, distinct, scale_of, thinned
-from landscape.plots.style import ink
+from landscape.plots.style import canvas, ink
 from landscape.results import KINDS
 
 BOWL = np.linspace(0, 1, 1000) ** 2 * 50 + 2.0
@@ -140,6 +140,36 @@ def test_figures_have_the_width_of_columns(valley):
 
 def test_ink_is_readable():
     assert (ink((1, 1, 1)), ink((0, 0, 0.3)), ink((0.99, 0.9, 0.14))) == ("black", "white", "black")
+
+
+@pytest.mark.parametrize(
+    ("limits", "labels"),
+    [
+        ((0.82, 1.13), ["0.9", "1", "1.1"]),
+        ((0.0082, 0.0093), ["0.0082", "0.0084", "0.0086", "0.0088", "0.009", "0.0092"]),
+        ((2.1, 8.4), ["4", "6", "8"]),
+        ((0.9, 12.0), ["1", "2", "5", "10"]),
+        ((0.008, 20.0), ["0.01", "0.1", "1", "10"]),
+        ((2e-6, 2e-5), ["$2 \\times 10^{-6}$", "$5 \\times 10^{-6}$", "$10^{-5}$", "$2 \\times 10^{-5}$"]),
+    ],
+)
+def test_every_logarithmic_axis_has_ticks_that_a_person_reads(limits, labels):
+    ax = Figure().add_subplot()
+    with canvas(ax):
+        ax.set_yscale("log")
+    ax.set_ylim(limits)
+    ax.figure.draw_without_rendering()
+    low, high = limits
+    assert [tick.label1.get_text() for tick in ax.yaxis.get_major_ticks() if low <= tick.get_loc() <= high] == labels
+    assert not any(text.get_text() for text in ax.yaxis.get_ticklabels(minor=True))
+
+
+def test_ticks_that_a_caller_chose_stay():
+    ax = Figure().add_subplot()
+    with canvas(ax):
+        ax.set_xscale("log")
+        ax.set_xticks([16, 64], ["16", "64"])
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["16", "64"]
 
 
 def test_every_kind_that_can_be_drawn_exists():

@@ -101,3 +101,23 @@ def test_effects_show_the_interval_and_whether_the_verdict_rests_on_them():
     assert ax.get_yticklabels()[-1].get_text() == "margin (control)"
     with pytest.raises(LandscapeError, match="scale"):
         plots.effects([])
+
+
+def test_the_values_of_a_pair_are_joined():
+    figure = plots.scores({"trace": VALUES["trace"]}, join=True)
+    pairs = [line for line in figure.axes[0].lines if line.get_label() == "_pair"]
+    np.testing.assert_array_equal([line.get_ydata() for line in pairs], [[1, 4], [2, np.nan], [30, 6]])
+    assert pairs[0].get_xdata()[0] == dots(figure.axes[0])[0].get_xdata()[0]
+
+
+def test_the_margin_of_a_tie_is_drawn():
+    row = Test(
+        a="sgd", b="momentum", score="trace", primary=True, scale="log10", difference=0.02, low=0.0, high=0.04, p_value=0.5,
+        p_holm=0.5, superiority=0.5, equivalent=True, sign_stable=True, seeds_a=3, seeds_b=3,
+    )  # fmt: skip
+    compared = SimpleNamespace(tests=[row], provenance={"margin": 0.05})
+    for ax in (plots.effects(compared), plots.effects([row], margin=0.05)):
+        (band,) = ax.patches
+        assert (band.get_x(), band.get_x() + band.get_width()) == (-0.05, 0.05)
+        assert "margin of a tie, ± 0.05" in [text.get_text() for text in ax.figure.legends[0].get_texts()]
+    assert not plots.effects([row]).patches

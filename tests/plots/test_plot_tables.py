@@ -117,7 +117,10 @@ def test_bars_stand_in_order_with_their_errors():
 def test_recipes_stand_side_by_side():
     ax = plots.layers({"sgd": {"conv": 1.0, "fc": 2.0}, "momentum": {"fc": 100.0}})
     assert ax.get_xscale() == "log"
-    widths = [bar.get_width() for bar in ax.patches]
-    np.testing.assert_array_equal(widths, [1, 2, np.nan, 100])
-    spans = [(bar.get_y(), bar.get_y() + bar.get_height()) for bar in ax.patches]
+    np.testing.assert_array_equal(
+        np.concatenate([dots.get_xdata() for dots in ax.lines]).astype(float), [1, 2, np.nan, 100]
+    )
+    assert not ax.patches  # a bar would start nowhere
+    linear = plots.layers({"sgd": {"conv": 1.0, "fc": 2.0}, "momentum": {"fc": 9.0}})
+    spans = [(bar.get_y(), bar.get_y() + bar.get_height()) for bar in linear.patches]
     assert spans[1][1] <= spans[3][0]

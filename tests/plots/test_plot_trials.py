@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from landscape.errors import LandscapeError
 from landscape.plots import plot
+from landscape.plots.style import GREY
 from landscape.results import Trials
 
 
@@ -19,7 +20,7 @@ def made(*, factors=("width", "labels", "seed"), **about):
 
 
 def curves(ax, dash="-"):
-    return [line for line in ax.lines if line.get_linestyle() == dash and line.get_marker() in ("", "None")]
+    return [line for line in ax.lines if line.get_linestyle() == dash and len(line.get_ydata()) > 1]
 
 
 def test_dots_are_runs_and_lines_their_means_over_those_that_met_the_target():
@@ -30,6 +31,22 @@ def test_dots_are_runs_and_lines_their_means_over_those_that_met_the_target():
     np.testing.assert_allclose(random.get_ydata(), [4 * np.sqrt(2) / 4, 4 / 16])
     assert sum(len(line.get_ydata()) for line in ax.lines if line.get_marker() == ".") == 7
     assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_yscale()) == ("width", "movement", "log")
+
+
+def test_runs_that_share_a_seed_are_joined_and_a_margin_is_drawn_around_the_first_colour():
+    whole = made().where(seed=0)
+    figure = whole.plot(
+        Figure(), x="labels", y="movement", hue="labels", where={"width": 4}, join="seed", margin={"movement": 0.1}
+    )
+    (ax,) = figure.axes
+    (joined,) = [line for line in ax.lines if line.get_color() == GREY]
+    np.testing.assert_allclose(joined.get_ydata(), [0.25, 1.0])
+    (band,) = ax.patches
+    np.testing.assert_allclose([band.get_y(), band.get_y() + band.get_height()], 0.25 * 10.0 ** np.array([-0.1, 0.1]))
+    assert (
+        joined.get_xdata()
+        == [line.get_xdata()[0] for line in ax.lines if line.get_marker() in ("o", "s") and len(line.get_xdata()) == 1]
+    ).all()
 
 
 def test_words_side_by_side_have_a_bar_at_the_mean():
