@@ -42,8 +42,9 @@ def scale_curvature(result: ScaleCurvature, ax: Axes | None = None) -> Axes:
         ax.axhline(abs(result.hessian), color=PALETTE[1], linestyle="--", label="|dᵀHd|")
         ax.set(xscale="log", yscale="log", xlabel="scale h (lengths of the direction)", ylabel="|second difference|")
         low, high = ax.get_ylim()
-        ax.fill_between(result.h, low, np.maximum(result.rounding, low), color=GREY, alpha=0.25, linewidth=0, zorder=1,
-                        label="rounding error")  # fmt: skip
+        if (result.rounding > low).any():
+            ax.fill_between(result.h, low, np.maximum(result.rounding, low), color=GREY, alpha=0.25, linewidth=0, zorder=1,
+                            label="rounding error")  # fmt: skip
         ax.set_ylim(low, high)
         ax.legend()
     return ax

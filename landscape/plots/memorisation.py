@@ -57,7 +57,7 @@ def _histogram(ax: Axes, result: Memorisation) -> None:
     ax.set_xlabel("memorisation")
     ax.set_ylabel("examples")
     handles = list(ax.get_legend_handles_labels()[0])
-    legend_inside(ax, handles if changed.any() else handles[1:], loc="upper center")
+    legend_inside(ax, handles if changed.any() else handles[1:], loc="upper right")
 
 
 def _pairs(part: SubFigure, result: Memorisation, count: int) -> None:

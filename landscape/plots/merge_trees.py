@@ -75,7 +75,7 @@ def merge_tree(
         left_out = len(minima) - len(shown)
         count = f"{len(minima)} {'minimum' if len(minima) == 1 else 'minima'}"
         ax.set_xlabel(count + (f", {left_out} shallower ones left out" if left_out else ""))
-        ax.set_ylabel(result.metric)
+        ax.set_ylabel(result.metric.replace("/", " "))
         ax.set_xticks([])
         ax.set_xlim(-0.6, len(shown) - 0.4)
         ax.spines["bottom"].set_visible(False)

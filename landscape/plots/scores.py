@@ -71,6 +71,8 @@ def scores(
                 Line2D([], [], color=colour(i), marker=MARKERS[i % len(MARKERS)], linewidth=1.2, label=recipe)
                 for i, recipe in enumerate(recipes)
             ]
+            if join:
+                handles.append(Line2D([], [], color=GREY, linewidth=0.5, label="same initial weights"))
             if own:
                 legend_outside(figure, handles, columns=5)
             else:

@@ -148,8 +148,18 @@ def legend_outside(figure: Any, handles: list[Any], *, columns: int = 3) -> None
     """Put a legend below everything in a figure of ours, and make the figure as much taller."""
     if not handles:
         return
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(columns, len(handles)), columnspacing=1.2)
+    columns = next(
+        n for n in range(min(columns, len(handles)), 0, -1) if n == 1 or _across(handles, n) <= figure.get_figwidth()
+    )
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.2)
     figure.set_figheight(figure.get_figheight() + LEGEND_ROW * math.ceil(len(handles) / columns))
+
+
+def _across(handles: list[Any], columns: int) -> float:
+    """Return about how wide a legend is, in inches: 0.053 per letter, and 0.4 per column for the handle and the gap."""
+    rows = math.ceil(len(handles) / columns)
+    longest = [max(len(one.get_label()) for one in handles[i : i + rows]) for i in range(0, len(handles), rows)]
+    return sum(0.4 + 0.053 * letters for letters in longest)
 
 
 def legend_inside(ax: Axes, handles: list[Any], *, loc: Any = "best") -> None:

@@ -171,6 +171,8 @@ def _panel(ax: Axes, members: Trials, names: Sequence[str], view: Mapping[str, A
         ax.set_ylim(0.0, view["limit"])
     elif values.size and spans(values):
         ax.set_yscale("log")
+    else:
+        ax.locator_params(axis="y", nbins=5)
     _x_axis(ax, whole, names, view)
 
 
@@ -213,6 +215,8 @@ def _points(ax: Axes, arm: _Arm, name: str, view: Mapping[str, Any], whole: Tria
     part, style, index, hues = arm.part, arm.style, arm.index, arm.hues
     values = np.asarray(part[name], dtype=float)
     marker, x = MARKERS[index % len(MARKERS)], view["x"]
+    if x == view["hue"]:  # each colour has a place of its own
+        index, hues = 0, 1
     if x in part.measures:
         for key in part.levels(view["join"]) if view["join"] else ():
             path = whole.where(**{view["join"]: key})
@@ -227,7 +231,7 @@ def _points(ax: Axes, arm: _Arm, name: str, view: Mapping[str, Any], whole: Tria
         mine = values[here]
         if not mine.size:
             continue
-        place = i + (index - (hues - 1) / 2) * 0.6 / hues * (x != view["hue"]) if text else level
+        place = i + (index - (hues - 1) / 2) * 0.6 / hues if text else level
         spread = np.linspace(-0.12, 0.12, mine.size) / hues * (mine.size > 1) if text else 0.0
         centre = np.exp(np.log(mine).mean()) if (mine > 0).all() else mine.mean()
         if style["linestyle"] == "-":
@@ -263,6 +267,11 @@ def _handles(result: Trials, view: Mapping[str, Any], names: Sequence[str]) -> l
         label = f"{_named(result, view['hue'])} = {one:g}" if isinstance(one, int | float) else _word(result, one)
         handles.append(Line2D([], [], color=colour(index), marker=marker, label=label))
         handles[-1].set_linestyle("" if view["x"] in result.measures else "-")
+    if view["join"]:
+        handles.append(Line2D([], [], color=GREY, linewidth=0.5, label=f"same {_named(result, view['join'])}"))
+    for width in sorted({width for width in (view["margin"] or {}).values() if width}):
+        label = f"± {width:g} in log₁₀: the margin of a tie"
+        handles.append(Line2D([], [], color=GREY, alpha=0.2, linewidth=6, label=label))
     if len(names) > 1:
         parted = _suffix(names) is not None
         for dash, name in zip(DASHES, names):

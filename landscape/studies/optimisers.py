@@ -109,7 +109,7 @@ def optimisers(
         shown=("threshold", "train/loss", "train/accuracy", "test/loss", "test/error", "epoch", "step", *RELATIVE, *names),
         words={recipe.name: recipe.long_name for recipe in recipes} | {"threshold": "threshold (2 + 2β)/η"},
         view={"x": "recipe", "hue": "recipe", "y": [*primary, *RELATIVE[:2], RELATIVE[3]], "join": "seed",
-              "margin": dict.fromkeys(primary, margin), "level": {RELATIVE[1]: 1.0, RELATIVE[3]: 1.0}},
+              "margin": dict.fromkeys((*primary, RELATIVE[0]), margin), "level": {RELATIVE[1]: 1.0, RELATIVE[3]: 1.0}},
         workers=workers,
         save=save,
     )  # fmt: skip
