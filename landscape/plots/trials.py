@@ -100,7 +100,7 @@ def trials(
         axes = list(figure.subplots(lines, across, squeeze=False).flat)
         for ax, (members, names, label, title) in zip(axes, cells):
             _panel(ax, members, names, view, result)
-            ax.set_ylabel(label)
+            ax.set_ylabel(textwrap.fill(label, 23))
             ax.set_title(title)
         for ax in axes[len(cells) :]:
             ax.set_axis_off()
