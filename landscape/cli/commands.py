@@ -178,7 +178,8 @@ def leaderboard(arguments: argparse.Namespace) -> Any:
     scores = [import_object(name) if ":" in name else name for name in arguments.score]
     board = run(
         *scores, path=arguments.zoo, sample=arguments.sample, workers=arguments.workers, seed=arguments.seed,
-        save=arguments.save if scores else None, tell=functools.partial(print, file=sys.stderr, flush=True),
+        save=arguments.save if scores else None, overwrite=arguments.overwrite,
+        tell=functools.partial(print, file=sys.stderr, flush=True),
     )  # fmt: skip
     return Printed(
         "\n\n".join([board.table(), *(f"{name}: {board.place(name)}" for name in board.asked)]), board.to_dict()

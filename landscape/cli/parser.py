@@ -175,6 +175,7 @@ def build() -> argparse.ArgumentParser:
         "--save", default="leaderboard.h5", metavar="STUDY", help="keeps what is measured (default: leaderboard.h5)"
     )
     board.add_argument("--seed", type=_seed, default=0, help="seed of random draws (default: 0)")
+    board.add_argument("--overwrite", action="store_true", help="replace what another version of the score has left")
 
     plot = command("plot", commands.plot, "draw entries of a study")
     plot.add_argument("study", help="the HDF5 file")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from inspect import getdoc
+from inspect import getdoc, getsource
 from itertools import islice, product
 from typing import Any
 
@@ -33,6 +35,7 @@ def leaderboard(
     sample: int = SAMPLE,
     workers: int = 1,
     save: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
     seed: int = 0,
     resamples: int = 1_999,
     tell: Callable[[str], Any] | None = None,
@@ -49,6 +52,7 @@ def leaderboard(
         sample: networks to measure, roughly.
         workers: processes; the numbers do not depend on them.
         save: study file that keeps what is measured; an interrupted call goes on from it, a repeated one reads it.
+        overwrite: replace there what another version of the score, or another sample, has left.
         seed: of bootstrap and permutations; draws of scores are those of the table.
         resamples: bootstrap samples of the cells.
         tell: called with a line that says how long the measurement will take, after the first network.
@@ -58,7 +62,7 @@ def leaderboard(
         many, and why.
 
     Raises:
-        LandscapeError: an unknown score, a sample that is too small, or whatever the score raises on the first network.
+        LandscapeError: an unknown score, a sample that is too small, or a file with another version of the score.
     """
     place = None if path is None else os.fspath(path)
     opened = _opened(place)
@@ -67,15 +71,15 @@ def leaderboard(
         return evidence(trials, scores=_known(trials), seed=seed, resamples=resamples)
     slugs = [slug for one in scores for slug in _entered(one)]
     chosen = sampled(trials, opened.kept, sample)
+    functions = tuple(one for one in scores if callable(one))
     settings = {
         "scores": slugs,
         "networks": chosen.tolist(),
-        "seed": seed,
-        "zoo": [len(trials), float(trials["test_error"][chosen].sum())],
+        "draws": trials.arrays["draw"][chosen].astype(int).tolist(),
+        "code": [_code(one) for one in functions],
     }
-    functions = tuple(one for one in scores if callable(one))
     jobs = {str(i): (place, int(i), tuple(slugs), functions) for i in chosen}
-    with JobsRun(save, "leaderboard-" + "-".join(slugs), settings) as run:
+    with JobsRun(save, "leaderboard-" + "-".join(slugs), settings, overwrite=overwrite) as run:
         measured = run.result
         if measured is None:
             _first(jobs, run, workers, tell)
@@ -137,6 +141,14 @@ def _entered(score: str | Callable[..., Any]) -> list[str]:
     name = score.__name__.replace("_", "-")
     registered(name, (getdoc(score) or name).partition("\n")[0])(score)
     return [name]
+
+
+def _code(function: Callable[..., Any]) -> str:
+    """Return a fingerprint of the file that a function is written in, where there is one: an edited score is not the same."""
+    try:
+        return hashlib.sha256(getsource(sys.modules[function.__module__]).encode()).hexdigest()[:16]
+    except (OSError, TypeError, KeyError):  # a notebook, or the prompt
+        return ""
 
 
 @cache

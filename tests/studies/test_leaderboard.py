@@ -86,6 +86,9 @@ def test_a_plain_function_takes_its_place_resumably(path, tmp_path):
     assert "Better than the best control, margin: not shown" in board.place("counted")
     assert leaderboard(counted, path=path, save=study, resamples=99)["counted"].psi == row.psi
     assert len(calls) == 48
+    with pytest.raises(LandscapeError, match="another computation"):
+        leaderboard(counted, path=path, save=study, sample=40)
+    assert leaderboard(counted, path=path, save=study, sample=40, overwrite=True)["counted"].models == 36
 
 
 @pytest.mark.usefixtures("mine")
