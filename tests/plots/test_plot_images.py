@@ -6,13 +6,14 @@
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from matplotlib.testing.compare import compare_images
 
 from landscape import plots
-from landscape.results import Directions, Line, Plane, Trajectory
+from landscape.results import Directions, Line, Plane, Trajectory, Trials
 from landscape.slices import topology
 
 REFERENCES = Path(__file__).parent / "images"
@@ -64,7 +65,44 @@ def run():
     )
 
 
+def arms():
+    """Three scores of two arms over four seeds: one that differs, one that ties, one control."""
+    seeds = np.array([-0.03, 0.0, 0.01, 0.04])
+    return {
+        "trace": {"sgd": 3 * 10**seeds, "random labels": 40 * 10**-seeds},
+        "lambda-max": {"sgd": 0.5 * 10**seeds, "random labels": 0.52 * 10**-seeds},
+        "margin": {"sgd": 4 + seeds, "random labels": 4.2 - seeds},
+    }
+
+
+def compared():
+    for score, by_arm in arms().items():
+        first, second = (np.log10(values) for values in by_arm.values())
+        middle, half = second.mean() - first.mean(), 2 * np.hypot(first.std(), second.std())
+        yield SimpleNamespace(
+            a="sgd", b="random labels", score=score, scale="log10", primary=score == "trace", difference=middle,
+            low=middle - half, high=middle + half,
+        )  # fmt: skip
+
+
+def runs():
+    rows = [
+        {"recipe": recipe, "seed": seed, "score": value, "step": 600.0 * (1 + 9 * (recipe == "sgd")) + seed}
+        for recipe, values in arms()["lambda-max"].items()
+        for seed, value in enumerate(values)
+    ]
+    return Trials.of(rows, factors=("recipe", "seed"))
+
+
 FIGURES = {
+    "scores": lambda: plots.scores(arms(), join=True),
+    "effects": lambda: plots.effects(list(compared()), margin=0.05),
+    "trials": lambda: runs().plot(
+        x="recipe", hue="recipe", y=["score", "step"], join="seed", margin={"score": 0.05}, level={"score": 0.6}
+    ),
+    "layers": lambda: plots.layers(
+        {"sgd": {"conv": 0.2, "fc": 5.0}, "momentum": {"conv": 0.1, "fc": 90.0}}, label="trace"
+    ),
     "merge_tree": lambda: plots.merge_tree(topology(np.sin(np.arange(60.0)) + np.abs(np.arange(60.0) - 25) / 15)),
     "trajectory": lambda: plots.trajectory(run(), plane=spiky(1.5, walls=False)),
     "contour": lambda: plots.contour(spiky(30.0, walls=True), limit=20.0),
