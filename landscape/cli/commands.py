@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from landscape.cli.targets import load
+from landscape.cli.targets import data_of_arms, load
 from landscape.errors import LandscapeError
 
 
@@ -142,23 +142,27 @@ def compare(arguments: argparse.Namespace) -> Any:
     """Compare recipes over seeds."""
     from landscape.comparison import compare as run
 
-    recipes: dict[str, list[Any]] = {}
+    found: dict[str, list[str]] = {}
     for item in arguments.recipes:
         name, equals, pattern = item.partition("=")
         if not equals:
             raise LandscapeError(
                 f"{item!r} does not name a recipe; expected NAME=PATTERN, such as sgd='runs/sgd-*.safetensors'"
             )
-        if name in recipes:
+        if name in found:
             raise LandscapeError(f"recipe {name!r} is named twice; give each a name of its own, or one pattern for all")
-        paths = [
+        found[name] = [
             p for p in sorted(glob.glob(pattern)) if not p.endswith((".json", "-init.safetensors", ".init.safetensors"))
         ]
-        if not paths:
+        if not found[name]:
             raise LandscapeError(f"no file matches {pattern!r} of recipe {name!r}")
-        recipes[name] = [load(arguments, path) for path in paths]
-    if len(recipes) < 2:
-        raise LandscapeError(f"one recipe ({', '.join(recipes)}); expected at least two: NAME=PATTERN OTHER=PATTERN")
+    if len(found) < 2:
+        raise LandscapeError(f"one recipe ({', '.join(found)}); expected at least two: NAME=PATTERN OTHER=PATTERN")
+    loaders = data_of_arms(arguments.data, [*found])
+    recipes = {
+        name: [load(argparse.Namespace(**{**vars(arguments), "data": loaders[name]}), path) for path in paths]
+        for name, paths in found.items()
+    }
     _check_free(arguments, arguments.entry)
     result = run(
         recipes, scores=arguments.scores, seed=arguments.seed, margin=arguments.margin,

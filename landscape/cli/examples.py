@@ -23,7 +23,8 @@ EXAMPLES = {
   landscape score best.safetensors --model mynet:build --data mynet:load --device cuda""",
     "compare": """\
   landscape compare SGD='runs/sgd-?.safetensors' Random='runs/random-labels-?.safetensors' --save study.h5
-  landscape compare A='a/*.pt' B='b/*.pt' --model mynet:build --data mynet:load --waive gradient""",
+  landscape compare A='a/*.pt' B='b/*.pt' --model mynet:build --data mynet:load --waive gradient
+  landscape compare true='a/*.pt' noise='b/*.pt' --model mynet:build --data mynet:load noise=mynet:random_labels""",
     "leaderboard": """\
   landscape leaderboard                            the board of all scores
   landscape leaderboard --score mymeasure:score    a score of your own: measured on 300 networks, resumably

@@ -141,7 +141,7 @@ def build() -> argparse.ArgumentParser:
 
     compare = command("compare", commands.compare, "compare recipes over seeds, with gates, exact tests and a verdict")
     compare.add_argument("recipes", nargs="+", metavar="NAME=PATTERN", help="checkpoints of a recipe; first: reference")
-    add_own(compare)
+    add_own(compare, arms=True)
     compare.add_argument("--scores", nargs="+", help="slugs (default: the panel)")
     compare.add_argument("--margin", type=float, default=0.05, help="equivalence margin in log10 (default: 0.05)")
     compare.add_argument(

@@ -6,7 +6,7 @@ import argparse
 import inspect
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,16 @@ def add_target(parser: argparse.ArgumentParser) -> None:
     add_own(parser)
 
 
-def add_own(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what weights belong to."""
+def add_own(parser: argparse.ArgumentParser, arms: bool = False) -> None:
+    """Add the options that say what weights belong to; arms of a comparison may have data of their own."""
     own = parser.add_argument_group("your own network (instead of a manifest beside the weights)")
     own.add_argument("--model", metavar="MODULE:FACTORY", help="a function that returns the torch.nn.Module")
-    own.add_argument(
-        "--data", metavar="MODULE:LOADER", help="a function that returns the training data, or a pair (train, test)"
-    )
+    data = "a function that returns the training data, or a pair (train, test)"
+    if arms:
+        data += "; ARM=MODULE:LOADER is that of one arm alone"
+        own.add_argument("--data", metavar="MODULE:LOADER", nargs="+", action="extend", help=data)
+    else:
+        own.add_argument("--data", metavar="MODULE:LOADER", help=data)
     own.add_argument("--loss", default="cross_entropy", help="a name in torch.nn.functional, or MODULE:FUNCTION")
     own.add_argument("--key", help="the entry to read where a file holds several state dicts, such as state_dict_ema")
     own.add_argument("--prefix", help="what comes before the network's names where several parts fit, such as student.")
@@ -64,6 +67,27 @@ def import_object(reference: str) -> Any:
             raise LandscapeError(f"{module_name} has no {attribute!r}")
         found = getattr(found, part)
     return found
+
+
+def data_of_arms(named: Sequence[str] | None, arms: Sequence[str]) -> dict[str, str | None]:
+    """Return which loader each arm has: ``ARM=MODULE:LOADER``, or the one that names no arm.
+
+    Raises:
+        LandscapeError: an arm that is not compared, or two loaders for one.
+    """
+    given: dict[str, str] = {}
+    for item in named or []:
+        arm, _, loader = item.rpartition("=")
+        if arm and arm not in arms:
+            raise LandscapeError(f"--data {item}: there is no arm {arm!r}; expected one of {', '.join(arms)}")
+        if arm in given:
+            raise LandscapeError(
+                f"--data names two loaders of {repr(arm) if arm else 'all arms'}; expected one, or ARM=MODULE:LOADER"
+            )
+        given[arm] = loader
+    if given and (without := [arm for arm in arms if arm not in given and "" not in given]):
+        raise LandscapeError(f"--data names no loader of {', '.join(without)}; add --data MODULE:LOADER for the others")
+    return {arm: given.get(arm, given.get("")) for arm in arms}
 
 
 def load(arguments: argparse.Namespace, path: str) -> Any:

@@ -328,6 +328,10 @@ def _raws(data: Any, size: int | None) -> Iterable[Any]:
         data = (data[0], tensors(np.asarray(data[1])))
     if _is_whole(data):
         return _cut(data, _known(size))
+    if isinstance(data, tuple) and len(data) == 2 and all(isinstance(part, tuple) and _is_whole(part) for part in data):
+        raise LandscapeError(
+            "the data is a pair of data sets, such as (train, test); expected one of them, or a list of batches: list(data)"
+        )
     if isinstance(data, Sequence) and not isinstance(data, str):
         if _is_numbers(data):
             raise LandscapeError(

@@ -37,6 +37,7 @@ def own(tmp_path, monkeypatch):
         "def number():\n    return 3\n"
         "def broken():\n    return torch.nn.Linear(3, undefined)\n"
         "def data():\n    return torch.ones(6, 3), torch.arange(6) % 2\n"
+        "def noise():\n    return torch.ones(6, 3), torch.ones(6, dtype=int)\n"
         "def loss(output, target):\n    return output.no_such_method(target)\n"
     )
     save_file(torch.nn.Linear(3, 2).state_dict(), tmp_path / "best.safetensors")
@@ -100,6 +101,19 @@ def test_wrong_input_is_one_line(case, own, capsys):
     code, out, err = said(capsys, *arguments)
     assert (code, out, err.count("\n")) == (2, "", 1), err
     assert expected in err
+
+
+def test_arms_of_a_comparison_have_data_of_their_own(own, capsys, monkeypatch):
+    arms = ["compare", "a=best.safetensors", "b=best.safetensors"]
+    seen = {}
+    monkeypatch.setattr("landscape.comparison.compare", lambda recipes, **_: seen.update(recipes) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main([*arms, *OWN, "--data", "b=mynet3:noise"])
+    labels = {name: arm[0].objective("train").batches.fingerprint() for name, arm in seen.items()}
+    assert labels["a"] != labels["b"]
+    assert "no arm 'c'; expected one of a, b" in said(capsys, *arms, *OWN, "--data", "c=mynet3:noise")[2]
+    assert "two loaders of all arms" in said(capsys, *arms, *OWN, "--data", "mynet3:noise")[2]
+    assert "no loader of b" in said(capsys, *arms, *OWN[:2], "--data", "a=mynet3:noise")[2]
 
 
 @pytest.mark.parametrize(("option", "value"), [("--model", "mynet3:broken"), ("--loss", "mynet3:loss")])

@@ -393,3 +393,10 @@ def test_a_sparse_matrix_in_a_batch_is_not_cut():
     assert objective.loss() == pytest.approx(nn.functional.cross_entropy(model(x, adjacency), y).item())
     with pytest.raises(ls.NotDefinedError, match="the batches are taken as they are"):
         objective.subset([0, 1])
+
+
+def test_train_and_test_together_are_not_two_batches():
+    rows = torch.randn(6, 3), torch.arange(6) % 2
+    with pytest.raises(ls.LandscapeError, match="pair of data sets"):
+        ls.Objective(nn.Linear(3, 2), (rows, rows), "cross_entropy")
+    assert ls.Objective(nn.Linear(3, 2), [rows, rows], "cross_entropy").size == 8
