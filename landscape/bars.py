@@ -28,11 +28,13 @@ class _Switch(AbstractContextManager[None]):
         _Switch.shown = self._before
 
     def __repr__(self) -> str:
-        return f"progress bars are {'shown' if _enabled() else 'hidden'}"
+        return f"progress bars are {'hidden' if _enabled() is False else 'shown'}"
 
 
-def _enabled() -> bool:
-    return os.environ.get("LANDSCAPE_PROGRESS", "1") != "0" if _Switch.shown is None else _Switch.shown
+def _enabled() -> bool | None:
+    """Whether bars are shown; `None`, what nobody has said: in notebooks and terminals, not in logs."""
+    said = os.environ.get("LANDSCAPE_PROGRESS")
+    return (None if said is None else said != "0") if _Switch.shown is None else _Switch.shown
 
 
 def progress(shown: bool = True) -> AbstractContextManager[None]:
@@ -64,4 +66,5 @@ def unshare_bars() -> None:
 
 def bar(iterable: Iterable[T] | None = None, *, total: int | None = None, desc: str = "", unit: str = "it") -> tqdm:
     """Wrap a loop, or make a bar to update by hand; it leaves no line behind and waits half a second to appear."""
-    return tqdm(iterable, total=total, desc=desc, unit=unit, leave=False, delay=0.5, disable=not _enabled())
+    hidden = None if (shown := _enabled()) is None else not shown  # None: where standard error is no terminal
+    return tqdm(iterable, total=total, desc=desc, unit=unit, leave=False, delay=0.5, disable=hidden)

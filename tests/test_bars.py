@@ -1,5 +1,7 @@
 """Progress bars: one switch, as a statement and as a block, and the environment variable behind it."""
 
+import sys
+
 import pytest
 
 from landscape.bars import _Switch, bar, progress
@@ -9,6 +11,7 @@ from landscape.bars import _Switch, bar, progress
 def as_before(monkeypatch):
     monkeypatch.setattr(_Switch, "shown", None)
     monkeypatch.delenv("LANDSCAPE_PROGRESS", raising=False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
 
 
 def hidden():
@@ -44,6 +47,13 @@ def test_the_environment_decides_until_asked(monkeypatch):
     with progress(True):
         assert not hidden()
     assert hidden()
+
+
+def test_a_log_gets_no_bars_unless_asked(monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
+    assert hidden()
+    with progress(True):
+        assert not hidden()
 
 
 def test_the_switch_says_what_it_did():

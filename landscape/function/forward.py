@@ -20,6 +20,9 @@ class Functional(nn.Module):
         f: the function.
         params: tensors in any nest of dictionaries, lists and tuples; θ holds them in order.
 
+    Raises:
+        LandscapeError: f is no function, or params holds other things than real or complex tensors, or two of one name.
+
     >>> import torch
     >>> line = Functional(lambda p, x: p["layer"][0] * x + p["layer"][1], {"layer": [torch.ones(1), torch.zeros(1)]})
     >>> [name for name, _ in line.named_parameters()], line(torch.tensor([3.0]))
@@ -28,11 +31,31 @@ class Functional(nn.Module):
 
     def __init__(self, f: Callable[..., Any], params: Any):
         super().__init__()
-        self.f = f
+        if not callable(f):
+            raise LandscapeError(f"f is {type(f).__name__}, expected a function f(params, *inputs) before its params")
+        self._f = f
         leaves, self._spec = tree_flatten_with_path(params)
-        self._paths = [tuple(str(getattr(key, "key", getattr(key, "idx", key))) for key in path) for path, _ in leaves]
+        self._paths = [
+            tuple(str(getattr(key, "key", getattr(key, "idx", key))) for key in path) or ("params",)
+            for path, _ in leaves
+        ]
         for path, (_, tensor) in zip(self._paths, leaves, strict=True):
-            self._holder(path).register_parameter(path[-1].rpartition(".")[2], nn.Parameter(tensor.detach().clone()))
+            self._hold(path, tensor)
+
+    def _hold(self, path: tuple[str, ...], tensor: Any) -> None:
+        name = ".".join(path)
+        if not isinstance(tensor, Tensor) or not (tensor.is_floating_point() or tensor.is_complex()):
+            found = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise LandscapeError(
+                f"params holds {found} as {name}, expected tensors of real or complex numbers; what is not trained belongs in f"
+            )
+        try:
+            holder, last = self._holder(path), path[-1].rpartition(".")[2]
+            if last in holder._parameters:
+                raise KeyError("two tensors have this name")
+            holder.register_parameter(last, nn.Parameter(tensor.detach().clone()))
+        except KeyError as error:
+            raise LandscapeError(f"params: {name!r} cannot name a parameter ({error.args[0]}); rename it") from None
 
     def _holder(self, path: tuple[str, ...]) -> nn.Module:
         """Return the module that a tensor is registered in; of ``"0.weight"`` that is ``"0"``."""
@@ -46,7 +69,7 @@ class Functional(nn.Module):
     def forward(self, *inputs: Any, **named: Any) -> Any:
         """Return f at the parameters that stand here."""
         tensors = [self._holder(path)._parameters[path[-1].rpartition(".")[2]] for path in self._paths]
-        return self.f(tree_unflatten(tensors, self._spec), *inputs, **named)
+        return self._f(tree_unflatten(tensors, self._spec), *inputs, **named)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -72,19 +95,17 @@ def forward(model: nn.Module, inputs: Any) -> Any:
 
 def takes_keywords(model: nn.Module, inputs: Mapping[str, Any]) -> bool:
     """Whether a mapping is a network's keyword arguments, rather than its input."""
-    try:
-        inspect.signature(model.forward).bind(**inputs)
-    except (TypeError, ValueError):  # other names, or a script without a signature
-        return not _takes_one(model)
-    return True
+    return bool(accepts(model, **inputs) or not accepts(model, None))
 
 
-def _takes_one(model: nn.Module) -> bool:
-    """Whether a network can be called with one argument."""
+def accepts(model: nn.Module, *inputs: Any, **named: Any) -> bool | None:
+    """Whether a network can be called with these arguments; `None` where it has no signature, as a script."""
     try:
-        inspect.signature(model.forward).bind(None)
-    except (TypeError, ValueError):
+        inspect.signature(model.forward).bind(*inputs, **named)
+    except TypeError:
         return False
+    except ValueError:
+        return None
     return True
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.batches import batch_of
-from landscape.function.forward import forward, logits
+from landscape.function.forward import accepts, forward, logits
 from landscape.function.large_classes import LARGE, cross_entropy
 
 Criterion = Callable[[Any, Tensor], Tensor]
@@ -103,7 +103,13 @@ class OwnLoss:
     def __call__(self, model: nn.Module, raw: Any) -> Tensor:
         """Return the loss of a batch."""
         step = getattr(model, "training_step", None)
-        found = step(raw, 0) if callable(step) else forward(model, tuple(raw) if isinstance(raw, list) else raw)
+        inputs = tuple(raw) if isinstance(raw, list) else raw
+        if not callable(step) and isinstance(inputs, tuple) and accepts(model, *inputs) is False:
+            raise LandscapeError(
+                f"loss='model' calls the network with a whole batch, but {type(model).__name__}.forward does not take "
+                f"{len(inputs)} inputs; name a loss of its outputs, such as 'cross_entropy', or pass ls.BatchLoss(fn)"
+            )
+        found = step(raw, 0) if callable(step) else forward(model, inputs)
         if not isinstance(found, Tensor):
             found = found.get("loss") if isinstance(found, Mapping) else getattr(found, "loss", None)
         if not isinstance(found, Tensor) or found.numel() != 1:

@@ -104,12 +104,8 @@ def check(function: Function, theta: Tensor, data: Data, *, coupled: bool = Fals
                 "its mean), or batches='fixed' for the mean over the batches"
             )
         return data
-    if (
-        function.mode == "eval"
-        and function.has_criterion
-        and function.known.count is None
-        and function.reduction == "mean"
-    ):
+    rule_is_assumed = not function.counts_itself and not (function.has_criterion and function.known.count is not None)
+    if function.mode == "eval" and rule_is_assumed and function.reduction == "mean":
         _check_ignored(function, theta, data)
     if outputs is not None and function.mode == "eval" and few.size > 1 and not coupled:
         return _check_rows(function, theta, data, few, outputs)
@@ -368,7 +364,7 @@ def _check_shapes(output: Tensor, target: Tensor | None) -> None:
 def _check_parts(function: Function, theta: Tensor, batch: Batch, value: Tensor) -> None:
     """Raise unless the loss of a batch is that of its parts, under the rule for the divisor that was assumed or given."""
     expected = _of_parts(function, theta, batch)
-    if torch.isfinite(expected) and not _close(function, value, expected):
+    if torch.isfinite(value) and not _close(function, value, expected):
         raise LandscapeError(
             f"the loss of {batch.size} examples is {float(value):.6g} but its parts give {float(expected):.6g}: it is not a "
             f"{function.reduction} over what is counted; pass count= (the divisor of its mean), reduction='sum', or, where the "
@@ -416,4 +412,5 @@ def _of_parts(function: Function, theta: Tensor, batch: Batch) -> Tensor:
     if function.reduction == "sum":
         return values.sum()
     counts = torch.tensor([function.batch_count(theta, p) for p in parts], dtype=torch.float64, device=values.device)
-    return (values * counts).sum() / counts.sum()
+    counted = counts > 0  # the mean of nothing is no number, and weighs nothing
+    return (values * counts)[counted].sum() / counts.sum()

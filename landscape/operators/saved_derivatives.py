@@ -44,7 +44,10 @@ class SavedDerivatives(Rewrites):
         """Record an activation with its derivatives, outside checkpointed blocks (which run again) and transforms."""
         self.hooked = self.hooked or saving_is_hooked()
         smooth = _SMOOTH.get(func) if len(args) == 1 and (kwargs or {}) in _PLAIN else None
-        if smooth and args[0].requires_grad and not (saving_is_hooked() or inside_transform()):
+        real = (
+            smooth and args[0].requires_grad and not args[0].is_complex()
+        )  # complex gradients are conjugates of these
+        if real and not (saving_is_hooked() or inside_transform()):
             return _Activation.apply(args[0], smooth)
         return super().__torch_function__(func, types, args, kwargs)
 

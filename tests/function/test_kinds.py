@@ -269,3 +269,86 @@ def test_a_gradient_that_is_not_that_of_the_loss_is_refused(program):
     objective = ls.Objective(Equilibrium().double(), (X, Y), "cross_entropy")
     with pytest.raises(ls.NumericalError, match=r"products with the Hessian are not .*no_grad"):
         ls.Hessian(objective, program=program) @ objective.theta
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"w": torch.ones(4, dtype=int)}, "torch.int64 as w"),
+        ({"w": None}, "NoneType as w"),
+        ({"forward": torch.ones(4)}, "'forward' cannot name"),
+        ({"a.b": torch.ones(4), "a": {"b": torch.ones(4)}}, "two tensors have this name"),
+    ],
+)
+def test_params_that_are_no_parameters_are_named(params, said):
+    with pytest.raises(ls.LandscapeError, match=said):
+        ls.Functional(lambda p, x: x, params)
+    with pytest.raises(ls.LandscapeError, match="expected a function f"):
+        ls.Functional(params, lambda p, x: x)
+
+
+def test_one_tensor_is_params_enough_and_may_be_called_f():
+    x = torch.randn(6, 4)
+    assert torch.equal(ls.Functional(lambda p, x: x @ p, torch.eye(4))(x), x)
+    assert torch.equal(ls.Functional(lambda p, x: x @ p["f"], {"f": torch.eye(4)})(x), x)
+
+
+class Masked(torch.nn.Linear):
+    """A network whose own loss leaves labels out."""
+
+    ignored = -100
+
+    def forward(self, x, labels):
+        return {"loss": torch.nn.functional.cross_entropy(super().forward(x), labels, ignore_index=self.ignored)}
+
+
+@pytest.mark.parametrize("ignored", [0, -100])
+def test_an_own_loss_that_leaves_labels_out_is_refused(ignored):
+    x, labels, model = torch.randn(30, 4), torch.arange(30) % 3, Masked(4, 3)
+    model.ignored = ignored
+    labels[20:26] = ignored  # of the second batch: the first cannot show it
+    batches = [{"x": x[:7], "labels": labels[:7]}, {"x": x[7:], "labels": labels[7:]}]
+    with pytest.raises(ls.LandscapeError, match="not a mean over what is counted"):
+        ls.Objective(model, batches, "model")
+    exact = ls.Objective(model, batches, "model", count=lambda batch: (batch["labels"] != ignored).sum())
+    assert exact.loss() == pytest.approx(model(x, labels)["loss"].item())
+
+
+def test_a_network_without_a_loss_of_its_own_is_said():
+    with pytest.raises(ls.LandscapeError, match=r"Linear\.forward does not take 2 inputs"):
+        ls.Objective(torch.nn.Linear(4, 3), (torch.randn(6, 4), torch.arange(6) % 3), "model")
+
+
+class ComplexTanh(torch.nn.Module):
+    """A holomorphic activation, whose gradient is conjugate to its derivative."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = torch.nn.Parameter(torch.randn(4, 3, dtype=torch.complex128))
+
+    def forward(self, x):
+        return (x.to(self.w.dtype) @ self.w).tanh().real
+
+
+@pytest.mark.parametrize("operator", [ls.Hessian, ls.GaussNewton, ls.EmpiricalFisher])
+def test_a_complex_tanh_is_differentiated_as_pytorch_does(operator):
+    x, y, model = torch.randn(9, 4, dtype=torch.float64), torch.arange(9) % 3, ComplexTanh()
+    objective = ls.Objective(model, (x, y), "cross_entropy")
+
+    def outputs(theta):
+        return (x.to(torch.complex128) @ torch.view_as_complex(theta.view(4, 3, 2))).tanh().real
+
+    def losses(theta):
+        return F.cross_entropy(outputs(theta), y, reduction="none")
+
+    theta = objective.theta.clone()
+    if operator is ls.Hessian:
+        dense = torch.autograd.functional.hessian(lambda t: losses(t).mean(), theta)
+    elif operator is ls.GaussNewton:
+        J, p = torch.autograd.functional.jacobian(outputs, theta), outputs(theta).softmax(1)
+        dense = torch.einsum("nci,ncd,ndj->ij", J, torch.diag_embed(p) - p[:, :, None] * p[:, None], J) / 9
+    else:
+        J = torch.autograd.functional.jacobian(losses, theta)
+        dense = J.T @ J / 9
+    found = operator(objective) @ torch.eye(24, dtype=torch.float64)
+    torch.testing.assert_close(found, dense, rtol=1e-10, atol=1e-10)
