@@ -63,7 +63,7 @@ def size_of_weights(objective):
 
 
 @pytest.mark.usefixtures("mine")
-def test_a_plain_function_takes_its_place_resumably(path, tmp_path):
+def test_a_plain_function_takes_its_place_resumably(path, tmp_path, monkeypatch):
     told, calls = [], []
 
     def counted(objective):
@@ -89,6 +89,9 @@ def test_a_plain_function_takes_its_place_resumably(path, tmp_path):
     with pytest.raises(LandscapeError, match="another computation"):
         leaderboard(counted, path=path, save=study, sample=40)
     assert leaderboard(counted, path=path, save=study, sample=40, overwrite=True)["counted"].models == 36
+    monkeypatch.setattr("landscape.studies.leaderboard.getsource", lambda module: "edited")
+    with pytest.raises(LandscapeError, match=r"another computation.*code"):
+        leaderboard(counted, path=path, save=study, sample=40)
 
 
 @pytest.mark.usefixtures("mine")
