@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
@@ -81,6 +81,10 @@ def _in_processes(
 def _by_executor(
     work: Callable[..., Done], jobs: Mapping[Key, tuple[Any, ...]], executor: Executor
 ) -> Iterator[tuple[Key, Done]]:
+    if isinstance(executor, ThreadPoolExecutor):
+        raise LandscapeError(
+            "measurements isolate the random state of their process, which threads share; pass a ProcessPoolExecutor"
+        )
     sent = {key: _sent((work, arguments)) for key, arguments in jobs.items()}
     futures = {executor.submit(_work, job): key for key, job in sent.items()}
     try:

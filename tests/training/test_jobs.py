@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
 import numpy as np
@@ -289,6 +289,8 @@ def test_what_an_executor_cannot_be_sent_and_a_worker_that_ends(pool):
     with pytest.raises(LandscapeError, match="cannot be sent to another process") as error:
         list(completed(lambda x: x, {"a": (1,)}, workers=pool))
     assert "put the factory into a module" in str(error.value)
+    with ThreadPoolExecutor(1) as threads, pytest.raises(LandscapeError, match="which threads share; pass a Process"):
+        list(completed(squared, {"a": (1,)}, workers=threads))
     dying = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
     with dying, Run(None, {}) as run, pytest.raises(LandscapeError, match="a worker process ended"):
         run_jobs(os._exit, {"a": (9,)}, run, workers=dying)
