@@ -110,3 +110,10 @@ def test_a_process_that_ends_or_hangs_is_named(tmp_path):
         said = found[survivor]["loss_of_life"]
         assert said["hangs"].startswith("LostProcessError: process 1 of 3 did not come to an exchange in time;")
         assert said["ends"].startswith("LostProcessError: process 1 of 3 has ended;")
+
+
+@pytest.mark.slow
+def test_one_of_three_killed_at_ten_moments_and_gone_on_with_two():
+    script = Path(__file__).with_name("kills.py")
+    done = subprocess.run([sys.executable, str(script), "10"], check=True, timeout=590, capture_output=True, text=True)
+    assert done.stdout.count("kept a part, finished") == 10
