@@ -16,7 +16,7 @@ import numpy as np
 
 from landscape.comparison.families import agreement, in_words
 from landscape.comparison.rule import called, compared_by_ratio, corrected, one_sign, phrase, saturated
-from landscape.results.comparison import WAIVED, Gate, Test, Verdict, over_radii
+from landscape.results.comparison import WAIVED, Gate, Test, Verdict, alike
 from landscape.scores import REGISTRY
 from landscape.scores.register import primary
 from landscape.statistics import mean_difference, pairs_needed, permutation_test, sign_flip_test, superiority
@@ -95,14 +95,14 @@ def _compare(
     converged: bool,
 ) -> Test | None:
     """Compare the values (seed, radius) of one score; None if an arm has none."""
-    means = [over_radii(arm_a), over_radii(arm_b)]
+    means = alike([arm_a, arm_b])
     known = [np.isfinite(mean) for mean in means]
     if paired:
         known = [known[0] & known[1]] * 2
     x, y = (mean[there] for mean, there in zip(means, known, strict=True))
     if not len(x) or not len(y):
         return None
-    by_ratio = bool((x > 0).all() and (y > 0).all()) and compared_by_ratio(score)
+    by_ratio = not any((arm <= 0).any() for arm in (arm_a, arm_b)) and compared_by_ratio(score)
     if by_ratio:
         x, y = np.log10(x), np.log10(y)
     silent = _saturated(arm_a, arm_b, radii) if by_ratio and radii is not None else np.zeros(arm_a.shape[1], dtype=bool)

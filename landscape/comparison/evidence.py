@@ -80,7 +80,7 @@ def evidence(
 
     Raises:
         KeyError: there is no such outcome, score, baseline or stratum.
-        LandscapeError: fewer than ten cells with an outcome.
+        LandscapeError: no Trials; fewer than ten cells with an outcome.
 
     Source: Jiang et al. 2020 (arXiv 1912.02178) for Ψ and K; Dziugaite et al. 2020 (arXiv 2010.11924) for sign errors and
     for asking what a score adds; Freedman and Lane 1983 for permutations within cells.
@@ -92,6 +92,8 @@ def evidence(
     >>> [(row.score, row.verdict) for row in board.rows]
     [('trace', 'yes'), ('noise', 'no')]
     """
+    if not isinstance(trials, Trials):
+        raise LandscapeError(f"evidence got a {type(trials).__name__}, expected Trials, such as ls.zoo().trials")
     started = time.perf_counter()
     strata = tuple(trials.parts if strata is None else strata)
     shared = tuple(trials.settings.get("shared", ()) if shared is None else shared)

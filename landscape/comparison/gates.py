@@ -162,7 +162,9 @@ def check(
             ratio <= loss_tolerance,
             ratio,
             loss_tolerance,
-            "train both to the same loss, or pass match='temper'" if np.isfinite(ratio) else _unusable(names, both),
+            "train both to the same loss, or pass match='temper' (--match temper)"
+            if np.isfinite(ratio)
+            else _unusable(names, both),
         ),
         ("gradient", noise <= 1 or not stationary, noise, 1.0, at_rest),
         (

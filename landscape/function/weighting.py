@@ -365,8 +365,9 @@ def _check_parts(function: Function, theta: Tensor, batch: Batch, value: Tensor)
     """Raise unless the loss of a batch is that of its parts, under the rule for the divisor that was assumed or given."""
     expected = _of_parts(function, theta, batch)
     if torch.isfinite(value) and not _close(function, value, expected):
+        given = f"{float(expected):.6g}" if torch.isfinite(expected) else "nothing to count"
         raise LandscapeError(
-            f"the loss of {batch.size} examples is {float(value):.6g} but its parts give {float(expected):.6g}: it is not a "
+            f"the loss of {batch.size} examples is {float(value):.6g} but its parts give {given}: it is not a "
             f"{function.reduction} over what is counted; pass count= (the divisor of its mean), reduction='sum', or, where the "
             "loss couples the examples of a batch, batches='fixed'"
         )

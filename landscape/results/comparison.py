@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -183,7 +183,7 @@ class Comparison(Result):
         return "\n".join(row.text for row in self.verdicts)
 
     def score(self, name: str, radius: int | None = None) -> dict[str, np.ndarray]:
-        """Return the values of a score per recipe, one per seed: at one radius index, or the geometric mean over radii.
+        """Return the values of a score per recipe, one per seed: at one radius index, or the mean over radii, `alike` for all.
 
         Raises:
             KeyError: there is no such score.
@@ -192,7 +192,7 @@ class Comparison(Result):
             raise KeyError(f"no score {name!r}; there are {', '.join(self.scores)}")
         block = self.values[:, :, self.scores.index(name)]
         if radius is None:
-            return {recipe: over_radii(block[i]) for i, recipe in enumerate(self.recipes)}
+            return dict(zip(self.recipes, alike(list(block)), strict=True))
         return {recipe: block[i, :, radius] for i, recipe in enumerate(self.recipes)}
 
     def overview(self, *, audit: bool = False) -> Table:
@@ -395,6 +395,22 @@ def over_radii(values: np.ndarray) -> np.ndarray:
         elif len(chosen) > 1 and (chosen > 0).all():
             out[i] = np.exp(np.log(chosen).mean())
     return out
+
+
+def alike(arms: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Combine the radii of several arms (seed, radius) in one way: geometric means, or arithmetic where any is not positive.
+
+    >>> alike([np.array([[1.0, 4.0]]), np.array([[1.0, -3.0]])])
+    [array([2.5]), array([-1.])]
+    """
+    means = [over_radii(arm) for arm in arms]
+    if not any((np.isnan(mean) & ~np.isnan(arm).all(1)).any() for mean, arm in zip(means, arms, strict=True)):
+        return means
+    counts = [(~np.isnan(arm)).sum(1) for arm in arms]
+    with np.errstate(invalid="ignore"):
+        return [
+            np.nansum(arm, axis=1) / np.where(count, count, np.nan) for arm, count in zip(arms, counts, strict=True)
+        ]
 
 
 def _test_cells(row: Test) -> tuple[Cell, ...]:

@@ -67,7 +67,7 @@ def line(
     array([4., 1., 0., 1., 4.])
     """
     _require_known("line", options)
-    return _evaluated(Line, objective, direction, span, points, **options)
+    return _slice(Line, objective, direction, span, points, **options)
 
 
 def plane(
@@ -113,7 +113,7 @@ def plane(
            [2.5, 2. , 2.5]])
     """
     _require_known("plane", options)
-    return _evaluated(Plane, objective, directions, span, points, **options)
+    return _slice(Plane, objective, directions, span, points, **options)
 
 
 def volume(
@@ -146,7 +146,7 @@ def volume(
     array([4.66666667, 4.33333333, 4.66666667])
     """
     _require_known("volume", options)
-    return _evaluated(Volume, objective, directions, span, points, **options)
+    return _slice(Volume, objective, directions, span, points, **options)
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,7 +246,7 @@ def _require_known(function: str, options: Mapping[str, Any]) -> None:
 
 
 @numbers_checked
-def _evaluated(
+def _slice(
     kind: type[S],
     objective: Objective,
     directions: Any,

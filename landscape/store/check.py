@@ -62,7 +62,9 @@ def tree(study: Study) -> str:
         owners.setdefault(owner, []).append((entry, kind, shapes))
     widths = [max((len(row[i]) for rows in owners.values() for row in rows), default=0) for i in (0, 1)]
     for owner, rows in owners.items():
-        facts = ", ".join(f"{key} {describe(value)[:60]}" for key, value in described.get(owner, {}).items())
+        facts = ", ".join(
+            f"{key} {describe(value)[:60]}" for key, value in described.get(owner, {}).items() if "sha256" not in key
+        )
         lines.append(f"{owner or 'of several checkpoints'}{'  ' + facts if facts else ''}")
         lines += [
             hanging(f"  {entry:<{widths[0]}}  {kind:<{widths[1]}}  ", text).rstrip() for entry, kind, text in rows

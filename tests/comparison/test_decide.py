@@ -123,6 +123,13 @@ def test_logarithms_are_compared_by_their_difference_even_where_they_are_positiv
     assert (trace.scale, trace.difference) == ("log10", pytest.approx(np.log10(1.3)))
 
 
+def test_a_score_that_is_not_positive_everywhere_keeps_all_of_its_seeds():
+    x, y = np.full((8, 1, 2), 2.0), np.full((8, 1, 2), 3.0)
+    y[:2, 0, 1] = -1.0  # no logarithm: the mean over radii is arithmetic in both arms
+    (row,) = compare_scores("a", "b", ["trace"], x, y, margin=0.05, level=0.05, fewest=6)
+    assert (row.scale, row.seeds_b, row.difference) == ("raw", 8, pytest.approx((6 * 3 + 2 * 1) / 8 - 2))
+
+
 def test_an_inconclusive_verdict_says_why():
     near, _ = verdict([0.045, 0.045, 0.045])
     assert "significant, but possibly by less than the margin (" in near.text

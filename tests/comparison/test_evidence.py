@@ -130,6 +130,7 @@ def test_one_seed_per_cell_cannot_tell_a_score_from_the_design():
     ("call", "error", "message"),
     [
         (lambda: judge(zoo(0, cells=(2, 2, 2))), LandscapeError, "8 cells with 'test_error'; expected at least 10"),
+        (lambda: ls.evidence("zoo"), LandscapeError, "got a str, expected Trials"),
         (lambda: ls.evidence(zoo(0), "gap"), KeyError, "no 'gap'"),
         (lambda: judge(zoo(0), "trace"), KeyError, "no 'trace'"),
         (lambda: judge(zoo(0), strata=["data"]), KeyError, "no factor 'data'"),
