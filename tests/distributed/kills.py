@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-from processes import digits
 
 import landscape as ls
 
 
 def eigenpairs(rank, count, port, study, results):
     """Measure, keeping the run after every product."""
+    from processes import digits  # beside this script
+
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     dist.init_process_group("gloo", rank=rank, world_size=count)
     with ls.progress(False), suppress(ls.errors.LostProcessError):
