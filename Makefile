@@ -25,8 +25,8 @@ test: $(VENV)/ready  ## the tests, in two processes
 slow: $(VENV)/ready  ## the long proofs
 	$(BIN)/python -m pytest -n 2 -m slow
 
-crash: $(VENV)/ready  ## the study file's full counts: 200 kills, 2,000 mutated files (two minutes)
-	$(BIN)/python -m pytest -n 2 -m slow tests/store
+crash: $(VENV)/ready  ## the study file's full counts, 200 kills and 2,000 mutated files; interrupted runs; the shell
+	$(BIN)/python -m pytest -n 2 -m slow tests/store tests/cli tests/spectra/test_state.py
 
 lint: $(VENV)/ready  ## formatting, lint, spelling, prose, types, import rules
 	$(BIN)/ruff format --check .

@@ -154,6 +154,7 @@ def test_zsh_has_a_script_of_its_own():
     assert "compadd sgd" in script(build(), "zsh", {("train", "recipe"): ["sgd"]})
 
 
+@pytest.mark.slow
 def test_no_colour_no_display_no_bar(own):
     words = ["eigen", "best.safetensors", *OWN, "-k", "1"]
     environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "MPLBACKEND")}
@@ -166,6 +167,7 @@ def test_no_colour_no_display_no_bar(own):
         assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_meta_is_no_device_and_a_terminal_without_signs_and_a_full_disk_are_answered(own, capsys, monkeypatch):
     command = ["eigen", "best.safetensors", *OWN]
     assert said(capsys, *command, "--device", "meta")[::2] == (

@@ -193,8 +193,8 @@ def run_with_kills(tmp_path, kills, seed):
         return dict(result), seen
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
-def test_killed_and_resumed_gives_the_same_eigenpairs(tmp_path, matrix_with, kills):
+@pytest.mark.slow
+def test_killed_and_resumed_gives_the_same_eigenpairs(tmp_path, matrix_with, kills=10):
     whole = top_eigenpairs(matrix_with(SPECTRUM), **OPTIONS)
     resumed, seen = run_with_kills(tmp_path, kills, 1)
     np.testing.assert_allclose(resumed["values"], whole.values, rtol=1e-12)

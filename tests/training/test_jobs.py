@@ -285,9 +285,11 @@ def test_rows_of_a_plane_and_seeds_of_a_comparison_by_an_executor(pool, tmp_path
     assert np.array_equal(ls.compare(arms, **options).values, ls.compare(arms, **options, workers=pool).values)
 
 
-def test_what_an_executor_cannot_be_sent_and_a_worker_that_ends(pool):
-    with pytest.raises(LandscapeError, match="cannot be sent to another process") as error:
-        list(completed(lambda x: x, {"a": (1,)}, workers=pool))
+def test_what_an_executor_cannot_be_sent_and_a_worker_that_ends(pool, monkeypatch):
+    with monkeypatch.context() as script:  # no notebook, whatever runs the tests
+        script.setattr(sys.modules["__main__"], "__file__", __file__, raising=False)
+        with pytest.raises(LandscapeError, match="cannot be sent to another process") as error:
+            list(completed(lambda x: x, {"a": (1,)}, workers=pool))
     assert "put the factory into a module" in str(error.value)
     with ThreadPoolExecutor(1) as threads, pytest.raises(LandscapeError, match="which threads share; pass a Process"):
         list(completed(squared, {"a": (1,)}, workers=threads))
