@@ -71,6 +71,8 @@ def main():
         process.join()
     (found, size), (other, _) = every[0], every[1]
     lines = [
+        "# Weak scaling of two processes",
+        "",
         f"CNN of {size:,} weights, 800 digits a process, one thread each, gloo on one machine with two cores; medians of "
         f"{arguments.rounds} interleaved products. `python benchmarks/cluster.py`, {time.strftime('%d %B %Y')}, "
         f"PyTorch {torch.__version__}.",

@@ -129,6 +129,8 @@ def main():
     print(json.dumps([[*key, *every] for key, every in found.items()]))
     (one,), two = found[1, arguments.tokens], found[2, arguments.tokens]
     lines = [
+        "# Products of a GPT of 124 M weights",
+        "",
         f"GPT of {one['weights'] / 1e6:.1f} M weights ({arguments.layers} layers, width {arguments.width}, vocabulary "
         f"{arguments.vocabulary:,}), 2 × {arguments.tokens} tokens, float32, one thread a process. "
         f"`python benchmarks/large.py`, {time.strftime('%d %B %Y')}, PyTorch {torch.__version__}.",

@@ -69,6 +69,8 @@ def main():
             )
     size = arguments.batches * 4096 * 1024 * 4 / 1e9
     lines = [
+        "# Data that do not fit in memory",
+        "",
         f"A loader of {size:.1f} GB in {arguments.batches} batches, made on the fly, and an MLP 1024-16-10, one thread. "
         f"`python benchmarks/streaming.py`, {time.strftime('%d %B %Y')}, PyTorch {torch.__version__}, "
         f"{time.process_time() - started:.0f} s of processor time.",
