@@ -295,10 +295,11 @@ def pick(batch: Batch, index: Tensor) -> Batch:
     def cut(x: Any) -> Any:
         return take(x, index, batch.size)
 
-    if batch.raw is None:
-        return Batch(cut(batch.inputs), cut(batch.target), None, len(index), batch.scale)
-    raw = cut(batch.raw)  # once: inputs and target are parts of it
-    return Batch(*_told_apart(raw), raw, len(index), batch.scale)
+    raw = None if batch.raw is None else cut(batch.raw)
+    own = isinstance(raw, Tensor) and batch.raw is not batch.inputs  # a rule has put draws of its own there
+    if raw is None or own:
+        return Batch(cut(batch.inputs), cut(batch.target), raw, len(index), batch.scale)
+    return Batch(*_told_apart(raw), raw, len(index), batch.scale)  # cut once: inputs and target are parts of it
 
 
 def few(batch: Batch, most: int) -> Batch:

@@ -302,6 +302,14 @@ def test_a_trace_is_compared_on_a_few_examples_unless_it_holds_tensors_from_else
     assert sizes[0] == (20 if foreign else 4)
 
 
+@pytest.mark.parametrize("n", [8, 20])
+def test_a_sampled_fisher_matrix_can_be_split(n):
+    model, data = nn.Linear(4, 3).double(), (torch.randn(n, 4, dtype=torch.float64), torch.arange(n) % 3)
+    objective = ls.Objective(model, data, "cross_entropy", batch_size=8)
+    kept, split = (ls.Fisher(objective, samples=2, program=program, coalesce=False) for program in ("kept", "split"))
+    torch.testing.assert_close(split @ vector(split), kept @ vector(kept), rtol=1e-10, atol=1e-12)
+
+
 def test_ragged_batches_get_a_trace_each():
     objective = problem(n=20)
     H = ls.Hessian(objective, program="split", coalesce=False)
