@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from landscape.errors import LandscapeError
 
@@ -296,8 +297,8 @@ def pick(batch: Batch, index: Tensor) -> Batch:
         return take(x, index, batch.size)
 
     raw = None if batch.raw is None else cut(batch.raw)
-    own = isinstance(raw, Tensor) and batch.raw is not batch.inputs  # a rule has put draws of its own there
-    if raw is None or own:
+    parts, inputs = (tree_leaves(tree) for tree in (_told_apart(batch.raw)[0], batch.inputs))
+    if raw is None or list(map(id, parts)) != list(map(id, inputs)):  # a rule has put draws or weights of its own there
         return Batch(cut(batch.inputs), cut(batch.target), raw, len(index), batch.scale)
     return Batch(*_told_apart(raw), raw, len(index), batch.scale)  # cut once: inputs and target are parts of it
 
