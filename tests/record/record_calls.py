@@ -134,7 +134,7 @@ def surfaces(note, case):
     note("line together", ls.line, o, d, points=5, together=4)
     note("line errors", ls.line, o, d, points=5, errors=True)
     plane = note("plane", ls.plane, o, pair, span=(0.5, 1.0), points=(7, 5), also=test)
-    note("plane through", ls.plane, o, ls.plane_through(a, b, c), points=3)
+    note("plane through", ls.plane, a, ls.plane_through(a, b, c), points=3)
     note("adaptive plane", slices.adaptive_plane, o, pair, coarse=5, refinements=1)
     note("volume", ls.volume, o, D, points=3)
     note("eigen ratio", slices.eigen_ratio, o, pair, span=0.2, points=3)
