@@ -15,7 +15,7 @@ from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.objective import Objective
 from landscape.results.scores import Score
 from landscape.scores.gauges import Gauged
-from landscape.scores.requirements import require
+from landscape.scores.requirements import LACKS, require
 from landscape.tables import format_table
 
 Orientation = Literal["higher is sharper", "lower is sharper", "control"]
@@ -75,16 +75,6 @@ OPTIONS = {
     "steps": "Lanczos steps per probe.",
 }
 """What options of scores mean, in the docs of every score that has one and does not say more of it."""
-
-
-LACKS = {
-    "classes": "no class logits",
-    "three classes": "no logits of three or more classes",
-    "errors": "no 0–1 error",
-    "likelihood": "the loss is no negative log-likelihood",
-    "tensor inputs": "the inputs are not one floating-point tensor",
-}
-"""Why a score that needs something refuses."""
 
 
 class UndefinedError(NotDefinedError):

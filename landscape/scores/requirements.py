@@ -60,6 +60,14 @@ _CHECKS = {
     "likelihood": _likelihood,
     "tensor inputs": _tensor_inputs,
 }
+LACKS = {
+    "classes": "no class logits",
+    "three classes": "no logits of three or more classes",
+    "errors": "no 0–1 error",
+    "likelihood": "the loss is no negative log-likelihood",
+    "tensor inputs": "the inputs are not one floating-point tensor",
+}
+"""The same in a few words, for the docs of scores."""
 
 
 def require(objective: Objective, needs: Iterable[str], slug: str) -> None:

@@ -76,8 +76,8 @@ CONTRASTS = (
 )
 """Factors with the two levels that are compared; one decade of effective step."""
 TARGET = 0.01
-KEPT = 0.1
-"""Relative change of the loss by rounding from which a network did not reach it: its weights had grown to thousands."""
+ROUNDING = 0.1
+"""Change of the loss by rounding the weights, as a share of `TARGET`, from which a network counts as one that missed it."""
 RADII = {"adaptive-worst-symmetric": (4e-3, 16e-3)}
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "adaptive-average": {"pairs": 4},
@@ -186,7 +186,8 @@ def measure_zoo(
     """Measure a zoo of small networks: scores of sharpness and controls on own training data, at one training loss.
 
     The weights are rounded to 11 binary digits first, and measured as they are kept. Networks that did not reach the loss have
-    no score.
+    no score, nor have those whose loss the rounding moves by a tenth of it or more (`ROUNDING`): their weights had grown so
+    large that what is kept is no longer what was trained.
 
     Args:
         networks: called with ``workers=`` and ``save=``; returns them as `zoo_networks` does, which keeps them in a file beside,
@@ -255,7 +256,7 @@ def _measured(networks: Trials, panel: Panel, seeds: Sequence[int], **group: Any
         if np.isfinite(theta).all()
     }
     fits = [_fit(checkpoints.get(i)) for i in range(len(rows))]
-    reached = [i for i, row in enumerate(rows) if row["reached"] and abs(fits[i]["train_loss"] / TARGET - 1) < KEPT]
+    reached = [i for i, row in enumerate(rows) if row["reached"] and abs(fits[i]["train_loss"] / TARGET - 1) < ROUNDING]
     draws = [int(rows[i]["draw"]) for i in reached]
     found = dict(zip(reached, scored([checkpoints[i] for i in reached], panel, draws), strict=True))
     kept = ("effective_step", "momentum", "label_noise", "draw", "steps")
