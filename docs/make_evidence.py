@@ -99,9 +99,13 @@ def main(path: Path = ZOO) -> None:
     page.write_text(text, encoding="utf-8")
 
 
+def _cells(trials: Trials) -> Cells:
+    return Cells.of_design({f: v.tolist() for f, v in trials.factors.items() if f != "seed"}, STRATA)
+
+
 def change(trials: Trials, name: str, factor: str, a: float, b: float) -> Change:
     """Return what a change of one factor does to a measure, on log10 for scores."""
-    cells = Cells.of_design({f: v.tolist() for f, v in trials.factors.items() if f != "seed"}, STRATA)
+    cells = _cells(trials)
     values = np.asarray(trials[name], dtype=float)
     means = cells.means(values if name == "test_error" else np.log10(np.where(values > 0, values, np.nan)))[0]
     of = np.unique(cells.of, return_index=True)[1]
@@ -136,11 +140,14 @@ def factors(changes: dict[tuple[str, str], Change]) -> str:
     return format_table(("", *(label for *_, label in FACTORS)), body, "markdown")
 
 
+def _chosen(board: Evidence) -> list[str]:
+    best = next((row.score for row in board.rows if row.place and not row.control), "")
+    return list(dict.fromkeys([*primary(), best, board.best_control]))
+
+
 def first(board: Evidence) -> str:
     """Return the rows of the deciding scores, the best score and the best control."""
-    best = next((row.score for row in board.rows if row.place and not row.control), "")
-    chosen = dict.fromkeys([*primary(), best, board.best_control])
-    rows = [row for row in board.rows if row.score in chosen]
+    rows = [row for row in board.rows if row.score in _chosen(board)]
     body = [
         (
             f"{row.place} ({row.place_low}–{row.place_high})",
@@ -159,9 +166,8 @@ def first(board: Evidence) -> str:
 
 def axes(board: Evidence) -> str:
     """Return how often the deciding scores and the best others order cells rightly, factor by factor."""
-    best = next((row.score for row in board.rows if row.place and not row.control), "")
     body = []
-    for name in dict.fromkeys([*primary(), best, board.best_control]):
+    for name in _chosen(board):
         psi = dict(part.rsplit(" ", 1) for part in board[name].axes.split("; "))
         error = f"{board[name].range('sign_error')}, {board[name].sign_error_90:.2f}"
         body.append((name, *(psi.get(factor, "").replace("-", "−") for factor in WORDS), error))
@@ -232,7 +238,7 @@ def _over_networks(ax: Axes, trials: Trials, board: Evidence) -> None:
 
 
 def _within(ax: Axes, trials: Trials, board: Evidence) -> None:
-    cells = Cells.of_design({f: v.tolist() for f, v in trials.factors.items() if f != "seed"}, STRATA)
+    cells = _cells(trials)
     x, y = np.log10(trials[SCORE]), 100 * np.asarray(trials["test_error"])
     mean_x, mean_y = cells.means(x, y)
     dx, dy = 10 ** (x - mean_x[cells.of]), y - mean_y[cells.of]

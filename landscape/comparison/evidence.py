@@ -146,7 +146,7 @@ class _Board:
     shared: tuple[str, ...]
     resamples: int
     seed: int
-    psi: dict[str, np.ndarray] = field(default_factory=dict)  # by score, of the bootstrap samples
+    psi: dict[str, np.ndarray] = field(default_factory=dict)  # by score, of every row of the weights
 
     @cached_property
     def cells(self) -> Cells:
@@ -158,7 +158,8 @@ class _Board:
 
     @cached_property
     def weights(self) -> np.ndarray:
-        return self.cells.resamples(self.resamples, self.seed)
+        """How often each cell counts: once in the first row, then as the bootstrap samples draw it."""
+        return np.concatenate([np.ones((1, len(self.cells))), self.cells.resamples(self.resamples, self.seed)])
 
     @cached_property
     def values(self) -> np.ndarray:
@@ -202,11 +203,8 @@ def _judge(board: _Board, name: str, control: bool, baseline: Sequence[str], tes
         test = kendall(x[there], y[there], cells.stratum[there])
     except NotDefinedError as error:
         return replace(row, text=str(error))
-    axes = granulated(cells, x, y)
-    board.psi[name] = _mean(granulated(cells, x, y, weights))
-    information = conditional_information(cells, x, y)
-    drawn = conditional_information(cells, x, y, weights[:_COUNTED])
-    regret = selection_regret(cells, x, y)[0]
+    axes = granulated(cells, x, y, weights)
+    board.psi[name] = _mean(axes)
     known = [board.trials[other] for other in baseline if other != name]
     inside = _or_none(
         lambda: within_cells(
@@ -216,10 +214,10 @@ def _judge(board: _Board, name: str, control: bool, baseline: Sequence[str], tes
     return replace(
         row,
         tau_p=test.p_value,
-        **_range("tau", test.tau, tau_b(x, y, cells.together, weights)),
-        **_range("psi", float(_mean(axes)[0]), board.psi[name]),
-        **_range("information", _least(information)[0], _least(drawn)),
-        **_range("regret", float(regret[0]), selection_regret(cells, x, y, weights)[0]),
+        **_range("tau", tau_b(x, y, cells.together, weights)),
+        **_range("psi", board.psi[name]),
+        **_range("information", _least(conditional_information(cells, x, y, weights[: 1 + _COUNTED]))),
+        **_range("regret", selection_regret(cells, x, y, weights)[0]),
         **_inside(inside),
         **_sign_errors(board, s, test_size),
         axes="; ".join(f"{axis} {value:+.2f}" for axis, value in zip(cells.axes, axes[0], strict=True)),
@@ -232,8 +230,8 @@ def _inside(found: Within | None) -> Mapping[str, Any]:
     correlation, gain = found.resampled
     return {
         "within_p": found.p_value,
-        **_range("within", found.correlation, correlation),
-        **_range("gain", found.gain, gain),
+        **_range("within", np.append(found.correlation, correlation)),
+        **_range("gain", np.append(found.gain, gain)),
     }
 
 
@@ -243,10 +241,9 @@ def _sign_errors(board: _Board, s: np.ndarray, test_size: int | None) -> Mapping
     found = _or_none(lambda: sign_errors(board.cells, s, board.values, test_size=test_size))
     if found is None:
         return {}
-    once = np.ones((1, len(board.cells)))
     return {
-        **_range("sign_error", float(found.mean(once)[0]), found.mean(board.weights)),
-        "sign_error_90": float(found.percentile(0.9, once)[0]),
+        **_range("sign_error", found.mean(board.weights)),
+        "sign_error_90": float(found.percentile(0.9, board.weights[:1])[0]),
     }
 
 
@@ -254,7 +251,7 @@ def _compared(board: _Board, judged: Sequence[Judged]) -> tuple[list[Judged], st
     """Return the rows with their places and what they are ahead of the best control, and the name of that one."""
     placed = [row for row in judged if row.score in board.psi]
     order = sorted(placed, key=lambda row: -row.psi)
-    samples = np.stack([board.psi[row.score] for row in placed]) if placed else np.empty((0, 1))
+    samples = np.stack([board.psi[row.score][1:] for row in placed]) if placed else np.empty((0, 1))
     ranks = 1 + (samples[:, None] < samples[None]).sum(axis=1)
     ends = dict(zip([row.score for row in placed], np.percentile(ranks, [2.5, 97.5], axis=1).T.round(), strict=True))
     controls = [row for row in order if row.control]
@@ -270,18 +267,16 @@ def _compared(board: _Board, judged: Sequence[Judged]) -> tuple[list[Judged], st
 
 def _lead(board: _Board, row: Judged, controls: Sequence[Judged]) -> dict[str, Any]:
     """Return how far a score is ahead of the best control over the models that have it."""
-    rivals, samples = [other.psi for other in controls], [board.psi[other.score] for other in controls]
+    rivals = [board.psi[other.score] for other in controls]
     if row.left_out:
-        there = np.isfinite(board.trials[row.score])
-        rivals, samples = [], []
+        there, rivals = np.isfinite(board.trials[row.score]), []
         for other in controls:
             s = np.where(there, board.oriented(other.score, True)[0], np.nan)
             x, y = board.cells.means(s, board.values)
-            rivals.append(float(_mean(granulated(board.cells, x, y))[0]))
-            samples.append(_mean(granulated(board.cells, x, y, board.weights)))
-    ahead = board.psi[row.score] - np.nanmax(samples, axis=0)
-    p_value = (1 + float((ahead <= 0).sum())) / (1 + len(ahead))
-    return {**_range("lead", row.psi - float(np.nanmax(rivals)), ahead), "lead_p": p_value}
+            rivals.append(_mean(granulated(board.cells, x, y, board.weights)))
+    ahead = board.psi[row.score] - np.nanmax(rivals, axis=0)
+    p_value = (1 + float((ahead[1:] <= 0).sum())) / len(ahead)
+    return {**_range("lead", ahead), "lead_p": p_value}
 
 
 def _corrected(rows: Sequence[Judged], names: Sequence[str]) -> list[Judged]:
@@ -344,8 +339,8 @@ def _least(information: Mapping[tuple[str, ...], np.ndarray]) -> np.ndarray:
     return np.where(np.isfinite(table).any(axis=0), np.where(np.isfinite(table), table, np.inf).min(axis=0), np.nan)
 
 
-def _range(name: str, value: float, samples: np.ndarray) -> dict[str, Any]:
-    """Return a number and the ends of its bootstrap interval by their names."""
-    finite = samples[np.isfinite(samples)]
+def _range(name: str, values: np.ndarray) -> dict[str, Any]:
+    """Return a number, the first, and the ends of the interval of its bootstrap samples, the others, by their names."""
+    finite = values[1:][np.isfinite(values[1:])]
     low, high = np.percentile(finite, [2.5, 97.5]) if finite.size else (np.nan, np.nan)
-    return {name: float(value), f"{name}_low": float(low), f"{name}_high": float(high)}
+    return {name: float(values[0]), f"{name}_low": float(low), f"{name}_high": float(high)}

@@ -55,7 +55,11 @@ def evidence(
         axes[0].set_yticks(range(len(rows)), [row.score for row in rows], fontsize=6.5)
         axes[0].set_ylim(len(rows) - 0.4, -0.6)
         said = {row.verdict for row in rows}
-        handles = [_key(colour, "o", verdict) for verdict, colour in COLOURS.items() if verdict in said]
+        handles = [
+            Line2D([], [], color=colour, marker="o", linewidth=1.0, label=verdict)
+            for verdict, colour in COLOURS.items()
+            if verdict in said
+        ]
         handles.append(Line2D([], [], color=GREY, marker="o", markerfacecolor="white", linestyle="", label="control"))
         if own:
             legend_outside(figure, handles, columns=4)
@@ -78,7 +82,3 @@ def _panel(ax: Axes, rows: Sequence[Judged], name: str) -> None:
     ax.spines["left"].set_visible(False)
     ax.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.4)
     ax.set_axisbelow(True)
-
-
-def _key(colour: str, marker: str, label: str) -> Line2D:
-    return Line2D([], [], color=colour, marker=marker, linewidth=1.0, label=label)
