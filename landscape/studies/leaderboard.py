@@ -125,7 +125,7 @@ def sampled(trials: Trials, kept: Sequence[int] | np.ndarray, count: int) -> np.
     inside = within()
     if not inside:
         raise LandscapeError("the zoo has no recipe with two networks that reached their loss; seeds are needed")
-    seeds = max(2, count // max(len(inside), 1))
+    seeds = max(2, count // len(inside))
     return np.array(sorted(i for cell in inside for i in pairs[cell][:seeds]))
 
 
@@ -174,8 +174,8 @@ def _measured(path: str | None, row: int, slugs: Sequence[str], functions: Seque
 
 
 def _line(error: Exception) -> str:
-    text = str(error) if isinstance(error, LandscapeError) else f"{type(error).__name__}: {error}"
-    return text.partition("\n")[0].rpartition(": ")[2] if isinstance(error, LandscapeError) else text.partition("\n")[0]
+    text = str(error).partition("\n")[0]
+    return text.rpartition(": ")[2] if isinstance(error, LandscapeError) else f"{type(error).__name__}: {text}"
 
 
 def _first(jobs: Mapping[str, tuple[Any, ...]], run: JobsRun, workers: int, tell: Callable[[str], Any] | None) -> None:
