@@ -74,7 +74,6 @@ def sign_errors(
     outcome: np.ndarray,
     *,
     test_size: int,
-    least_weight: float = 0.5,
     least_effective: float | None = None,
 ) -> SignErrors:
     r"""Return how often a score orders runs wrongly when one factor changes, per environment.
@@ -88,7 +87,6 @@ def sign_errors(
         score: one per model (M,), higher meant to go with a higher outcome; NaN where it has none.
         outcome: generalisation gap of each model, a fraction of one.
         test_size: examples the gap was measured on.
-        least_weight: what is subtracted from h.
         least_effective: effective number of pairs an environment must have; `None`: three quarters of those that the seeds of
             its cells make, which of four seeds is the published 12.
 
@@ -106,7 +104,7 @@ def sign_errors(
     axis, first, second = np.nonzero(np.triu(masks))
     dx, dy = (values[first][:, :, None] - values[second][:, None] for values in (x, y))
     there = np.isfinite(dx + dy)
-    weight = np.where(there, np.maximum(hoeffding_weight(np.nan_to_num(dy), test_size) - least_weight, 0), 0)
+    weight = np.where(there, np.maximum(hoeffding_weight(np.nan_to_num(dy), test_size) - 0.5, 0), 0)
     wrong = 0.5 * (1 - np.sign(np.nan_to_num(dx)) * np.sign(np.nan_to_num(dy)))
     total = weight.sum(axis=(1, 2))
     with np.errstate(invalid="ignore"):

@@ -19,6 +19,7 @@ PERMUTATIONS = 19_999
 """Random relabellings of the seeds that the p value rests on."""
 FEWEST = 5
 """Blocks of exchangeable seeds below which nothing is tested: four pairs of seeds cannot reach p = 0.1."""
+_FOLDS = 5  # of the blocks, of which there are no fewer
 _ENUMERATED = 6  # seeds up to which all orders are listed
 
 
@@ -51,7 +52,6 @@ def within_cells(
     baseline: Sequence[ArrayLike] = (),
     *,
     shared: Sequence[str] = (),
-    folds: int = 5,
     resamples: int = 1_999,
     seed: int = 0,
 ) -> Within:
@@ -71,7 +71,6 @@ def within_cells(
         outcome: likewise.
         baseline: what is known anyway, such as margin and weight norm, one vector each.
         shared: factors across which runs of one seed share their draws; none: all runs are independent.
-        folds: number of folds.
         resamples: bootstrap samples of the blocks.
         seed: of permutations, folds and bootstrap.
 
@@ -111,7 +110,7 @@ def within_cells(
     null = np.sqrt(spent) * sum(_relabelled(product, rng) for product in products)
     beyond = np.abs(null) >= abs(sums[:, 0].sum()) * (1 - 1e-9)
     bounded = [_bounded(column) for column in (columns[0], *columns[2:])]
-    without, full = _out_of_fold(bounded, columns[1], blocks, folds, seed)
+    without, full = _out_of_fold(bounded, columns[1], blocks, seed)
     with np.errstate(invalid="ignore", divide="ignore"):
         boot = drawn @ sums
         correlations = boot[:, 0] / np.sqrt(boot[:, 1] * boot[:, 2])
@@ -198,11 +197,11 @@ def _relabelled(product: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _out_of_fold(
-    known: Sequence[np.ndarray], outcome: np.ndarray, blocks: Sequence[np.ndarray], folds: int, seed: int
+    known: Sequence[np.ndarray], outcome: np.ndarray, blocks: Sequence[np.ndarray], seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the squared errors of each block when predicted from the baseline, and from baseline and score."""
     of = np.repeat(np.arange(len(blocks)), [block.size for block in blocks])
-    fold = np.random.default_rng(seed).permutation(len(blocks))[of] % min(folds, len(blocks))
+    fold = np.random.default_rng(seed).permutation(len(blocks))[of] % _FOLDS
     score, *base = known
     whole, errors = np.column_stack([np.zeros_like(score), *base, score]), []
     for design in (whole[:, :-1], whole):
