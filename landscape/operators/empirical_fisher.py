@@ -111,15 +111,12 @@ class EmpiricalFisherRule(JacobianRule):
             if self.example == "target":
                 return weights.flatten()
             return weights.flatten(1).sum(1) if weights.ndim > 1 else weights
-        if self.example == "target":
-            assert self.objective.known.count is not None
-            rows = len(self._as_rows(batch.target))
-            each = 1 / self.objective.known.count(outputs, batch.target) if self.objective.reduction == "mean" else 1.0
-            return torch.full((rows,), each, dtype=outputs.dtype, device=outputs.device)
-        elements = 1.0 if self.objective.reduction == "mean" else float(batch.target.numel())
-        return torch.full(
-            (batch.size,), batch.scale * elements / batch.size, dtype=outputs.dtype, device=outputs.device
-        )
+        known = self.objective.known
+        count = known.count(outputs, batch.target) if known.count is not None else float(batch.target.numel())
+        single = self.example == "target"
+        rows, each = (len(self._as_rows(batch.target)), 1.0) if single else (batch.size, count / batch.size)
+        each = batch.scale * (each / count if self.objective.reduction == "mean" else each)
+        return torch.full((rows,), each, dtype=outputs.dtype, device=outputs.device)
 
     def middle(self, values: Tensor, batch: Batch) -> Middle:
         """Nothing: the weights are in the values."""

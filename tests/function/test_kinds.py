@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import landscape as ls
+from landscape.operators.empirical_fisher import EmpiricalFisherRule
 
 GENERATOR = torch.Generator().manual_seed(0)
 X, Y = torch.randn(24, 4, generator=GENERATOR, dtype=torch.float64), torch.arange(24) % 3
@@ -173,6 +174,7 @@ SINGLE = {
     "tokens summed": ((TOKENS, LABELS), nn.CrossEntropyLoss(reduction="sum")),
     "elements": ((TOKENS, torch.randn(6, 5, 7, generator=GENERATOR, dtype=torch.float64)), nn.MSELoss()),
 }
+SINGLE["elements summed"] = SINGLE["elements"][0], nn.MSELoss(reduction="sum")
 
 
 @pytest.mark.parametrize("case", SINGLE)
@@ -181,13 +183,12 @@ def test_single_targets_as_examples_of_the_empirical_fisher_matrix(case):
     model = nn.Sequential(nn.Embedding(7, 3), nn.Linear(3, 7)).double()
     objective = ls.Objective(model, data, loss, batch_size=4)
     outputs, target = model(data[0]).flatten(0, 1), data[1].flatten(0, 1)
-    if case == "elements":
-        terms = (outputs - target).square().flatten()
-        weights = torch.full_like(terms, 1 / terms.numel()).detach()
+    if case.startswith("elements"):
+        terms, weights = (outputs - target).square().flatten(), torch.ones(6 * 5 * 7, dtype=torch.float64)
     else:
         terms = F.cross_entropy(outputs, target, reduction="none")
         weights = (target >= 0).double() * (CLASS_WEIGHTS[target.clamp_min(0)] if case == "weighted tokens" else 1)
-        weights = weights if case == "tokens summed" else weights / weights.sum()
+    weights = weights if case.endswith("summed") else weights / weights.sum()
     parameters = list(model.parameters())
     rows = [torch.cat([g.flatten() for g in torch.autograd.grad(t, parameters, retain_graph=True)]) for t in terms]
     expected = torch.stack(rows).T @ (weights[:, None] * torch.stack(rows))
@@ -197,6 +198,27 @@ def test_single_targets_as_examples_of_the_empirical_fisher_matrix(case):
     mean = torch.stack(rows).T @ weights
     covariance = ls.GradientCovariance(objective, example="target").dense()
     torch.testing.assert_close(covariance, expected - torch.outer(mean, mean) / weights.sum(), rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("example", ["row", "target"])
+@pytest.mark.parametrize("case", SINGLE)
+def test_weights_of_examples_are_shares_of_their_batch(case, example):
+    """Each process of a sharded network multiplies batches with their shares."""
+    data, loss = SINGLE[case]
+    objective = ls.Objective(nn.Sequential(nn.Embedding(7, 3), nn.Linear(3, 7)).double(), data, loss)
+    rule, batch = EmpiricalFisherRule(objective, example), objective.batches[0]
+    with objective.guard(second=True):
+        whole, quarter = (rule.values(objective.theta, rule.dress(batch.rescaled(s), ())) for s in (1.0, 0.25))
+    torch.testing.assert_close(quarter, whole / 2)
+
+
+def test_probabilities_as_targets_of_a_sum_have_weight_one():
+    model, targets = linear(), torch.rand(24, 3, generator=GENERATOR, dtype=torch.float64).softmax(1)
+    objective = ls.Objective(model, (X, targets), nn.CrossEntropyLoss(reduction="sum"))
+    terms = F.cross_entropy(model(X), targets, reduction="none")
+    rows = [torch.autograd.grad(t, list(model.parameters()), retain_graph=True) for t in terms]
+    J = torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
+    torch.testing.assert_close(ls.EmpiricalFisher(objective).dense(), J.T @ J)
 
 
 def test_what_counts_as_an_example_is_one_of_two_words():
