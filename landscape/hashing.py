@@ -27,7 +27,7 @@ def fingerprint(*tensors: Tensor) -> str:
     ('21ff1b76', '302c9b09')
     """
     digest = hashlib.sha256()
-    _update(digest, tensors)
+    update(digest, tensors)
     return digest.hexdigest()
 
 
@@ -40,11 +40,12 @@ def fingerprint_of_parts(dtype: torch.dtype, size: int, parts: Iterable[Tensor],
     digest = hashlib.sha256(f"{dtype}({size},)".encode())
     for part in parts:
         digest.update(tensor_bytes(part))
-    _update(digest, tensors)
+    update(digest, tensors)
     return digest.hexdigest()
 
 
-def _update(digest: hashlib._Hash, tensors: Iterable[Tensor]) -> None:
+def update(digest: hashlib._Hash, tensors: Iterable[Tensor]) -> None:
+    """Go on with a `fingerprint`: dtype, shape and bytes of each of further tensors."""
     for tensor in tensors:
         digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
         digest.update(tensor_bytes(tensor))

@@ -46,12 +46,10 @@ def completed(
     check_numbers({"workers": "int"}, {"workers": workers})
     if workers < 1:
         raise LandscapeError(f"workers={workers}, expected at least 1")
-    return (_in_processes if workers > 1 and len(jobs) > 1 else _in_order)(work, jobs, workers)
+    return _in_processes(work, jobs, workers) if workers > 1 and len(jobs) > 1 else _in_order(work, jobs)
 
 
-def _in_order(
-    work: Callable[..., Done], jobs: Mapping[Key, tuple[Any, ...]], workers: int
-) -> Iterator[tuple[Key, Done]]:
+def _in_order(work: Callable[..., Done], jobs: Mapping[Key, tuple[Any, ...]]) -> Iterator[tuple[Key, Done]]:
     for key, arguments in jobs.items():
         with _one_thread():
             result = work(*arguments)

@@ -163,14 +163,11 @@ def leaves(x: Any) -> Iterator[Tensor]:
     """Yield the tensors of a nested batch in a fixed order."""
     if isinstance(x, Tensor):
         yield x
+    elif _is_pair(x):
+        yield from x
     else:
         for item in _items(x):
             yield from leaves(item)
-
-
-def parts(x: Any) -> Iterable[Tensor]:
-    """Return the tensors of a batch, at once where it is a pair."""
-    return x if _is_pair(x) else leaves(x)
 
 
 def constants(x: Any) -> Iterator[Any]:
@@ -198,7 +195,7 @@ def plain(x: Any) -> Any:
 def versions(batch: Batch) -> list[int]:
     """Return how often each tensor of a batch was changed in place; inference tensors do not count."""
     # inputs and target are parts of the batch
-    return [0 if tensor.is_inference() else tensor._version for tensor in parts(batch.raw)]
+    return [0 if tensor.is_inference() else tensor._version for tensor in leaves(batch.raw)]
 
 
 def _map_of(wanted: Callable[[Any], bool], x: Any, f: Callable[[Any], Any]) -> Any:
@@ -297,8 +294,8 @@ def pick(batch: Batch, index: Tensor) -> Batch:
         return take(x, index, batch.size)
 
     raw = None if batch.raw is None else cut(batch.raw)
-    parts, inputs = (tree_leaves(tree) for tree in (_told_apart(batch.raw)[0], batch.inputs))
-    if raw is None or list(map(id, parts)) != list(map(id, inputs)):  # a rule has put draws or weights of its own there
+    own, inputs = (tree_leaves(tree) for tree in (_told_apart(batch.raw)[0], batch.inputs))
+    if raw is None or list(map(id, own)) != list(map(id, inputs)):  # a rule has put draws or weights of its own there
         return Batch(cut(batch.inputs), cut(batch.target), raw, len(index), batch.scale)
     return Batch(*_told_apart(raw), raw, len(index), batch.scale)  # cut once: inputs and target are parts of it
 

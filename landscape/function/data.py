@@ -5,6 +5,7 @@ The batches of a loader or a list are taken as they are. They are joined and cut
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -25,7 +26,6 @@ from landscape.function.batches import (
     join,
     leaves,
     move,
-    parts,
     take,
     tensors,
     versions,
@@ -72,7 +72,7 @@ class Data(Sequence[Batch]):
         self.everything: Data | None = None
 
     def _placed(self, batch: Batch) -> Batch:
-        if all(tensor.device == self.device and not self._casts(tensor) for tensor in parts(batch.raw)):
+        if all(tensor.device == self.device and not self._casts(tensor) for tensor in leaves(batch.raw)):
             return batch
         raw = move(batch.raw, self.device, self.dtype)
         # told apart again, so that what is cast is held once
@@ -134,10 +134,9 @@ class Data(Sequence[Batch]):
 
     def with_scales(self, scales: Iterable[float]) -> Data:
         """Return the same batches with other shares."""
-        fresh = [batch.rescaled(scale) for batch, scale in zip(self._batches, scales, strict=True)]
-        scaled = self._of(fresh, self.uncut)
-        scaled.sha256, scaled.cut, scaled.everything = self.sha256, self.cut, self.everything
-        return scaled
+        fresh = copy.copy(self)
+        fresh._batches = [batch.rescaled(scale) for batch, scale in zip(self._batches, scales, strict=True)]
+        return fresh
 
     def some(self, which: Iterable[int]) -> Data:
         """Return some of the batches as they are."""
@@ -267,7 +266,7 @@ def read(
         raise LandscapeError("the data is empty; expected at least one example")
     if resident is None and device.type == "cuda":
         needed = sum(t.numel() * t.element_size() for batch in batches for t in leaves(batch.raw))
-        resident = needed < torch.cuda.mem_get_info(device)[0] / 2
+        resident = needed < free_bytes(device) / 2
     uncut = "batches='fixed' was asked for" if fixed else ""
     if not uncut and not all(batch.rows for batch in batches):
         uncut = "not all their tensors have one row per example"

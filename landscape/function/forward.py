@@ -35,40 +35,38 @@ class Functional(nn.Module):
             raise LandscapeError(f"f is {type(f).__name__}, expected a function f(params, *inputs) before its params")
         self._f = f
         leaves, self._spec = tree_flatten_with_path(params)
-        self._paths = [
-            tuple(str(getattr(key, "key", getattr(key, "idx", key))) for key in path) or ("params",)
-            for path, _ in leaves
-        ]
-        for path, (_, tensor) in zip(self._paths, leaves, strict=True):
-            self._hold(path, tensor)
+        paths = ((str(getattr(key, "key", getattr(key, "idx", key))) for key in path) for path, _ in leaves)
+        self._names = [".".join(path) or "params" for path in paths]
+        for name, (_, tensor) in zip(self._names, leaves, strict=True):
+            self._hold(name, tensor)
 
-    def _hold(self, path: tuple[str, ...], tensor: Any) -> None:
-        name = ".".join(path)
+    def _hold(self, name: str, tensor: Any) -> None:
         if not isinstance(tensor, Tensor) or not (tensor.is_floating_point() or tensor.is_complex()):
             found = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
             raise LandscapeError(
                 f"params holds {found} as {name}, expected tensors of real or complex numbers; what is not trained belongs in f"
             )
         try:
-            holder, last = self._holder(path), path[-1].rpartition(".")[2]
+            holder, last = self._place(name)
             if last in holder._parameters:
                 raise KeyError("two tensors have this name")
             holder.register_parameter(last, nn.Parameter(tensor.detach().clone()))
         except KeyError as error:
             raise LandscapeError(f"params: {name!r} cannot name a parameter ({error.args[0]}); rename it") from None
 
-    def _holder(self, path: tuple[str, ...]) -> nn.Module:
-        """Return the module that a tensor is registered in; of ``"0.weight"`` that is ``"0"``."""
+    def _place(self, name: str) -> tuple[nn.Module, str]:
+        """Return the module that a tensor is registered in, and under which name: of ``"0.weight"`` module ``"0"``."""
         module: nn.Module = self
-        for part in ".".join(path).split(".")[:-1]:
+        *parts, last = name.split(".")
+        for part in parts:
             if part not in module._modules:
                 module.add_module(part, nn.Module())
             module = module.get_submodule(part)
-        return module
+        return module, last
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
         """Return f at the parameters that stand here."""
-        tensors = [self._holder(path)._parameters[path[-1].rpartition(".")[2]] for path in self._paths]
+        tensors = [module._parameters[last] for module, last in map(self._place, self._names)]
         return self._f(tree_unflatten(tensors, self._spec), *inputs, **named)
 
 

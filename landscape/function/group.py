@@ -47,12 +47,7 @@ def world_of(group: Any) -> World:
         raise LandscapeError(
             f"group is {group!r}, expected a torch.distributed process group, or True for all processes"
         )
-    return _group(chosen) if dist.get_world_size(chosen) > 1 else ALONE
-
-
-@cache
-def _group(group: dist.ProcessGroup) -> Group:
-    return Group(group)
+    return Group(chosen) if dist.get_world_size(chosen) > 1 else ALONE
 
 
 class Group(World):
@@ -188,11 +183,6 @@ class Group(World):
                 yield held[0]  # type: ignore[misc]
 
 
-@cache
-def _life(group: dist.ProcessGroup) -> _Life:
-    return _Life(group)
-
-
 class _Life:
     """Tells the other processes twice a second that this one lives, and how far it is.
 
@@ -218,7 +208,7 @@ class _Life:
             while True:
                 time.sleep(BEAT)
                 self._tell()
-        except Exception:  # the store is gone, with the process that held it
+        except RuntimeError:  # the store is gone, with the process that held it
             return
 
     def _read(self) -> list[list[int]]:
@@ -231,7 +221,7 @@ class _Life:
             before = self._read()
             time.sleep(4 * BEAT)
             after = self._read()
-        except Exception:
+        except RuntimeError:  # of the store
             return "the process that holds the rendezvous (process 0) has ended; start all of them again, work is kept"
         gone = [rank for rank in range(self.count) if after[rank][0] == before[rank][0] and rank != self.rank]
         late = [rank for rank in range(self.count) if after[rank][1] < self.calls and rank not in gone]
@@ -240,3 +230,6 @@ class _Life:
             what = "has ended" if gone else "did not come to an exchange in time"
             return f"process {ranks} of {self.count} {what}; start all of them again, finished work is kept"
         return f"an exchange between {self.count} processes failed: {str(error).splitlines()[0]}"
+
+
+_life = cache(_Life)  # one thread for each group

@@ -290,3 +290,12 @@ def second_order(model: nn.Module, device: torch.device, *, tf32: bool = False) 
             stack.callback(setattr, matmul, "allow_tf32", matmul.allow_tf32)
             matmul.allow_tf32 = tf32
         yield
+
+
+def inside_transform() -> bool:
+    """Return whether a functional transform (`torch.func`) is under way here.
+
+    >>> torch.func.grad(lambda x: x * inside_transform())(torch.tensor(1.0)), inside_transform()
+    (tensor(1.), False)
+    """
+    return torch._C._functorch.peek_interpreter_stack() is not None

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.batches import batch_of
 from landscape.function.forward import accepts, forward, logits
+from landscape.function.guard import inside_transform
 from landscape.function.large_classes import LARGE, cross_entropy
 
 Criterion = Callable[[Any, Tensor], Tensor]
@@ -280,7 +281,7 @@ def _is_large(output: Tensor, target: Tensor, options: dict[str, Any]) -> bool:
     """Whether logits are so many that copies of them matter, inside no transform and on a single process."""
     if output.numel() < LARGE or target.is_floating_point() or options.get("label_smoothing"):
         return False
-    return output.ndim > 1 and type(output) is Tensor and torch._C._functorch.peek_interpreter_stack() is None
+    return output.ndim > 1 and type(output) is Tensor and not inside_transform()
 
 
 def _class_weights(target: Tensor, ignore: int, weight: Tensor | None) -> Tensor:

@@ -89,6 +89,8 @@ class Objective(Function):
 
     world: World = ALONE
     """How sums over batches and inner products over theta are taken."""
+    n: int
+    """Number of examples, those of all processes."""
 
     @numbers_checked
     def __init__(
@@ -114,17 +116,8 @@ class Objective(Function):
     ):
         if batches not in (None, "fixed"):
             raise LandscapeError(f"batches is {batches!r}, expected 'fixed', or None for any that the data is cut into")
-        super().__init__(
-            model,
-            loss,
-            count=count,
-            parameters=parameters,
-            device=device,
-            dtype=dtype,
-            mode=mode,
-            metrics=metrics,
-            norm=norm,
-        )
+        settings: dict[str, Any] = {"device": device, "dtype": dtype, "mode": mode, "metrics": metrics, "norm": norm}
+        super().__init__(model, loss, count=count, parameters=parameters, **settings)
         own = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
         if weights is not None:
             fitted = fit_weights(self.model, weights)
@@ -156,7 +149,7 @@ class Objective(Function):
             data = in_batches(data)
         with self.guard(), torch.no_grad():
             self.batches = weighted(self, self._theta, data, self.world)
-        self._n = self.world.sum(self.batches.n)
+        self.n = self.world.sum(self.batches.n)
 
     # --- the function -------------------------------------------------------------------------------------------------
 
@@ -164,11 +157,6 @@ class Objective(Function):
     def theta(self) -> Tensor:
         """A copy of the parameter vector (P,) the objective is centred at."""
         return self._theta.clone()
-
-    @property
-    def n(self) -> int:
-        """Number of examples, those of all processes."""
-        return self._n
 
     @property
     def coupled(self) -> bool:

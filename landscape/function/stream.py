@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, RandomSampler
 from landscape.errors import LandscapeError
 from landscape.function.batches import Batch, batch_of, leaves, tensors
 from landscape.function.data import MOST, Data, Every
-from landscape.hashing import tensor_bytes
+from landscape.hashing import fingerprint, update
 
 AHEAD = 2
 """Batches that are read while others are computed with."""
@@ -42,7 +42,7 @@ class Stream(Data):
     def __init__(self, loader: Any, device: torch.device, dtype: torch.dtype | None, *, fixed: bool = False):
         _require_repeatable(loader)
         super().__init__([], device, dtype, resident=False, uncut=UNCUT, fixed=fixed)
-        self._loader, self._samples, self._which = loader, list[bytes](), list[int]()
+        self._loader, self._samples = loader, list[str]()
         whole = hashlib.sha256()
         for number, raw in enumerate(_ahead(loader)):
             if number == MOST and not hasattr(loader, "__len__"):
@@ -53,15 +53,12 @@ class Stream(Data):
             if not number:
                 self._first = batch  # asked for again and again
             self._samples.append(_sample(batch))
-            for tensor in leaves(batch.raw):
-                whole.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-                whole.update(tensor_bytes(tensor))
+            update(whole, leaves(batch.raw))
             kept = None if batch.target is None else batch.target.clone()
             self._batches.append(replace(batch, inputs=None, target=kept, raw=None))
-            self._which.append(number)
         if not self._batches:
             raise LandscapeError("the data is empty; expected at least one example")
-        self._sha256 = whole.hexdigest()
+        self.sha256, self._which = whole.hexdigest(), list(range(len(self._batches)))
 
     def _batch(self, raw: Any) -> Batch:
         return replace(batch_of(tensors(raw), cut=False), rows=False)
@@ -95,7 +92,7 @@ class Stream(Data):
             return self._placed(replace(self._first, scale=self._batches[0].scale))
         return next(batch for i, batch in enumerate(self) if i == index % len(self))
 
-    def _of(self, batches: Sequence[Batch], uncut: str) -> Data:
+    def _of(self, batches: Sequence[Batch], uncut: str) -> Stream:
         fresh = copy.copy(self)
         fresh._batches, fresh.uncut = list(batches), uncut
         return fresh
@@ -104,7 +101,6 @@ class Stream(Data):
         """Return some of the batches; the others are read and passed over."""
         which = list(which)
         fresh = self._of([self._batches[i] for i in which], self.uncut)
-        assert isinstance(fresh, Stream)
         fresh._which = [self._which[i] for i in which]
         return fresh
 
@@ -112,12 +108,13 @@ class Stream(Data):
         """Every pass looks itself."""
 
     def fingerprint(self, every: Every = tuple) -> str:
-        """Return the sha256 of the dtypes, shapes and bytes of all batches."""
-        return self._sha256
+        """Return the sha256 of the dtypes, shapes and bytes of all batches; of other loaders in other processes one of theirs."""
+        found = dict.fromkeys(every([self.sha256]))
+        return self.sha256 if len(found) == 1 else hashlib.sha256(" ".join(found).encode()).hexdigest()
 
     def input_fingerprint(self, every: Every = tuple) -> str:
         """Return the same: inputs and targets are hashed together."""
-        return self._sha256
+        return self.fingerprint(every)
 
 
 def _require_repeatable(loader: Any) -> None:
@@ -167,10 +164,8 @@ def _ahead(loader: Iterable[Any]) -> Iterator[Any]:
         over.set()
 
 
-def _sample(batch: Batch) -> bytes:
+def _sample(batch: Batch) -> str:
     """Return a hash of the first and the last row of every tensor, and of the shapes."""
-    digest = hashlib.sha256()
-    for tensor in leaves(batch.raw):
-        digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-        digest.update(tensor_bytes(tensor[[0, -1]] if tensor.ndim and len(tensor) else tensor))
-    return digest.digest()
+    found = list(leaves(batch.raw))
+    rows = (tensor[[0, -1]] if tensor.ndim and len(tensor) else tensor for tensor in found)
+    return fingerprint(*(torch.tensor(tensor.shape) for tensor in found), *rows)

@@ -84,7 +84,7 @@ def check(function: Function, theta: Tensor, data: Data, *, coupled: bool = Fals
             outputs = _tried(function, theta, few)
     except LandscapeError:
         raise
-    except Exception:
+    except Exception:  # the user's network or loss, called with fewer rows, raises whatever it likes
         # what has the lengths of rows may be something else, as a graph with the matrix of its edges
         whole = next((batch for batch in data if batch.size > few.size), None)
         if data.uncut or whole is None or not _works(function, theta, whole):
@@ -96,16 +96,15 @@ def check(function: Function, theta: Tensor, data: Data, *, coupled: bool = Fals
         assert outputs is not None
         for batch in data.stored:
             check_labels(batch, outputs.shape[1], function.known.ignore_index)
+    rule_is_known = function.counts_itself or (function.has_criterion and function.known.count is not None)
     if data.uncut:
-        rule_is_known = function.counts_itself or (function.has_criterion and function.known.count is not None)
         if len(data) > 1 and function.reduction == "mean" and not (rule_is_known or data.fixed):
             raise LandscapeError(
                 f"what the loss of a batch is the mean over cannot be tried, since {data.uncut}; pass count= (the divisor of "
                 "its mean), or batches='fixed' for the mean over the batches"
             )
         return data
-    rule_is_assumed = not function.counts_itself and not (function.has_criterion and function.known.count is not None)
-    if function.mode == "eval" and rule_is_assumed and function.reduction == "mean":
+    if function.mode == "eval" and not rule_is_known and function.reduction == "mean":
         _check_ignored(function, theta, data)
     if outputs is not None and function.mode == "eval" and few.size > 1 and not coupled:
         return _check_rows(function, theta, data, few, outputs)
@@ -144,7 +143,7 @@ def _tried(function: Function, theta: Tensor, few: Batch) -> Tensor | None:
 def _works(function: Function, theta: Tensor, batch: Batch) -> bool:
     try:
         function.batch_value(theta, batch)
-    except Exception:
+    except Exception:  # of the user's; what was raised with fewer rows is raised then
         return False
     return True
 
@@ -394,10 +393,9 @@ def separable(function: Function, theta: Tensor, batch: Batch) -> bool:
 
 
 def _close(function: Function, value: Tensor, expected: Tensor) -> bool:
-    # float32 reaches about 1e-6, bfloat16 about 1e-2; a wrong divisor is off by tens of percent
-    slack = max(
-        _slack(function.dtype), _slack(value.dtype)
-    )  # language models compute their loss in float32 whatever they are
+    # float32 reaches about 1e-6, bfloat16 about 1e-2; a wrong divisor is off by tens of percent. Language models compute
+    # their loss in float32 whatever they are
+    slack = max(_slack(function.dtype), _slack(value.dtype))
     return bool(abs(expected - value) <= slack * max(1.0, float(abs(value))))
 
 

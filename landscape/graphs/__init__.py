@@ -8,7 +8,7 @@ facts about operations that all of it reads.
 
 from landscape.graphs.convolutions import fuse_convolutions
 from landscape.graphs.split import Piece, Split, extract, split
-from landscape.graphs.trace import TraceError, flatten, inside_transform, saving_is_hooked, signature, trace
+from landscape.graphs.trace import TraceError, flatten, saving_is_hooked, signature, trace
 
 __all__ = [
     "Piece",
@@ -17,7 +17,6 @@ __all__ = [
     "extract",
     "flatten",
     "fuse_convolutions",
-    "inside_transform",
     "saving_is_hooked",
     "signature",
     "split",

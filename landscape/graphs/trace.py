@@ -223,12 +223,3 @@ def saving_is_hooked() -> bool:
     (True, False)
     """
     return torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
-
-
-def inside_transform() -> bool:
-    """Return whether a functional transform (`torch.func`) is under way here.
-
-    >>> torch.func.grad(lambda x: x * inside_transform())(torch.tensor(1.0)), inside_transform()
-    (tensor(1.), False)
-    """
-    return torch._C._functorch.peek_interpreter_stack() is not None

@@ -31,8 +31,7 @@ _CUTS |= {"data": ".data", "register_hook": "a hook"}
 def few(objective: Objective) -> Objective:
     """Return the objective on a few examples; whole where examples depend on one another or cannot be cut."""
     mine = objective.mine
-    whole = mine.coupled or mine.batches.uncut
-    return mine if whole else mine.subset(range(min(CHECKED, mine.n)))
+    return mine if mine.coupled or mine.batches.uncut else mine.subset(range(min(CHECKED, mine.n)))
 
 
 def doubts(objective: Objective) -> str:

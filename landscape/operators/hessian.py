@@ -125,9 +125,8 @@ def compare(objective: Objective, program: str, why: str) -> float:
         return batch.scale * whole.multiply(whole.build(unit), unit, v[:, None])[:, 0].detach()
 
     off = require_derivative(part, product, why)
-    if (
-        why and program == "recompute"
-    ):  # forward mode sees what runs under no_grad: differences agree with what is no gradient
+    # forward mode sees what runs under no_grad: differences agree with what is no gradient
+    if why and program == "recompute":
         _require_symmetry(part, product, why)
     return off
 

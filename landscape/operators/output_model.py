@@ -11,10 +11,10 @@ from torch.func import grad, vjp
 
 from landscape.errors import NotDefinedError
 from landscape.function.batches import Batch
+from landscape.function.guard import inside_transform
 from landscape.function.large_classes import LARGE
 from landscape.function.losses import Criterion
 from landscape.function.objective import Objective
-from landscape.graphs import inside_transform
 
 Family = Literal["categorical", "bernoulli", "gaussian"]
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from landscape.graphs import inside_transform
+from landscape.function.guard import inside_transform
 
 
 def _reduced(values: Tensor, weight: Tensor | None, reduction: str) -> Tensor:

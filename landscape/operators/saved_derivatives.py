@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from landscape.graphs import inside_transform, saving_is_hooked
+from landscape.function.guard import inside_transform
+from landscape.graphs import saving_is_hooked
 from landscape.operators.rewrites import Rewrites
 
 _aten = torch.ops.aten
@@ -44,9 +45,8 @@ class SavedDerivatives(Rewrites):
         """Record an activation with its derivatives, outside checkpointed blocks (which run again) and transforms."""
         self.hooked = self.hooked or saving_is_hooked()
         smooth = _SMOOTH.get(func) if len(args) == 1 and (kwargs or {}) in _PLAIN else None
-        real = (
-            smooth and args[0].requires_grad and not args[0].is_complex()
-        )  # complex gradients are conjugates of these
+        # complex gradients are conjugates of these
+        real = smooth and args[0].requires_grad and not args[0].is_complex()
         if real and not (saving_is_hooked() or inside_transform()):
             return _Activation.apply(args[0], smooth)
         return super().__torch_function__(func, types, args, kwargs)

@@ -225,13 +225,11 @@ def _covering(directions: Any, axes: int) -> Any:
 
 def _require_origin(directions: Directions, objective: Objective) -> None:
     """Raise where directions go through points around other weights than the objective's; their coordinates would mislead."""
-    here = objective.provenance()
-    there = {name: directions.provenance.get(name, here[name]) for name in ("weights_sha256", "dtype")}
-    if (
-        "points" in directions.info
-        and there["dtype"] == here["dtype"]
-        and there["weights_sha256"] != here["weights_sha256"]
-    ):
+    if "points" not in directions.info:
+        return
+    here, there = objective.provenance(), directions.provenance
+    dtype, weights = (there.get(name, here[name]) == here[name] for name in ("dtype", "weights_sha256"))
+    if dtype and not weights:
         raise LandscapeError(
             "the directions go through points around other weights than the objective's; pass the objective of the first of "
             "the points, or of a run's last checkpoint"

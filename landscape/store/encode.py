@@ -23,9 +23,8 @@ RESERVED = {
 }  # fmt: skip
 _CHUNKED = 16_384  # bytes from which an array is stored in compressed, checksummed chunks
 _CHUNK = 131_072  # elements in a chunk
-NAMELESS = (
-    "This is a netCDF dimension but not a netCDF variable."  # the NAME of a scale without values, before its length
-)
+NAMELESS = "This is a netCDF dimension but not a netCDF variable."
+"""The NAME of a scale without values, before its length."""
 _TEXT = 60_000  # bytes of text that fit into an attribute for every reader
 TEXT = h5py.string_dtype("utf-8")
 
