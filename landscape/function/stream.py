@@ -151,7 +151,7 @@ def _ahead(loader: Iterable[Any]) -> Iterator[Any]:
         except BaseException as error:
             put((None, error))
 
-    threading.Thread(target=read, daemon=True).start()
+    threading.Thread(target=read, name="reads ahead", daemon=True).start()
     try:
         while True:
             raw, error = found.get()

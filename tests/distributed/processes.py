@@ -29,11 +29,7 @@ from landscape.comparison.gates import GATES
 
 def digits(examples, *, seed=1, group=None, **options):
     """Return the loss of a small network on the first digits."""
-    data = (
-        tuple(part[:examples] for part in ls.datasets.digits(train=1797 - 100, seed=0).train)
-        if examples < 1697
-        else whole()
-    )
+    data = tuple(part[:examples] for part in whole())
     model = ls.models.mlp((64, 6, 10), seed=seed)
     return ls.Objective(
         model,
@@ -176,18 +172,20 @@ def sharded(group, examples, how):
     }
 
 
+def message(make):
+    """Return what is raised, in words."""
+    try:
+        make()
+    except ls.LandscapeError as error:
+        return f"{type(error).__name__}: {error}"
+    return "nothing"
+
+
 def refusals(group, examples):
     """What is wrong in one process is said by all."""
     if group is None:
         return {}
     rank = dist.get_rank()
-
-    def message(make):
-        try:
-            make()
-        except ls.LandscapeError as error:
-            return f"{type(error).__name__}: {error}"
-        return "nothing"
 
     L = digits(examples, group=group)
     X, y = (part[:10] for part in whole())
@@ -211,13 +209,6 @@ def sharded_refusals(group, examples):
     """What cannot be done with shards is said in one line."""
     if group is None:
         return {}
-
-    def message(make):
-        try:
-            make()
-        except ls.LandscapeError as error:
-            return str(error)
-        return "nothing"
 
     X, y = (part[:40] for part in whole())
     rank, model = dist.get_rank(), cut(transformer(), "fully")
@@ -251,21 +242,16 @@ def loss_of_life(group, examples):
         time.sleep(12)
         os._exit(9)
     for name, objective in (("hangs", other), ("ends", L)):
-        try:
-            objective.loss()
-        except ls.LandscapeError as error:
-            found[name] = f"{type(error).__name__}: {error}"
+        found[name] = message(objective.loss)
         time.sleep(9)
     return found
 
 
 def run(name, group, arguments):
     """Return what a function of this module finds, as arrays."""
-    begun = time.perf_counter()
     with ls.progress(False):
         found = globals()[name](group, *arguments)
-    found = {key: value if isinstance(value, str) else np.asarray(value) for key, value in found.items()}
-    return found | {"seconds": np.array(time.perf_counter() - begun)}
+    return {key: value if isinstance(value, str) else np.asarray(value) for key, value in found.items()}
 
 
 def process(rank, count, port, wanted, results):

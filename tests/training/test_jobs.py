@@ -19,7 +19,8 @@ from landscape.errors import LandscapeError
 from landscape.function.provenance import environment
 from landscape.results import Estimate
 from landscape.store import Run
-from landscape.training.jobs import JobsRun, completed, run_jobs
+from landscape.training.jobs import JobsRun, run_jobs
+from landscape.workers import completed
 
 
 def squared(x):
@@ -244,7 +245,7 @@ def test_workers_end_with_a_parent_that_is_killed(running, tmp_path):
 NOTEBOOK = """
 import sys
 if {without}: sys.modules["cloudpickle"] = None
-from landscape.training.jobs import completed
+from landscape.workers import completed
 def double(a): return 2 * a
 print(sorted(completed(double, {{1: (1,), 2: (2,)}}, workers=2)))
 """
