@@ -150,7 +150,7 @@ def zoo_networks(
         {"network": networks, "data": data, "examples": examples, "seed": seeds},
         name="zoo-networks",
         settings={**chosen, "slow": slow, "max_steps": [kind.max_steps for kind in kinds]},
-        also=("effective_step", "momentum", "label_noise"),
+        also=tuple(chosen),
         arrays=(WEIGHTS,),
         workers=workers,
         save=save,

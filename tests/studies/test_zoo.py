@@ -9,7 +9,7 @@ import torch
 import landscape as ls
 from landscape.errors import LandscapeError
 from landscape.studies.zoo import measure_zoo, shortened
-from landscape.studies.zoo_networks import KINDS, split_of, zoo_networks
+from landscape.studies.zoo_networks import KINDS, WEIGHTS, split_of, zoo_networks
 
 SCORES = ("adaptive-average", "trace", "margin", "weight-norm")
 
@@ -44,6 +44,17 @@ def test_a_network_of_the_file_has_the_scores_of_its_row(file):
     checkpoint = zoo.checkpoint(1)
     assert (checkpoint.lr, checkpoint.step) == (0.5, int(zoo.trials["steps"][1]))
     assert 1 - checkpoint.objective("test").evaluate()["accuracy"] == zoo.trials["test_error"][1]
+
+
+def test_a_network_whose_kept_weights_have_another_loss_has_missed_it(file):
+    trained = ls.open_study(file.with_name("zoo-networks.h5"))["zoo-networks"]
+    weights = trained.arrays[WEIGHTS].copy()
+    weights[0] *= 1.1
+    moved = trained.replace(arrays={**trained.arrays, WEIGHTS: weights})
+    zoo = measure_zoo(lambda **_: moved, scores=["weight-norm"])
+    assert trained.met[:2].tolist() == [True, True]
+    assert zoo.met[:2].tolist() == [False, True]
+    assert np.isfinite(zoo["weight-norm"]).tolist() == zoo.met.tolist() == zoo.arrays[WEIGHTS].any(1).tolist()
 
 
 def test_what_is_no_zoo_is_refused_in_a_line(file, tmp_path):
