@@ -160,8 +160,8 @@ def zoo_networks(
 
 def draw_of(network: str, data: str, examples: int, seed: int, which: int) -> int:
     """Return the seed of everything random in one network: digits that name its cell and its place there."""
-    place = NETWORKS.index(network), DATA.index(data), EXAMPLES.index(examples) if examples in EXAMPLES else 9
-    return int("".join(map(str, (1 + seed, *place))) + f"{which:02d}")
+    size = EXAMPLES.index(examples) if examples in EXAMPLES else f"9{examples:06d}"
+    return int(f"{1 + seed}{NETWORKS.index(network)}{DATA.index(data)}{size}{which:02d}")
 
 
 def _trained(

@@ -1,6 +1,7 @@
 """The zoo: made in one call, opened again, and measured to the same numbers."""
 
 from functools import partial
+from itertools import product
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 import landscape as ls
 from landscape.errors import LandscapeError
 from landscape.studies.zoo import measure_zoo, shortened
-from landscape.studies.zoo_networks import KINDS, WEIGHTS, split_of, zoo_networks
+from landscape.studies.zoo_networks import DATA, EXAMPLES, KINDS, NETWORKS, WEIGHTS, draw_of, split_of, zoo_networks
 
 SCORES = ("adaptive-average", "trace", "margin", "weight-norm")
 
@@ -44,6 +45,12 @@ def test_a_network_of_the_file_has_the_scores_of_its_row(file):
     checkpoint = zoo.checkpoint(1)
     assert (checkpoint.lr, checkpoint.step) == (0.5, int(zoo.trials["steps"][1]))
     assert 1 - checkpoint.objective("test").evaluate()["accuracy"] == zoo.trials["test_error"][1]
+
+
+def test_every_network_has_draws_of_its_own():
+    cells = list(product(NETWORKS, DATA, (*EXAMPLES, 40, 60), range(4), range(30)))
+    assert len({draw_of(*cell) for cell in cells}) == len(cells)
+    assert draw_of("resnet8-bn", "mnist1d", 1000, 2, 7) == 311107  # as shipped
 
 
 def test_a_network_whose_kept_weights_have_another_loss_has_missed_it(file):
