@@ -50,6 +50,11 @@ class Data(Sequence[Batch]):
         resident: whether they are kept on the device.
         uncut: why they may be neither cut nor joined; empty where they may.
         fixed: the function is the mean over the batches as they are.
+
+    Attributes:
+        sha256: the fingerprint of the data of all processes, once it is known; empty before.
+        cut: of a process's part of data, the examples per batch that the whole was cut into; 0 for others.
+        everything: the data of all processes, once it was asked for.
     """
 
     def __init__(

@@ -24,6 +24,8 @@ from landscape.store import Run, identity
 from landscape.workers import Workers, completed
 
 S = TypeVar("S", bound=Slice)
+PARTS = 32
+"""Jobs into which the rows of a slice are dealt out among workers: each carries the data."""
 
 
 class Options(TypedDict, total=False):
@@ -285,10 +287,6 @@ def _slice(
                     run.keep(i, row)
             whole = fill(run, blank, _rows(engine, grid, at_once=save is None), label=kind.kind)
             return run.finish(whole.replace(evaluation=engine.description, seconds=time.perf_counter() - started))
-
-
-PARTS = 32
-"""Jobs into which the rows of a slice are dealt out among workers: each carries the data."""
 
 
 def _some_rows(
