@@ -20,6 +20,7 @@ from landscape.results.evidence import Evidence
 from landscape.results.trials import Trials
 from landscape.scores import REGISTRY
 from landscape.scores.register import score as registered
+from landscape.scores.register import select
 from landscape.studies.zoo_file import Zoo, zoo
 from landscape.tables import duration
 from landscape.training.jobs import JobsRun, run_jobs
@@ -132,9 +133,7 @@ def sampled(trials: Trials, kept: Sequence[int] | np.ndarray, count: int) -> np.
 def _entered(score: str | Callable[..., Any]) -> list[str]:
     """Return the names of a score in the register, entering a plain function."""
     if isinstance(score, str):
-        if score not in REGISTRY:
-            raise LandscapeError(f"unknown score {score!r}; give a name in the register, or module:function")
-        return [score]
+        return [definition.slug for definition in select(score)]
     names = [slug for slug, definition in REGISTRY.items() if definition.compute is score]
     if names:
         return names
