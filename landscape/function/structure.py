@@ -260,7 +260,9 @@ class _Copier:
             state = {"_modules": state["_modules"], "training": module.training}
         else:
             kind = type(module)
-            if hasattr(module, "_get_fsdp_state"):  # FSDP2 put its class and hooks there; there is no public sign of that
+            if hasattr(
+                module, "_get_fsdp_state"
+            ):  # FSDP2 put its class and hooks there; there is no public sign of that
                 from landscape.function.shards import without_hooks  # loads torch.distributed.tensor, half a second
 
                 kind, state = without_hooks(module)

@@ -97,7 +97,10 @@ class Panel:
             for network in networks:
                 require(network.objective, definition.needs, definition.slug)
             measured = definition.together(networks, seeds, **self._arguments([definition]))
-        except (LandscapeError, RuntimeError):  # each by itself then: the same numbers, or the error with its own network
+        except (
+            LandscapeError,
+            RuntimeError,
+        ):  # each by itself then: the same numbers, or the error with its own network
             return []
         return [definition.rows(one, seed) for one, seed in zip(measured, seeds, strict=True)]
 
