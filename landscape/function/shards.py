@@ -239,11 +239,6 @@ class Shards(Group):
             start += prod(shape)
             yield torch.cat(parts, piece.dim).flatten()
 
-    def norm(self, rows: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
-        """Return ‖v‖₂ of each row."""
-        squares = torch.linalg.vector_norm(rows, dim=-1, dtype=torch.float64).square()
-        return self.over_parts(squares).sqrt().to(dtype or rows.dtype)
-
     def largest(self, rows: Tensor) -> Tensor:
         """Return the entry of largest magnitude of each row, (K, 1), with its sign."""
         own = super().largest(rows) if rows.shape[1] else rows.new_zeros(len(rows), 1)

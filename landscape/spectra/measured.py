@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.linalg import eigh
 from torch import Tensor
 
 from landscape.function.world import World
@@ -49,15 +50,19 @@ class Found:
 
 
 def measure(run: Lanczos, goal: Goal, values: np.ndarray, coefficients: np.ndarray, residuals: np.ndarray) -> Found:
-    """Take the wanted Ritz pairs out of the basis and measure ‖Av − λv‖ with one block of fresh products."""
+    """Take the wanted Ritz pairs out of the basis and measure ‖Av − λv‖ with one block of fresh products.
+
+    The quotient is that of the vector as it is: a basis in float32 is orthogonal to about 1e-6, and so long are its Ritz vectors.
+    """
     wanted = select(values, goal.which, goal.k)
     vectors = run.vectors(coefficients[:, wanted])
     found, left, applied = values[wanted], residuals[wanted], None
     if goal.verify:
         applied = run.products.rows(vectors).double()
         world = run.products.world
-        found = host(world.dot(vectors, applied))
-        left = host(world.norm(applied - torch.as_tensor(found).to(applied)[:, None] * vectors))
+        squared = host(world.dot(vectors, vectors))
+        found = host(world.dot(vectors, applied)) / squared
+        left = host(world.norm(applied - torch.as_tensor(found).to(applied)[:, None] * vectors)) / np.sqrt(squared)
         run.products.require_finite(left)
     norm = float(np.abs(values).max())
     excess = goal.excess(found, left, norm)
@@ -93,8 +98,8 @@ def joined(found: Found, run: Lanczos, goal: Goal, coefficients: np.ndarray, oth
         products_of_more = products.rows(more).double()
         products.require_finite(host(world.norm(products_of_more)))
         applied = torch.cat([found.applied, products_of_more])
-        form = host(world.gram(rows.double(), applied))
-        values, turn = np.linalg.eigh((form + form.T) / 2)
+        form, metric = (host(world.gram(rows.double(), other)) for other in (applied, rows.double()))
+        values, turn = eigh((form + form.T) / 2, metric)
         rotation = torch.as_tensor(turn).to(applied)
         turned = (rotation.T @ rows.double()).to(rows.dtype)
         applied = rotation.T @ applied

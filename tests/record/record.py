@@ -6,7 +6,8 @@
 A record is made of parts, ``network/subject`` such as ``cnn/spectra``; ``--only mlp/`` or ``--only '*/spectra'`` makes some
 of them. Without ``--rtol``, floats may differ by 1e-12 of their size (1e-5 in single precision), and integers, words and
 shapes not at all. A call that raises is recorded by what it raises: refusals are part of what is promised. The networks are
-trained here, so that the last digits belong to one build of torch and one kind of processor.
+stored (record_networks.py); what is trained within a call, and every last digit, belongs to one build of torch and one kind of
+processor.
 """
 
 from __future__ import annotations

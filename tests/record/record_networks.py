@@ -1,16 +1,26 @@
-"""Twelve small networks with data and loss, trained a few steps: one for each way to be out of the ordinary."""
+"""Twelve small networks with data and loss, trained a few steps: one for each way to be out of the ordinary.
+
+    python tests/record/record_networks.py    # trains them anew and writes networks.npz
+
+Their weights are stored, for training ends a rounding apart on another kind of processor, and some numbers multiply that.
+"""
 
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import landscape as ls
 from landscape.models import mlp, small_cnn, transformer
+
+STORED = Path(__file__).with_name("networks.npz")
+STATES = ("init", "middle", "end")
 
 
 class Case:
@@ -21,26 +31,34 @@ class Case:
         self.tolerance = 1e-12 if dtype == torch.float64 else 1e-5
         (X, y), (Z, z) = ([item.to(dtype) if item.is_floating_point() else item for item in d] for d in (train, test))
         self.data, self.test = ((X, y), (Z, z)) if cut is None else (cut(X, y), cut(Z, z))
-        self.inputs, self.init = X[:4], copy.deepcopy(model.state_dict())
-        optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=lr)
-        for step in range(steps):
-            self.middle = copy.deepcopy(model.state_dict()) if step == steps // 2 else getattr(self, "middle", None)
-            for inputs, target in [(X, y)] if cut is None else self.data:
+        self.inputs = X[:4]
+        self.batches, self.steps, self.lr = [(X, y)] if cut is None else self.data, steps, lr
+
+    def train(self):
+        """Train a few steps; return the weights before, half-way and after."""
+        states = {"init": copy.deepcopy(self.model.state_dict())}
+        optimiser = torch.optim.Adam([p for p in self.model.parameters() if p.requires_grad], lr=self.lr)
+        for step in range(self.steps):
+            if step == self.steps // 2:
+                states["middle"] = copy.deepcopy(self.model.state_dict())
+            for inputs, target in self.batches:
                 optimiser.zero_grad()
-                self.loss(model(inputs), target).backward()
+                self.loss(self.model(inputs), target).backward()
                 optimiser.step()
-        self.objective = ls.Objective(model.eval(), self.data, self.loss, **options)
-        told = {
-            "init": self.init,
-            "optimizer": "sgd",
-            "lr": 0.1,
-            "momentum": 0.0,
-            "batch_size": 16,
-            "step": 40,
-            **options,
-        }
-        self.checkpoint = ls.Checkpoint(model, loss=self.loss, train=self.data, test=self.test, **told)
-        self.vector = draw(self.objective.size, seed=1).to(dtype)
+        return {**states, "end": copy.deepcopy(self.model.state_dict())}
+
+    def at(self, init, middle, end):
+        """Take these weights; make the objective and the checkpoint."""
+        self.init, self.middle = init, middle
+        self.model.load_state_dict(end)
+        self.objective = ls.Objective(self.model.eval(), self.data, self.loss, **self.options)
+        self.checkpoint = ls.Checkpoint(
+            self.model,
+            **{"loss": self.loss, "train": self.data, "test": self.test, "init": init, "optimizer": "sgd", "lr": 0.1},
+            **{"momentum": 0.0, "batch_size": 16, "step": 40, **self.options},
+        )
+        self.vector = draw(self.objective.size, seed=1).to(self.objective.dtype)
+        return self
 
     def again(self, **options: Any) -> ls.Objective:
         """The objective made anew, with other options."""
@@ -113,8 +131,29 @@ NETWORKS = {
 }
 
 
-def build(name: str) -> Case:
-    """Build and train a network, from a seed."""
+def made(name: str) -> Case:
+    """Return a network as it is before training, from a seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return NETWORKS[name]()
+
+
+def build(name: str) -> Case:
+    """Return a network with its stored weights."""
+    case = made(name)
+    with np.load(STORED) as arrays:
+        weights = {key: {k: torch.from_numpy(arrays[f"{name}/{key}/{k}"]) for k in case.model.state_dict()} for key in STATES}
+    return case.at(**weights)
+
+
+def store() -> None:
+    """Train all networks and write their weights."""
+    arrays = {}
+    for name in NETWORKS:
+        for key, state in made(name).train().items():
+            arrays |= {f"{name}/{key}/{k}": value.numpy() for k, value in state.items()}
+    np.savez_compressed(STORED, **arrays)
+
+
+if __name__ == "__main__":
+    store()
