@@ -19,7 +19,7 @@ R = TypeVar("R")
 _EXPECTED: dict[str, tuple[type, str]] = {"int": (Integral, "a whole number"), "float": (Real, "a number")}
 
 
-def numbers_checked(function: Callable[P, R]) -> Callable[P, R]:
+def checked(function: Callable[P, R]) -> Callable[P, R]:
     """Return the function with its numbers checked before it runs, by its annotations.
 
     An argument annotated ``int`` must be a whole number, ``float`` a number, ``| None`` allows that too, and one called
@@ -29,7 +29,7 @@ def numbers_checked(function: Callable[P, R]) -> Callable[P, R]:
     Raises:
         LandscapeError: at the call; the message names the argument.
 
-    >>> @numbers_checked
+    >>> @checked
     ... def repeat(text: str, times: int) -> str:
     ...     return times * text
     >>> repeat("a", 2)
@@ -45,7 +45,7 @@ def numbers_checked(function: Callable[P, R]) -> Callable[P, R]:
     called = function.__qualname__.removesuffix(".__init__").lstrip("_")
 
     @functools.wraps(function)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             given: Mapping[str, Any] = signature.bind_partial(*args, **kwargs).arguments
         except TypeError:
@@ -61,7 +61,7 @@ def numbers_checked(function: Callable[P, R]) -> Callable[P, R]:
             name_users_line(error)
             raise
 
-    return checked
+    return wrapper
 
 
 def expect_objective(value: Any, what: str) -> None:
@@ -102,7 +102,7 @@ def settled() -> Iterator[None]:
 
 
 def check_numbers(kinds: Mapping[str, str], given: Mapping[str, Any]) -> None:
-    """Check arguments against their annotations as `numbers_checked` does.
+    """Check arguments against their annotations as `checked` does.
 
     Args:
         kinds: annotation by name.

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from landscape.arguments import numbers_checked
+from landscape.arguments import checked
 from landscape.bars import bar
 from landscape.comparison.audits import worst_over_radii
 from landscape.comparison.gates import facts, gates_named
@@ -44,7 +44,7 @@ Members = dict[str, list[list[One]]]
 """Recipe → runs, one per seed → the checkpoints saved of the run, one unless it is interpolated."""
 
 
-@numbers_checked
+@checked
 def compare(
     recipes: Mapping[str, Arm] | Trials,
     *,

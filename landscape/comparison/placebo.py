@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape.arguments import numbers_checked
+from landscape.arguments import checked
 from landscape.comparison.rule import Outcome, one_sign, rule, saturated
 from landscape.errors import LandscapeError
 from landscape.results import Comparison, Placebo
@@ -20,7 +20,7 @@ from landscape.scores.register import deciding
 from landscape.statistics import holm, mean_difference, permutation_p_values, sign_flip_p_values
 
 
-@numbers_checked
+@checked
 def placebo(
     comparison: Comparison,
     recipe: str | None = None,

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from landscape.arguments import numbers_checked
+from landscape.arguments import checked
 from landscape.errors import LandscapeError, NotDefinedError, NumericalError
 from landscape.function import metrics as _metrics
 from landscape.function.batches import Batch
@@ -92,7 +92,7 @@ class Objective(Function):
     n: int
     """Number of examples, those of all processes."""
 
-    @numbers_checked
+    @checked
     def __init__(
         self,
         model: nn.Module,
@@ -313,7 +313,7 @@ class Objective(Function):
         fresh._take_data(self._data(), tried=False)
         return fresh
 
-    @numbers_checked
+    @checked
     def with_norm(self, norm: Norm, *, batch_size: int | None = None, seed: int = 0) -> Objective:
         """Return the loss with norm layers that take their statistics from the network or from each batch.
 
@@ -360,7 +360,7 @@ class Objective(Function):
         fresh = self._on(self.everything.batches.regrouped(chosen, self.batches.largest), tried=True, world=ALONE)
         return fresh if len(chosen) < self.world.count else fresh.divided(self.world)
 
-    @numbers_checked
+    @checked
     def rebatch(self, size: int) -> Objective:
         """Return the same function with batches of another size."""
         if size < 1:

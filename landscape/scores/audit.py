@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from landscape import transforms
-from landscape.arguments import numbers_checked
+from landscape.arguments import checked
 from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
@@ -83,7 +83,7 @@ OF_LOGITS = ("T5", "T7")
 """What keeps predicted classes, and nothing of other outputs."""
 
 
-@numbers_checked
+@checked
 def audit(
     objective: Objective,
     scores: str | Sequence[str] | None = None,

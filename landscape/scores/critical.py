@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from landscape.arguments import numbers_checked
+from landscape.arguments import checked
 from landscape.errors import LandscapeError
 from landscape.function.gradients import gradient_noise_ratio
 from landscape.function.objective import Objective
@@ -36,7 +36,7 @@ class _Spectrum:
     products: int
 
 
-@numbers_checked
+@checked
 def critical_point(
     objective: Objective,
     *,

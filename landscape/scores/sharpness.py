@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from landscape.arguments import numbers_checked
+from landscape.arguments import checked
 from landscape.errors import LandscapeError
 from landscape.function.checkpoint import Checkpoint
 from landscape.function.objective import Objective
@@ -66,7 +66,7 @@ def keeping(run: Run[Scores], slugs: Sequence[str]) -> Iterator[Finished]:
         yield Finished(run)
 
 
-@numbers_checked
+@checked
 def sharpness(
     objective: Objective,
     scores: str | Sequence[str] | None = None,

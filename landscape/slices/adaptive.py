@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.interpolate import RegularGridInterpolator
 
-from landscape.arguments import numbers_checked
+from landscape.arguments import checked
 from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
@@ -22,7 +22,7 @@ from landscape.store import Run, identity
 from landscape.store.rows import COMPUTED
 
 
-@numbers_checked
+@checked
 def adaptive_plane(
     objective: Objective,
     directions: Any,

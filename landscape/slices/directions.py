@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.arguments import numbers_checked, seeded_generator
+from landscape.arguments import checked, seeded_generator
 from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
 from landscape.results import Directions, Eigenpairs
@@ -30,7 +30,7 @@ COLLINEAR = 1e-6
 """Directions whose cosine differs from ±1 by less than this span no plane."""
 
 
-@numbers_checked
+@checked
 def random_directions(
     objective: Objective,
     n: int = 2,
@@ -107,7 +107,7 @@ def random_directions(
     )
 
 
-@numbers_checked
+@checked
 def eigen_directions(eigenpairs: Eigenpairs, n: int = 2) -> Directions:
     """Take the first eigenvectors as directions, unmodified: unit length, no normalisation.
 

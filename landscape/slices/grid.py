@@ -11,7 +11,7 @@ from typing import Any, Self, TypedDict, TypeVar, Unpack
 
 import numpy as np
 
-from landscape.arguments import numbers_checked
+from landscape.arguments import checked
 from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
 from landscape.results import Directions, Line, Plane, Volume
@@ -245,7 +245,7 @@ def _require_known(function: str, options: Mapping[str, Any]) -> None:
         raise TypeError(f"{function}() got an unexpected keyword argument {unknown!r}")
 
 
-@numbers_checked
+@checked
 def _slice(
     kind: type[S],
     objective: Objective,

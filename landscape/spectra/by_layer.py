@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.arguments import numbers_checked
+from landscape.arguments import checked
 from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.operators.base import Block
@@ -28,7 +28,7 @@ TOGETHER = 8
 """Probes multiplied in one pass over the data: enough to share it, few enough to hold."""
 
 
-@numbers_checked
+@checked
 def by_layer(
     op: Operator,
     blocks: Mapping[str, slice | Sequence[slice]] | None = None,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape.arguments import numbers_checked
+from landscape.arguments import checked
 from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.results import Eigenpairs, SpectralDensity
@@ -18,7 +18,7 @@ from landscape.spectra.quadrature import lanczos_quadrature
 from landscape.spectra.smoothing import Axis, smooth
 
 
-@numbers_checked
+@checked
 def spectral_density(
     op: Operator,
     probes: int = 10,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.arguments import numbers_checked
+from landscape.arguments import checked
 from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.results import Diagonal
@@ -22,7 +22,7 @@ from landscape.spectra.xtrace import leave_one_out_directions
 DiagonalMethod = Literal["hutchinson", "xdiag"]
 
 
-@numbers_checked
+@checked
 def diagonal(op: Operator, matvecs: int = 100, method: DiagonalMethod = "hutchinson", seed: int = 0) -> Diagonal:
     """Estimate every diagonal entry of A from products with random sign vectors.
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.arguments import numbers_checked
+from landscape.arguments import checked
 from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.results import Eigenpairs
@@ -30,7 +30,7 @@ from landscape.store.run import placed
 Method = Literal["auto", "lanczos", "block"]
 
 
-@numbers_checked
+@checked
 def top_eigenpairs(
     op: Operator,
     k: int = 5,

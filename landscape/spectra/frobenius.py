@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from landscape.arguments import numbers_checked
+from landscape.arguments import checked
 from landscape.results import Estimate
 from landscape.spectra.hutchinson import hutchinson_samples
 from landscape.spectra.protocol import Operator, Products
@@ -14,7 +14,7 @@ from landscape.spectra.sampling import check_budget, shortfall, standard_error
 from landscape.spectra.trace import exact_estimate
 
 
-@numbers_checked
+@checked
 def frobenius_norm(op: Operator, matvecs: int = 100, seed: int = 0, tol: float | None = None) -> Estimate:
     """Estimate ‖A‖_F = √E‖Az‖² from products with random probes z.
 

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from landscape.arguments import numbers_checked
+from landscape.arguments import checked
 from landscape.errors import LandscapeError
 from landscape.results import Estimate
 from landscape.spectra.hutchinson import hutchinson_samples
@@ -23,7 +23,7 @@ LEAST: dict[str, int] = {"hutchinson": 1, "hutch++": 3, "xtrace": 2, "xnystrace"
 """The fewest products of each method; a standard error needs a few more."""
 
 
-@numbers_checked
+@checked
 def trace(
     op: Operator,
     matvecs: int = 100,

@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from landscape.arguments import numbers_checked
+from landscape.arguments import checked
 from landscape.errors import LandscapeError
 from landscape.workers import Workers
 
@@ -98,10 +98,10 @@ def published(function: Callable[P, R]) -> Callable[P, R]:
     ]
     before = before.rstrip() + "".join(f"\n    {name}: {SHARED[name]}" for name in unsaid if name in SHARED)
     returns, blank, rest = after.partition("\n\n")
-    checked = numbers_checked(function)
+    command = checked(function)
     raises = "" if "Raises:" in rest else f"\n{_RAISES.rstrip()}"
-    checked.__doc__ = f"{before}\n{mark}{returns}{raises}{blank}{rest}".rstrip()
-    return checked
+    command.__doc__ = f"{before}\n{mark}{returns}{raises}{blank}{rest}".rstrip()
+    return command
 
 
 @cache

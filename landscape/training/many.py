@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from landscape.arguments import numbers_checked, several_seeds
+from landscape.arguments import checked, several_seeds
 from landscape.bars import bar
 from landscape.datasets import Split
 from landscape.errors import LandscapeError
@@ -20,7 +20,7 @@ from landscape.workers import Workers, completed
 Job = tuple[Recipe, int]
 
 
-@numbers_checked
+@checked
 def train_many(
     recipes: Sequence[Recipe],
     split: Split,

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
-from landscape.arguments import numbers_checked
+from landscape.arguments import checked
 from landscape.bars import progress
 from landscape.errors import LandscapeError
 from landscape.function.forward import unwrapped
@@ -109,7 +109,7 @@ class Tracker:
     (array([2, 4]), array([5., 5.]))
     """
 
-    @numbers_checked
+    @checked
     def __init__(
         self,
         model: nn.Module,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from landscape.arguments import numbers_checked
+from landscape.arguments import checked
 from landscape.bars import bar
 from landscape.datasets import Split
 from landscape.errors import LandscapeError
@@ -22,7 +22,7 @@ from landscape.training.training_data import heldout_set, training_set
 __all__ = ["evaluate", "train", "train_through"]
 
 
-@numbers_checked
+@checked
 def train(
     recipe: Recipe,
     split: Split,
@@ -70,7 +70,7 @@ def train(
     return run
 
 
-@numbers_checked
+@checked
 def train_through(
     recipe: Recipe,
     split: Split,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.arguments import numbers_checked
+from landscape.arguments import checked
 from landscape.datasets import Split, fingerprint
 from landscape.datasets.split import Pair
 from landscape.errors import LandscapeError
@@ -46,7 +46,7 @@ class TrainingSet:
         return fingerprint(self.X, self.y, *(self.poison or ()))
 
 
-@numbers_checked
+@checked
 def training_set(recipe: Recipe, split: Split, *, seed: int) -> TrainingSet:
     """Apply a recipe's treatment of data to the training part of a split; the same seed gives the same set.
 
@@ -152,7 +152,7 @@ def randomised_inputs(split: Split, kind: Inputs, *, seed: Seed) -> Pair:
     return permuted(X), permuted(X_test)
 
 
-@numbers_checked
+@checked
 def corrupt_labels(y: Tensor, p: float, classes: int, *, seed: Seed) -> Tensor:
     """Replace each label, independently with probability p, by a uniformly drawn class.
 

@@ -142,7 +142,9 @@ def build(name: str) -> Case:
     """Return a network with its stored weights."""
     case = made(name)
     with np.load(STORED) as arrays:
-        weights = {key: {k: torch.from_numpy(arrays[f"{name}/{key}/{k}"]) for k in case.model.state_dict()} for key in STATES}
+        weights = {
+            key: {k: torch.from_numpy(arrays[f"{name}/{key}/{k}"]) for k in case.model.state_dict()} for key in STATES
+        }
     return case.at(**weights)
 
 

@@ -6,7 +6,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from landscape.arguments import numbers_checked, seeded_generator
+from landscape.arguments import checked, seeded_generator
 from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
 from landscape.graphs.units.flow import follow_objective
@@ -16,7 +16,7 @@ from landscape.slices.paths.points import Solution, centred
 MAX_SWEEPS = 100
 
 
-@numbers_checked
+@checked
 def align(objective: Objective, a: Solution, b: Solution, *, seed: int = 0) -> Objective:
     r"""Return b with its hidden units in the order that brings its weights closest to a's.
 

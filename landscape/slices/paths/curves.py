@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from landscape.arguments import numbers_checked, seeded_generator
+from landscape.arguments import checked, seeded_generator
 from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.function.gradients import value_and_gradient
@@ -29,7 +29,7 @@ from landscape.store import Run, identity
 Kind = Literal["bezier", "polygon"]
 
 
-@numbers_checked
+@checked
 def connect(
     objective: Objective,
     a: Solution,

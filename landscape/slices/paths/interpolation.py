@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape.arguments import numbers_checked
+from landscape.arguments import checked
 from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
@@ -26,7 +26,7 @@ FROZEN = "-frozen"
 """Added to a data set's name for values with interpolated, not re-estimated, norm statistics."""
 
 
-@numbers_checked
+@checked
 def interpolate(
     objective: Objective,
     a: Solution,
@@ -108,7 +108,7 @@ def interpolate(
         return run.finish(whole.replace(evaluation=walk.description, seconds=time.perf_counter() - started))
 
 
-@numbers_checked
+@checked
 def barriers(
     objective: Objective,
     solutions: Sequence[Solution],

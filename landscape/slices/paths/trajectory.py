@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from landscape.arguments import numbers_checked
+from landscape.arguments import checked
 from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
 from landscape.results.trajectory import Trajectory
@@ -19,7 +19,7 @@ from landscape.slices.rows import Values, begun, fill
 from landscape.store import Run, identity
 
 
-@numbers_checked
+@checked
 def trajectory_plane(
     solutions: Sequence[Solution],
     objective: Objective | None = None,

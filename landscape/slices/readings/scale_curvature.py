@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from landscape.arguments import numbers_checked
+from landscape.arguments import checked
 from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
 from landscape.operators import Hessian
@@ -20,7 +20,7 @@ DISAGREE = 2.0
 """Ratio of second difference to second derivative from which the result warns."""
 
 
-@numbers_checked
+@checked
 def scale_curvature(
     objective: Objective, direction: Any, *, span: float = 1.0, smallest: float = 1e-5, points: int = 21
 ) -> ScaleCurvature:
