@@ -88,7 +88,7 @@ def invariance(
     shown = np.where(np.abs(ratios - 1) <= tolerance, 1.0, ratios)
     shown = np.where(shown > 0, np.clip(shown, 1 / span, span), np.where(np.isnan(shown), np.nan, 1 / span))
     return _matrix(
-        shown, scores, transformations, ax, norm=LogNorm(1 / span, span), cmap="PuOr_r", label="score after / score before",
+        shown, scores, transformations, ax, norm=LogNorm(1 / span, span), cmap="PuOr_r", label="score after / before",
         form=form, written=ratios, below="transformation",
     )  # fmt: skip
 

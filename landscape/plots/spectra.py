@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from landscape.errors import LandscapeError
 from landscape.lazy import verb
-from landscape.plots.style import GREY, MARKERS, PALETTE, SINGLE, canvas, colour
+from landscape.plots.style import GREY, MARKERS, PALETTE, SINGLE, canvas, colour, legend_of
 from landscape.results import Diagonal, Eigenpairs, Estimate, SpectralDensity
 
 Spectra = Eigenpairs | Sequence[Eigenpairs]
@@ -46,6 +46,7 @@ def eigenvalues(results: Spectra | Mapping[str, Spectra], ax: Axes | None = None
     groups, logarithmic = groups_of(results, log)
     lowest = min(float(pairs.values.min()) for found in groups.values() for pairs in found)
     floor = lowest / 10 if logarithmic else None  # a bar that reaches below zero is drawn that far down
+    own = ax is None
     with canvas(ax, width=SINGLE, height=2.3) as ax:
         for index, found in enumerate(groups.values()):
             _ranks(ax, found, index, len(groups), floor=floor)
@@ -56,7 +57,7 @@ def eigenvalues(results: Spectra | Mapping[str, Spectra], ax: Axes | None = None
         operators = sorted({pairs.operator for found in groups.values() for pairs in found})
         ax.set(xlabel="rank", ylabel=f"eigenvalue ({', '.join(operators)})")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _eigen_legend(ax, groups)
+        legend_of(ax, _eigen_handles(groups), own=own)
     return ax
 
 
@@ -217,7 +218,7 @@ def _ranks(ax: Axes, found: list[Eigenpairs], index: int, count: int, floor: flo
             )
 
 
-def _eigen_legend(ax: Axes, groups: Mapping[str, list[Eigenpairs]]) -> None:
+def _eigen_handles(groups: Mapping[str, list[Eigenpairs]]) -> list[Any]:
     handles: list[Any] = []
     for index, (name, found) in enumerate(groups.items()):
         if name:
@@ -228,8 +229,7 @@ def _eigen_legend(ax: Axes, groups: Mapping[str, list[Eigenpairs]]) -> None:
         handles.append(
             Line2D([], [], color=GREY, marker="o", markerfacecolor="white", linestyle="none", label="not converged")
         )
-    if handles:
-        ax.legend(handles=handles)
+    return handles
 
 
 def _stems(ax: Axes, places: np.ndarray, height: float, tint: str) -> None:

@@ -43,13 +43,13 @@ def test_seeds_have_a_median_and_recipes_their_own_slots():
     places = [line.get_xdata()[0] for line in ax.lines if line.get_marker() in "os" and len(line.get_xdata()) == 1]
     assert places == sorted(places)
     assert len(set(places)) == 4
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a (3 seeds)", "b"]
+    assert [text.get_text() for text in ax.figure.legends[0].get_texts()] == ["a (3 seeds)", "b"]
 
 
 def test_pairs_that_did_not_converge_are_open():
     ax = plots.eigenvalues({"a": pairs([1.0], converged=False)})
     assert ax.lines[0].get_markerfacecolor() == "white"
-    assert "not converged" in [text.get_text() for text in ax.get_legend().get_texts()]
+    assert "not converged" in [text.get_text() for text in ax.figure.legends[0].get_texts()]
 
 
 def test_negative_eigenvalues_get_a_linear_axis():
