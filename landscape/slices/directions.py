@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -177,19 +177,14 @@ def plane_through(a: Any, b: Any, c: Any) -> Directions:
     >>> plane_through(np.zeros(3), np.array([2.0, 0, 0]), np.array([1.0, 4, 0])).info["points"]
     [[0.0, 0.0], [2.0, 0.0], [1.0, 4.0]]
     """
-    first, second = direction_between(a, b), direction_between(a, c)
-    assert first.vectors is not None
-    assert second.vectors is not None
-    u, v = first.vectors[0].astype(np.float64), second.vectors[0].astype(np.float64)
-    if u.shape != v.shape:
-        raise LandscapeError(f"the solutions have {u.size} and {v.size} parameters; expected the same network")
-    length = float(np.linalg.norm(u))
+    u, v = (vectors_of(direction_between(a, other))[0].astype(np.float64) for other in (b, c))
+    length, reach = float(np.linalg.norm(u)), float(np.linalg.norm(v))
     u = u / length
     along = float(u @ v)
     v = v - along * u
     v -= (u @ v) * u
     height = float(np.linalg.norm(v))
-    if height < np.sqrt(COLLINEAR) * np.linalg.norm(second.vectors):
+    if height < np.sqrt(COLLINEAR) * reach:
         raise LandscapeError("the three solutions lie on one line and span no plane; use interpolate for a line")
     return describe_directions(
         np.stack([u, v / height]),
@@ -237,26 +232,27 @@ def as_directions(given: Any, n: int, size: int) -> Directions:
     if isinstance(given, Directions):
         if given.vectors is None:
             raise LandscapeError("only the recipe of these directions was stored; draw them again from their seed")
-        found, result = np.asarray(given.vectors), given
+        vectors = np.asarray(given.vectors)
+    elif isinstance(given, Sequence) and not isinstance(given, str):
+        vectors = np.stack([_point(item).reshape(-1) for item in given])
+    elif hasattr(given, "__array__"):
+        vectors = np.atleast_2d(given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given))
     else:
-        if isinstance(given, Sequence):
-            given = np.stack([_point(item).reshape(-1) for item in given])
-        found = np.atleast_2d(given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given))
-        result = None
-    if found.ndim != 2 or found.shape[1] != size:
-        raise LandscapeError(f"directions of shape {found.shape}, expected vectors of {size} parameters")
-    if len(found) < n or (result is None and len(found) > n):
-        raise LandscapeError(f"{len(found)} direction(s), expected {n}: one for each axis")
-    if len(found) > n or result is None:
-        kind = result.direction_kind if result else "given"
-        taken = describe_directions(found[:n], kind, vectors_as="keep")
-        result = (
-            taken
-            if result is None
-            else result.replace(vectors=found[:n], norms=taken.norms, cosines=taken.cosines, sha256=taken.sha256)
+        raise LandscapeError(
+            f"directions of type {type(given).__name__}, expected those of ls.random_directions(objective) or another call "
+            "that makes some, or vectors (n, P)"
         )
-    _check(found[:n], result.cosines)
-    return result
+    if vectors.ndim != 2 or vectors.shape[1] != size:
+        raise LandscapeError(f"directions of shape {vectors.shape}, expected vectors of {size} parameters")
+    if len(vectors) < n or (len(vectors) > n and not isinstance(given, Directions)):
+        raise LandscapeError(f"{len(vectors)} direction(s), expected {n}: one for each axis")
+    if not isinstance(given, Directions):
+        given = describe_directions(vectors, "given", vectors_as="keep")
+    elif len(vectors) > n:
+        first = describe_directions(vectors[:n], given.direction_kind)
+        given = given.replace(vectors=first.vectors, norms=first.norms, cosines=first.cosines, sha256=first.sha256)
+    _check(vectors[:n], given.cosines)
+    return given
 
 
 def vectors_of(directions: Directions) -> np.ndarray:
@@ -327,14 +323,14 @@ def _point(given: Any) -> np.ndarray:
         given = given.world.whole(given.theta)
     if isinstance(given, Tensor):
         return given.detach().cpu().to(torch.promote_types(given.dtype, torch.float32)).numpy()
-    if isinstance(given, np.ndarray):
-        return given
     if isinstance(given, Directions) and given.vectors is not None and len(given.vectors) == 1:
         return np.asarray(given.vectors)[0]
+    if isinstance(given, np.ndarray):
+        return given
     raise LandscapeError(
         f"a point of type {type(given).__name__}; expected an objective (objective.at(state_dict)) or a vector (P,)"
     )
 
 
-def _origin(given: Any) -> Mapping[str, Any]:
+def _origin(given: Any) -> dict[str, Any]:
     return given.provenance() if isinstance(given, Objective) else {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal
@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
@@ -19,9 +20,6 @@ from landscape.graphs.units.factors import products_of
 Attention = Literal["row", "head"]
 Normalize = Literal["filter", "layer", "model", "element"] | None
 Vectors = Literal["zero", "scale", "keep"]
-
-_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm)
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,6 @@ class Layout:
         blocks: the shape it is viewed in.
         over: the dimensions of ``blocks`` that make up one filter; the others count the filters.
         vector: whether it is a bias, a parameter of a norm layer, or another parameter with one number a channel.
-        rule: the rule in words, as recorded with the directions.
         groups: the number of each entry's filter, (size,), where filters are no blocks, as heads are not; else `None`.
 
     >>> space = ParameterSpace.select(nn.ConvTranspose2d(4, 6, 3, groups=2))
@@ -47,7 +44,6 @@ class Layout:
     blocks: tuple[int, ...]
     over: tuple[int, ...]
     vector: bool
-    rule: str
     groups: Tensor | None = None
 
     def filters(self, theta: Tensor) -> Tensor:
@@ -73,29 +69,46 @@ def layouts(
     attention projections, output channels of convolutions (for transposed ones the second axis within each group), rows
     (tokens) of embeddings. Parameters owned by anything else are cut along their first dimension. Biases, parameters of
     norm layers and whatever has one number a channel are vectors. A tied parameter follows the first module that owns
-    it.
-
-    Args:
-        model: the network.
-        space: the layout of theta.
-        heads: positions that are one filter instead, by parameter, as `heads_of` finds them.
+    it. Where ``heads`` has positions of a parameter, as `heads_of` finds them, each of these is one filter instead.
     """
-    heads = heads or {}
-    owners = dict(_owners(model))
+    owners = {
+        name: module
+        for prefix, module in model.named_modules()
+        for name, _ in module.named_parameters(prefix, recurse=False, remove_duplicate=False)
+    }
     out = []
     for name, where, shape in zip(space.names, space.slices.values(), space.shapes, strict=True):
-        module, own_name = owners[name]
-        cut = Layout(name, where, *_cut(module, own_name, tuple(shape)))
-        out.append(cut if cut.vector or name not in heads else _by_heads(cut, heads[name]))
+        layout = Layout(name, where, *_cut(owners[name], name, tuple(shape)))
+        out.append(_by_heads(layout, heads[name]) if heads and name in heads and not layout.vector else layout)
     return out
+
+
+def _cut(module: nn.Module, name: str, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...], bool]:
+    """Return ``blocks``, ``over`` and ``vector`` of a `Layout`."""
+    size = prod(shape)
+    by_columns = type(module).__name__ == "Conv1D" and hasattr(module, "nf")  # GPT-2's linear layer, (inputs, outputs)
+    known = by_columns or isinstance(module, nn.Linear | _ConvNd | nn.Embedding | nn.EmbeddingBag)
+    extra_token = isinstance(module, nn.MultiheadAttention) and name.endswith(("bias_k", "bias_v"))
+    norm = isinstance(module, _NormBase | nn.LayerNorm | nn.GroupNorm | nn.RMSNorm)
+    if len(shape) < 2 or norm or extra_token or (size == shape[0] and not known):
+        return (size,), (0,), True
+    if isinstance(module, _ConvTransposeNd):
+        return (module.groups, shape[0] // module.groups, shape[1], prod(shape[2:])), (1, 3), False
+    return (shape, (0,), False) if by_columns else ((shape[0], size // shape[0]), (1,), False)
+
+
+def _by_heads(layout: Layout, heads: Sequence[Tensor]) -> Layout:
+    counted = [1 if d in layout.over else n for d, n in enumerate(layout.blocks)]
+    groups = torch.arange(prod(counted)).reshape(counted).expand(layout.blocks).flatten().clone()
+    for number, where in enumerate(heads):
+        groups[where] = prod(counted) + number
+    return replace(layout, blocks=(len(groups),), over=(0,), groups=groups.unique(return_inverse=True)[1])
 
 
 def heads_of(objective: Objective, attention: Attention) -> dict[str, list[Tensor]]:
     """Return where the heads of attention lie in each parameter: rows of projections, columns of the output projection.
 
-    Args:
-        objective: gives the network, which is traced on two examples.
-        attention: ``head``; with ``row`` there are none.
+    With ``row`` there are none; with ``head`` the network is traced on two examples.
 
     Raises:
         LandscapeError: ``attention`` is something else, or the network has attention whose heads cannot be told apart.
@@ -133,43 +146,10 @@ def _packed_heads(model: nn.Module) -> dict[str, list[Tensor]]:
     return heads
 
 
-def _by_heads(cut: Layout, heads: Sequence[Tensor]) -> Layout:
-    size = cut.where.stop - cut.where.start
-    counted = [1 if d in cut.over else n for d, n in enumerate(cut.blocks)]
-    groups = torch.arange(prod(counted)).reshape(counted).expand(cut.blocks).flatten().clone()
-    for number, where in enumerate(heads):
-        groups[where] = prod(counted) + number
-    return replace(cut, blocks=(size,), over=(0,), rule="attention heads", groups=groups.unique(return_inverse=True)[1])
-
-
-def _owners(model: nn.Module) -> Iterator[tuple[str, tuple[nn.Module, str]]]:
-    """Yield each parameter's full name with the module that owns it and its name there."""
-    for prefix, module in model.named_modules():
-        for own_name in module._parameters:
-            yield (f"{prefix}.{own_name}" if prefix else own_name), (module, own_name)
-
-
-def _cut(module: nn.Module, name: str, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...], bool, str]:
-    size = prod(shape)
-    if len(shape) < 2 or isinstance(module, _NORMS):
-        return (size,), (0,), True, "vector"
-    if isinstance(module, _TRANSPOSED):
-        groups = module.groups
-        return (groups, shape[0] // groups, shape[1], prod(shape[2:])), (1, 3), False, "output channels in each group"
-    if type(module).__name__ == "Conv1D" and hasattr(module, "nf"):  # a linear layer that stores its transpose
-        return shape, (0,), False, "columns, the outputs of a transposed linear layer"
-    if isinstance(module, nn.MultiheadAttention) and name in ("bias_k", "bias_v"):
-        return (size,), (0,), True, "vector"
-    known = isinstance(module, nn.Linear | nn.modules.conv._ConvNd | nn.Embedding | nn.EmbeddingBag)
-    if size == shape[0] and not known:
-        return (size,), (0,), True, "vector"
-    return (shape[0], size // shape[0]), (1,), False, "rows"
-
-
 def normalised(
     direction: Tensor, theta: Tensor, parts: Sequence[Layout], *, normalize: Normalize, vectors: Vectors
 ) -> Tensor:
-    r"""Scale a direction to the size of the weights.
+    r"""Scale a direction (P,) to the size of the weights theta (P,), both in float64.
 
     With filters :math:`w_i` of the weights and :math:`d_i` of the direction,
 
@@ -181,32 +161,19 @@ def normalised(
     `None`     the direction as it is
     ========== =========================================================================================
 
-    Args:
-        direction: (P,) in float64.
-        theta: (P,) the weights in float64.
-        parts: how theta is cut into filters (`layouts`).
-        normalize: the rule.
-        vectors: ``scale`` applies the rule to each bias and each norm parameter as one filter; otherwise their entries
-            stay as they are (for ``zero`` they were never drawn).
-
-    Returns:
-        The scaled direction (P,). A filter whose weights are all zero gets a zero direction.
-
-    Raises:
-        LandscapeError: an unknown rule.
+    With ``vectors="scale"`` each bias and each norm parameter counts as one filter; otherwise their entries stay as they
+    are (for ``zero`` they were never drawn). A filter whose weights are all zero gets a zero direction.
     """
-    check_rules(normalize, vectors)
     out = direction.clone()
     scaled = [part for part in parts if not part.vector or vectors == "scale"]
     if normalize == "model":
-        weights = torch.cat([theta[part.where] for part in scaled] or [theta[:0]])
-        drawn = torch.cat([out[part.where] for part in scaled] or [out[:0]])
+        weights, drawn = (torch.cat([x[part.where] for part in scaled] or [x[:0]]) for x in (theta, out))
         factor = _ratio(weights.norm(), drawn.norm())
-        for part in scaled:
-            out[part.where] *= factor
     for part in scaled:
         piece = out[part.where]
-        if normalize == "element":
+        if normalize == "model":
+            piece *= factor
+        elif normalize == "element":
             piece *= theta[part.where].abs()
         elif normalize == "layer":
             piece *= _ratio(theta[part.where].norm(), piece.norm())
@@ -225,17 +192,14 @@ def check_rules(normalize: Normalize, vectors: Vectors) -> None:
 
 def zero_filters(theta: Tensor, parts: Sequence[Layout], *, normalize: Normalize, vectors: Vectors) -> list[str]:
     """Say which parameters have filters (layers, for ``layer``) whose weights are all zero: their direction is zero."""
-    if normalize not in ("filter", "layer"):
-        return []
     notes = []
-    for part in parts:
-        if part.vector and vectors != "scale":
-            continue
+    for part in parts if normalize in ("filter", "layer") else ():
         norms = part.filters(theta) if normalize == "filter" else theta[part.where].norm().reshape(1)
         empty = int((norms == 0).sum())
-        if empty:
-            what = "filters" if normalize == "filter" else "layers"
-            notes.append(f"{part.name}: {empty} of {norms.numel()} {what} have zero weights and get a zero direction")
+        if empty and (not part.vector or vectors == "scale"):
+            notes.append(
+                f"{part.name}: {empty} of {norms.numel()} {normalize}s have zero weights and get a zero direction"
+            )
     return notes
 
 
