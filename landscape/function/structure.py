@@ -344,6 +344,11 @@ class Watch(TorchDispatchMode):
         self._names = {_storage(tensor): name for name, tensor in tensors.items() if tensor.numel()}
         self.read: list[str] = []
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Functions run as they are written: what would keep the compiler out need not be imported, which takes a second."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:

@@ -12,10 +12,10 @@ from torch.func import grad, vjp
 from landscape.errors import NotDefinedError
 from landscape.function.batches import Batch
 from landscape.function.guard import inside_transform
-from landscape.function.large_classes import LARGE
 from landscape.function.losses import Criterion
 from landscape.function.objective import Objective
 
+Middle = Callable[[Tensor], Tensor]
 Family = Literal["categorical", "bernoulli", "gaussian"]
 
 
@@ -36,9 +36,7 @@ def family_of(objective: Objective) -> Family:
     )
 
 
-def loss_curvature(
-    objective: Objective, outputs: Tensor, batch: Batch, criterion: Criterion | None = None
-) -> Callable[[Tensor], Tensor]:
+def loss_curvature(objective: Objective, outputs: Tensor, batch: Batch, criterion: Criterion | None = None) -> Middle:
     """Return t ↦ (∇²_f ℓ_b) t: the Hessian of a batch's loss (or of another criterion) in its outputs times a tangent, exactly.
 
     By reverse over reverse mode: forward mode fails in the derivative of `mse_loss` (an immutable zero tangent).
@@ -50,16 +48,22 @@ def loss_curvature(
         assert batch.target is not None
         return (criterion(f, batch.target) * batch.scale).reshape(())
 
-    if outputs.numel() >= LARGE and not inside_transform():
-        with torch.enable_grad():  # outside transforms the loss keeps one copy of the outputs
-            at = outputs.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(loss(at), at, create_graph=True, materialize_grads=True)
-        if gradient.requires_grad:
-            return lambda tangent: torch.autograd.grad(
-                gradient, at, tangent, retain_graph=True, materialize_grads=True
-            )[0]
-    pulled = vjp(grad(loss), outputs)[1]
-    return lambda tangent: pulled(tangent)[0]
+    return _derivatives(loss, outputs)[1]
+
+
+def _derivatives(loss: Middle, outputs: Tensor) -> tuple[Tensor, Middle]:
+    """Return the gradient of a function of the outputs, and t ↦ its Hessian times t."""
+    if inside_transform():
+        pulled = vjp(grad(loss), outputs)
+        return pulled[0], lambda tangent: pulled[1](tangent)[0]
+    with torch.enable_grad():  # a transform would keep more copies of the outputs, and import the compiler
+        at = outputs.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(loss(at), at, create_graph=True, materialize_grads=True)
+    if not gradient.requires_grad:
+        return gradient, torch.zeros_like
+    return gradient, lambda tangent: torch.autograd.grad(
+        gradient, at, tangent, retain_graph=True, materialize_grads=True
+    )[0]
 
 
 def class_weights(objective: Objective, outputs: Tensor, batch: Batch) -> Tensor:
@@ -73,7 +77,7 @@ def class_weights(objective: Objective, outputs: Tensor, batch: Batch) -> Tensor
         return objective.criterion(f, batch).reshape(())
 
     zero, classes = torch.zeros_like(outputs), outputs.shape[1]
+    gradient, curvature = _derivatives(loss, zero)
     first = torch.cat([torch.ones_like(zero[:, :1]), zero[:, 1:]], 1)
-    curvature = loss_curvature(objective, zero, batch)(first)[:, 0] * (classes**2 / (classes - 1))
     # nll_loss is linear in its log-probabilities: no curvature, but a gradient that does not sum to zero
-    return curvature - grad(loss)(zero).sum(1)
+    return (curvature(first)[:, 0] * (classes**2 / (classes - 1)) - gradient.sum(1)).detach()

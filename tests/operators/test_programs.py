@@ -1,6 +1,8 @@
 """How products are computed: plans, memory, coalescing, mixed keeping, tuning, compiling, and what happens when they fail."""
 
 import gc
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -455,6 +457,18 @@ def test_half_precision_models_take_and_give_wider_vectors(dtype, program):
     assert product.dtype == torch.float32
     assert float((product - exact @ v).norm() / (exact @ v).norm()) < 0.05
     assert H.to_scipy().dtype == "float32"
+
+
+def test_products_that_compile_nothing_do_not_import_the_compiler():
+    script = """
+import sys, torch, landscape as ls
+data = torch.randn(9, 4), torch.randint(0, 3, (9,))
+objective = ls.Objective(torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.Linear(5, 3)), data, "cross_entropy")
+for kind in (ls.Hessian, ls.GaussNewton, ls.Fisher, ls.EmpiricalFisher):
+    kind(objective) @ objective.theta
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_a_compiled_module_is_run_eagerly():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
 from landscape.function.batches import Batch
 from landscape.function.batches import few as first
@@ -64,15 +65,15 @@ def measure(objective: Objective, batch: Batch) -> Costs:
     """Measure a forward pass on two small parts of a batch, or on one that cannot be cut. Use inside the objective's guard."""
     many = min(batch.size, FEW) if batch.rows else batch.size
     few = max(1, many // 2) if batch.rows else batch.size
-    counter = FlopCounterMode(display=False)
-    with nullcontext() if objective.nested else counter:  # the counter's hooks do not bear derivatives taken inside
+    counter = _Counted()
+    with nullcontext() if objective.nested else counter:
         saved = {few: _saved_bytes(objective, first(batch, few))}
     if many > few:
         saved[many] = _saved_bytes(objective, first(batch, many))
     slope = (saved[many] - saved[few]) / (many - few) if many > few else saved[many] / many
     slope = max(slope, 0.0)
-    counts = counter.get_flop_counts().get("Global", {})
-    operations, convolutions = sum(counts.values()), sum(n for op, n in counts.items() if "convolution" in str(op))
+    counts = counter.operations
+    operations, convolutions = counts.total(), sum(n for kind, n in counts.items() if "convolution" in kind)
     leaves = sum(1 for module in objective.model.modules() if not any(True for _ in module.children()))
     return Costs(
         fixed_bytes=max(saved[many] - many * slope, 0.0),
@@ -100,25 +101,36 @@ def _saved_bytes(objective: Objective, batch: Batch) -> int:
         with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
             objective.batch_loss(theta, batch)
     except RuntimeError:
-        with torch.enable_grad(), _Made() as made:
+        with torch.enable_grad(), _Counted() as counted:
             objective.batch_loss(theta, batch)
-        return made.bytes
+        return counted.bytes
     storages.pop(theta.untyped_storage().data_ptr(), None)
     return sum(tensor.untyped_storage().nbytes() for tensor in storages.values())
 
 
-class _Made(TorchDispatchMode):
-    """Inside this block, counts the bytes of whatever an operation returns."""
+class _Counted(TorchDispatchMode):
+    """Inside this block, counts the bytes that operations return, and floating-point operations by kind.
+
+    PyTorch's own counter has the compiler imported, which takes seconds.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.bytes = 0
+        self.operations: Counter[str] = Counter()
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Run the operation, then count."""
         result = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func.overloadpacket)
+        if formula is not None:
+            self.operations[str(func.overloadpacket)] += formula(*args, **(kwargs or {}), out_val=result)
         self.bytes += sum(
             leaf.numel() * leaf.element_size() for leaf in tree_leaves(result) if isinstance(leaf, Tensor)
         )
