@@ -1,9 +1,9 @@
 """Figures of results, in the style of a paper.
 
-Every function reads results and computes nothing but means, medians and ranges of what it draws; takes ``ax=`` (or ``figure=``,
-where it draws several panels); returns the axes (or the figure); never shows anything; leaves matplotlib's settings as they were.
-Axes of the caller are drawn on in the caller's style; ``with plots.style():`` gives them the paper's.
-`landscape.plots.interactive` holds figures to turn and zoom.
+Every function reads results and computes nothing but means, medians and ranges of what it draws; never shows anything; leaves
+matplotlib's settings as they were. It draws on ``ax=``, or where there are several panels on ``figure=`` or a part of one, in the
+caller's style (``with plots.style():`` gives it the paper's); without them it makes a figure one column wide, or two columns wide
+for several panels. It returns the axes, or the figure. `landscape.plots.interactive` holds figures to turn and zoom.
 """
 
 from __future__ import annotations
@@ -14,18 +14,16 @@ from typing import Any
 
 from landscape.errors import LandscapeError
 from landscape.plots.curves import placebo, sampling, scale_curvature, smoothness, track
-from landscape.plots.evidence import evidence
 from landscape.plots.grids import grid, lines_grid, volume
-from landscape.plots.layers import by_layer, layers
 from landscape.plots.lines import line
 from landscape.plots.matrices import audit, barriers, cosines, invariance
-from landscape.plots.memorisation import memorisation
 from landscape.plots.merge_trees import merge_tree
 from landscape.plots.planes import contour, heatmap
 from landscape.plots.saving import save
 from landscape.plots.scales import Scale, scale_of
-from landscape.plots.scores import comparison, effects, scores
-from landscape.plots.spectra import density, diagonal, eigenvalues, estimate
+from landscape.plots.scores import comparison, effects, evidence, scores
+from landscape.plots.spectra import by_layer, density, diagonal, eigenvalues, estimate, layers
+from landscape.plots.studies import memorisation
 from landscape.plots.style import DOUBLE, PALETTE, SINGLE, style
 from landscape.plots.surfaces import surface
 from landscape.plots.tables import comparison_table, panel, summary, table
@@ -65,15 +63,7 @@ FIGURES = frozenset(kind for kind, draw in KINDS.items() if "figure" in signatur
 
 
 def plot(result: Result, ax: Any = None, **options: Any) -> Any:
-    """Draw a result the way its kind is usually drawn.
-
-    Args:
-        result: any result of the package.
-        ax: where to draw; `None`: a new figure. A comparison has several panels: give it a figure or a part of one.
-        **options: passed on to the function of the kind, listed in `KINDS`.
-
-    Returns:
-        The axes, or the figure of a result with several panels; both have ``.figure``.
+    """Draw a result the way its kind is usually drawn; the options are those of the function of the kind, listed in `KINDS`.
 
     Raises:
         LandscapeError: axes for a result that needs a figure, or what the function raises.

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from landscape.plots.scales import spans
-from landscape.plots.style import DOUBLE, GREY, MARKERS, PALETTE, SINGLE, canvas, colour, sheet
+from landscape.plots.style import DOUBLE, GREY, PALETTE, by_recipe, canvas, colour, marker, panels, sheet
 from landscape.results import Placebo, SamplingError, ScaleCurvature, Smoothness
 from landscape.results.track import Track
 
@@ -18,12 +18,7 @@ from landscape.results.track import Track
 def scale_curvature(result: ScaleCurvature, ax: Axes | None = None) -> Axes:
     """Draw |κ(h)| on logarithmic axes, beside the second derivative and the rounding error that ends it below.
 
-    Args:
-        result: second differences of the loss at several scales.
-        ax: where to draw; `None`: a new figure as wide as one column.
-
-    Returns:
-        The axes. Scales at which κ is negative have open markers.
+    Scales at which κ is negative have open markers.
 
     >>> from matplotlib.figure import Figure
     >>> h = np.geomspace(1e-3, 1, 4)
@@ -31,12 +26,11 @@ def scale_curvature(result: ScaleCurvature, ax: Axes | None = None) -> Axes:
     >>> scale_curvature(found, Figure().add_subplot()).get_xlabel()
     'scale h (lengths of the direction)'
     """
-    with canvas(ax, width=SINGLE, height=2.3) as ax:
+    with canvas(ax, height=2.3) as ax:
         size = np.abs(result.kappa)
-        for sign, face in ((1, PALETTE[0]), (-1, "white")):
+        for sign, label, face in ((1, "κ(h)", PALETTE[0]), (-1, "κ(h), negative", "white")):
             here = np.sign(result.kappa) == sign
             if here.any():
-                label = "κ(h)" if sign > 0 else "κ(h), negative"
                 ax.plot(result.h[here], size[here], "o", color=PALETTE[0], markerfacecolor=face, zorder=3, label=label)
         ax.plot(result.h, size, color=PALETTE[0], linewidth=0.7, zorder=2)
         ax.axhline(abs(result.hessian), color=PALETTE[1], linestyle="--", label="|dᵀHd|")
@@ -50,16 +44,8 @@ def scale_curvature(result: ScaleCurvature, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def sampling(result: SamplingError, ax: Axes | None = None, *, errors: float = 2.0) -> Axes:
-    """Draw the largest eigenvalue on subsets, on the sample with its error, and as expected on all the data.
-
-    Args:
-        result: eigenvalues on a sample, resampled.
-        ax: where to draw; `None`: a new figure as wide as one column.
-        errors: half-width of the bars in standard errors.
-
-    Returns:
-        The axes.
+def sampling(result: SamplingError, ax: Axes | None = None) -> Axes:
+    """Draw the largest eigenvalue on subsets, on the sample, and as expected on all the data, ± two standard errors.
 
     >>> from matplotlib.figure import Figure
     >>> found = SamplingError(
@@ -70,17 +56,16 @@ def sampling(result: SamplingError, ax: Axes | None = None, *, errors: float = 2
     >>> sampling(found, Figure().add_subplot()).get_xlabel()
     'examples'
     """
-    with canvas(ax, width=SINGLE, height=2.3) as ax:
-        sizes = np.append(result.subset_sizes, result.n)
-        means = np.append(result.subset_means, result.values[0])
+    with canvas(ax, height=2.3) as ax:
+        sizes, means = np.append(result.subset_sizes, result.n), np.append(result.subset_means, result.values[0])
         ax.plot(sizes, means, color=GREY, linewidth=0.7, zorder=1)
         ax.plot(result.subset_sizes, result.subset_means, "o", color=GREY, label="mean over subsets")
         ax.errorbar(
-            result.n, result.values[0], yerr=errors * result.standard_errors[0], fmt="o", color=PALETTE[0], capsize=2,
-            label=f"sample ± {errors:g} standard errors",
+            result.n, result.values[0], yerr=2 * result.standard_errors[0], fmt="o", color=PALETTE[0], capsize=2,
+            label="sample ± 2 standard errors",
         )  # fmt: skip
         ax.axhline(result.extrapolated, color=PALETTE[1], linestyle="--", label="expected on all the data")
-        reach = errors * result.bias_error
+        reach = 2 * result.bias_error
         ax.axhspan(result.extrapolated - reach, result.extrapolated + reach, color=PALETTE[1], alpha=0.2, linewidth=0)
         ax.set(xscale="log", xlabel="examples", ylabel=f"largest eigenvalue ({result.operator})")
         ax.legend()
@@ -90,27 +75,17 @@ def sampling(result: SamplingError, ax: Axes | None = None, *, errors: float = 2
 def placebo(result: Placebo, ax: Axes | None = None) -> Axes:
     """Draw the share of comparisons called different over the true ratio of the scores; at a ratio of 1, false alarms.
 
-    Args:
-        result: a placebo study.
-        ax: where to draw; `None`: a new figure as wide as one column.
-
-    Returns:
-        The axes.
-
-    >>> import numpy as np
     >>> from matplotlib.figure import Figure
     >>> found = Placebo(shifts=np.array([0.0, 0.3]), called=np.array([0.02, 0.9]), significant=np.array([[0.05, 0.95]]),
     ...     scores=("keskar",), recipe="sgd", seeds=16, arm=8, resamples=200, level=0.05)
     >>> placebo(found, Figure().add_subplot()).lines[0].get_xdata().round(2)
     array([1., 2.])
     """
-    with canvas(ax, width=SINGLE, height=2.2) as ax:
+    with canvas(ax, height=2.2) as ax:
         ratios = 10.0**result.shifts
         ax.plot(ratios, result.called, "o-", color="black", label="verdict: flatter or spikier", zorder=3)
         for index, (score, shares) in enumerate(zip(result.scores, result.significant, strict=True)):
-            ax.plot(
-                ratios, shares, marker=MARKERS[(index + 1) % len(MARKERS)], color=colour(index), label=f"{score} alone"
-            )
+            ax.plot(ratios, shares, marker=marker(index + 1), color=colour(index), label=f"{score} alone")
         ax.axhline(result.level, color=GREY, linewidth=0.6, linestyle="--", label=f"level {result.level:g}")
         ax.yaxis.set_major_formatter(PercentFormatter(1.0))
         ax.set(xlabel="true ratio of the scores", ylabel="called different", ylim=(-0.03, 1.03))
@@ -127,10 +102,6 @@ def smoothness(
 
     Args:
         results: one run, or one per recipe.
-        figure: where to draw; `None`: a new figure, two columns wide.
-
-    Returns:
-        The figure.
 
     >>> one = Smoothness(
     ...     eta=np.array([0.1, 0.2]), loss=np.ones((3, 2)), gradient_change=np.ones((3, 2)), gradient_norm=np.ones(3),
@@ -139,34 +110,36 @@ def smoothness(
     >>> [ax.get_ylabel() for ax in smoothness(one, Figure()).axes]
     ['loss after the step', 'change of the gradient', 'effective smoothness β']
     """
-    named = results if isinstance(results, Mapping) else {"": results}
+    groups = by_recipe(results, Smoothness, "runs")
     with sheet(figure, width=DOUBLE, height=2.0) as figure:
         variation, change, beta = figure.subplots(1, 3)
-        for index, (name, one) in enumerate(named.items()):
+        for index, (name, [one]) in enumerate(groups.items()):
             steps, tint = np.arange(len(one.beta)), colour(index)
             for ax, band in ((variation, one.loss_variation), (change, one.gradient_predictiveness)):
                 ax.fill_between(steps, band[:, 0], band[:, 1], color=tint, alpha=0.3, linewidth=0)
                 ax.plot(steps, band[:, 1], color=tint, linewidth=0.8, label=name or None)
             beta.plot(steps, one.beta, color=tint, label=name or None)
-        labels = ("loss after the step", "change of the gradient", "effective smoothness β")
-        for ax, label in zip((variation, change, beta), labels, strict=True):
-            ax.set(xlabel="point of the run", ylabel=label)
-            drawn = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in ax.lines])
-            if (drawn > 0).all() and drawn.max() >= 30 * drawn.min():
+        variation.set_ylabel("loss after the step")
+        change.set_ylabel("change of the gradient")
+        beta.set_ylabel("effective smoothness β")
+        for ax in (variation, change, beta):
+            ax.set_xlabel("point of the run")
+            if spans(np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in ax.lines]), 30):
                 ax.set_yscale("log")
-        if any(named):
+        if any(groups):
             variation.legend()
     return figure
 
 
-_CURVATURES = ("lambda_max", "preconditioned", "batch_sharpness", "critical_sharpness", "relative_critical_sharpness")
-"""What is measured in the units of the threshold, and shares its panel."""
-_LABELS = {
+_CURVATURES = {
     "lambda_max": "λmax",
     "preconditioned": "λmax, preconditioned",
     "batch_sharpness": "batch sharpness",
     "critical_sharpness": "critical sharpness",
     "relative_critical_sharpness": "relative critical sharpness",
+}
+"""What is measured in the units of the threshold, and shares its panel."""
+_OTHERS = {
     "lambda_min": "λmin",
     "weight_norm": "‖θ‖",
     "update_norm": "‖update‖",
@@ -177,12 +150,7 @@ _LABELS = {
 def track(result: Track, figure: Figure | SubFigure | None = None) -> Figure | SubFigure:
     """Draw what a `Tracker` measured over the optimiser's steps: curvatures with their threshold, then one panel per quantity.
 
-    Args:
-        result: the track.
-        figure: where to draw; `None`: a new figure.
-
-    Returns:
-        The figure; a dashed line is the curvature at which full-batch steps turn unstable.
+    A dashed line is the curvature at which full-batch steps turn unstable.
 
     >>> one = Track(step=np.array([1, 2]), values={"lambda_max": np.array([3.0, 4.0]), "loss": np.array([1.0, 0.5])},
     ...             threshold=np.array([4.0, 4.0]), rule="sgd", steps=2, missed={})
@@ -191,28 +159,25 @@ def track(result: Track, figure: Figure | SubFigure | None = None) -> Figure | S
     """
     shared = [name for name in _CURVATURES if np.isfinite(result.values.get(name, np.nan)).any()]
     others = [name for name in result.values if name not in _CURVATURES and "/" not in name and name != "lr"]
-    panels = bool(shared) + len(others)
-    columns = min(max(panels, 1), 2)
-    lines = -(-max(panels, 1) // columns)
-    with sheet(figure, width=DOUBLE if columns > 1 else DOUBLE / 2, height=2.2 * lines) as figure:
-        axes = list(figure.subplots(lines, columns, squeeze=False).flat)
-        for ax in axes[panels:]:
-            ax.remove()
+    count = max(bool(shared) + len(others), 1)
+    width = DOUBLE if count > 1 else DOUBLE / 2
+    with sheet(figure, width=width, height=2.2 * -(-count // 2)) as figure:
+        axes = panels(figure, count, 2)
         if shared:
             ax = axes.pop(0)
             for index, name in enumerate(shared):
-                ax.plot(result.step, result.values[name], color=colour(index), marker=".", label=_LABELS[name])
-                error = result.values.get(f"error/{name}")
-                if error is not None and np.isfinite(error).any():
-                    low, high = result.values[name] - error, result.values[name] + error
-                    ax.fill_between(result.step, low, high, color=colour(index), alpha=0.2, linewidth=0)
+                values, tint = result.values[name], colour(index)
+                ax.plot(result.step, values, color=tint, marker=".", label=_CURVATURES[name])
+                error = result.values.get(f"error/{name}", np.full_like(values, np.nan))
+                if np.isfinite(error).any():
+                    ax.fill_between(result.step, values - error, values + error, color=tint, alpha=0.2, linewidth=0)
             if np.isfinite(result.threshold).any():
                 ax.plot(result.step, result.threshold, color=GREY, linestyle="--", linewidth=0.8, label="threshold")
             _finish(ax, "curvature", np.concatenate([result.threshold, *(result.values[name] for name in shared)]))
             ax.legend()
         for ax, name in zip(axes, others, strict=False):
             ax.plot(result.step, result.values[name], color=colour(0), marker=".")
-            _finish(ax, _LABELS.get(name, name), result.values[name])
+            _finish(ax, _OTHERS.get(name, name), result.values[name])
     return figure
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,17 +17,16 @@ from landscape.plots.lines import (
     Band,
     Lines,
     accuracies,
+    asks_for_log,
     groups_of,
     has_accuracy,
     legend_handles,
     line,
-    logarithmic,
 )
-from landscape.plots.planes import contour, heatmap, label_of, panel_height, scaled
+from landscape.plots.planes import Look, contour, hatch_handles, heatmap, panel_height, seen_together
 from landscape.plots.scales import add_colourbar
-from landscape.plots.style import COLOURMAP, DOUBLE, SINGLE, legend_inside, legend_outside, sheet
+from landscape.plots.style import DOUBLE, SINGLE, check_panels, legend, panels, sheet
 from landscape.plots.surfaces import surface
-from landscape.plots.windows import hatch_handles, missing, window_of
 from landscape.results import Plane, Volume
 
 _DRAW: dict[str, Callable[..., Axes]] = {"contour": contour, "heatmap": heatmap, "surface": surface}
@@ -41,17 +40,13 @@ def grid(
     columns: int = 3,
     **options: Any,
 ) -> Figure | SubFigure:
-    """Draw planes of several checkpoints side by side with shared levels, limits, colours and camera.
+    """Draw planes of several checkpoints side by side with shared levels, limits, colours and camera, and one colour bar.
 
     Args:
         planes: by the name above each panel.
-        figure: where to draw; `None`: a new figure, two columns wide when there are several planes.
         kind: ``contour``, ``heatmap`` or ``surface``.
         columns: panels in a row.
         **options: those of `contour`, `heatmap` or `surface`; ``levels`` and ``limit`` hold for all panels together.
-
-    Returns:
-        The figure: a panel for each plane, then one colour bar.
 
     Raises:
         LandscapeError: no planes, an unknown kind, or what the panels raise.
@@ -65,45 +60,33 @@ def grid(
     >>> [ax.get_title() for ax in grid(bowls, Figure()).axes[:2]]
     ['flat', 'sharp']
     """
-    _checked(len(planes), columns, "planes")
+    check_panels("planes", len(planes), columns)
     if kind not in _DRAW:
         raise LandscapeError(f"kind={kind!r}; expected one of {', '.join(_DRAW)}")
-    metric, dataset = options.get("metric", "loss"), options.get("dataset")
-    given, limit = options.pop("levels", None), options.pop("limit", None)
-    levels = (12 if kind == "contour" else 8) if given is None else given
-    values, scale = scaled(planes.values(), metric, dataset, levels, limit, options.get("log"))
-    distances, cmap = options.get("distances", False), options.get("cmap", COLOURMAP)
-    windows = [window_of(plane, distances=distances) for plane in planes.values()]
-    every = [window.limits(cells=kind == "heatmap") for window in windows]
-    low, high = np.min(every, axis=0), np.max(every, axis=0)
-    limits = (low[0], high[1], low[2], high[3])
-    three = kind == "surface"
-    own, across = figure is None, min(len(planes), columns)
-    height = 1.9 if three else panel_height(windows[0], limits, width=2.1 if across == 1 else 4.9 / across)
+    seen = seen_together(planes.values(), cast(Look, options), levels=12 if kind == "contour" else 8)
+    first, three = seen[0], kind == "surface"
+    every = np.array([one.window.limits(cells=kind == "heatmap") for one in seen])
+    (left, _, bottom, _), (_, right, _, top) = every.min(axis=0), every.max(axis=0)
+    across = min(len(planes), columns)
+    width = 2.1 if across == 1 else 4.9 / across
+    height = 1.9 if three else panel_height(first.window, (left, right, bottom, top), width=width)
+    own = figure is None
     with sheet(figure, **_size(len(planes), columns, height=height + 0.45)) as figure:
-        panels = _panels(figure, len(planes), columns, projection="3d" if three else None)
-        for ax, (name, plane) in zip(panels, planes.items(), strict=True):
-            _DRAW[kind](plane, ax, **{**options, "levels": scale, "colourbar": False, "legend": False})
-            ax.set_title(name)
-            ax.set_xlim(limits[0], limits[1])
-            ax.set_ylim(limits[2], limits[3])
+        axes = panels(figure, len(planes), columns, projection="3d" if three else None)
+        for ax, (name, plane) in zip(axes, planes.items(), strict=True):
+            common = {"levels": first.scale, "limit": None, "colourbar": False, "legend": False}
+            _DRAW[kind](plane, ax, **{**options, **common})
+            ax.set(title=name, xlim=(left, right), ylim=(bottom, top))
             if three:
                 ax.set_zlabel("")  # type: ignore[attr-defined]  # the colour bar says it
         if not three:
-            _outer_labels(panels, columns)
-        label = label_of(metric, dataset, next(iter(planes.values())))
+            _outer_labels(axes, columns)
         room = {"shrink": 0.7, "aspect": 15, "pad": 0.04} if three else {"aspect": 25, "pad": 0.02}
-        most = max(4, int(height / 0.16))
-        add_colourbar(figure, scale, panels, label=label, cmap=cmap, banded=kind == "contour", most=most, **room)
-        reasons = {
-            reason
-            for one, plane in zip(values, planes.values(), strict=True)
-            for reason in missing(one, plane.computed)
-        }
-        if own:
-            legend_outside(figure, hatch_handles(reasons))
-        elif reasons:
-            figure.legend(handles=hatch_handles(reasons), loc="lower center", ncols=3)
+        add_colourbar(
+            figure, first.scale, axes, label=first.label, cmap=first.cmap, banded=kind == "contour",
+            most=max(4, int(height / 0.16)), **room,
+        )  # fmt: skip
+        legend(figure, hatch_handles(reason for one in seen for reason in one.masks), own=own)
     return figure
 
 
@@ -112,11 +95,7 @@ def volume(result: Volume, figure: Figure | SubFigure | None = None, **options: 
 
     Args:
         result: values (nz, ny, nx).
-        figure: where to draw; `None`: a new figure, two columns wide.
         **options: passed on to `grid`: ``metric``, ``levels``, ``limit``, ``kind`` …
-
-    Returns:
-        The figure.
 
     >>> axis = np.linspace(-1, 1, 3)
     >>> values = axis**2 + axis[:, None] ** 2 + axis[:, None, None] ** 2
@@ -157,16 +136,12 @@ def lines_grid(
 
     Args:
         lines: one line or several (a band) by the name above each panel.
-        figure: where to draw; `None`: a new figure, two columns wide when there are several panels.
         columns: panels in a row.
         metric: the metric drawn.
         accuracy: add a row below with accuracies in per cent; `None`: where there are any.
         band: as in `line`.
         log: logarithmic values; `None`: where those of all panels are positive and together span a decade or more.
         limit: the largest value shown.
-
-    Returns:
-        The figure.
 
     Raises:
         LandscapeError: no lines, or what `line` raises.
@@ -179,63 +154,33 @@ def lines_grid(
     >>> a.get_ylim() == b.get_ylim()
     True
     """
-    _checked(len(lines), columns, "lines")
+    check_panels("lines", len(lines), columns)
     groups = groups_of(lines)
     own = figure is None
-    log = logarithmic(groups, metric) if log is None else log
-    held = metric != "accuracy" and any(has_accuracy(members) for members in groups.values())
-    two = held if accuracy is None else accuracy
-    with sheet(figure, **_size(len(groups), columns, height=2.4 if two else 1.9)) as figure:
-        panels = _panels(figure, len(groups), columns, heights=HEIGHTS if two else (1,))
-        for ax, (name, members) in zip(panels, groups.items(), strict=True):
+    log = asks_for_log(groups, metric) if log is None else log
+    if accuracy is None:
+        accuracy = metric != "accuracy" and any(map(has_accuracy, groups.values()))
+    with sheet(figure, **_size(len(groups), columns, height=2.4 if accuracy else 1.9)) as figure:
+        axes = panels(figure, len(groups), columns, heights=HEIGHTS if accuracy else (1,))
+        for ax, (name, members) in zip(axes, groups.items(), strict=True):
             line(members, ax, metric=metric, accuracy=False, band=band, log=log, limit=limit, legend=False)
             ax.set_title(name)
-        below = [figure.add_subplot(_under(ax), sharex=ax) for ax in panels if two]
-        for ax, under, members in zip(panels, below, groups.values(), strict=False):
+        below = [figure.add_subplot(_under(ax), sharex=ax) for ax in axes if accuracy]
+        for ax, under, members in zip(axes, below, groups.values(), strict=False):
             accuracies(ax, under, members, band)
-        low, high = zip(*(ax.get_ylim() for ax in panels), strict=True)
-        left, right = zip(*(ax.get_xlim() for ax in panels), strict=True)
-        for ax in panels:
-            ax.set_ylim(min(low), max(high))
-            ax.set_xlim(min(left), max(right))
-        handles = legend_handles(groups, metric, band, named=False)
-        if own:
-            legend_outside(figure, handles, columns=4)
-        else:
-            legend_inside(panels[0], handles)
-        _outer_labels(panels, columns)
+        bottom, top = zip(*(ax.get_ylim() for ax in axes), strict=True)
+        left, right = zip(*(ax.get_xlim() for ax in axes), strict=True)
+        for ax in axes:
+            ax.set(xlim=(min(left), max(right)), ylim=(min(bottom), max(top)))
+        legend(axes[0], legend_handles(groups, metric, band, named=False), own=own, columns=4)
+        _outer_labels(axes, columns)
         _outer_labels(below, columns)
     return figure
 
 
-def _checked(count: int, columns: int, what: str) -> None:
-    if not count:
-        raise LandscapeError(f"no {what} to draw; give at least one by name")
-    if columns < 1:
-        raise LandscapeError(f"columns={columns}; at least one is needed")
-
-
 def _size(count: int, columns: int, *, height: float) -> dict[str, float]:
-    return {
-        "width": DOUBLE if min(count, columns) > 1 else SINGLE,
-        "height": height * math.ceil(count / columns) + 0.15,
-    }
-
-
-def _panels(
-    figure: Figure | SubFigure,
-    count: int,
-    columns: int,
-    projection: str | None = None,
-    heights: Sequence[float] = (1,),
-) -> list[Axes]:
-    """Add the panels, each in the uppermost of as many rows as there are heights."""
-    across = min(count, columns)
-    rows = math.ceil(count / across)
-    places = figure.add_gridspec(rows * len(heights), across, height_ratios=[*heights] * rows)
-    return [
-        figure.add_subplot(places[i // across * len(heights), i % across], projection=projection) for i in range(count)
-    ]
+    width = DOUBLE if min(count, columns) > 1 else SINGLE
+    return {"width": width, "height": height * math.ceil(count / columns) + 0.15}
 
 
 def _under(ax: Axes) -> SubplotSpec:
@@ -244,13 +189,13 @@ def _under(ax: Axes) -> SubplotSpec:
     return place.get_gridspec()[place.rowspan.start + 1, place.colspan.start]
 
 
-def _outer_labels(panels: list[Axes], columns: int) -> None:
+def _outer_labels(axes: list[Axes], columns: int) -> None:
     """Keep the labels and numbers of the outer axes only: the inner ones are the same."""
-    across = max(1, min(len(panels), columns))
-    for index, ax in enumerate(panels):
+    across = max(1, min(len(axes), columns))
+    for index, ax in enumerate(axes):
         if index % across:
             ax.set_ylabel("")
             ax.tick_params(labelleft=False)
-        if index + across < len(panels):
+        if index + across < len(axes):
             ax.set_xlabel("")
             ax.tick_params(labelbottom=False)

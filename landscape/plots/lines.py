@@ -7,17 +7,16 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from mpl_toolkits.axes_grid1 import make_axes_locatable
 
 from landscape.errors import LandscapeError
-from landscape.plots.scales import spans
-from landscape.plots.style import GREY, PALETTE, SINGLE, canvas, colour, legend_of
-from landscape.plots.windows import HATCHED, HATCHES, direction_name
+from landscape.plots.planes import HATCHED, HATCHES, direction_name
+from landscape.plots.scales import logarithmic, spans
+from landscape.plots.style import DASHES, GREY, PALETTE, by_recipe, canvas, colour, entry
+from landscape.plots.style import legend as add_legend
 from landscape.results import Line, Path
 
-DASHES: tuple[Any, ...] = ("-", "--", ":", "-.")
 HEIGHTS = (5, 3)
 """Of a metric and of the accuracies below it."""
 Lines = Line | Sequence[Line]
@@ -40,7 +39,6 @@ def line(
     Args:
         results: a line; a list of lines over the same x (directions or seeds: their centre and band); or
             such by recipe, each with its colour.
-        ax: where to draw; `None`: a new figure as wide as one column.
         metric: the metric drawn; the line's own data set solid, the others dashed.
         accuracy: add a panel below with accuracies in per cent; `None`: for a single recipe that has them.
         band: ``range`` (mean, and minimum to maximum), two quantiles such as ``(0.1, 0.9)`` (median, and between
@@ -65,23 +63,24 @@ def line(
     array([5.  , 1.25, 0.  , 1.25, 5.  ])
     """
     groups = groups_of(results)
+    first = next(iter(groups.values()))
     several = isinstance(results, Mapping) and len(groups) > 1
     if several and accuracy:
         raise LandscapeError("accuracies of several recipes in one panel cannot be read; use lines_grid")
-    shown = not several and metric != "accuracy" and has_accuracy(next(iter(groups.values())))
-    own, below = ax is None, shown if accuracy is None else accuracy
-    with canvas(ax, width=SINGLE, height=2.9 if below else 2.2) as ax:
+    below = not several and metric != "accuracy" and has_accuracy(first) if accuracy is None else accuracy
+    own = ax is None
+    with canvas(ax, height=2.9 if below else 2.2) as ax:
         for index, (name, lines) in enumerate(groups.items()):
             _draw(ax, lines, metric, band, colour(index) if several else PALETTE[0], name if several else None)
-        _axes(ax, _first(groups), metric, logarithmic(groups, metric) if log is None else log, limit)
+        _axes(ax, first[0], metric, asks_for_log(groups, metric) if log is None else log, limit)
         if below:
-            accuracies(ax, _below(ax), next(iter(groups.values())), band)
+            accuracies(ax, _below(ax), first, band)
         if legend:
-            legend_of(ax, legend_handles(groups, metric, band, named=several), own=own)
+            add_legend(ax, legend_handles(groups, metric, band, named=several), own=own)
     return ax
 
 
-def logarithmic(groups: Mapping[str, Sequence[Line]], metric: str) -> bool:
+def asks_for_log(groups: Mapping[str, Sequence[Line]], metric: str) -> bool:
     """Return whether the values of all lines together ask for a logarithmic axis: positive, and a decade or more apart."""
     found = [
         np.ravel(values)
@@ -104,10 +103,7 @@ def groups_of(results: Lines | Mapping[str, Lines]) -> dict[str, list[Line]]:
     Raises:
         LandscapeError: nothing to draw, or lines over different x.
     """
-    named = results if isinstance(results, Mapping) else {"": results}
-    groups = {name: [lines] if isinstance(lines, Line) else list(lines) for name, lines in named.items()}
-    if not groups or not all(groups.values()):
-        raise LandscapeError("no lines to draw; give at least one line for each recipe")
+    groups = by_recipe(results, Line, "lines")
     for name, lines in groups.items():
         if any(not np.array_equal(lines[0].x, other.x) for other in lines):
             of = f" of {name!r}" if name else ""
@@ -130,10 +126,6 @@ def spread(stack: np.ndarray, band: Band) -> tuple[np.ndarray, np.ndarray, np.nd
     else:
         low[known], centre[known], high[known] = values.min(axis=0), values.mean(axis=0), values.max(axis=0)
     return centre, low, high
-
-
-def _first(groups: Mapping[str, list[Line]]) -> Line:
-    return next(iter(groups.values()))[0]
 
 
 def _datasets(example: Line, metric: str) -> list[str]:
@@ -172,17 +164,12 @@ def _hatch(ax: Axes, x: np.ndarray, mask: np.ndarray) -> None:
 
 
 def _axes(ax: Axes, example: Line, metric: str, log: bool, limit: float | None) -> None:
-    ax.set_xlabel(
-        "position on the path" if isinstance(example, Path) else f"step along {direction_name(example.directions)}"
-    )
-    ax.set_ylabel(metric if metric != "accuracy" else "accuracy (%)")
+    along = "position on the path" if isinstance(example, Path) else f"step along {direction_name(example.directions)}"
+    ax.set(xlabel=along, ylabel=metric if metric != "accuracy" else "accuracy (%)")
     ax.locator_params(axis="x", nbins=5)
     ax.set_xlim(float(np.min(example.x)), float(np.max(example.x)))
-    drawn = [np.asarray(one.get_ydata(), dtype=float) for one in ax.lines]
-    values = np.concatenate(drawn)
-    if log:
-        if (values[np.isfinite(values)] <= 0).any():
-            raise LandscapeError("a logarithmic axis needs positive values, and some are not; use log=False")
+    values = np.concatenate([np.asarray(one.get_ydata(), dtype=float) for one in ax.lines])
+    if logarithmic(values, log, 10.0):
         ax.set_yscale("log")
     elif metric != "accuracy" and np.isfinite(values).any() and np.nanmin(values) >= 0:
         ax.set_ylim(bottom=0)
@@ -212,18 +199,15 @@ def accuracies(ax: Axes, below: Axes, lines: list[Line], band: Band) -> None:
 
 def legend_handles(groups: Mapping[str, list[Line]], metric: str, band: Band, *, named: bool) -> list[Any]:
     """Return entries for the recipes' colours, the data sets' dashes, the band and the hatch."""
-    handles: list[Any] = [Line2D([], [], color=colour(i), label=name) for i, name in enumerate(groups) if named]
-    datasets = _datasets(_first(groups), metric)
+    every = [one for lines in groups.values() for one in lines]
+    datasets = _datasets(every[0], metric)
+    handles: list[Any] = [entry(name, color=colour(i)) for i, name in enumerate(groups) if named]
     if len(datasets) > 1:
-        handles += [
-            Line2D([], [], color="black", linestyle=dash, label=name)
-            for name, dash in zip(datasets, DASHES, strict=False)
-        ]
+        handles += [entry(name, color="black", linestyle=dash) for name, dash in zip(datasets, DASHES, strict=False)]
     counts = sorted({len(lines) for lines in groups.values() if len(lines) > 1})
     if counts and band is not None:
         what = f"{100 * band[0]:g}–{100 * band[1]:g} %" if isinstance(band, tuple) else "min–max"
         handles.append(Patch(color=GREY, alpha=0.3, linewidth=0, label=f"{what} of {'/'.join(map(str, counts))} lines"))
-    values = [one.values[f"{dataset}/{metric}"] for lines in groups.values() for one in lines for dataset in datasets]
-    if not all(np.isfinite(value).all() for value in values):
+    if not all(np.isfinite(one.values[f"{dataset}/{metric}"]).all() for one in every for dataset in datasets):
         handles.append(Patch(hatch=HATCHES["inf"], label="inf or NaN", **HATCHED))
     return handles

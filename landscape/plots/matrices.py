@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib
@@ -12,9 +12,15 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.patches import Rectangle
 
 from landscape.errors import LandscapeError
+from landscape.plots.planes import HATCHED, HATCHES
+from landscape.plots.scales import colourbar
 from landscape.plots.style import COLOURMAP, SINGLE, canvas, ink
-from landscape.plots.windows import HATCHED, HATCHES
 from landscape.results import Audit, Directions
+
+TOLERANCE = 0.01
+"""Relative change up to which a score counts as invariant: its cell is white, with a dot."""
+SPAN = 100.0
+"""The factor at which the colours of an audit end."""
 
 
 def barriers(values: np.ndarray, names: Sequence[str], ax: Axes | None = None, *, label: str = "loss barrier") -> Axes:
@@ -23,11 +29,7 @@ def barriers(values: np.ndarray, names: Sequence[str], ax: Axes | None = None, *
     Args:
         values: (m, m) barriers; the diagonal is left empty.
         names: of the m solutions.
-        ax: where to draw; `None`: a new figure.
         label: of the colour bar.
-
-    Returns:
-        The axes.
 
     Raises:
         LandscapeError: a matrix that does not fit the names.
@@ -36,22 +38,15 @@ def barriers(values: np.ndarray, names: Sequence[str], ax: Axes | None = None, *
     >>> [text.get_text() for text in barriers(np.array([[0, 2.5], [2.5, 0]]), ["a", "b"], Figure().add_subplot()).texts]
     ['2.5', '2.5']
     """
-    values = _checked(values, names, names)
-    off = np.where(np.eye(len(names), dtype=bool), np.nan, values)
+    values, empty = np.asarray(values, dtype=float), np.eye(len(names), dtype=bool)
+    off = np.where(empty, np.nan, values) if values.shape == empty.shape else values
     finite = off[np.isfinite(off)]
     norm = Normalize(min(0.0, finite.min()) if finite.size else 0.0, (finite.max() if finite.size else 0.0) or 1.0)
-    empty = np.eye(len(names), dtype=bool)
     return _matrix(off, names, names, ax, norm=norm, cmap=COLOURMAP, label=label, form=_number, empty=empty)
 
 
 def invariance(
-    ratios: np.ndarray,
-    scores: Sequence[str],
-    transformations: Sequence[str],
-    ax: Axes | None = None,
-    *,
-    tolerance: float = 0.01,
-    span: float = 100.0,
+    ratios: np.ndarray, scores: Sequence[str], transformations: Sequence[str], ax: Axes | None = None
 ) -> Axes:
     """Draw by which factor each score changes under transformations that leave the function as it is.
 
@@ -59,12 +54,6 @@ def invariance(
         ratios: (score, transformation) score after over score before; 1 for an invariant score, NaN where not defined.
         scores: names of the rows.
         transformations: names of the columns.
-        ax: where to draw; `None`: a new figure that grows with the table.
-        tolerance: relative change up to which a score counts as invariant and its cell is white, with a dot.
-        span: factor at which the colours end.
-
-    Returns:
-        The axes.
 
     Raises:
         LandscapeError: a matrix that does not fit the names.
@@ -74,10 +63,10 @@ def invariance(
     >>> [text.get_text() for text in drawn.texts]
     ['·', '×100']
     """
-    ratios = _checked(ratios, scores, transformations)
+    ratios = np.asarray(ratios, dtype=float)
 
     def form(ratio: float) -> str:
-        if abs(ratio - 1) <= tolerance:
+        if abs(ratio - 1) <= TOLERANCE:
             return "·"
         if ratio <= 0:
             return _number(ratio)
@@ -85,16 +74,16 @@ def invariance(
         text = "∞" if np.isinf(factor) else f"{factor:.2f}" if factor < 1.1 else _number(factor)
         return f"{'×' if ratio > 1 else '÷'}{text}"
 
-    shown = np.where(np.abs(ratios - 1) <= tolerance, 1.0, ratios)
-    shown = np.where(shown > 0, np.clip(shown, 1 / span, span), np.where(np.isnan(shown), np.nan, 1 / span))
+    shown = np.where(np.abs(ratios - 1) <= TOLERANCE, 1.0, ratios)
+    shown = np.where(shown > 0, np.clip(shown, 1 / SPAN, SPAN), np.where(np.isnan(shown), np.nan, 1 / SPAN))
     return _matrix(
-        shown, scores, transformations, ax, norm=LogNorm(1 / span, span), cmap="PuOr_r", label="score after / before",
+        shown, scores, transformations, ax, norm=LogNorm(1 / SPAN, SPAN), cmap="PuOr_r", label="score after / before",
         form=form, written=ratios, below="transformation",
     )  # fmt: skip
 
 
-def audit(result: Audit, ax: Axes | None = None, **options: Any) -> Axes:
-    """Draw by which factor transformations of a network changed each score; the options are those of `invariance`.
+def audit(result: Audit, ax: Axes | None = None) -> Axes:
+    """Draw by which factor transformations of a network changed each score.
 
     Of several radii the first is shown; transformations that do not apply to the network are hatched. Scores that are
     logarithms have no factor and are left out; `Audit.table` shows their differences.
@@ -112,7 +101,7 @@ def audit(result: Audit, ax: Axes | None = None, **options: Any) -> Axes:
     for row in reversed(rows):
         if row.verdict != "not applicable":
             ratios[scores.index(row.score), transformations.index(row.transformation)] = row.ratio
-    return invariance(ratios, scores, transformations, ax, **options)
+    return invariance(ratios, scores, transformations, ax)
 
 
 def cosines(result: Directions, ax: Axes | None = None) -> Axes:
@@ -128,15 +117,6 @@ def cosines(result: Directions, ax: Axes | None = None) -> Axes:
         np.asarray(result.cosines, dtype=float), names, names, ax, norm=Normalize(-1, 1), cmap="PuOr_r", label="cosine",
         form=lambda value: f"{value:.2f}".replace("-0.00", "0.00"), title=f"{result.direction_kind} directions",
     )  # fmt: skip
-
-
-def _checked(values: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> np.ndarray:
-    values = np.asarray(values, dtype=float)
-    if values.shape != (len(rows), len(columns)) or values.size == 0:
-        raise LandscapeError(
-            f"a matrix of shape {values.shape}, expected {(len(rows), len(columns))} as there are names"
-        )
-    return values
 
 
 def _number(value: float) -> str:
@@ -159,13 +139,17 @@ def _matrix(
     norm: Normalize,
     cmap: str,
     label: str,
-    form: Any,
+    form: Callable[[float], str],
     written: np.ndarray | None = None,
     empty: np.ndarray | None = None,
     title: str = "",
     below: str = "",
 ) -> Axes:
     """Colour the cells, write the numbers into them, hatch those that should have one and have none."""
+    if values.shape != (len(rows), len(columns)) or values.size == 0:
+        raise LandscapeError(
+            f"a matrix of shape {values.shape}, expected {(len(rows), len(columns))} as there are names"
+        )
     written = values if written is None else written
     longest = max(len(name) for name in rows)
     width = max(SINGLE, 0.07 * longest + 0.42 * len(columns) + 0.9)
@@ -175,26 +159,20 @@ def _matrix(
         masked = np.ma.masked_invalid(values)
         image = ax.imshow(masked, norm=norm, cmap=cmap, aspect="auto", interpolation="nearest")
         shades = matplotlib.colormaps[cmap](norm(masked.filled(norm.vmin)))
+        centred: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 6}
         for i, j in np.ndindex(values.shape):
             if np.isfinite(values[i, j]):
-                ax.text(j, i, form(written[i, j]), ha="center", va="center", fontsize=6, color=ink(shades[i, j]))
+                ax.text(j, i, form(float(written[i, j])), color=ink(shades[i, j]), **centred)
             elif empty is None or not empty[i, j]:
-                reason = "inf" if np.isinf(values[i, j]) else "NaN"
-                box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
-                ax.text(j, i, "∞" if reason == "inf" else "n/a", ha="center", va="center", fontsize=6, bbox=box)
+                reason, text = ("inf", "∞") if np.isinf(values[i, j]) else ("NaN", "n/a")
+                ax.text(j, i, text, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8}, **centred)
                 ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, hatch=HATCHES[reason], **HATCHED))
-        ax.set_xticks(range(len(columns)), columns, rotation=35 if slanted else 0)
-        if slanted:
-            for tick in ax.get_xticklabels():
-                tick.set(ha="right", rotation_mode="anchor")
+        turn: dict[str, Any] = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
+        ax.set_xticks(range(len(columns)), columns, **turn)
         ax.set_yticks(range(len(rows)), rows)
         ax.tick_params(length=0)
-        ax.set_title(title)
-        ax.set_xlabel(below)
+        ax.set(title=title, xlabel=below)
         for spine in ax.spines.values():
             spine.set_visible(True)
-        bar = ax.figure.colorbar(image, ax=ax, pad=0.02)
-        bar.set_label(label)
-        bar.ax.tick_params(labelsize="small", length=2)
-        bar.outline.set_linewidth(0.5)
+        colourbar(ax.figure, image, ax, label, pad=0.02)
     return ax

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from landscape.errors import LandscapeError
-from landscape.plots.scales import spans
-from landscape.plots.style import GREY, PALETTE, SINGLE, canvas, legend_of
+from landscape.plots.scales import logarithmic
+from landscape.plots.style import GREY, PALETTE, canvas, entry, legend
 from landscape.results import Minimum, Topology
 
 LARGEST = 9.0
 """Size of the marker of a minimum that all cells flow to; the area is proportional to the share."""
 
 
-def merge_tree(
-    result: Topology, ax: Axes | None = None, *, log: bool | None = None, most: int = 30, legend: bool = True
-) -> Axes:
+def merge_tree(result: Topology, ax: Axes | None = None, *, log: bool | None = None, most: int = 30) -> Axes:
     """Draw the merge tree of a slice: a stem from each minimum up to the saddle where its basin joins another.
 
     The height is the value, so the length of a stem that ends is the persistence of its minimum. The area of a marker is
@@ -27,13 +24,8 @@ def merge_tree(
 
     Args:
         result: minima and tree.
-        ax: where to draw; `None`: a new figure as wide as one column.
         log: logarithmic heights; `None`: when all values are positive and span a factor of 30 or more.
         most: leaves drawn; of a larger tree the most persistent ones.
-        legend: explain the markers.
-
-    Returns:
-        The axes.
 
     Raises:
         LandscapeError: fewer than one leaf asked for, or logarithmic heights of values that are not positive.
@@ -49,14 +41,12 @@ def merge_tree(
     """
     if most < 1:
         raise LandscapeError(f"most={most}; at least one leaf is needed")
-    heights = np.array([node.value for node in result.tree])
-    if log and not (heights > 0).all():
-        raise LandscapeError("logarithmic heights need positive values, and some are not; use log=False")
+    on_log = logarithmic(np.array([node.value for node in result.tree]), log, 30)
     minima = _minima(result)
     shown = sorted(minima, key=lambda row: -minima[row].persistence)[:most]
     places, below = _layout(result, shown)
     own = ax is None
-    with canvas(ax, width=SINGLE, height=2.4) as ax:
+    with canvas(ax) as ax:
         for row, place in places.items():
             node = result.tree[row]
             if node.parent >= 0:
@@ -64,13 +54,20 @@ def merge_tree(
             if len(below[row]) > 1:
                 across = [places[child] for child in below[row]]
                 ax.plot([min(across), max(across)], [node.value, node.value], color=GREY, linewidth=0.9)
+        kinds = {False: ("minimum (area: its basin)", PALETTE[0]), True: ("minimum on the rim", "white")}
+        dot: dict[str, Any] = {"color": PALETTE[0], "marker": "o", "linestyle": "none"}
         for row in shown:
-            size, rim = LARGEST * float(np.sqrt(minima[row].basin_share)), minima[row].boundary
+            size, (_, face) = LARGEST * float(np.sqrt(minima[row].basin_share)), kinds[minima[row].boundary]
             ax.plot(
-                places[row], result.tree[row].value, "o", color=PALETTE[0], markersize=max(2.0, size), zorder=3, clip_on=False,
-                markerfacecolor="white" if rim else PALETTE[0],
-            )  # fmt: skip
-        if spans(heights, 30) if log is None else log:
+                places[row],
+                result.tree[row].value,
+                markersize=max(2.0, size),
+                zorder=3,
+                clip_on=False,
+                markerfacecolor=face,
+                **dot,
+            )
+        if on_log:
             ax.set_yscale("log")
         left_out = len(minima) - len(shown)
         count = f"{len(minima)} {'minimum' if len(minima) == 1 else 'minima'}"
@@ -79,8 +76,8 @@ def merge_tree(
         ax.set_xticks([])
         ax.set_xlim(-0.6, len(shown) - 0.4)
         ax.spines["bottom"].set_visible(False)
-        if legend:
-            legend_of(ax, _handles(minima[row].boundary for row in shown), own=own)
+        told = [kinds[rim] for rim in sorted({minima[row].boundary for row in shown})]
+        legend(ax, [entry(label, markerfacecolor=face, **dot) for label, face in told], own=own)
     return ax
 
 
@@ -108,11 +105,3 @@ def _layout(result: Topology, shown: list[int]) -> tuple[dict[int, float], dict[
         if row in leaves and row not in places:
             places[row] = float(np.mean([places[child] for child in below[row]]))
     return places, below
-
-
-def _handles(on_the_rim: Iterable[bool]) -> list[Line2D]:
-    kinds = {False: ("minimum (area: its basin)", PALETTE[0]), True: ("minimum on the rim", "white")}
-    return [
-        Line2D([], [], color=PALETTE[0], marker="o", linestyle="none", markerfacecolor=face, label=label)
-        for label, face in (kinds[rim] for rim in sorted(set(on_the_rim)))
-    ]

@@ -48,7 +48,8 @@ def save(
     ...     [file.name for file in save(Figure(), Path(folder) / "figure", formats=("svg",))]
     ['figure.svg']
     """
-    figure = _root(figure)
+    while (owner := getattr(figure, "figure", figure)) is not figure:  # of axes, or of a part of a figure
+        figure = owner
     target = Path(path)
     unknown = sorted(set(formats) - set(_UNDATED))
     if unknown or not formats:
@@ -62,28 +63,14 @@ def save(
     files = [target.with_name(f"{target.name}.{suffix}") for suffix in formats]
     as_written(figure)
     with ExitStack() as stack:
-        for file in files:
-            _write(figure, stack.enter_context(replacing(file)), file.suffix[1:], dpi)
-    _release(figure)
-    return files
-
-
-def _root(drawn: Any) -> Any:
-    """Return the whole figure that axes or a part of a figure belong to."""
-    while (owner := getattr(drawn, "figure", drawn)) is not drawn:
-        drawn = owner
-    return drawn
-
-
-def _write(figure: Any, file: Path, suffix: str, dpi: float) -> None:
-    drawn = io.BytesIO()  # Matplotlib's writers fail on a full disk with errors of their own
-    with style():
-        figure.savefig(drawn, format=suffix, dpi=dpi, metadata=_UNDATED[suffix])
-    file.write_bytes(drawn.getvalue())
-
-
-def _release(figure: Any) -> None:
+        for file, suffix in zip(files, formats, strict=True):
+            drawn = io.BytesIO()  # Matplotlib's writers fail on a full disk with errors of their own
+            fresh = stack.enter_context(replacing(file))
+            with style():
+                figure.savefig(drawn, format=suffix, dpi=dpi, metadata=_UNDATED[suffix])
+            fresh.write_bytes(drawn.getvalue())
     if not matplotlib.is_interactive():
         from matplotlib import pyplot
 
         pyplot.close(figure)
+    return files

@@ -1,4 +1,4 @@
-"""One scale for many panels: levels, their labels, and the colours and heights that follow from them."""
+"""One scale for many panels: levels, their labels, the colours and heights that follow; and ticks that a person reads."""
 
 from __future__ import annotations
 
@@ -81,6 +81,16 @@ class Scale:
         """The levels as text, with as many digits as tell neighbours apart, and ``> x`` at a clipped top."""
         texts = distinct(self.levels)
         return [*texts[:-1], f"> {texts[-1]}"] if self.clipped else texts
+
+    def ticks(self, most: int) -> tuple[list[int], list[str]]:
+        """Return evenly spaced indices of at most so many levels, the last one always among them, and their labels.
+
+        >>> Scale(np.arange(12.0), log=False, clipped=False).ticks(5)
+        ([2, 5, 8, 11], ['2', '5', '8', '11'])
+        """
+        stride = max(1, math.ceil((len(self.levels) - 1) / (most - 1)))
+        shown = list(range(len(self.levels) - 1, -1, -stride))[::-1]
+        return shown, [self.labels[i] for i in shown]
 
 
 def scale_of(
@@ -165,6 +175,17 @@ def spans(values: np.ndarray, factor: float = 3.0) -> bool:
     return finite.size > 0 and bool((finite > 0).all()) and bool(finite.max() >= factor * finite.min())
 
 
+def logarithmic(values: np.ndarray, log: bool | None, factor: float) -> bool:
+    """Return whether an axis is logarithmic: as it was asked for, or where the values ask for it.
+
+    Raises:
+        LandscapeError: it was asked for, and not all values are positive.
+    """
+    if log and not (values[np.isfinite(values)] > 0).all():
+        raise LandscapeError("a logarithmic axis needs positive values, and some are not; use log=False")
+    return spans(values, factor) if log is None else log
+
+
 class LogTicks(LogLocator):
     """Decades on a logarithmic axis; below two of them 1, 2 and 5 of each, or round numbers where that leaves fewer than three.
 
@@ -218,19 +239,18 @@ def _plain(text: str) -> str:
     return f"{float(text):.0f}" if 0 <= int(power) < 5 else f"{mantissa}e{int(power)}"
 
 
-def thinned(count: int, most: int) -> list[int]:
-    """Return evenly spaced indices of at most `most` of `count` ticks, the last one always among them.
-
-    >>> thinned(13, 7), thinned(12, 5)
-    ([0, 2, 4, 6, 8, 10, 12], [2, 5, 8, 11])
-    """
-    stride = max(1, math.ceil((count - 1) / (most - 1)))
-    return list(range(count - 1, -1, -stride))[::-1]
-
-
 def darkened(cmap: str) -> ListedColormap:
     """Return a colour map without its bright end, for lines on white paper."""
     return ListedColormap(matplotlib.colormaps[cmap](np.linspace(0.0, 0.78, 256)), name=f"{cmap}, dark part")
+
+
+def colourbar(figure: Any, shown: ScalarMappable, axes: Any, label: str, **options: Any) -> Colorbar:
+    """Add a colour bar beside axes."""
+    bar: Colorbar = figure.colorbar(shown, ax=axes, **options)
+    bar.set_label(label)
+    bar.ax.tick_params(labelsize="small", length=2)
+    bar.outline.set_linewidth(0.5)
+    return bar
 
 
 def add_colourbar(
@@ -244,15 +264,11 @@ def add_colourbar(
     most: int = 13,
     **options: Any,
 ) -> Colorbar:
-    """Add the colour bar of a scale beside axes: bands for contours, a continuous bar for heat maps and surfaces."""
-    bounds: dict[str, Any] = {"boundaries": scale.levels, "spacing": "uniform"} if banded else {}
-    bar: Colorbar = figure.colorbar(
-        ScalarMappable(scale.norm, cmap), ax=axes, extend="max" if scale.clipped else "neither", **bounds, **options
-    )
-    shown = thinned(len(scale.levels), most)
-    bar.set_ticks(scale.levels[shown].tolist(), labels=[scale.labels[i] for i in shown])
+    """Add the colour bar of a scale: bands for contours, a continuous bar for heat maps and surfaces."""
+    options |= {"boundaries": scale.levels, "spacing": "uniform"} if banded else {}
+    extend = "max" if scale.clipped else "neither"
+    bar = colourbar(figure, ScalarMappable(scale.norm, cmap), axes, label, extend=extend, **options)
+    shown, labels = scale.ticks(most)
+    bar.set_ticks(scale.levels[shown].tolist(), labels=labels)
     bar.minorticks_off()
-    bar.ax.tick_params(labelsize="small", length=2)
-    bar.set_label(label)
-    bar.outline.set_linewidth(0.5)
     return bar

@@ -1,4 +1,4 @@
-"""Eigenvalues, spectral densities, estimates and diagonals."""
+"""Eigenvalues, spectral densities, estimates, diagonals, and what falls to each layer."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
 from landscape.errors import LandscapeError
 from landscape.lazy import verb
-from landscape.plots.style import GREY, MARKERS, PALETTE, SINGLE, canvas, colour, legend_of
-from landscape.results import Diagonal, Eigenpairs, Estimate, SpectralDensity
+from landscape.plots.scales import logarithmic
+from landscape.plots.style import DOUBLE, GREY, PALETTE, by_recipe, canvas, colour, entry, legend, marker, sheet
+from landscape.results import Diagonal, Eigenpairs, Estimate, Layers, SpectralDensity
 
 Spectra = Eigenpairs | Sequence[Eigenpairs]
+WHISKERS: dict[str, Any] = {"elinewidth": 0.7, "capsize": 1.2, "capthick": 0.6}
 
 
 def eigenvalues(results: Spectra | Mapping[str, Spectra], ax: Axes | None = None, *, log: bool | None = None) -> Axes:
@@ -26,11 +28,7 @@ def eigenvalues(results: Spectra | Mapping[str, Spectra], ax: Axes | None = None
 
     Args:
         results: one result, one per seed, or such by recipe.
-        ax: where to draw; `None`: a new figure as wide as one column.
         log: logarithmic axis; `None`: when every eigenvalue is positive.
-
-    Returns:
-        The axes.
 
     Raises:
         LandscapeError: nothing to draw, or a logarithmic axis for eigenvalues that are not positive.
@@ -43,64 +41,68 @@ def eigenvalues(results: Spectra | Mapping[str, Spectra], ax: Axes | None = None
     >>> eigenvalues({"sgd": pairs}, Figure().add_subplot()).get_ylabel()
     'eigenvalue (hessian)'
     """
-    groups, logarithmic = groups_of(results, log)
-    lowest = min(float(pairs.values.min()) for found in groups.values() for pairs in found)
-    floor = lowest / 10 if logarithmic else None  # a bar that reaches below zero is drawn that far down
+    groups = by_recipe(results, Eigenpairs, "eigenvalues")
+    every = [pairs for found in groups.values() for pairs in found]
+    values = np.concatenate([pairs.values for pairs in every])
+    on_log = logarithmic(values, log, 1.0)
     own = ax is None
-    with canvas(ax, width=SINGLE, height=2.3) as ax:
+    floor = float(values.min()) / 10 if on_log else None  # a bar that reaches below zero is drawn that far down
+    with canvas(ax, height=2.3) as ax:
         for index, found in enumerate(groups.values()):
             _ranks(ax, found, index, len(groups), floor=floor)
-        if logarithmic:
+        if on_log:
             ax.set_yscale("log")
         else:
             ax.axhline(0, color=GREY, linewidth=0.6, zorder=0)
-        operators = sorted({pairs.operator for found in groups.values() for pairs in found})
-        ax.set(xlabel="rank", ylabel=f"eigenvalue ({', '.join(operators)})")
+        ax.set(xlabel="rank", ylabel=f"eigenvalue ({', '.join(sorted({pairs.operator for pairs in every}))})")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        legend_of(ax, _eigen_handles(groups), own=own)
+        handles = [
+            entry(
+                f"{name} ({len(found)} seeds)" if len(found) > 1 else name,
+                color=colour(i),
+                marker=marker(i),
+                linestyle="none",
+            )
+            for i, (name, found) in enumerate(groups.items())
+            if name
+        ]
+        if not all(pairs.converged for pairs in every):
+            handles.append(entry("not converged", color=GREY, marker="o", markerfacecolor="white", linestyle="none"))
+        legend(ax, handles, own=own)
     return ax
 
 
-def groups_of(results: Spectra | Mapping[str, Spectra], log: bool | None) -> tuple[dict[str, list[Eigenpairs]], bool]:
-    """Return lists of results by recipe, and whether their axis is logarithmic.
-
-    Raises:
-        LandscapeError: nothing to draw, or a logarithmic axis for eigenvalues that are not positive.
-    """
-    named = results if isinstance(results, Mapping) else {"": results}
-    groups = {name: [found] if isinstance(found, Eigenpairs) else list(found) for name, found in named.items()}
-    if not groups or not all(groups.values()):
-        raise LandscapeError("no eigenvalues to draw; give at least one result for each recipe")
-    positive = all((pairs.values > 0).all() for found in groups.values() for pairs in found)
-    if log and not positive:
-        raise LandscapeError("a logarithmic axis needs positive eigenvalues, and some are not; use log=False")
-    return groups, positive if log is None else log
+def _ranks(ax: Axes, found: list[Eigenpairs], index: int, count: int, floor: float | None) -> None:
+    """Draw one recipe in its own slot of every rank, its seeds side by side within the slot."""
+    slot, tint = 0.7 / count, colour(index)
+    centre = (index - (count - 1) / 2) * slot
+    offsets = centre + np.linspace(-0.32, 0.32, len(found)) * slot if len(found) > 1 else [centre]
+    for offset, pairs in zip(offsets, found, strict=True):
+        ranks = np.arange(1, len(pairs.values) + 1) + offset
+        down = pairs.residuals if floor is None else np.minimum(pairs.residuals, pairs.values - floor)
+        ax.errorbar(
+            ranks, pairs.values, yerr=[down, pairs.residuals], fmt=marker(index), color=tint, markersize=2.8,
+            markerfacecolor=tint if pairs.converged else "white", markeredgewidth=0.7, zorder=3, **WHISKERS,
+        )  # fmt: skip
+    if len(found) > 1:
+        for rank in range(min(len(pairs.values) for pairs in found)):
+            middle = np.median([pairs.values[rank] for pairs in found])
+            ax.plot(rank + 1 + centre + np.array([-0.45, 0.45]) * slot, [middle] * 2, color=tint, linewidth=0.9)
 
 
 def density(
-    results: SpectralDensity | Mapping[str, SpectralDensity],
-    ax: Axes | None = None,
-    *,
-    errors: float | None = None,
-    log: bool = True,
-    width: float | None = None,
+    results: SpectralDensity | Mapping[str, SpectralDensity], ax: Axes | None = None, *, log: bool = True
 ) -> Axes:
-    """Draw spectral densities with their error bands, and outliers as stems as high as one eigenvalue.
+    """Draw spectral densities with pointwise 95 % bands, and outliers as stems as high as one eigenvalue.
 
-    Densities that are drawn together are smoothed with one width σ, which a bar in the figure shows: near zero the height
-    of a smoothed density is that of the smoothing, so that two widths would make a contrast that is not there. One
-    eigenvalue has the height 1/(P·σ·√(2π)), which is also where the logarithmic axis ends below: less than one eigenvalue is
-    no eigenvalue.
+    Densities that are drawn together are smoothed with one width σ, the largest of theirs, which a bar in the figure shows:
+    near zero the height of a smoothed density is that of the smoothing, so that two widths would make a contrast that is not
+    there. One eigenvalue has the height 1/(P·σ·√(2π)), which is also where the logarithmic axis ends below: less than one
+    eigenvalue is no eigenvalue.
 
     Args:
         results: one density, or one per recipe.
-        ax: where to draw; `None`: a new figure as wide as one column.
-        errors: half-width of the band in standard errors; `None`: the pointwise 95 % interval of `SpectralDensity.band`.
         log: logarithmic density.
-        width: the smoothing for all; `None`: the largest of theirs.
-
-    Returns:
-        The axes.
 
     Raises:
         LandscapeError: nothing to draw, or densities on different axes.
@@ -114,48 +116,63 @@ def density(
     >>> density(found, Figure().add_subplot()).get_xlabel()
     'eigenvalue (hessian)'
     """
-    named = results if isinstance(results, Mapping) else {"": results}
-    if not named:
-        raise LandscapeError("no densities to draw; give at least one")
-    named, width = _at_one_width(named, width)
-    heights = {name: 1 / (one.size * one.width * np.sqrt(2 * np.pi)) for name, one in named.items()}
-    tops: list[float] = []
-    with canvas(ax, width=SINGLE, height=2.3) as ax:
+    named = {name: found[0] for name, found in by_recipe(results, SpectralDensity, "densities").items()}
+    if len({one.axis for one in named.values()}) > 1:
+        raise LandscapeError("densities on a linear and on a logarithmic axis cannot be drawn together; use resmooth")
+    width = max(one.width for one in named.values())
+    named = {
+        name: one if one.width == width else verb("resmooth")(one, axis=one.axis, width=width, points=len(one.grid))
+        for name, one in named.items()
+    }
+    heights = {name: 1 / (one.size * width * np.sqrt(2 * np.pi)) for name, one in named.items()}
+    highest = max(float(one.density.max()) for one in named.values())
+    with canvas(ax, height=2.3) as ax:
+        handles = []
         for index, (name, one) in enumerate(named.items()):
-            tint = colour(index)
-            low, high = one.band()
-            if errors is not None:
-                low, high = one.density - errors * one.standard_error, one.density + errors * one.standard_error
-            ax.plot(one.grid, one.density, color=tint, label=name or None, zorder=3)
+            tint, (low, high) = colour(index), one.band()
+            handles += ax.plot(one.grid, one.density, color=tint, label=name or None, zorder=3)
             # on a logarithmic axis a band that reaches below zero must still be drawn down to the bottom
             bottom = heights[name] * 1e-3 if log else -np.inf
             ax.fill_between(one.grid, np.maximum(low, bottom), high, color=tint, alpha=0.25, linewidth=0, zorder=2)
-            tops.append(float(one.density.max()))
             if one.outliers is not None and len(one.outliers):
-                _stems(ax, one.outliers, heights[name], tint)
+                ax.vlines(one.outliers, 0, heights[name], color=tint, linewidth=0.8, zorder=3)
+                tops = np.full(len(one.outliers), heights[name])
+                ax.plot(one.outliers, tops, "o", color=tint, markersize=2.5, zorder=3)
         if log:
             ax.set_yscale("log")
-            ax.set_ylim(0.5 * min(heights.values()), 4 * max(tops))  # the band of two probes would dwarf the density
+            ax.set_ylim(0.5 * min(heights.values()), 4 * highest)  # the band of two probes would dwarf the density
         else:
-            ax.set_ylim(0, 1.4 * max(tops))
+            ax.set_ylim(0, 1.4 * highest)
         _width_bar(ax, width)
         operators = sorted({one.operator for one in named.values()})
         ax.set(xlabel=f"eigenvalue ({', '.join(operators)})", ylabel="density")
-        _density_legend(ax, named, errors)
+        handles = [line for line in handles if not str(line.get_label()).startswith("_")]
+        if any(one.outliers is not None and len(one.outliers) for one in named.values()):
+            handles.append(entry("outlier (one eigenvalue)", color=GREY, marker="o", markersize=2.5, linewidth=0.8))
+        ax.legend(handles=handles, title="band: 95 %, at each place", title_fontsize="small", alignment="left")
     return ax
 
 
-def estimate(result: Estimate, ax: Axes | None = None, *, errors: float = 2.0) -> Axes:
-    """Draw an estimate with a band of standard errors, over the terms it averages when they were kept.
+def _width_bar(ax: Axes, width: float) -> None:
+    """Draw the smoothing as a bar from −σ to +σ, in the upper left corner."""
+    left = ax.get_xlim()[0] + 0.05 * np.ptp(ax.get_xlim())
+    right = left + 2 * width
+    look: dict[str, Any] = {"color": GREY, "transform": ax.get_xaxis_transform()}
+    ax.plot([left, right], [0.93, 0.93], linewidth=2.0, label="_width", zorder=4, **look)
+    ax.text(right, 0.93, "  2σ of the smoothing", fontsize="small", va="center", **look)
+
+
+def estimate(result: Estimate, ax: Axes | None = None) -> Axes:
+    """Draw an estimate with a band of two standard errors, over the terms it averages when they were kept.
 
     >>> from matplotlib.figure import Figure
     >>> one = Estimate(value=2.0, standard_error=0.5, matvecs=4, method="hutchinson", quantity="trace")
     >>> estimate(one, Figure().add_subplot()).get_ylabel()
     'trace'
     """
-    with canvas(ax, width=SINGLE, height=2.0) as ax:
+    with canvas(ax, height=2.0) as ax:
         ax.axhline(result.value, color=PALETTE[0], label=f"{result.value:.4g} ± {result.standard_error:.2g}")
-        reach = errors * result.standard_error
+        reach = 2 * result.standard_error
         ax.axhspan(result.value - reach, result.value + reach, color=PALETTE[0], alpha=0.2, linewidth=0)
         if result.samples is not None:
             ax.plot(np.arange(1, len(result.samples) + 1), result.samples, ".", color=GREY, label="terms")
@@ -167,7 +184,7 @@ def estimate(result: Estimate, ax: Axes | None = None, *, errors: float = 2.0) -
             ax.set_ylim(result.value - 2 * (reach or 1), result.value + 2 * (reach or 1))
         of = f" of the {result.operator}" if result.operator else ""
         ax.set_ylabel(f"{result.quantity}{of}")
-        ax.legend(title=f"± {errors:g} standard errors", title_fontsize="small", alignment="left")
+        ax.legend(title="± 2 standard errors", title_fontsize="small", alignment="left")
     return ax
 
 
@@ -179,17 +196,12 @@ def diagonal(result: Diagonal, ax: Axes | None = None) -> Axes:
     >>> diagonal(one, Figure().add_subplot()).get_xlabel()
     'rank'
     """
-    with canvas(ax, width=SINGLE, height=2.2) as ax:
+    with canvas(ax, height=2.2) as ax:
         for sign, name, tint in ((1, "positive", PALETTE[0]), (-1, "negative", PALETTE[1])):
             entries = np.sort(sign * result.values[sign * result.values > 0])[::-1]
             if entries.size:
-                ax.plot(
-                    np.arange(1, len(entries) + 1),
-                    entries,
-                    color=tint,
-                    label=f"{name} ({len(entries)})",
-                    rasterized=True,
-                )
+                label = f"{name} ({len(entries)})"
+                ax.plot(np.arange(1, len(entries) + 1), entries, color=tint, label=label, rasterized=True)
         if ax.lines:
             ax.set(xscale="log", yscale="log")
             ax.legend()
@@ -197,77 +209,76 @@ def diagonal(result: Diagonal, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _ranks(ax: Axes, found: list[Eigenpairs], index: int, count: int, floor: float | None) -> None:
-    """Draw one recipe in its own slot of every rank, its seeds side by side within the slot."""
-    slot = 0.7 / count
-    centre = (index - (count - 1) / 2) * slot
-    offsets = centre + np.linspace(-0.32, 0.32, len(found)) * slot if len(found) > 1 else [centre]
-    for offset, pairs in zip(offsets, found, strict=True):
-        ranks = np.arange(1, len(pairs.values) + 1) + offset
-        down = pairs.residuals if floor is None else np.minimum(pairs.residuals, pairs.values - floor)
-        ax.errorbar(
-            ranks, pairs.values, yerr=[down, pairs.residuals], fmt=MARKERS[index % len(MARKERS)], color=colour(index),
-            markersize=2.8, markerfacecolor=colour(index) if pairs.converged else "white", markeredgewidth=0.7,
-            elinewidth=0.7, capsize=1.2, capthick=0.6, zorder=3,
-        )  # fmt: skip
-    if len(found) > 1:
-        for rank in range(min(len(pairs.values) for pairs in found)):
-            middle = np.median([pairs.values[rank] for pairs in found])
-            ax.plot(
-                rank + 1 + centre + np.array([-0.45, 0.45]) * slot, [middle] * 2, color=colour(index), linewidth=0.9
-            )
+def layers(
+    values: Mapping[str, float] | Mapping[str, Mapping[str, float]],
+    ax: Axes | None = None,
+    *,
+    errors: Mapping[str, float] | Mapping[str, Mapping[str, float]] | None = None,
+    label: str = "value",
+    log: bool | None = None,
+) -> Axes:
+    """Draw a horizontal bar per layer, the input's layer at the top, for one or several recipes.
+
+    On a logarithmic axis, which has no zero for a bar to start from, values are dots.
+
+    Args:
+        values: ``{layer: value}``, or ``{recipe: {layer: value}}``.
+        errors: standard errors in the same structure.
+        label: of the axis: what is shown, with its unit.
+        log: logarithmic axis; `None`: when all values are positive and span a factor of 30 or more.
+
+    Raises:
+        LandscapeError: nothing to draw, or a logarithmic axis for values that are not positive.
+
+    >>> from matplotlib.figure import Figure
+    >>> drawn = layers({"conv1": 3.0, "fc": 1.0}, Figure().add_subplot(), label="trace")
+    >>> [tick.get_text() for tick in drawn.get_yticklabels()]
+    ['conv1', 'fc']
+    """
+    groups, spread = _nested(values), _nested(errors or {})
+    names = list(dict.fromkeys(layer for by_layer in groups.values() for layer in by_layer))
+    if not names:
+        raise LandscapeError("no layers to draw; give at least one value")
+    every = np.array([value for by_layer in groups.values() for value in by_layer.values()], dtype=float)
+    on_log, thickness = logarithmic(every, log, 30), 0.8 / len(groups)
+    with canvas(ax, height=0.7 + (0.1 + 0.11 * len(groups)) * len(names)) as ax:
+        for index, (recipe, by_layer) in enumerate(groups.items()):
+            places = np.arange(len(names)) + (index - (len(groups) - 1) / 2) * thickness
+            widths = [by_layer.get(name, np.nan) for name in names]
+            bars = [spread[recipe].get(name, np.nan) for name in names] if spread.get(recipe) else None
+            look: dict[str, Any] = {"xerr": bars, "color": colour(index), "label": recipe or None}
+            if on_log:
+                ax.errorbar(widths, places, fmt=marker(index), **look, **WHISKERS)
+            else:
+                ax.barh(places, widths, height=0.9 * thickness, error_kw=WHISKERS, **look)
+        if on_log:
+            ax.set_xscale("log")
+            ax.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.4)
+        ax.set_yticks(range(len(names)), names)
+        ax.set_ylim(len(names) - 0.5, -0.5)
+        ax.tick_params(axis="y", length=0)
+        ax.set_xlabel(label)
+        if len(groups) > 1:
+            ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2, columnspacing=1.0)
+    return ax
 
 
-def _eigen_handles(groups: Mapping[str, list[Eigenpairs]]) -> list[Any]:
-    handles: list[Any] = []
-    for index, (name, found) in enumerate(groups.items()):
-        if name:
-            label = f"{name} ({len(found)} seeds)" if len(found) > 1 else name
-            marker = MARKERS[index % len(MARKERS)]
-            handles.append(Line2D([], [], color=colour(index), marker=marker, linestyle="none", label=label))
-    if not all(pairs.converged for found in groups.values() for pairs in found):
-        handles.append(
-            Line2D([], [], color=GREY, marker="o", markerfacecolor="white", linestyle="none", label="not converged")
-        )
-    return handles
-
-
-def _stems(ax: Axes, places: np.ndarray, height: float, tint: str) -> None:
-    ax.vlines(places, 0, height, color=tint, linewidth=0.8, zorder=3)
-    ax.plot(places, np.full(len(places), height), "o", color=tint, markersize=2.5, zorder=3)
-
-
-def _at_one_width(
-    named: Mapping[str, SpectralDensity], width: float | None
-) -> tuple[Mapping[str, SpectralDensity], float]:
-    """Return densities smoothed with one width, and it."""
-    if len({one.axis for one in named.values()}) > 1:
-        raise LandscapeError("densities on a linear and on a logarithmic axis cannot be drawn together; use resmooth")
-    common = max(one.width for one in named.values()) if width is None else width
-    drawn = {
-        name: one if one.width == common else verb("resmooth")(one, axis=one.axis, width=common, points=len(one.grid))
-        for name, one in named.items()
+def by_layer(result: Layers, figure: Figure | SubFigure | None = None) -> Figure | SubFigure:
+    """Draw the largest eigenvalue, the trace and the share of the trace of every layer, side by side."""
+    shown = {
+        "largest eigenvalue": ("lambda_max", "residual"),
+        "trace": ("trace", "trace_error"),
+        "share of the trace": ("share", "share_error"),
     }
-    return drawn, common
+    with sheet(figure, width=DOUBLE, height=0.8 + 0.21 * len(result.rows)) as figure:
+        for place, (label, (value, error)) in enumerate(shown.items(), start=1):
+            means, errors = ({row.name: getattr(row, name) for row in result.rows} for name in (value, error))
+            ax = layers(means, figure.add_subplot(1, 3, place), errors=errors, label=label)
+            if place > 1:
+                ax.set_yticklabels([])
+    return figure
 
 
-def _width_bar(ax: Axes, width: float) -> None:
-    """Draw the smoothing as a bar from −σ to +σ, in the upper left corner."""
-    place = ax.get_xlim()[0] + 0.05 * np.ptp(ax.get_xlim())
-    across = ax.get_xaxis_transform()
-    ax.plot(
-        [place, place + 2 * width], [0.93, 0.93], color=GREY, linewidth=2.0, transform=across, label="_width", zorder=4
-    )
-    ax.text(
-        place + 2 * width, 0.93, "  2σ of the smoothing", color=GREY, fontsize="small", va="center", transform=across
-    )
-
-
-def _density_legend(ax: Axes, named: Mapping[str, SpectralDensity], errors: float | None) -> None:
-    handles: list[Any] = [line for line in ax.lines if not str(line.get_label()).startswith("_")]
-    if any(one.outliers is not None and len(one.outliers) for one in named.values()):
-        handles.append(
-            Line2D([], [], color=GREY, marker="o", markersize=2.5, linewidth=0.8, label="outlier (one eigenvalue)")
-        )
-    title = "band: 95 %, at each place" if errors is None else f"band: ± {errors:g} standard errors"
-    ax.legend(handles=handles, title=title, title_fontsize="small", alignment="left")
+def _nested(values: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    nested = {recipe: dict(found) for recipe, found in values.items() if isinstance(found, Mapping)}
+    return nested or {"": {layer: float(value) for layer, value in values.items()}}

@@ -12,11 +12,13 @@ from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 from landscape.errors import LandscapeError
-from landscape.plots.planes import Look, Seen, seen_of
-from landscape.plots.scales import add_colourbar, thinned
-from landscape.plots.style import SINGLE, canvas
-from landscape.plots.windows import HATCHED, HATCHES, around, hatch_legend
+from landscape.plots.planes import HATCHED, HATCHES, Look, Seen, around, hatch_legend, seen_of
+from landscape.plots.scales import add_colourbar
+from landscape.plots.style import canvas
 from landscape.results import Plane
+
+FLOOR = -0.35
+"""Height of the floor below the surface's lowest point, in units of the surface's full height."""
 
 
 def surface(
@@ -30,6 +32,8 @@ def surface(
 ) -> Axes:
     """Draw a plane as a surface, its height on the same (logarithmic) scale as its colour.
 
+    Points that are infinite, NaN or not computed leave a hole, hatched on the floor.
+
     Args:
         plane: values (ny, nx) over x and y.
         ax: three-dimensional axes; `None`: a new figure as wide as one column.
@@ -38,9 +42,6 @@ def surface(
         azimuth: angle of the camera around the vertical, in degrees.
         look: as for `contour`; ``levels``, 8 by default, are the ticks and the contours on the floor, ``limit`` cuts higher
             walls off, and with ``log`` heights grow with log(value − minimum).
-
-    Returns:
-        The axes. Points that are infinite, NaN or not computed leave a hole, hatched on the floor.
 
     Raises:
         LandscapeError: no such metric, fewer than 2 × 2 points, unusable levels, or axes that are flat.
@@ -53,25 +54,20 @@ def surface(
     """
     if ax is not None and getattr(ax, "name", "") != "3d":
         raise LandscapeError('a surface needs three-dimensional axes; make them with projection="3d"')
-    seen = seen_of(plane, look, levels=8)
-    if min(seen.values.shape) < 2:
-        raise LandscapeError(f"a surface needs at least 2 × 2 points, this plane has {seen.values.shape}; use heatmap")
-    with canvas(ax, width=SINGLE, height=2.7, projection="3d") as axes:
+    seen = seen_of(plane, look, levels=8, between=True)
+    with canvas(ax, height=2.7, projection="3d") as axes:
         _room(axes, seen, elevation, azimuth)
         _hatch_floor(axes, seen)
         if np.isfinite(seen.values).any():
             _draw(axes, seen, floor=floor)
         if seen.colourbar:
-            bar: dict[str, Any] = {"label": seen.label, "cmap": seen.cmap, "banded": False, "shrink": 0.6, "pad": 0.12}
-            add_colourbar(axes.figure, seen.scale, axes, **bar)
+            add_colourbar(
+                axes.figure, seen.scale, axes, label=seen.label, cmap=seen.cmap, banded=False, shrink=0.6, pad=0.12
+            )
             axes.set_zlabel("")  # type: ignore[attr-defined]  # the bar says it
         if seen.legend:
-            hatch_legend(axes, seen.masks, outside=ax is None)
+            hatch_legend(axes, seen.masks, own=ax is None)
     return axes
-
-
-FLOOR = -0.35
-"""Height of the floor below the surface's lowest point, in units of the surface's full height."""
 
 
 def _draw(axes: Any, seen: Seen, *, floor: bool) -> None:
@@ -79,22 +75,18 @@ def _draw(axes: Any, seen: Seen, *, floor: bool) -> None:
     heights = seen.scale.norm(seen.values).filled(np.nan)
     corners = _corners(heights)
     known = np.isfinite(corners).all(axis=0)
-    flat = np.zeros_like(known, dtype=float)
-    flat[known] = corners[:, known].mean(axis=0)
     squares = np.stack([_corners(X), _corners(Y), corners], axis=-1).transpose(1, 2, 0, 3)[known]
-    colours = matplotlib.colormaps[seen.cmap](flat[known])
+    colours = matplotlib.colormaps[seen.cmap](corners[:, known].mean(axis=0))
     # light on heights in units of the window, so that narrow windows are not all walls
-    across = np.array([np.ptp(X), np.ptp(Y)])
-    lit = squares / np.array([across[0] or 1.0, across[1] or 1.0, 1.0])
+    lit = squares / np.array([np.ptp(X) or 1.0, np.ptp(Y) or 1.0, 1.0])
     axes.add_collection3d(
         Poly3DCollection(
             squares, facecolors=_shaded(lit, colours), edgecolors=(0, 0, 0, 0.25), linewidths=0.15, rasterized=True
         )
     )
-    inside = [
-        level for level in np.linspace(0, 1, len(seen.scale.levels)) if np.nanmin(heights) < level < np.nanmax(heights)
-    ]
-    if floor and inside:
+    levels = np.linspace(0, 1, len(seen.scale.levels))
+    inside = levels[(levels > np.nanmin(heights)) & (levels < np.nanmax(heights))]
+    if floor and inside.size:
         lines = axes.contour(
             X, Y, np.ma.masked_invalid(heights), levels=inside, zdir="z", offset=FLOOR, cmap=seen.cmap, vmin=0, vmax=1,
             linewidths=0.6, corner_mask=False,
@@ -123,9 +115,8 @@ def _room(axes: Any, seen: Seen, elevation: float, azimuth: float) -> None:
     axes.set_xlabel(window.labels[0], labelpad=-4)
     axes.set_ylabel(window.labels[1], labelpad=-4)
     axes.set_zlabel(seen.label, labelpad=-2)
-    count = len(scale.levels)
-    shown = thinned(count, 5)
-    axes.set_zticks(np.linspace(0, 1, count)[shown], [scale.labels[i] for i in shown])
+    shown, labels = scale.ticks(5)
+    axes.set_zticks(np.linspace(0, 1, len(scale.levels))[shown], labels)
     axes.tick_params(pad=-2, labelsize="small")
     axes.tick_params(axis="z", pad=1)
     for axis in (axes.xaxis, axes.yaxis):
@@ -134,11 +125,9 @@ def _room(axes: Any, seen: Seen, elevation: float, azimuth: float) -> None:
         axis.pane.set_visible(False)
         axis._axinfo["grid"].update(linewidth=0.3, color="#D0D0D0")
     axes.view_init(elev=elevation, azim=azimuth)
-    if window.distances:
-        across = max(right - left, top - bottom)
-        axes.set_box_aspect(((right - left) / across, (top - bottom) / across, 0.75), zoom=0.85)
-    else:
-        axes.set_box_aspect((1, 1, 0.75), zoom=0.85)
+    across = max(right - left, top - bottom)
+    aspect = ((right - left) / across, (top - bottom) / across, 0.75) if window.distances else (1, 1, 0.75)
+    axes.set_box_aspect(aspect, zoom=0.85)
 
 
 def _hatch_floor(axes: Any, seen: Seen) -> None:

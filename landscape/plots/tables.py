@@ -22,16 +22,9 @@ LINE = 1.55
 """Height of a row, in font sizes."""
 
 
-def comparison_table(result: Any, ax: Axes | None = None, *, digits: int = 3) -> Axes:
-    """Draw a comparison as a table: mean ± standard deviation over seeds of every metric and score.
-
-    Args:
-        result: a comparison.
-        ax: where to draw; `None`: a new figure just as large as the table.
-        digits: significant digits of numbers without a spread.
-    """
-    shown = result.overview()
-    return table(("", *result.long_names), shown.rows, ax, digits=digits)
+def comparison_table(result: Any, ax: Axes | None = None) -> Axes:
+    """Draw a comparison as a table: mean ± standard deviation over seeds of every metric and score."""
+    return table(("", *result.long_names), result.overview().rows, ax)
 
 
 def table(
@@ -40,19 +33,14 @@ def table(
     ax: Axes | None = None,
     *,
     title: str = "",
-    digits: int = 3,
 ) -> Axes:
-    """Draw a table.
+    """Draw a table, on a new figure just as large as it; columns of numbers are set flush right, the others flush left.
 
     Args:
         columns: headings.
         rows: cells: text, a number, (value, standard error), or `None` where there is nothing to say.
-        ax: where to draw; `None`: a new figure just as large as the table.
+        ax: where to draw; `None`: a new figure.
         title: a line above.
-        digits: significant digits of numbers without an error.
-
-    Returns:
-        The axes. Columns of numbers are set flush right, the others flush left.
 
     Raises:
         LandscapeError: no columns, or a row of another length.
@@ -67,30 +55,24 @@ def table(
     if any(len(row) != len(columns) for row in rows):
         raise LandscapeError(f"every row needs {len(columns)} cells, one per column")
     cells = tuple(tuple(Measured(*cell) if isinstance(cell, tuple) else cell for cell in row) for row in rows)
-    lines = [list(columns), *([cell_text(cell, digits, nothing="–") for cell in row] for row in cells)]
+    lines = [list(columns), *([cell_text(cell, 3, nothing="–") for cell in row] for row in cells)]
     numeric = Table("", tuple(columns), cells).numeric
     size = float(PAPER["font.size"] if ax is None else rcParams["font.size"])
     widths = [max(_width(line[i]) for line in lines) for i in range(len(columns))]
     total = sum(widths) + GAP * (len(widths) - 1)
-    height = LINE * (len(lines) + (1 if title else 0)) + 0.9
+    above = LINE if title else 0.0
+    height = LINE * len(lines) + above + 0.9
     with canvas(ax, width=(total + 1.0) * size / 72, height=(height + 0.5) * size / 72) as ax:
         ax.set_axis_off()
-        ax.set_xlim(-0.25, total + 0.25)
-        ax.set_ylim(height - LINE * (1 if title else 0), -LINE * (1 if title else 0))
+        ax.set(xlim=(-0.25, total + 0.25), ylim=(height - above, -above))
         if title:
             ax.text(0, -LINE / 2, title, va="center", fontsize=size, fontweight="bold")
         lefts = np.concatenate([[0.0], np.cumsum(np.array(widths) + GAP)[:-1]])
         for number, line in enumerate(lines):
             y = LINE * (number + 0.5) + (0.2 if number == 0 else 0.5)
             for text, left, width, right in zip(line, lefts, widths, numeric, strict=True):
-                ax.text(
-                    left + width if right else left,
-                    y,
-                    text,
-                    ha="right" if right else "left",
-                    va="center",
-                    fontsize=size,
-                )
+                place, side = (left + width, "right") if right else (left, "left")
+                ax.text(place, y, text, ha=side, va="center", fontsize=size)
         for y, thickness in ((0.0, 0.9), (LINE + 0.3, 0.5), (LINE * len(lines) + 0.8, 0.9)):
             ax.plot([-0.2, total + 0.2], [y, y], color="black", linewidth=thickness, clip_on=False)
     return ax

@@ -18,21 +18,14 @@ ONE, SEVERAL, DPI = (3.6, 2.4), (6.0, 3.6), 100
 """Inches of a picture with one panel, and with several."""
 CROWDED, LARGER = 6, (7.5, 8.4)
 """Panels from which trials are drawn larger: none could be read at the common size."""
-_COLOURS = 64
+COLOURS = 64
 
 
 def thumbnail(result: Result) -> bytes | None:
     """Return a small PNG of a result, or `None` where the result has no figure of its own.
 
-    Tables are left out: a notebook prints those as text. A comparison is shown by the differences that its verdict rests
-    on, with their intervals.
-
-    Args:
-        result: any result of the package.
-
-    Returns:
-        A picture of 360 × 240 pixels (600 × 360 with several panels, more with very many) in 64 colours, some 10 kB;
-        `None` for kinds without a figure.
+    It has 360 × 240 pixels (600 × 360 with several panels, more with very many) in 64 colours, some 10 kB. Tables are left
+    out: a notebook prints those as text. A comparison is shown by the differences that its verdict rests on.
 
     Raises:
         LandscapeError: the result holds nothing that can be drawn.
@@ -53,17 +46,13 @@ def thumbnail(result: Result) -> bytes | None:
         figure = Figure(figsize=LARGER if crowded else SEVERAL if several else ONE, layout="constrained")
         FigureCanvasAgg(figure)
         draw(_decisive(result), figure if several else figure.add_subplot())
-        return _png(figure)
+        whole, out = io.BytesIO(), io.BytesIO()
+        figure.savefig(whole, format="png", dpi=DPI)
+    with Image.open(whole) as image:
+        image.convert("RGB").quantize(COLOURS).save(out, format="png", optimize=True)
+    return out.getvalue()
 
 
 def _decisive(result: Result) -> Any:
     """Return the primary tests of a comparison, which alone can be read at this size; other results as they are."""
     return [row for row in getattr(result, "tests", ()) if row.primary] or result
-
-
-def _png(figure: Figure) -> bytes:
-    whole, out = io.BytesIO(), io.BytesIO()
-    figure.savefig(whole, format="png", dpi=DPI)
-    with Image.open(whole) as image:
-        image.convert("RGB").quantize(_COLOURS).save(out, format="png", optimize=True)
-    return out.getvalue()

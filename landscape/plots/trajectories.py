@@ -12,10 +12,12 @@ from matplotlib.animation import FFMpegWriter, PillowWriter
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
+from matplotlib.lines import Line2D
 
 from landscape.errors import LandscapeError
 from landscape.plots.planes import contour
-from landscape.plots.style import LEGEND_ROW, PALETTE, SINGLE, canvas, legend_of, style
+from landscape.plots.scales import colourbar
+from landscape.plots.style import LEGEND_ROW, PALETTE, SINGLE, canvas, legend, style
 from landscape.results import Plane, Trajectory
 from landscape.store.files import replacing
 
@@ -31,8 +33,6 @@ def trajectory(
     off_plane: np.ndarray | None = None,
     plane: Plane | None = None,
     explained: Sequence[float] | np.ndarray | None = None,
-    marks: Sequence[int] = (),
-    mark_label: str = "learning rate lowered",
     **options: Any,
 ) -> Axes:
     """Draw checkpoints of one run projected onto a plane.
@@ -46,16 +46,10 @@ def trajectory(
 
     Args:
         points: a trajectory, or (T, 2) coordinates of the projections in the order of training.
-        ax: where to draw; `None`: a new figure as wide as one column.
         off_plane: (T,) Euclidean distances from the plane.
         plane: drawn below, as contours without filling.
         explained: share of the trajectory's variance along each axis, between 0 and 1.
-        marks: indices of points to ring.
-        mark_label: what the rings mean.
         **options: passed to `contour`: ``levels``, ``limit``, ``filled`` …
-
-    Returns:
-        The axes.
 
     Raises:
         LandscapeError: arrays that do not fit each other.
@@ -75,29 +69,22 @@ def trajectory(
         )
     distance = None if off_plane is None else np.asarray(off_plane, dtype=float)
     if distance is not None and distance.shape != (len(points),):
-        raise LandscapeError(f"off_plane of shape {distance.shape}, expected {(len(points),)}: one distance a point")
+        raise LandscapeError(f"off_plane of shape {distance.shape}, expected {(len(points),)}: one distance per point")
     own = ax is None
-    with canvas(ax, width=SINGLE, height=2.5) as ax:
+    with canvas(ax, height=2.5) as ax:
         if plane is not None:
             chosen: dict[str, Any] = {"filled": False, "colourbar": False, "centre": False, "cmap": "Greys_r"} | options
             contour(plane, ax, **chosen)
-        else:
-            ax.set_xlabel("principal component 1")
-            ax.set_ylabel("principal component 2")
-        if explained is not None:
-            ax.set_xlabel(f"principal component 1 ({100 * explained[0]:.1f} %)")
-            ax.set_ylabel(f"principal component 2 ({100 * explained[1]:.1f} %)")
-        _path(ax, points, distance)
-        if len(marks):
-            at = points[list(marks)]
-            ring: dict[str, Any] = {"markersize": 8, "markerfacecolor": "none", "color": PALETTE[1], "zorder": 6}
-            ax.plot(at[:, 0], at[:, 1], "o", label=mark_label, **ring)
-        handles = [line for line in ax.lines if line.get_label() in ("start", "end", mark_label)]
-        legend_of(ax, handles, own=own)
+        if plane is None or explained is not None:
+            shares = ("", "") if explained is None else [f" ({100 * share:.1f} %)" for share in explained[:2]]
+            ax.set(xlabel=f"principal component 1{shares[0]}", ylabel=f"principal component 2{shares[1]}")
+        ends = _path(ax, points, distance)
+        legend(ax, ends, own=own)
     return ax
 
 
-def _path(ax: Axes, points: np.ndarray, distance: np.ndarray | None) -> None:
+def _path(ax: Axes, points: np.ndarray, distance: np.ndarray | None) -> list[Line2D]:
+    """Draw the path, its checkpoints and its ends, and return the ends."""
     ax.plot(points[:, 0], points[:, 1], color="black", linewidth=0.8, zorder=4, gid="path")
     if distance is None:
         ax.scatter(points[:, 0], points[:, 1], s=9, color=PALETTE[0], zorder=5, gid="checkpoints")
@@ -106,19 +93,10 @@ def _path(ax: Axes, points: np.ndarray, distance: np.ndarray | None) -> None:
         area = LARGEST**2 * (1 - 0.75 * norm(distance))
         ax.scatter(points[:, 0], points[:, 1], s=area, c=distance, norm=norm, cmap="plasma", zorder=5, edgecolors="black",
                    linewidths=0.3, gid="checkpoints")  # fmt: skip
-        bar = ax.figure.colorbar(ScalarMappable(norm, "plasma"), ax=ax, pad=0.02)
-        bar.set_label("distance from the plane")
-        bar.ax.tick_params(labelsize="small", length=2)
-        bar.outline.set_linewidth(0.5)
-    ends: dict[str, Any] = {
-        "markersize": 5.5,
-        "markeredgecolor": "black",
-        "markeredgewidth": 0.6,
-        "linestyle": "none",
-        "zorder": 7,
-    }
-    ax.plot(*points[0], marker="D", color="white", label="start", **ends)
-    ax.plot(*points[-1], marker="s", color=PALETTE[2], label="end", **ends)
+        colourbar(ax.figure, ScalarMappable(norm, "plasma"), ax, "distance from the plane", pad=0.02)
+    look: dict[str, Any] = {"markersize": 5.5, "markeredgecolor": "black", "markeredgewidth": 0.6, "linestyle": "none"}
+    start = ax.plot(*points[0], marker="D", color="white", label="start", zorder=7, **look)
+    return start + ax.plot(*points[-1], marker="s", color=PALETTE[2], label="end", zorder=7, **look)
 
 
 def animate(
@@ -126,7 +104,6 @@ def animate(
     path: str | os.PathLike[str],
     *,
     plane: Plane | None = None,
-    values: Sequence[str] | None = None,
     seconds: float = 5.0,
     most: int = 60,
     dpi: float = 150,
@@ -138,17 +115,16 @@ def animate(
         result: a trajectory.
         path: ``.gif`` (through Pillow), or ``.mp4`` where ffmpeg is installed.
         plane: the loss on the trajectory's plane, drawn below.
-        values: names of the values told, such as ``train/loss``; `None`: those that are not of projections.
         seconds: length of the animation; the last picture stays for another second.
         most: pictures; of a longer run some checkpoints are left out.
         dpi: resolution in dots per inch; the figure is as wide as one column.
-        **options: passed on to `trajectory`: ``levels``, ``limit``, ``marks`` …
+        **options: passed on to `trajectory`: ``levels``, ``limit`` …
 
     Returns:
         The file.
 
     Raises:
-        LandscapeError: another suffix, ffmpeg is not installed, no such value, or the place cannot be written.
+        LandscapeError: another suffix, ffmpeg is not installed, or the place cannot be written.
 
     >>> import tempfile
     >>> run = Trajectory(
@@ -160,9 +136,7 @@ def animate(
     """
     target = Path(path)
     writer = _writer(target.suffix)
-    told = [name for name in result.values if not name.startswith("projected/")] if values is None else list(values)
-    if unknown := sorted(set(told) - result.values.keys()):
-        raise LandscapeError(f"the trajectory holds no {unknown[0]!r}; it holds {', '.join(result.values)}")
+    told = {name: values for name, values in result.values.items() if not name.startswith("projected/")}
     shown = np.unique(np.linspace(0, len(result.points) - 1, min(most, len(result.points))).round().astype(int))
     movie = writer(fps=max(1, round(len(shown) / seconds)))
     from matplotlib import pyplot  # chooses a backend: not before a figure is wanted
@@ -179,9 +153,8 @@ def animate(
             for last in shown.tolist():
                 line.set_data(result.points[: last + 1, 0], result.points[: last + 1, 1])
                 dots.set_offsets(result.points[: last + 1, :2])
-                text.set_text(
-                    "  ".join([f"step {last:>3}", *(f"{name} {result.values[name][last]:.3g}" for name in told)])
-                )
+                values = [f"{name} {along[last]:.3g}" for name, along in told.items()]
+                text.set_text("  ".join([f"step {last:>3}", *values]))
                 movie.grab_frame()
             for _ in range(movie.fps):
                 movie.grab_frame()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from landscape.plots.guess_and_check import FURTHER, guess_and_check
+from landscape.plots.studies import FURTHER, guess_and_check
 from landscape.results import Trials
 
 

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from landscape.errors import LandscapeError
-from landscape.plots.memorisation import memorisation
+from landscape.plots.studies import memorisation
 from landscape.results import InfluentialPair, Memorisation, MemorisedExample
 
 

@@ -66,10 +66,9 @@ CASES = [
     (lambda: scale_of([VALUES], limit=np.nan), "smallest value"),
     (lambda: styled(axes_width=1), "axes_width"),
     (lambda: plots.trajectory(POINTS.T), r"\(T, 2\)"),
-    (lambda: plots.trajectory(POINTS, off_plane=np.zeros(3)), "one distance a point"),
+    (lambda: plots.trajectory(POINTS, off_plane=np.zeros(3)), "one distance per point"),
     (lambda: plots.animate(RUN, "run.avi"), r"'\.avi' is no format of animations; expected one of \.gif, \.mp4"),
-    (lambda: plots.animate(RUN, "run.gif", values=["test/loss"]), "holds no 'test/loss'; it holds train/loss"),
-    (lambda: plots.merge_tree(topology(TREE - 1), log=True), "need positive values"),
+    (lambda: plots.merge_tree(topology(TREE - 1), log=True), "needs positive values"),
     (lambda: plots.merge_tree(topology(TREE), most=0), "at least one leaf"),
     (lambda: plots.layers({}), "no layers"),
     (lambda: plots.layers({"conv": -1.0}, log=True), "positive"),
@@ -87,3 +86,8 @@ CASES = [
 def test_wrong_input_is_refused(call, message):
     with pytest.raises(LandscapeError, match=message):
         call()
+
+
+def test_an_option_of_no_picture_is_refused():
+    with pytest.raises(TypeError, match="no option 'marker'; expected one of metric"):
+        plots.contour(BOWL, marker=3)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from landscape import plots
 from landscape.errors import LandscapeError
-from landscape.plots.scales import LevelNorm, Scale, add_colourbar, distinct, scale_of, thinned
+from landscape.plots.scales import LevelNorm, Scale, add_colourbar, distinct, scale_of
 from landscape.plots.style import canvas, ink
 from landscape.results import KINDS
 
@@ -103,7 +103,8 @@ def test_labels_tell_neighbours_apart():
 
 @pytest.mark.parametrize(("count", "most"), [(13, 13), (13, 7), (12, 5), (2, 3), (9, 4)])
 def test_thinned_ticks_are_even_and_keep_the_last(count, most):
-    shown = thinned(count, most)
+    shown, labels = Scale(np.arange(float(count)), log=False, clipped=False).ticks(most)
+    assert labels == [f"{i:g}" for i in shown]
     assert len(shown) <= most
     assert shown[-1] == count - 1
     assert len(set(np.diff(shown))) <= 1

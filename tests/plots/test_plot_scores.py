@@ -25,16 +25,9 @@ def test_every_seed_is_a_dot_and_the_median_a_dash():
         tuple(line.get_ydata()) for line in trace.lines if len(set(line.get_xdata())) == 2 and line not in dots(trace)
     ]
     assert dashes == [(2.0, 2.0), (5.0, 5.0)]
+    assert [tuple(line.get_ydata()) for line in trace.lines if line.get_linewidth() == 5] == [(1.0, 30.0), (4.0, 6.0)]
     assert (trace.get_yscale(), gap.get_yscale()) == ("log", "linear")
     assert [text.get_text() for text in gap.texts] == ["not defined"]
-
-
-def test_bars_are_the_range_or_the_given_intervals():
-    def bars(figure):
-        return [tuple(line.get_ydata()) for line in figure.axes[0].lines if line.get_linewidth() == 5]
-
-    assert bars(plots.scores(VALUES)) == [(1.0, 30.0), (4.0, 6.0)]
-    assert bars(plots.scores(VALUES, intervals={"trace": {"sgd": (1.5, 3.0)}})) == [(1.5, 3.0), (4.0, 6.0)]
 
 
 def test_recipes_are_named_once():

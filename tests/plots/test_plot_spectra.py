@@ -56,16 +56,6 @@ def test_negative_eigenvalues_get_a_linear_axis():
     assert plots.eigenvalues(pairs([1.0, -1.0])).get_yscale() == "linear"
 
 
-def test_the_band_of_a_density_is_its_standard_error():
-    one = make_density()
-    ax = plots.density(one, errors=2.0, log=False)
-    outline = ax.collections[0].get_paths()[0].vertices
-    for i in (0, 7, 20):
-        ends = outline[np.isclose(outline[:, 0], one.grid[i])][:, 1]
-        assert ends.min() == pytest.approx(one.density[i] - 0.1)
-        assert ends.max() == pytest.approx(one.density[i] + 0.1)
-
-
 def test_outliers_are_stems_as_high_as_one_eigenvalue():
     ax = plots.density(make_density(outliers=np.array([3.0, 5.0])))
     height = 1 / (1000 * 0.1 * np.sqrt(2 * np.pi))
@@ -100,8 +90,6 @@ def test_densities_drawn_together_have_one_width_and_a_bar_that_shows_it():
     np.testing.assert_allclose(first.get_ydata(), second.get_ydata())
     (bar,) = [line for line in ax.lines if line.get_label() == "_width"]
     assert np.ptp(bar.get_xdata()) == pytest.approx(0.1)
-    (bar,) = [line for line in plots.density(narrow, width=0.2).lines if line.get_label() == "_width"]
-    assert np.ptp(bar.get_xdata()) == pytest.approx(0.4)
     with pytest.raises(LandscapeError, match="cannot be drawn together"):
         plots.density({"a": narrow, "b": spectra.resmooth(narrow, axis="log")})
 

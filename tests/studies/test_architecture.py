@@ -11,7 +11,7 @@ from landscape.errors import LandscapeError
 from landscape.experiments import as_checkpoint, get_recipe, train
 from landscape.function.objective import Objective
 from landscape.models import resnet
-from landscape.plots.architecture import architecture as draw
+from landscape.plots.studies import architecture as draw
 from landscape.slices import plane, random_directions, smoothness
 from landscape.studies.architecture import VARIANTS, architecture
 
