@@ -190,6 +190,11 @@ class Function:
         return self.count is not None or (self._batch_loss is not None and self._batch_loss.count is not None)
 
     @property
+    def knows_count(self) -> bool:
+        """Whether the divisor of the mean in a batch is known of the loss itself."""
+        return self._criterion is not None and self._criterion.count is not None and self.count is None
+
+    @property
     def reduction(self) -> str:
         """How the loss combines its terms: ``mean`` or ``sum``."""
         return self.given_loss.reduction if self._criterion is None else self._criterion.reduction
@@ -282,13 +287,39 @@ class Function:
         Raises:
             NotDefinedError: the loss is a `BatchLoss` without ``outputs``.
         """
+        return self._called(theta, batch, lambda model: self._outputs(model, batch))
+
+    def _outputs(self, model: nn.Module, batch: Batch) -> Tensor:
+        if self._batch_loss is None:
+            output = logits(forward(model, batch.inputs))
+            return output.movedim(-1, 1) if self.classes_last else output
+        if self._batch_loss.outputs is None:
+            raise NotDefinedError("this loss does not say what the outputs are; pass ls.BatchLoss(fn, outputs=…)")
+        return self._batch_loss.outputs(model, batch.raw)
+
+    def batch_value(self, theta: Tensor, batch: Batch) -> Tensor:
+        """Return the loss of a batch as the user's function gives it, without its share. Use inside `guard`."""
+        return self._called(theta, batch, lambda model: self._loss(model, batch))
+
+    def _loss(self, model: nn.Module, batch: Batch) -> Tensor:
         if self._batch_loss is not None:
-            if self._batch_loss.outputs is None:
-                raise NotDefinedError("this loss does not say what the outputs are; pass ls.BatchLoss(fn, outputs=…)")
-            reader = self._batch_loss.outputs
-            return self.call(theta, lambda model: reader(model, batch.raw))
-        output = self.call(theta, lambda model: logits(forward(model, batch.inputs)))
-        return output.movedim(-1, 1) if self.classes_last else output
+            return self._batch_loss.fn(model, batch.raw)
+        assert batch.target is not None
+        return self.known.fn(self._outputs(model, batch), batch.target)
+
+    def _called(self, theta: Tensor, batch: Batch, compute: Callable[[nn.Module], Tensor]) -> Tensor:
+        """Return what `call` does; to whatever the user's network or loss raises, add what it was called with."""
+        try:
+            return self.call(theta, compute)
+        except LandscapeError:
+            raise
+        except Exception as error:
+            note = f"raised in the network or the loss, called with {self.named(batch)}"
+            if isinstance(batch.inputs, Mapping) and not takes_keywords(self.network, batch.inputs):
+                names = ", ".join(map(str, batch.inputs))
+                note += f"; the network takes none of the names {names} and was given the mapping"
+            error.add_note(note)
+            raise
 
     def criterion(self, output: Tensor, batch: Batch) -> Tensor:
         """Return a batch's share of L as a function of its outputs; the shares add up to L.
@@ -299,30 +330,6 @@ class Function:
         known = self.known
         assert batch.target is not None
         return known.fn(output, batch.target) * batch.scale
-
-    def batch_value(self, theta: Tensor, batch: Batch) -> Tensor:
-        """Return the loss of a batch as the user's function gives it, without its share. Use inside `guard`."""
-        try:
-            if self._batch_loss is not None:
-                loss = self._batch_loss.fn
-                return self.call(theta, lambda model: loss(model, batch.raw))
-            assert batch.target is not None
-            return self.known.fn(self.batch_outputs(theta, batch), batch.target)
-        except LandscapeError:
-            raise
-        except Exception as error:
-            self.point_at(error, batch)
-            raise
-
-    def point_at(self, error: Exception, batch: Batch) -> None:
-        """Add to whatever the user's network or loss raises what it was called with."""
-        note = f"raised in the network or the loss, called with {self.named(batch)}"
-        if isinstance(batch.inputs, Mapping) and not takes_keywords(self.network, batch.inputs):
-            note += (
-                f"; the network takes none of the names {', '.join(map(str, batch.inputs))} and was given the mapping"
-            )
-        if note not in getattr(error, "__notes__", ()):
-            error.add_note(note)
 
     def named(self, batch: Batch) -> str:
         """Return a batch in words: its examples, shapes and types."""

@@ -14,12 +14,8 @@ from torch.utils._pytree import tree_map
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.batches import batch_of, plain
 from landscape.function.objective import Objective
+from landscape.function.weighting import CONSTANT
 
-CONSTANT = (
-    "the loss does not depend on the parameters: the network detaches its outputs, runs under torch.no_grad(), or does not "
-    "use the parameters selected"
-)
-"""What is wrong where nothing can be differentiated."""
 CHUNK_BYTES = 16 * 2**20
 """Memory that the gradients of the examples treated at once may take: what fits the cache is fastest (1.5× here)."""
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 
 from landscape.errors import LandscapeError, NumericalError
-from landscape.function.gradients import CONSTANT
+from landscape.function.weighting import CONSTANT
 
 _NO_DERIVATIVE = (
     r"derivative (?:for|of) '?(?:aten::)?(\w+)'? is not implemented",

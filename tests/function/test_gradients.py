@@ -54,25 +54,6 @@ def test_networks_with_batch_statistics_have_no_gradients_of_single_examples_but
     assert {row.status for row in panel.rows} == {"ok"}
 
 
-class Detached(nn.Linear):
-    def forward(self, x):
-        return super().forward(x).detach()
-
-
-@pytest.mark.parametrize(
-    "work",
-    [
-        lambda o: ls.sharpness(o, ["adaptive-worst-linf"]),
-        lambda o: ls.Hessian(o) @ o.theta,
-        lambda o: ls.critical_point(o),
-    ],
-)
-def test_a_network_that_detaches_its_outputs_is_named(work):
-    objective = ls.Objective(Detached(4, 3).double(), (X, Y), "cross_entropy")
-    with pytest.raises(ls.LandscapeError, match="the network detaches its outputs"):
-        work(objective)
-
-
 @pytest.mark.parametrize("work", [ls.critical_point, ls.random_directions])
 def test_a_checkpoint_is_told_how_to_become_an_objective(work):
     checkpoint = ls.Checkpoint(Network(False), loss="cross_entropy", train=(X, Y))

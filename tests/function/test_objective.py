@@ -327,6 +327,20 @@ class InPlace(nn.Linear):
         return super().forward(x.clamp_(-1, 1))
 
 
+class Complex(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(D, C, dtype=torch.complex128))
+
+    def forward(self, x):
+        return x.to(self.weight.dtype) @ self.weight
+
+
+class Detached(nn.Linear):
+    def forward(self, x):
+        return super().forward(x).detach()
+
+
 def _nan():
     model = network()
     with torch.no_grad():
@@ -350,7 +364,31 @@ REFUSED = {
     ),
     "unknown loss": (lambda: ls.Objective(network(), (X, Y), "cross_entropee"), "unknown loss"),
     "not a loss": (lambda: ls.Objective(network(), (X, Y), 3), "expected a function"),
-    "not a scalar": (lambda: ls.Objective(network(), (X, Y), lambda o, t: o.argmax(1) - t), "expected a scalar"),
+    "not a scalar": (lambda: ls.Objective(network(), (X, Y), lambda o, t: o.argmax(1) - t), "expected a real scalar"),
+    "complex outputs": (
+        lambda: ls.Objective(Complex(), (X, Y), "cross_entropy"),
+        r"outputs of the network are torch\.complex128, and cross_entropy\(\) is a function of real ones",
+    ),
+    "a complex loss": (
+        lambda: ls.Objective(Complex(), (X, R), lambda o, t: (o - t).square().mean()),
+        r"is torch\.complex128, expected a real scalar",
+    ),
+    "a loss of NumPy": (
+        lambda: ls.Objective(network(), (X, Y), lambda o, t: F.cross_entropy(o, t).numpy()),
+        "is ndarray, expected a real scalar",
+    ),
+    "a detached loss": (
+        lambda: ls.Objective(network(), (X, Y), lambda o, t: F.cross_entropy(o, t).detach()),
+        "does not depend on the parameters: the network or the loss detaches",
+    ),
+    "a detached network": (
+        lambda: ls.Objective(Detached(D, C).double(), (X, Y), "cross_entropy"),
+        "does not depend on the parameters: the network or the loss detaches",
+    ),
+    "parameters that are not used": (
+        lambda: ls.Objective(Tied(), (X, Y), "cross_entropy", parameters="unused.*"),
+        "does not use the parameters selected",
+    ),
     "a sum in disguise": (lambda: ls.Objective(network(), (X, R), lambda o, t: (o - t).square().sum()), "count="),
     "a sum in disguise after a batch of one": (
         lambda: ls.Objective(network(), [(X[:1], R[:1]), (X[1:], R[1:])], lambda o, t: (o - t).square().sum()),
