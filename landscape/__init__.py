@@ -24,14 +24,12 @@ if TYPE_CHECKING:
     from landscape.results import SpectralDensity as SpectralDensity
     from landscape.results import Trials as Trials
 
-_WHERE = {name: module for module, names in HOME.items() for name in names}
-
-__all__ = ["__version__", *_WHERE]
+__all__ = ["__version__", *HOME]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _WHERE:
-        value = getattr(import_module(f"landscape.{_WHERE[name]}"), name)
+    if name in HOME:
+        value = getattr(import_module(f"landscape.{HOME[name]}"), name)
     elif name in MODULES:
         value = import_module(f"landscape.{name}")
     else:

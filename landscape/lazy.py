@@ -9,57 +9,29 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-HOME = {
-    "errors": ["LandscapeError", "NotDefinedError", "NumericalError"],
-    "bars": ["progress"],
-    "results": ["Directions", "Eigenpairs", "Estimate", "Line", "Plane", "SpectralDensity", "Trials"],
-    "function.forward": ["Functional"],
-    "function.losses": ["BatchLoss"],
-    "function.objective": ["Objective"],
-    "function.checkpoint": ["Checkpoint"],
-    "operators": ["EmpiricalFisher", "Fisher", "GaussNewton", "GradientCovariance", "Hessian", "scaled"],
-    "spectra": ["by_layer", "diagonal", "frobenius_norm", "spectral_density", "top_eigenpairs", "trace"],
-    "slices": [
-        "align",
-        "barriers",
-        "connect",
-        "direction_between",
-        "eigen_directions",
-        "interpolate",
-        "line",
-        "plane",
-        "plane_through",
-        "random_directions",
-        "read_slice",
-        "scale_curvature",
-        "topology",
-        "trajectory_plane",
-        "volume",
-    ],
-    "scores": ["audit", "critical_point", "sharpness"],
-    "training.tracker": ["Tracker"],
-    "comparison": ["compare", "evidence", "placebo"],
-    "store": ["Run", "open_study"],
-    "studies.zoo_file": ["zoo"],
+_NAMES = {
+    "errors": "LandscapeError NotDefinedError NumericalError",
+    "bars": "progress",
+    "results": "Directions Eigenpairs Estimate Line Plane SpectralDensity Trials",
+    "function.forward": "Functional",
+    "function.losses": "BatchLoss",
+    "function.objective": "Objective",
+    "function.checkpoint": "Checkpoint",
+    "operators": "EmpiricalFisher Fisher GaussNewton GradientCovariance Hessian scaled",
+    "spectra": "by_layer diagonal frobenius_norm spectral_density top_eigenpairs trace",
+    "slices": "align barriers connect direction_between eigen_directions interpolate line plane plane_through "
+    "random_directions read_slice scale_curvature topology trajectory_plane volume",
+    "scores": "audit critical_point sharpness",
+    "training.tracker": "Tracker",
+    "comparison": "compare evidence placebo",
+    "store": "Run open_study",
+    "studies.zoo_file": "zoo",
 }
+HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 """The module of each name that the package itself hands out."""
 
-MODULES = [
-    "datasets",
-    "experiments",
-    "exchange",
-    "export",
-    "importers",
-    "models",
-    "operators",
-    "plots",
-    "report",
-    "scores",
-    "slices",
-    "spectra",
-    "store",
-    "transforms",
-]
+_ROOMS = "datasets experiments exchange export importers models operators plots report scores slices spectra store transforms"
+MODULES = _ROOMS.split()
 """The rooms that ``import landscape as ls`` reaches as ``ls.plots``."""
 
 VERBS = {

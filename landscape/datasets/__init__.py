@@ -1,8 +1,7 @@
 """Small real data in the package, and readers for standard files the user already has; nothing is ever downloaded."""
 
-from landscape.datasets.cifar import cifar10_binary
 from landscape.datasets.digits import digits
-from landscape.datasets.mnist import mnist_idx
+from landscape.datasets.files import cifar10_binary, mnist_idx
 from landscape.datasets.mnist1d import mnist1d
 from landscape.datasets.planar import kink, slab, spirals
 from landscape.datasets.split import Split, fingerprint

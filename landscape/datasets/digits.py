@@ -7,6 +7,7 @@ gives them, i.e. the repository's test part, in its order.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import resources
 
 import numpy as np
@@ -47,16 +48,15 @@ def digits(*, seed: int = 0, train: int = 1000, standardize: bool = True, flatte
         images, labels = stored["images"], stored["labels"]
     order = np.random.default_rng(seed).permutation(_IMAGES)
     first, last = order[:train], order[train:]
-    return split_from_images(
+    split = split_from_images(
         "digits",
         (images[first, None], labels[first]),
         (images[last, None], labels[last]),
         maximum=_MAXIMUM,
-        classes=10,
         pooled=(0,),
         standardize=standardize,
         flatten=flatten,
-        arguments={"seed": seed, "train": train, "standardize": standardize, "flatten": flatten},
-        train_indices=torch.from_numpy(first),
-        test_indices=torch.from_numpy(last),
+        seed=seed,
+        train=train,
     )
+    return replace(split, train_indices=torch.from_numpy(first), test_indices=torch.from_numpy(last))

@@ -53,11 +53,9 @@ def mnist1d(
             "MNIST-1D is made by a package that is not installed: pip install 'landscape-sharpness[mnist1d]', "
             "or pass another data set"
         ) from error
+    noise = {"corr_noise_scale": corr_noise_scale, "iid_noise_scale": iid_noise_scale}
     options = get_dataset_args()
-    chosen = {"num_samples": samples, "train_split": train_share, "seed": seed}
-    chosen |= {"corr_noise_scale": corr_noise_scale, "iid_noise_scale": iid_noise_scale}
-    for name, value in chosen.items():
-        setattr(options, name, value)
+    vars(options).update(num_samples=samples, train_split=train_share, seed=seed, **noise)
     # That package draws from the global generators of Python and NumPy.
     before = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
@@ -77,11 +75,5 @@ def mnist1d(
         image_shape=(1, 1, made["x"].shape[1]),
         mean=torch.zeros(made["x"].shape[1]),
         std=torch.ones(made["x"].shape[1]),
-        arguments={
-            "samples": samples,
-            "train_share": train_share,
-            "corr_noise_scale": corr_noise_scale,
-            "iid_noise_scale": iid_noise_scale,
-            "seed": seed,
-        },
+        arguments={"samples": samples, "train_share": train_share, **noise, "seed": seed},
     )

@@ -19,9 +19,7 @@ def kink(*, seed: int = 0, train: int = 16, test: int = 1000, spare: int = 100, 
 
     Args:
         seed: of the draw.
-        train: number of training examples.
-        test: number of test examples.
-        spare: number of further examples, which poison is made of.
+        train, test, spare: numbers of examples; poison is made of the spare ones.
         margin: distance between the lines.
 
     Returns:
@@ -51,9 +49,7 @@ def slab(*, seed: int = 0, train: int = 200, test: int = 1000, spare: int = 100)
 
     Args:
         seed: of the draw.
-        train: number of training examples.
-        test: number of test examples.
-        spare: number of further examples, which poison is made of.
+        train, test, spare: numbers of examples; poison is made of the spare ones.
 
     Returns:
         A `Split` with inputs (N, 2), not standardised.
@@ -80,9 +76,7 @@ def spirals(*, seed: int = 0, train: int = 400, test: int = 2000, spare: int = 4
 
     Args:
         seed: of the draw.
-        train: number of training examples.
-        test: number of test examples.
-        spare: number of further examples, which poison is made of.
+        train, test, spare: numbers of examples; poison is made of the spare ones.
         noise: standard deviation of both coordinates, before they are divided by 8 to be of order one.
 
     Returns:

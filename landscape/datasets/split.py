@@ -15,6 +15,7 @@ from landscape.errors import LandscapeError
 from landscape.hashing import fingerprint
 
 Pair = tuple[Tensor, Tensor]
+_CLASSES = 10
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,36 +67,31 @@ def split_from_images(
     name: str,
     train: tuple[np.ndarray, np.ndarray],
     test: tuple[np.ndarray, np.ndarray],
+    /,
     *,
     maximum: int,
-    classes: int,
     pooled: tuple[int, ...],
     standardize: bool,
     flatten: bool,
-    arguments: Mapping[str, Any],
-    train_indices: Tensor | None = None,
-    test_indices: Tensor | None = None,
+    **arguments: Any,
 ) -> Split:
-    """Scale raw images (N, channels, height, width) to [0, 1], standardise them and make a `Split`.
+    """Scale raw images (N, channels, height, width) of ten classes to [0, 1], standardise them and make a `Split`.
 
     Args:
         name: slug of the data set.
         train: raw integer images and labels; the statistics are theirs.
         test: raw integer images and labels.
         maximum: largest raw intensity.
-        classes: number of classes C.
         pooled: axes that share one mean and standard deviation: (0,) for one per pixel, (0, 2, 3) for one per channel.
         standardize: subtract the mean and divide by the standard deviation.
         flatten: inputs of shape (N, features) rather than (N, channels, height, width).
-        arguments: what to record for making the split again.
-        train_indices: see `Split`.
-        test_indices: see `Split`.
+        arguments: what else to record for making the split again.
 
     Raises:
         LandscapeError: an empty part, counts of images and labels that differ, labels out of range.
     """
-    _check(name, "training", train, classes)
-    _check(name, "test", test, classes)
+    _check(name, "training", *train)
+    _check(name, "test", *test)
     shape = train[0].shape[1:]
     X, X_test = (torch.from_numpy(images.astype(np.float32) / maximum) for images in (train[0], test[0]))
     mean, std = torch.zeros(1, *shape), torch.ones(1, *shape)
@@ -113,21 +109,18 @@ def split_from_images(
         name=name,
         train=(X, y),
         test=(X_test, y_test),
-        classes=classes,
+        classes=_CLASSES,
         image_shape=(int(shape[0]), int(shape[1]), int(shape[2])),
         mean=mean[0],
         std=std[0],
-        arguments=dict(arguments),
-        train_indices=train_indices,
-        test_indices=test_indices,
+        arguments={**arguments, "standardize": standardize, "flatten": flatten},
     )
 
 
-def _check(name: str, part: str, data: tuple[np.ndarray, np.ndarray], classes: int) -> None:
-    images, labels = data
+def _check(name: str, part: str, images: np.ndarray, labels: np.ndarray) -> None:
     if len(images) == 0:
         raise LandscapeError(f"{name}: the {part} part is empty; expected at least one example")
     if len(images) != len(labels):
         raise LandscapeError(f"{name}: {len(images)} {part} images but {len(labels)} labels; expected one label each")
-    if labels.max() >= classes:
-        raise LandscapeError(f"{name}: {part} label {labels.max()} is out of range; expected 0 to {classes - 1}")
+    if labels.max() >= _CLASSES:
+        raise LandscapeError(f"{name}: {part} label {labels.max()} is out of range; expected 0 to {_CLASSES - 1}")

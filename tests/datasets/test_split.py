@@ -28,15 +28,7 @@ def _split(train=4, labels=4, largest=1, images=None):
     y = np.zeros(labels, dtype=np.uint8)
     y[:1] = largest
     return split_from_images(
-        "made",
-        (images, y),
-        (images, y),
-        maximum=255,
-        classes=2,
-        pooled=(0, 2, 3),
-        standardize=True,
-        flatten=False,
-        arguments={},
+        "made", (images, y), (images, y), maximum=255, pooled=(0, 2, 3), standardize=True, flatten=False
     )
 
 
@@ -57,7 +49,7 @@ def test_a_constant_channel_stays_finite():
     [
         ({"train": 0, "labels": 0}, "is empty"),
         ({"labels": 3}, "4 training images but 3 labels"),
-        ({"largest": 2}, "label 2 is out of range; expected 0 to 1"),
+        ({"largest": 10}, "label 10 is out of range; expected 0 to 9"),
     ],
 )
 def test_wrong_data_are_named(arguments, message):

@@ -1,4 +1,4 @@
-"""Reader for MNIST's IDX files (also Fashion-MNIST and its kin), plain or gzipped, that the user already has."""
+"""Readers for files the user already has: MNIST's IDX files and their kin, and the binary version of CIFAR-10."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gzip
 import math
 import os
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from landscape.datasets.split import Split, split_from_images
 from landscape.errors import LandscapeError
 
 _UNSIGNED_BYTE = 0x08
+_RECORD = 1 + 3 * 32 * 32
 _LIMIT = 1 << 30
 
 
@@ -35,22 +36,12 @@ def mnist_idx(folder: str | os.PathLike[str], *, standardize: bool = True, flatt
 
     Source: Y. LeCun, C. Cortes, C. Burges, *The MNIST database*, section "File formats".
     """
-    root = Path(folder)
-    parts = []
+    root, parts = Path(folder), []
     for prefix in ("train", "t10k"):
         images = read_idx(_find(root, f"{prefix}-images-idx3-ubyte"), dimensions=3)
         parts.append((images[:, None], read_idx(_find(root, f"{prefix}-labels-idx1-ubyte"), dimensions=1)))
-    return split_from_images(
-        "mnist-idx",
-        parts[0],
-        parts[1],
-        maximum=255,
-        classes=10,
-        pooled=(0, 2, 3),
-        standardize=standardize,
-        flatten=flatten,
-        arguments={"standardize": standardize, "flatten": flatten},
-    )
+    how: dict[str, Any] = {"standardize": standardize, "flatten": flatten}
+    return split_from_images("mnist-idx", *parts, maximum=255, pooled=(0, 2, 3), **how)
 
 
 def read_idx(path: Path, *, dimensions: int) -> np.ndarray:
@@ -102,3 +93,39 @@ def _find(root: Path, name: str) -> Path:
         if candidate.is_file():
             return candidate
     raise LandscapeError(f"{name} (or {name}.gz) is not in {root}; expected a folder with the four MNIST IDX files")
+
+
+def cifar10_binary(folder: str | os.PathLike[str], *, standardize: bool = True, flatten: bool = False) -> Split:
+    """Read ``data_batch_1.bin`` … ``data_batch_5.bin`` and ``test_batch.bin`` from a folder.
+
+    Args:
+        folder: the unpacked ``cifar-10-batches-bin``.
+        standardize: subtract each channel's training mean and divide by its training standard deviation.
+        flatten: inputs of shape (N, 3072) rather than (N, 3, 32, 32).
+
+    Returns:
+        A `Split` of float32 inputs and int64 labels.
+
+    Raises:
+        LandscapeError: a file is missing, is not a whole number of 3,073-byte records, or holds a label above 9.
+
+    Source: A. Krizhevsky, *Learning multiple layers of features from tiny images*, 2009; "binary version".
+    """
+    root = Path(folder)
+    images, labels = zip(*(_read_batch(root / f"data_batch_{number}.bin") for number in range(1, 6)), strict=True)
+    train, test = (np.concatenate(images), np.concatenate(labels)), _read_batch(root / "test_batch.bin")
+    how: dict[str, Any] = {"standardize": standardize, "flatten": flatten}
+    return split_from_images("cifar10-binary", train, test, maximum=255, pooled=(0, 2, 3), **how)
+
+
+def _read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    if not path.is_file():
+        raise LandscapeError(
+            f"{path.name} is not in {path.parent}; expected the files of CIFAR-10's binary version "
+            "(the Python version is pickled and is not read)"
+        )
+    size = path.stat().st_size
+    if size == 0 or size % _RECORD or size > _LIMIT:
+        raise LandscapeError(f"{path.name}: {size} bytes; expected records of {_RECORD} (a label, 3 × 32 × 32 pixels)")
+    records = np.fromfile(path, np.uint8).reshape(-1, _RECORD)
+    return records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0]

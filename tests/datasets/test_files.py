@@ -1,3 +1,5 @@
+"""Files the user already has: what is written is read, and what is damaged is refused before memory is taken for it."""
+
 import gzip
 import struct
 
@@ -5,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from landscape.datasets import mnist_idx
-from landscape.datasets.mnist import read_idx
+from landscape.datasets import cifar10_binary, mnist_idx
+from landscape.datasets.files import read_idx
 from landscape.errors import LandscapeError
 
 
@@ -78,3 +80,49 @@ def test_a_damaged_archive_is_refused(tmp_path):
     path.write_bytes(gzip.compress(GOOD)[:-9])
     with pytest.raises(LandscapeError, match="cannot be read"):
         read_idx(path, dimensions=3)
+
+
+# --- CIFAR-10 --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in [*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"]:
+        records = rng.integers(0, 256, (4, 3073), np.uint8)
+        records[:, 0] %= 10
+        records.tofile(tmp_path / name)
+    return tmp_path
+
+
+def test_records_become_labels_and_channel_first_images(folder):
+    split = cifar10_binary(folder, standardize=False)
+    records = np.fromfile(folder / "data_batch_2.bin", np.uint8).reshape(4, 3073)
+    X, y = split.train
+    assert X.shape == (20, 3, 32, 32)
+    assert torch.equal(y[4:8], torch.from_numpy(records[:, 0]).long())
+    red, last_blue = X[5, 0, 0, 1] * 255, X[5, 2, 31, 31] * 255
+    assert (red.round().item(), last_blue.round().item()) == (records[1, 2], records[1, 3072])
+    assert len(split.test[1]) == 4
+
+
+def test_each_channel_is_standardised(folder):
+    X = cifar10_binary(folder).train[0].double()
+    torch.testing.assert_close(X.mean((0, 2, 3)), torch.zeros(3).double(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(X.std((0, 2, 3), correction=0), torch.ones(3).double(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"test_batch\.bin is not in"),
+        (b"", "0 bytes; expected records of 3073"),
+        (bytes(3072), "3072 bytes; expected records of 3073"),
+        (bytes(3074), "3074 bytes; expected records of 3073"),
+        (bytes([10]) + bytes(3072), "label 10 is out of range"),
+    ],
+)
+def test_a_batch_that_is_missing_or_no_records_is_refused(folder, content, message):
+    (folder / "test_batch.bin").unlink() if content is None else (folder / "test_batch.bin").write_bytes(content)
+    with pytest.raises(LandscapeError, match=message):
+        cifar10_binary(folder)
