@@ -5,8 +5,7 @@ from types import MappingProxyType
 
 from torch import nn
 
-from landscape.models.cnn import small_cnn
-from landscape.models.mlp import mlp
+from landscape.models.feedforward import mlp, small_cnn
 from landscape.models.resnet import resnet
 from landscape.models.transformer import char_transformer, transformer
 

@@ -46,11 +46,6 @@ def seeded(seed: int) -> Iterator[None]:
 def choose(what: str, name: str, table: Mapping[str, T]) -> T:
     """Look a choice up by name, or say which names there are.
 
-    Args:
-        what: the argument, for the message.
-        name: the value it was given.
-        table: the values it may have.
-
     Raises:
         LandscapeError: `name` is not in `table`.
     """
