@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.fitting import fit_weights
 from landscape.function.forward import unwrapped
-from landscape.function.norm_layers import Norm
+from landscape.function.norms import Norm
 from landscape.function.objective import Objective
 from landscape.function.weights import Weights, load_weights
 

@@ -20,7 +20,7 @@ from landscape.function.forward import forward, logits, takes_keywords, unwrappe
 from landscape.function.guard import Guard
 from landscape.function.losses import BatchLoss, Loss, OfEverything, OwnLoss, describe, first_output, resolve
 from landscape.function.metrics import Metric, checked, hits
-from landscape.function.norm_layers import Norm, couples, following
+from landscape.function.norms import Norm, couples, following
 from landscape.function.parameters import ParameterSpace, Selection, cast
 from landscape.function.structure import Structure
 

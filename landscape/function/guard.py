@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from landscape.arguments import DEVICE_CHOSEN
 from landscape.errors import LandscapeError
-from landscape.function.norm_layers import Layers, take_statistics
+from landscape.function.norms import Layers, take_statistics
 
 _LOCK = threading.RLock()
 _OPEN: list[Guard] = []  # by the thread that holds the lock
@@ -108,8 +108,8 @@ class Guard:
         process.enter_context(torch.random.fork_rng(devices=[self.device] if kind == "cuda" else []))
         if "torch._dynamo" in sys.modules:  # a compiled function has one derivative, and may bake in what it met
             process.enter_context(torch.compiler.set_stance("force_eager"))
-        process.enter_context(_plain_checkpoints())
-        process.enter_context(_plain_embeddings())
+        _set(process, torch.utils.checkpoint, "CheckpointFunction", _Direct)
+        _set(process, F, "embedding", _plain_embedding(F.embedding))
         process.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
         torch.backends.mha.set_fastpath_enabled(False)
         for module in model.modules():
@@ -208,36 +208,22 @@ if hasattr(os, "register_at_fork"):
 
 
 class _Direct:
-    """A reentrant checkpoint that keeps its activations."""
+    """A reentrant checkpoint that keeps its activations.
+
+    PyTorch's own calls `backward` inside, which accumulates into the module's own parameters: gradients with respect to theta
+    would silently lack them.
+    """
 
     @staticmethod
     def apply(function: Callable[..., Any], preserve_rng_state: bool, *arguments: Any) -> Any:
         return function(*arguments)
 
 
-@contextmanager
-def _plain_checkpoints() -> Iterator[None]:
-    """Run reentrant checkpointed blocks without checkpointing: their backward pass bypasses what is differentiated.
-
-    They call `backward` inside, which accumulates into the module's own parameters; gradients with respect to theta
-    would silently lack them.
-    """
-    module: Any = torch.utils.checkpoint
-    before = module.CheckpointFunction
-    module.CheckpointFunction = _Direct
-    try:
-        yield
-    finally:
-        module.CheckpointFunction = before
-
-
-@contextmanager
-def _plain_embeddings() -> Iterator[None]:
-    """Look tokens up without what `torch.nn.functional.embedding` does to the gradient alone.
+def _plain_embedding(look_up: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return a look-up of tokens without what `torch.nn.functional.embedding` does to the gradient alone.
 
     Of a padding vector it drops the first derivative and forgets that in the second: products would be no gradient's derivative.
     """
-    look_up = F.embedding
 
     def embedding(
         input: Tensor,
@@ -250,11 +236,13 @@ def _plain_embeddings() -> Iterator[None]:
     ) -> Tensor:
         return look_up(input, weight, None, max_norm, norm_type)
 
-    F.embedding = embedding
-    try:
-        yield
-    finally:
-        F.embedding = look_up
+    return embedding
+
+
+def _set(undo: ExitStack, holder: Any, name: str, value: Any) -> None:
+    """Set an attribute until a stack is left."""
+    undo.callback(setattr, holder, name, getattr(holder, name))
+    setattr(holder, name, value)
 
 
 @contextmanager
@@ -286,9 +274,7 @@ def second_order(model: nn.Module, device: torch.device, *, tf32: bool = False) 
                 )
             )
         if device.type == "cuda":
-            matmul = torch.backends.cuda.matmul
-            stack.callback(setattr, matmul, "allow_tf32", matmul.allow_tf32)
-            matmul.allow_tf32 = tf32
+            _set(stack, torch.backends.cuda.matmul, "allow_tf32", tf32)
         yield
 
 

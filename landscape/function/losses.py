@@ -27,33 +27,24 @@ Criterion = Callable[[Any, Tensor], Tensor]
 Count = Callable[[Any, Tensor], float]
 Task = Literal["classes", "binary", "other"]
 
-_TARGET_CLASSES = {"cross_entropy", "nll_loss"}
-_BINARY = {"binary_cross_entropy_with_logits"}
-# Losses whose mean is over the elements of the target.
-_ELEMENTWISE = {
-    "mse_loss",
-    "l1_loss",
-    "smooth_l1_loss",
-    "huber_loss",
-    "binary_cross_entropy",
-    "binary_cross_entropy_with_logits",
-    "poisson_nll_loss",
-    "soft_margin_loss",
-    "kl_div",
+Likelihood = Literal["categorical", "bernoulli", "gaussian"]
+
+# Of each known function: its module, what its targets are, and the likelihood it is the negative logarithm of. The mean of those
+# that are no "classes" is over the elements of the target.
+_KNOWN: dict[str, tuple[type[nn.Module], Task, Likelihood | None]] = {
+    "cross_entropy": (nn.CrossEntropyLoss, "classes", "categorical"),
+    "nll_loss": (nn.NLLLoss, "classes", "categorical"),
+    "mse_loss": (nn.MSELoss, "other", "gaussian"),
+    "l1_loss": (nn.L1Loss, "other", None),
+    "smooth_l1_loss": (nn.SmoothL1Loss, "other", None),
+    "huber_loss": (nn.HuberLoss, "other", None),
+    "binary_cross_entropy": (nn.BCELoss, "other", None),
+    "binary_cross_entropy_with_logits": (nn.BCEWithLogitsLoss, "binary", "bernoulli"),
+    "poisson_nll_loss": (nn.PoissonNLLLoss, "other", None),
+    "soft_margin_loss": (nn.SoftMarginLoss, "other", None),
+    "kl_div": (nn.KLDivLoss, "other", None),
 }
-_MODULES: dict[type[nn.Module], str] = {
-    nn.CrossEntropyLoss: "cross_entropy",
-    nn.NLLLoss: "nll_loss",
-    nn.MSELoss: "mse_loss",
-    nn.L1Loss: "l1_loss",
-    nn.SmoothL1Loss: "smooth_l1_loss",
-    nn.HuberLoss: "huber_loss",
-    nn.BCELoss: "binary_cross_entropy",
-    nn.BCEWithLogitsLoss: "binary_cross_entropy_with_logits",
-    nn.PoissonNLLLoss: "poisson_nll_loss",
-    nn.SoftMarginLoss: "soft_margin_loss",
-    nn.KLDivLoss: "kl_div",
-}
+_MODULES = {module: name for name, (module, _, _) in _KNOWN.items()}
 
 
 @dataclass(frozen=True)
@@ -151,7 +142,7 @@ class Loss:
     task: Task
     description: str
     ignore_index: int = -100
-    likelihood: Literal["categorical", "bernoulli", "gaussian"] | None = None
+    likelihood: Likelihood | None = None
     elementwise: bool = False
     on_logits: Criterion | None = None
 
@@ -174,18 +165,20 @@ def resolve(loss: Any, count: Count | None = None) -> Loss:
     if isinstance(loss, Loss):
         return loss
     if isinstance(loss, str):
-        if not (loss in _ELEMENTWISE or loss in _TARGET_CLASSES):
-            known = ", ".join(sorted(_TARGET_CLASSES | _ELEMENTWISE))
+        if loss not in _KNOWN:
+            known = ", ".join(sorted(_KNOWN))
             raise LandscapeError(f"unknown loss {loss!r}; known names are {known}; or pass a function (output, target)")
-        return _known(loss, {}, count, None)
+        return _known(loss, {}, count)
     if type(loss) in _MODULES:
-        return _known(_MODULES[type(loss)], _module_options(loss), count, loss)
+        name = _MODULES[type(loss)]
+        accepted = inspect.signature(getattr(F, name)).parameters  # a module keeps its options as attributes
+        return _known(name, {key: getattr(loss, key) for key in accepted if hasattr(loss, key)}, count)
     function, options = loss, {}
     if isinstance(loss, functools.partial) and not loss.args:
         function, options = loss.func, dict(loss.keywords)
     name = getattr(function, "__name__", "")
-    if getattr(F, name, None) is function and (name in _ELEMENTWISE or name in _TARGET_CLASSES):
-        return _known(name, options, count, None)
+    if name in _KNOWN and getattr(F, name) is function:
+        return _known(name, options, count)
     if isinstance(loss, type) and issubclass(loss, nn.Module):
         raise LandscapeError(f"the loss is the class {loss.__name__}, expected a module: {loss.__name__}()")
     if not callable(loss):
@@ -203,40 +196,28 @@ def _reduction(name: str) -> Literal["mean", "sum"]:
     raise LandscapeError(f"the loss has reduction={name!r}; expected 'mean', 'sum' or 'none'")
 
 
-def _module_options(module: nn.Module) -> dict[str, Any]:
-    """Read a loss module's settings back as keywords of its function."""
-    accepted = inspect.signature(getattr(F, _MODULES[type(module)])).parameters
-    return {key: getattr(module, key) for key in accepted if hasattr(module, key)}
-
-
-def _known(name: str, options: dict[str, Any], count: Count | None, module: nn.Module | None) -> Loss:
-    function = getattr(F, name)
+def _known(name: str, options: dict[str, Any], count: Count | None) -> Loss:
+    function, (_, task, likelihood) = getattr(F, name), _KNOWN[name]
     asked = options.pop("reduction", "mean")
     by_example = name == "kl_div" and asked == "batchmean"  # the sum over elements, divided by the number of examples
     reduction = "mean" if by_example else _reduction(asked)
     options = {key: value for key, value in options.items() if key not in ("size_average", "reduce")}
-    fixed = _moved_to_output(function, options, asked if by_example else reduction)
-    terms = _moved_to_output(function, options, "none")
+    weight, smoothed = options.get("weight"), bool(options.get("label_smoothing"))
     ignore = int(options.get("ignore_index", -100))
-    if name in _TARGET_CLASSES:
-        counter: Count = functools.partial(_count_classes, ignore=ignore, weight=options.get("weight"))
-        task: Task = "classes"
-        likelihood: Any = (
-            "categorical" if options.get("weight") is None and not options.get("label_smoothing") else None
-        )
-    else:
-        counter = _count_examples if by_example else _count_elements
-        task = "binary" if name in _BINARY else "other"
-        plain = options.get("weight") is None and options.get("pos_weight") is None
-        likelihood = (
-            {"mse_loss": "gaussian", "binary_cross_entropy_with_logits": "bernoulli"}.get(name) if plain else None
-        )
+    terms = _moved_to_output(function, options, "none")
+
+    def divisor(output: Any, target: Tensor) -> float:
+        if task != "classes":
+            return float(len(target) if by_example else target.numel())
+        if target.is_floating_point():  # class probabilities: the mean is over positions, whatever the weights
+            return float(target.numel() / target.shape[1 if target.ndim > 1 else 0])
+        return float(_class_weights(target, ignore, weight).sum())
 
     def per_example(output: Tensor, target: Tensor) -> Tensor:
         values = terms(output, target)
-        if name in _TARGET_CLASSES and not target.is_floating_point():
-            weights = _class_weights(target, ignore, options.get("weight")).to(values.dtype)
-            if options.get("label_smoothing") and bool(((weights == 0) & (target != ignore)).any()):
+        if task == "classes" and not target.is_floating_point():
+            weights = _class_weights(target, ignore, weight).to(values.dtype)
+            if smoothed and bool(((weights == 0) & (target != ignore)).any()):
                 raise NotDefinedError(
                     "with label smoothing an example of a class of weight 0 has a loss and no share in the mean, so that L is no "
                     "mean of single examples' losses; give the class a small weight"
@@ -249,16 +230,17 @@ def _known(name: str, options: dict[str, Any], count: Count | None, module: nn.M
             return values
         return values.flatten(1).sum(1) if by_example else values.flatten(1).mean(1)
 
+    plain = weight is None and options.get("pos_weight") is None and not smoothed
     return Loss(
-        fixed,
+        _moved_to_output(function, options, asked if by_example else reduction),
         reduction,
-        count or counter,
+        count or divisor,
         per_example,
         task,
         _describe_known(name, options | {"reduction": "batchmean"} if by_example else options),
         ignore,
-        likelihood,
-        name in _ELEMENTWISE,
+        likelihood if plain else None,
+        task != "classes",
         _moved_to_output(F.cross_entropy, options, reduction) if name == "nll_loss" else None,
     )
 
@@ -290,20 +272,6 @@ def _class_weights(target: Tensor, ignore: int, weight: Tensor | None) -> Tensor
         return counted.double()
     weight = weight.to(target.device, torch.float64)
     return torch.where(counted, weight[target.clamp(0, len(weight) - 1)], 0.0)
-
-
-def _count_classes(output: Any, target: Tensor, *, ignore: int, weight: Tensor | None) -> float:
-    if target.is_floating_point():  # class probabilities: the mean is over positions, whatever the weights
-        return float(target.numel() / target.shape[1 if target.ndim > 1 else 0])
-    return float(_class_weights(target, ignore, weight).sum())
-
-
-def _count_elements(output: Any, target: Tensor) -> float:
-    return float(target.numel())
-
-
-def _count_examples(output: Any, target: Tensor) -> float:
-    return float(len(target))
 
 
 def _describe_known(name: str, options: dict[str, Any]) -> str:

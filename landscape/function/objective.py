@@ -21,8 +21,7 @@ from landscape.function.function import Function
 from landscape.function.group import world_of
 from landscape.function.losses import BatchLoss
 from landscape.function.metrics import Metric
-from landscape.function.norm_layers import Norm
-from landscape.function.norm_statistics import reestimated
+from landscape.function.norms import Norm, reestimated
 from landscape.function.parameters import ParameterSpace, Selection
 from landscape.function.provenance import identity, weights_sha256
 from landscape.function.stream import Stream

@@ -19,7 +19,7 @@ from landscape.arguments import checked
 from landscape.bars import progress
 from landscape.errors import LandscapeError
 from landscape.function.forward import unwrapped
-from landscape.function.norm_layers import Norm
+from landscape.function.norms import Norm
 from landscape.function.objective import Objective
 from landscape.results.track import Track
 from landscape.store import Run, identity

@@ -1,22 +1,83 @@
-"""Running statistics of norm layers, estimated again over a data set."""
+"""Norm layers by where their statistics come from: the batch, the layer's own buffers, or a whole data set anew."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import Tensor
-from torch.nn.modules.batchnorm import _NormBase
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from landscape.errors import LandscapeError
 from landscape.function.data import DEFAULT_BATCH, Data
 from landscape.function.forward import forward
-from landscape.function.function import Function
-from landscape.function.norm_layers import Layers, take_statistics
+
+if TYPE_CHECKING:
+    from landscape.function.function import Function
+
+Norm = Literal["frozen", "batch"]
+"""Where the statistics of norm layers come from: the network, or each batch."""
+Layers = tuple[_NormBase, ...]
+
+
+def following(network: nn.Module) -> Layers:
+    """Return the layers that keep running statistics and take those of the batch in training.
+
+    A layer that its user froze is none: one that is in eval mode in a network that trains, or that the network's own
+    `train` leaves there.
+
+    >>> network = nn.Sequential(nn.BatchNorm1d(2), nn.BatchNorm1d(2), nn.LayerNorm(2))
+    >>> network[0] = network[0].eval()
+    >>> len(following(network))
+    1
+    """
+    before = {module: module.training for module in network.modules()}
+    network.train()
+    active = {module for module in before if module.training and (before[module] or not before[network])}
+    for module, training in before.items():
+        module.training = training
+    return tuple(layer for layer in before if isinstance(layer, _NormBase) and layer in active and _is_tracked(layer))
+
+
+def couples(network: nn.Module) -> bool:
+    """Whether the network has batch norm that takes the statistics of the batch in eval mode too."""
+    return any(isinstance(layer, _BatchNorm) and not _is_tracked(layer) for layer in network.modules())
+
+
+def take_statistics(layer: _NormBase, *, of_batch: bool) -> Callable[[], None]:
+    """Let a layer that keeps running statistics use them, or those of its input without writing any; return what undoes it."""
+    state, keys = vars(layer), ("training", "track_running_stats", _APPLY)
+    before = {key: state[key] for key in keys if key in state}
+    state.pop(_APPLY, None)
+    state |= {"training": of_batch, "track_running_stats": not of_batch}
+    if of_batch and isinstance(layer, _InstanceNorm):  # which writes them whatever its flags say
+        state[_APPLY] = partial(_of_each_example, layer)
+
+    def undo() -> None:
+        state.pop(_APPLY, None)
+        state.update(before)
+
+    return undo
+
+
+_APPLY = "_apply_instance_norm"
+
+
+def _of_each_example(layer: _InstanceNorm, x: Tensor) -> Tensor:
+    return F.instance_norm(x, None, None, layer.weight, layer.bias, True, 0.0, layer.eps)
+
+
+def _is_tracked(layer: _NormBase) -> bool:
+    return bool(layer.track_running_stats) and layer.running_mean is not None
+
+
+# --- re-estimated statistics ------------------------------------------------------------------------------------------
 
 Fixed = dict[str, Tensor]
 
