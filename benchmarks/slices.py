@@ -31,7 +31,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import landscape as ls
 from landscape.models import mlp, resnet
 from landscape.slices import topology
-from landscape.slices.evaluate.engine import Engine
+from landscape.slices.evaluate import Engine
 
 Data = tuple[Tensor, Tensor]
 Evaluate = Callable[[float, float], float]

@@ -1,7 +1,8 @@
 """Slices of the loss surface: directions, lines, planes and paths between solutions, and what can be read off them."""
 
 from landscape.slices.adaptive import adaptive_plane
-from landscape.slices.coordinates import log_coordinates
+from landscape.slices.alignment import align
+from landscape.slices.curvature import eigen_ratio, scale_curvature
 from landscape.slices.directions import (
     direction_between,
     eigen_directions,
@@ -9,18 +10,11 @@ from landscape.slices.directions import (
     plane_through,
     random_directions,
 )
-from landscape.slices.grid import line, plane, volume
-from landscape.slices.paths.alignment import align
-from landscape.slices.paths.curves import connect
-from landscape.slices.paths.interpolation import barriers, interpolate
-from landscape.slices.paths.trajectory import trajectory_plane
-from landscape.slices.readings.eigen_ratio import eigen_ratio
-from landscape.slices.readings.numbers import read_slice
-from landscape.slices.readings.overlay import quadratic_overlay
-from landscape.slices.readings.projection import project
-from landscape.slices.readings.scale_curvature import scale_curvature
-from landscape.slices.readings.smoothness import smoothness
-from landscape.slices.readings.topology import basins, topology
+from landscape.slices.grid import line, log_coordinates, plane, volume
+from landscape.slices.minima import basins, topology
+from landscape.slices.paths import barriers, connect, interpolate
+from landscape.slices.reading import quadratic_overlay, read_slice
+from landscape.slices.trajectory import project, smoothness, trajectory_plane
 
 __all__ = [
     "adaptive_plane",

@@ -14,12 +14,10 @@ from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
 from landscape.results import Plane
-from landscape.slices.coordinates import Span
-from landscape.slices.evaluate.engine import Engine, named
-from landscape.slices.grid import Grid
-from landscape.slices.rows import Values, begun
+from landscape.slices.evaluate import Engine, Values, named
+from landscape.slices.grid import Grid, Span
 from landscape.store import Run, identity
-from landscape.store.rows import COMPUTED
+from landscape.store.rows import COMPUTED, TEMPLATE
 
 
 @checked
@@ -83,7 +81,8 @@ def adaptive_plane(
     with run, Engine(objectives, grid.vectors, points=coarse**2 * 4) as engine:
         if run.result is not None:
             return run.result
-        blank = begun(run, lambda: grid.blank(Plane, objective, dataset, engine.names))
+        if TEMPLATE not in run.done:
+            run.keep(TEMPLATE, grid.blank(Plane, objective, dataset, engine.names))
         work = _Surface(engine, grid, run, key=f"{dataset}/loss")
         step = 2**refinements
         work.evaluate(_lattice(size, step))
@@ -93,7 +92,7 @@ def adaptive_plane(
             open_cells = work.refine(open_cells, step, tolerance)
             step //= 2
         share = work.computed.mean()
-        result = blank.replace(
+        result: Plane = run.done[TEMPLATE].replace(
             values=work.values,
             computed=np.where(work.computed, 1, 2).astype(np.uint8),
             evaluation=f"{engine.description}; {share:.0%} of the grid, the rest interpolated to {tolerance:g}",

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from itertools import product
+from functools import partial
+from itertools import chain, product
 from math import prod
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 
 import numpy as np
 
 from landscape.arguments import checked
+from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
-from landscape.results import Directions, Line, Plane, Volume
+from landscape.results import Directions, Line, Plane, Result, Volume
 from landscape.results.slices import Slice
-from landscape.slices.coordinates import Points, Span, coordinates, per_axis, require_room
 from landscape.slices.directions import as_directions, vectors_of
-from landscape.slices.evaluate.engine import Engine, named
-from landscape.slices.rows import Values, begun, fill
+from landscape.slices.evaluate import Engine, Values, named
 from landscape.store import Run, identity
+from landscape.store.rows import TEMPLATE, filled
 from landscape.workers import Workers, completed
 
+R = TypeVar("R", bound=Result)
 S = TypeVar("S", bound=Slice)
+Span = float | tuple[float, float]
+Points = int | Sequence[float] | np.ndarray
+Walk = tuple[Callable[[], R], Callable[[R, list[int]], Iterable[tuple[int, Values]]], Mapping[str, Any]]
+"""What makes a result without rows; what computes rows of it, by index; and fields that the result has once they are there."""
+
+FARTHEST = 1e30
+"""Largest coordinate: beyond it weights in float32 are infinite."""
+MOST_POINTS = 10_000_000
 PARTS = 32
 """Jobs into which the rows of a slice are dealt out among workers: each carries the data."""
 
@@ -262,50 +273,165 @@ def _slice(
     save: tuple[Any, str] | None = None,
     overwrite: bool = False,
 ) -> S:
-    started = time.perf_counter()
     objectives = named(objective, also, dataset)
     grid = Grid.of(kind, objective, directions, span, points)
-    settings = {"slice": kind.kind, **grid.settings, "errors": errors}
-    run: Run[S] = Run(
-        save, lambda: identity(objectives, **settings), kind=kind, overwrite=overwrite, world=objective.world
-    )
-    with run:
-        if run.result is not None:
-            return run.result
-        how: dict[str, Any] = {
-            "points": int(np.prod(grid.shape)),
-            "compiled": compiled,
-            "errors": errors,
-            "together": together,
-        }
+    how: dict[str, Any] = {"points": prod(grid.shape), "compiled": compiled, "errors": errors, "together": together}
+
+    @contextmanager
+    def walk() -> Iterator[Walk[S]]:
         with Engine(objectives, grid.vectors, **how) as engine:
-            blank = begun(run, lambda: grid.blank(kind, objective, dataset, engine.names))
-            missing = [i for i in range(grid.shape[0]) if i not in run.done] if workers != 1 else []
-            jobs = {i: (objectives, grid, how, missing[i::PARTS]) for i in range(min(PARTS, len(missing)))}
-            for _, rows in completed(_some_rows, jobs, workers=workers):
-                for i, row in rows:
-                    run.keep(i, row)
-            whole = fill(run, blank, _rows(engine, grid, at_once=save is None), label=kind.kind)
-            return run.finish(whole.replace(evaluation=engine.description, seconds=time.perf_counter() - started))
+
+            def rows(_: S, which: list[int]) -> Iterable[tuple[int, Values]]:
+                if workers == 1:
+                    return _rows(engine, grid, which, at_once=save is None)
+                jobs = {i: (objectives, grid, how, which[i::PARTS]) for i in range(min(PARTS, len(which)))}
+                return chain.from_iterable(part for _, part in completed(_some_rows, jobs, workers=workers))
+
+            template = partial(grid.blank, kind, objective, dataset, engine.names)
+            yield template, rows, {"evaluation": engine.description}
+
+    settings = {"slice": kind.kind, **grid.settings, "errors": errors}
+    return grown(kind, objectives, settings, walk(), save=save, overwrite=overwrite, label=kind.kind)
 
 
 def _some_rows(
     objectives: Mapping[str, Objective], grid: Grid, how: Mapping[str, Any], which: list[int]
 ) -> list[tuple[int, Values]]:
     with Engine(objectives, grid.vectors, **how) as engine:
-        compute = _rows(engine, grid, at_once=False)
-        return [(i, compute(i)) for i in which]
+        return list(_rows(engine, grid, which, at_once=False))
 
 
-def _rows(engine: Engine, grid: Grid, *, at_once: bool) -> Callable[[int], Values]:
-    """Return what computes a row of a plane, a layer of a volume, or a point of a line."""
+def _rows(engine: Engine, grid: Grid, which: Sequence[int], *, at_once: bool) -> Iterator[tuple[int, Values]]:
+    """Yield rows of a plane, layers of a volume, or points of a line by their index."""
     x, *others = grid.axes.values()
     if not others:
-        return engine.along(x, at_once=at_once)
+        yield from engine.along(x, which, at_once=at_once)
+        return
     *middle, outer = others
-
-    def layer(k: int) -> Values:
+    for k in which:
         rows = [engine.row(x, rest) for rest in product(*middle, outer[k : k + 1])]
-        return {name: np.stack([row[name] for row in rows]).reshape(grid.shape[1:]) for name in rows[0]}
+        yield k, {name: np.stack([row[name] for row in rows]).reshape(grid.shape[1:]) for name in rows[0]}
 
-    return layer
+
+def grown(
+    kind: type[R],
+    objectives: Mapping[str, Objective],
+    settings: Mapping[str, Any],
+    walk: AbstractContextManager[Walk[R]],
+    *,
+    save: tuple[Any, str] | None,
+    overwrite: bool,
+    label: str,
+    unit: str = "row",
+) -> R:
+    """Return a result whose rows are kept as they are computed, so that the same call goes on after an interruption.
+
+    Args:
+        kind: the class of the result.
+        objectives: what is evaluated, by name.
+        settings: what else decides the numbers, as JSON values.
+        walk: entered only where something is left to compute.
+        save, overwrite: as `plane` takes them.
+        label, unit: of the progress bar.
+    """
+    started = time.perf_counter()
+    world = next(iter(objectives.values())).world
+    run: Run[R] = Run(save, lambda: identity(objectives, **settings), kind=kind, overwrite=overwrite, world=world)
+    with run:
+        if run.result is not None:
+            return run.result
+        with walk as (template, rows, known):
+            if TEMPLATE not in run.done:
+                run.keep(TEMPLATE, template())
+            blank: Any = run.done[TEMPLATE]
+            missing = [i for i in range(len(next(iter(blank.values.values())))) if i not in run.done]
+            for index, row in bar(rows(blank, missing), total=len(missing), desc=label, unit=unit):
+                run.keep(index, row)
+            seconds = time.perf_counter() - started
+            return run.finish(filled(blank, run.done).replace(**known, seconds=seconds))
+
+
+def require_room(points: int) -> None:
+    """Raise where a slice has more points than anybody waits for, or memory holds."""
+    if points > MOST_POINTS:
+        raise LandscapeError(f"{points:,} points, expected at most {MOST_POINTS:,}; each is a pass over the data")
+
+
+def coordinates(span: Span, points: Points) -> np.ndarray:
+    """Return the coordinates of one axis in float64.
+
+    Args:
+        span: ``s`` for −s … s, or a pair (low, high).
+        points: how many evenly spaced points, ends included; or the coordinates themselves, strictly increasing.
+
+    Raises:
+        LandscapeError: zero points, a zero or reversed span, or coordinates out of order.
+
+    >>> coordinates(1.0, 5)
+    array([-1. , -0.5,  0. ,  0.5,  1. ])
+    """
+    if isinstance(points, int | np.integer) and not isinstance(points, bool):
+        low, high = _ends(span)
+        if points < 2:
+            raise LandscapeError(f"{points} point(s) on an axis, expected at least 2")
+        require_room(int(points))
+        x = np.linspace(low, high, int(points))
+        if low == -high and points % 2:
+            x[points // 2] = 0.0
+        return x
+    try:
+        x = np.asarray(points, dtype=np.float64)
+    except (TypeError, ValueError):
+        x = np.zeros(())
+    if x.ndim != 1 or len(x) < 2:
+        raise LandscapeError(
+            f"points={points!r}, expected how many (a whole number) or a list of at least 2 coordinates"
+        )
+    if not np.isfinite(x).all() or not (np.diff(x) > 0).all():
+        raise LandscapeError("the coordinates of an axis must be finite and strictly increasing; sort them")
+    return x
+
+
+def log_coordinates(span: float = 1.0, points: int = 51, *, smallest: float = 1e-5) -> np.ndarray:
+    """Return symmetric coordinates with logarithmic spacing: −span … −smallest, 0, smallest … span.
+
+    Args:
+        span: the largest coordinate.
+        points: how many in all, odd and at least 5.
+        smallest: the smallest distance from the centre.
+
+    Raises:
+        LandscapeError: an even number of points, or ``smallest`` not between 0 and ``span``.
+
+    >>> log_coordinates(1.0, 7, smallest=0.01)
+    array([-1.  , -0.1 , -0.01,  0.  ,  0.01,  0.1 ,  1.  ])
+    """
+    if points < 5 or points % 2 == 0:
+        raise LandscapeError(f"{points} points, expected an odd number of at least 5: the centre and equal sides")
+    if not 0 < smallest < span:
+        raise LandscapeError(f"smallest is {smallest}, expected between 0 and the span {span}")
+    side = np.geomspace(smallest, span, points // 2)
+    return np.concatenate([-side[::-1], [0.0], side])
+
+
+def per_axis(value: Any, axes: int, what: str) -> tuple[Any, ...]:
+    """Return one entry for each axis: a tuple or list of that length is taken apart, anything else is used for all.
+
+    Raises:
+        LandscapeError: a tuple of another length.
+    """
+    if not isinstance(value, tuple | list):
+        return (value,) * axes
+    if len(value) != axes:
+        raise LandscapeError(f"{what} has {len(value)} entries, expected one or {axes}: one for each axis")
+    return tuple(value)
+
+
+def _ends(span: Span) -> tuple[float, float]:
+    try:
+        low, high = map(float, span) if isinstance(span, tuple | list) else (-float(span), float(span))
+    except (TypeError, ValueError):
+        raise LandscapeError(f"a span of {span!r}, expected a number or a pair (low, high)") from None
+    if not (abs(low) <= FARTHEST and abs(high) <= FARTHEST) or low >= high:
+        raise LandscapeError(f"a span from {low:g} to {high:g}, expected increasing ends within ±{FARTHEST:g}")
+    return low, high

@@ -10,7 +10,7 @@ import landscape as ls
 from landscape.datasets import digits
 from landscape.models import mlp, small_cnn
 from landscape.slices import align, barriers, connect, interpolate
-from landscape.slices.paths.curves import _bezier, _polygon
+from landscape.slices.paths import _bezier, _polygon
 
 
 def fit(model, X, y, *, steps=150, lr=3e-3, seed=0):

@@ -8,10 +8,9 @@ from torch.nn import functional as F
 
 import landscape as ls
 from landscape.models import mlp, resnet, small_cnn
-from landscape.slices.evaluate import prefix, reusing
-from landscape.slices.evaluate.plain import Plain
-from landscape.slices.evaluate.prefix import cut
-from landscape.slices.evaluate.reusing import Reusing
+from landscape.slices import reusing
+from landscape.slices.evaluate import Plain
+from landscape.slices.reusing import Reusing, cut
 
 
 def images(n=6, channels=1, size=8, classes=10):
@@ -98,7 +97,7 @@ def both(objective, directions, **options):
 @pytest.mark.parametrize("vectors_as", ["zero", "keep"])
 @pytest.mark.parametrize("case", CASES)
 def test_the_cut_network_gives_the_values_of_the_network(case, vectors_as, threshold, monkeypatch):
-    monkeypatch.setitem(prefix.FLOPS_A_BYTE, "cpu", threshold)  # 0: take out whatever is affine
+    monkeypatch.setitem(reusing.FLOPS_A_BYTE, "cpu", threshold)  # 0: take out whatever is affine
     model, data = CASES[case]()
     objective = ls.Objective(model, data, "cross_entropy", dtype=torch.float64, batch_size=4)
     directions = ls.random_directions(objective, 2, vectors=vectors_as)

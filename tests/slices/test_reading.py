@@ -8,10 +8,8 @@ from torch import nn
 import landscape as ls
 from landscape.models import mlp
 from landscape.results import Line, Plane
-from landscape.slices.readings.numbers import nonconvex_share, read_slice
-from landscape.slices.readings.overlay import quadratic_overlay
-from landscape.slices.readings.scale_curvature import scale_curvature
-from landscape.slices.readings.surface import surface_of
+from landscape.slices.curvature import scale_curvature
+from landscape.slices.reading import nonconvex_share, quadratic_overlay, read_slice, surface_of
 
 
 def line_of(values, x):

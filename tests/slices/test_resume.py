@@ -14,7 +14,7 @@ from torch import nn
 
 import landscape as ls
 from landscape.results.trajectory import Trajectory
-from landscape.slices.paths import curves
+from landscape.slices import paths
 from landscape.store.run import partial_file, read_parts
 
 
@@ -97,8 +97,8 @@ def test_every_kind_of_slice_resumes_and_computes_nothing_twice(tmp_path, kind, 
 
 
 def test_a_curve_is_trained_once(tmp_path, monkeypatch):
-    trained, train = [], curves._train
-    monkeypatch.setattr(curves, "_train", lambda *a: trained.append(1) or train(*a))
+    trained, train = [], paths._train
+    monkeypatch.setattr(paths, "_train", lambda *a: trained.append(1) or train(*a))
     budget = Budget()
     objective = objective_of({"mean": budget})
     budget.limit = 4

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from landscape.results import Line, Plane
-from landscape.slices.readings.topology import basins, topology
+from landscape.slices.minima import basins, topology
 
 
 def plane_of(function, x, y):

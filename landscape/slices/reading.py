@@ -1,16 +1,99 @@
-"""Numbers read off a slice: curvature, widths, asymmetry, roughness, non-convexity, volume."""
+"""Numbers read off a slice: curvature, widths, asymmetry, roughness, non-convexity, volume; and its quadratic model."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from landscape.errors import LandscapeError
+from landscape.results import Line, Plane
 from landscape.results.slices import Slice
 from landscape.results.topology import Reading
-from landscape.slices.readings.surface import Surface, centre_of, surface_of
+
+S = TypeVar("S", Line, Plane)
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """Values over a grid of one to three axes.
+
+    Attributes:
+        values: C order, x fastest: (nx,), (ny, nx) or (nz, ny, nx).
+        axes: coordinates, x first.
+        metric: name of the values.
+    """
+
+    values: np.ndarray
+    axes: tuple[np.ndarray, ...]
+    metric: str
+
+    @property
+    def window(self) -> tuple[tuple[float, float], ...]:
+        """(low, high) of each axis, x first."""
+        return tuple((float(axis[0]), float(axis[-1])) for axis in self.axes)
+
+    @property
+    def resolution(self) -> tuple[int, ...]:
+        """Points on each axis, x first."""
+        return tuple(len(axis) for axis in self.axes)
+
+    @property
+    def masked(self) -> int:
+        """Number of cells without a finite value."""
+        return int((~np.isfinite(self.values)).sum())
+
+    def coordinates(self, cell: int) -> tuple[float, ...]:
+        """Return the coordinates of a cell given by its flat index, x first."""
+        return tuple(float(axis[i]) for axis, i in zip(self.axes, reversed(self.place(cell)), strict=True))
+
+    def place(self, cell: int) -> tuple[int, ...]:
+        """Return the index of a cell in ``values``, given its flat index."""
+        return tuple(int(i) for i in np.unravel_index(cell, self.values.shape))
+
+
+def surface_of(given: Slice | np.ndarray, metric: str = "loss", dataset: str | None = None) -> Surface:
+    """Return the values of a line, plane or volume with their axes; an array gets its indices as coordinates.
+
+    Raises:
+        LandscapeError: there is no such metric, no finite value, or the dimension is not 1, 2 or 3.
+    """
+    if isinstance(given, Slice):
+        try:
+            values = given.value(metric, dataset)
+        except KeyError as error:
+            raise LandscapeError(str(error.args[0])) from error
+        axes = tuple(given.axes.values())
+        name = f"{dataset or given.dataset}/{metric}"
+    else:
+        values = np.asarray(given, dtype=np.float64)
+        axes = tuple(np.arange(float(n)) for n in reversed(values.shape))
+        name = metric
+    if not 1 <= values.ndim <= 3 or values.size == 0:
+        raise LandscapeError(f"values of shape {values.shape}, expected a line, plane or volume")
+    if not np.isfinite(values).any():
+        raise LandscapeError("no cell of the slice has a finite value; choose a smaller span")
+    return Surface(np.asarray(values, dtype=np.float64), axes, name)
+
+
+def centre_of(axis: np.ndarray) -> int:
+    """Return the index of coordinate 0 on an axis, up to the rounding of evenly spaced numbers.
+
+    Raises:
+        LandscapeError: it is not on the grid.
+
+    >>> centre_of(np.array([-1.0, 0.0, 2.0]))
+    1
+    """
+    at = int(np.abs(axis).argmin())
+    if abs(axis[at]) > 1e-9 * float(np.abs(axis).max()):
+        raise LandscapeError(
+            "the centre (coordinate 0) is not on the grid; use an odd number of points and a symmetric span"
+        )
+    return at
 
 
 def read_slice(
@@ -206,3 +289,34 @@ def _volume_fraction(grid: Surface, level: float) -> float:
         weights = np.multiply.outer(weights, np.diff(edges))
     with np.errstate(invalid="ignore"):
         return float(weights[grid.values < level].sum() / weights.sum())
+
+
+def quadratic_overlay(surface: S, matrix: np.ndarray | float, *, slope: np.ndarray | float = 0.0) -> S:
+    r"""Return a slice of the same window that holds the quadratic model of the loss around the centre.
+
+    .. math:: L_0 + g^T c + \tfrac12 c^T M c, \qquad M_{ij} = d_i^T H d_j, \quad g_i = d_i^T \nabla L
+
+    with coordinates c = (x, y). Along eigenvectors M is the diagonal of eigenvalues.
+
+    Args:
+        surface: the slice; coordinate 0 must be on the grid of every axis.
+        matrix: dᵀHd for a line; (2, 2), or the two eigenvalues, for a plane.
+        slope: dᵀ∇L along each axis.
+
+    Raises:
+        LandscapeError: a matrix of the wrong shape, or the centre is not on the grid.
+
+    >>> line = Line(x=np.array([-1.0, 0.0, 1.0]), values={"train/loss": np.array([1.5, 0.5, 1.6])})
+    >>> quadratic_overlay(line, 2.0).loss
+    array([1.5, 0.5, 1.5])
+    """
+    axes = list(surface.axes.values())
+    m = np.atleast_1d(np.asarray(matrix, dtype=np.float64))
+    m = np.diag(m) if m.ndim == 1 else m
+    g = np.broadcast_to(np.asarray(slope, dtype=np.float64), (len(axes),))
+    if m.shape != (len(axes), len(axes)):
+        raise LandscapeError(f"a matrix of shape {m.shape}, expected {len(axes)} × {len(axes)}: one row for each axis")
+    centre = tuple(centre_of(axis) for axis in reversed(axes))
+    c = np.stack(np.meshgrid(*axes), axis=-1)
+    values = surface.loss[centre] + c @ g + np.einsum("...i,ij,...j->...", c, m, c) / 2
+    return surface.replace(values={f"{surface.dataset}/loss": values}, evaluation="quadratic model")

@@ -10,7 +10,7 @@ import numpy as np
 from landscape.errors import LandscapeError
 from landscape.results.slices import Slice
 from landscape.results.topology import MergeNode, Minimum, Topology
-from landscape.slices.readings.surface import Surface, surface_of
+from landscape.slices.reading import Surface, surface_of
 
 
 def topology(

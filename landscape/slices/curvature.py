@@ -1,8 +1,11 @@
-"""Curvature along a direction as a function of the scale it is measured at, beside the second derivative."""
+"""Curvature beside a slice: at every scale along a direction, and of the whole parameter space over a plane."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,12 +15,16 @@ from landscape.arguments import checked
 from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
 from landscape.operators import Hessian
+from landscape.results import Plane
 from landscape.results.topology import ScaleCurvature
 from landscape.slices.directions import as_directions, vectors_of
-from landscape.slices.evaluate.engine import Engine
+from landscape.slices.evaluate import Engine, Values
+from landscape.slices.grid import Grid, Points, Span, grown
+from landscape.spectra import top_eigenpairs
 
 DISAGREE = 2.0
 """Ratio of second difference to second derivative from which the result warns."""
+NAMES = ("loss", "lambda-max", "lambda-min", "eigen-ratio")
 
 
 @checked
@@ -91,3 +98,74 @@ def _warning(h: np.ndarray, kappa: np.ndarray, rounding: np.ndarray, hessian: fl
         f"the second difference at h = {h[worst]:.0e} is {ratio[worst]:.1f} times dᵀHd: second derivatives leave out "
         "the kinks of ReLU, and higher orders at large h; report the scale with any curvature",
     )
+
+
+def eigen_ratio(
+    objective: Objective,
+    directions: Any,
+    *,
+    span: Span | tuple[Span, Span] | None = None,
+    points: Points | tuple[Points, Points] = 11,
+    tol: float = 1e-2,
+    dataset: str = "train",
+    seed: int = 0,
+    save: tuple[Any, str] | None = None,
+    overwrite: bool = False,
+) -> Plane:
+    r"""Map :math:`|\lambda_\min / \lambda_\max|` of the Hessian over a plane.
+
+    Small everywhere means that the surface is convex as far as the whole parameter space goes, not only along the two
+    directions drawn. Each point costs one Lanczos run.
+
+    Args:
+        objective: the function.
+        directions: two, as `plane` takes them.
+        span: as in `plane`.
+        points: as in `plane`.
+        tol: relative residual of the eigenvalues.
+        dataset: the name of the objective's data.
+        seed: of the Lanczos start vector, the same at every point.
+        save: ``("study.h5", "sgd-0/eigen-ratio")``: store the result row by row.
+        overwrite: replace a different result of that name.
+
+    Returns:
+        A plane with ``lambda-max``, ``lambda-min`` and ``eigen-ratio`` beside the loss.
+
+    Raises:
+        LandscapeError: as `plane`.
+
+    Source: Li et al. 2018, arXiv 1712.09913, figure 7.
+
+    >>> import torch, landscape as ls
+    >>> loss = ls.BatchLoss(lambda model, batch: 2 * model.weight[0, 0] ** 2 - model.weight[0, 1] ** 2)
+    >>> net = torch.nn.Linear(2, 1, bias=False)
+    >>> objective = ls.Objective(net, [(torch.zeros(1),)], loss, dtype=torch.float64)
+    >>> eigen_ratio(objective, torch.eye(2), points=3).value("eigen-ratio").round(6)[0]
+    array([0.5, 0.5, 0.5])
+    """
+    grid = Grid.of(Plane, objective, directions, span, points)
+    x, y = grid.axes.values()
+    along = objective.world.part(torch.as_tensor(grid.vectors).to(objective.device, objective.dtype))
+    theta = objective.theta
+
+    def rows(_: Plane, which: list[int]) -> Iterator[tuple[int, Values]]:
+        for j in which:
+            here = (objective.at(theta + float(s) * along[0] + float(y[j]) * along[1]) for s in x)
+            found = [_extremes(point, tol, seed) for point in here]
+            yield j, {f"{dataset}/{name}": np.array([point[k] for point in found]) for k, name in enumerate(NAMES)}
+
+    blank = partial(grid.blank, Plane, objective, dataset, [f"{dataset}/{name}" for name in NAMES])
+    walk = nullcontext((blank, rows, {"evaluation": f"extreme eigenvalues by Lanczos to {tol:g}"}))
+    settings = {"slice": "eigen-ratio", **grid.settings, "tol": tol, "seed": seed}
+    return grown(Plane, {dataset: objective}, settings, walk, save=save, overwrite=overwrite, label="eigen-ratio")
+
+
+def _extremes(objective: Objective, tol: float, seed: int) -> tuple[float, float, float, float]:
+    """Return the loss, the two ends of the spectrum and the ratio of their sizes."""
+    hessian = Hessian(objective)
+    if objective.size == 1:
+        value = float(top_eigenpairs(hessian, k=1, tol=tol, seed=seed, vectors=False).values[0])
+        return objective.loss(), value, value, 1.0
+    ends = top_eigenpairs(hessian, k=2, which="BE", tol=tol, seed=seed, vectors=False).values
+    high, low = float(ends.max()), float(ends.min())
+    return objective.loss(), high, low, abs(low / high) if high else float("nan")

@@ -11,7 +11,7 @@ from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
 from landscape.graphs.units.flow import follow_objective
 from landscape.graphs.units.spaces import Use
-from landscape.slices.paths.points import Solution, centred
+from landscape.slices.paths import Solution, centred
 
 MAX_SWEEPS = 100
 

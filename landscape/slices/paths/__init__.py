@@ -1,1 +1,0 @@
-"""Paths between solutions and through training runs."""

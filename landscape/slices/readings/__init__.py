@@ -1,1 +1,0 @@
-"""What can be read off a slice, or measured along it."""
