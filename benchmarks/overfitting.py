@@ -18,9 +18,9 @@ from settings import run_settled
 import landscape as ls
 from landscape.results import Trials
 from landscape.statistics import Cells
+from landscape.studies.grid import JobsRun, run_jobs
 from landscape.studies.zoo import evaluated
 from landscape.tables import format_table
-from landscape.training.jobs import JobsRun, run_jobs
 
 HERE = Path(__file__).parent
 SAVE = HERE.parent / "data" / "overfitting.h5"

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 import landscape as ls
 from landscape.results import Track
-from landscape.studies.chebyshev import chebyshev_data, chebyshev_network, half_squared_error
+from landscape.studies.descents import chebyshev_data, chebyshev_network, half_squared_error
 from landscape.tables import format_table
 
 RESULTS = Path(__file__).parent / "results" / "tracker"

@@ -25,7 +25,7 @@ _NAMES = {
     "training.tracker": "Tracker",
     "comparison": "compare evidence placebo",
     "store": "Run open_study",
-    "studies.zoo_file": "zoo",
+    "studies.zoo": "zoo",
 }
 HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 """The module of each name that the package itself hands out."""

@@ -9,20 +9,32 @@ from landscape.studies.guess_and_check import guess_and_check
 from landscape.studies.kernel_regime import kernel_regime
 from landscape.studies.large_batch import large_batch
 from landscape.studies.leaderboard import leaderboard
-from landscape.studies.memorisation_test import memorisation_test
 from landscape.studies.memorised_examples import memorised_examples
 from landscape.studies.optimisers import optimisers
-from landscape.studies.randomisation import randomisation
+from landscape.studies.randomisation import memorisation_test, randomisation
 from landscape.studies.randomisation_table import randomisation_table
 from landscape.studies.zoo import measure_zoo
 from landscape.studies.zoo_networks import zoo_networks
-from landscape.training.checkpoints import as_checkpoint, load_checkpoint
-from landscape.training.many import train_many
-from landscape.training.recipes import RECIPES, Recipe, get_recipe
-from landscape.training.runs import History, TrainedRun, load_run, save_run
-from landscape.training.train import evaluate, train, train_through
-from landscape.training.trainer import LossGoal, NormGoal
-from landscape.training.training_data import TrainingSet, corrupt_labels, training_set
+from landscape.training import (
+    RECIPES,
+    History,
+    LossGoal,
+    NormGoal,
+    Recipe,
+    TrainedRun,
+    TrainingSet,
+    as_checkpoint,
+    corrupt_labels,
+    evaluate,
+    get_recipe,
+    load_checkpoint,
+    load_run,
+    save_run,
+    train,
+    train_many,
+    train_through,
+    training_set,
+)
 
 __all__ = [
     "RECIPES",

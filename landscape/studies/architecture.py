@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from landscape.arguments import several, several_seeds
+from landscape.arguments import several
 from landscape.datasets import Split, digits
 from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
 from landscape.models import resnet
-from landscape.results.effects import Finding
-from landscape.results.trials import Trials
+from landscape.results import Finding, Trials
 from landscape.scores import sharpness
 from landscape.slices import eigen_ratio, plane, random_directions, smoothness
-from landscape.studies.grid import grid
+from landscape.studies.grid import Row, grid
 from landscape.studies.registry import Experiment, published
-from landscape.training.checkpoints import as_checkpoint
-from landscape.training.factories import as_split, check_factory
-from landscape.training.jobs import Row
-from landscape.training.recipes import Recipe, check_recipe, get_recipe
-from landscape.training.runs import ModelFactory, TrainedRun, describe_model
-from landscape.training.train import train_through
-from landscape.training.trainer import Goal, LossGoal
+from landscape.training import (
+    Goal,
+    LossGoal,
+    ModelFactory,
+    Recipe,
+    TrainedRun,
+    as_checkpoint,
+    check_factory,
+    describe_model,
+    get_recipe,
+    train_through,
+)
+from landscape.training.runs import StateDict
 from landscape.workers import Workers
 
 SMALL: Mapping[str, Any] = {"depth": 8, "width": 4, "in_channels": 1}
@@ -55,8 +60,8 @@ def architecture(
     variants: Mapping[str, ModelFactory] = VARIANTS,
     split: Split | Any = None,
     *,
-    recipe: Recipe | None = None,
-    seeds: Iterable[int] = range(3),
+    recipe: Recipe = DEFAULT,
+    seeds: Sequence[int] = range(3),
     epochs: Sequence[int] = (1, 3, 10),
     span: float = 1.0,
     points: int = 15,
@@ -74,7 +79,6 @@ def architecture(
     Args:
         variants: factories by name, each called with ``seed=``; importable by name if there are several workers.
         split: images with labels; `None`: the digits as 8 × 8 images.
-        recipe: how to train, the same for all; `None`: momentum with lr 0.02 to a cross-entropy of 0.05.
         seeds: one network per variant and seed; planes and maps are those of the first.
         epochs: after which smoothness is measured, if training gets that far.
         span: of planes and maps.
@@ -89,41 +93,39 @@ def architecture(
     Source: H. Li et al. 2018 (arXiv 1712.09913), figures 1, 5 and 7; S. Santurkar et al. 2018 (arXiv 1805.11604),
     section 3.
     """
-    split = digits(flatten=False) if split is None else as_split(split)
-    recipe = DEFAULT if recipe is None else recipe
-    check_recipe(recipe)
-    seeds, epochs = several_seeds(seeds), several(epochs, "epochs")
+    split, epochs = digits(flatten=False) if split is None else split, several(epochs, "epochs")
     if not isinstance(variants, Mapping):
         raise LandscapeError(
             f"variants is a {type(variants).__name__}; expected factories by name, {{'mine': factory}}"
         )
-    if not variants or not seeds or min(points, ratio_points, examples) < 2 or min([1, *epochs]) < 1:
+    if not variants or min(points, ratio_points, examples) < 2 or min([1, *epochs]) < 1:
         raise LandscapeError(
-            f"{len(variants)} variants, {len(seeds)} seeds, epochs {list(epochs)}, {points} and {ratio_points} points, "
-            f"{examples} examples; expected at least one variant and seed, positive epochs and 2 points and examples"
+            f"{len(variants)} variants, epochs {list(epochs)}, {points} and {ratio_points} points, {examples} examples; "
+            "expected at least one variant, positive epochs and 2 points and examples"
         )
     for factory in variants.values():
         check_factory(factory, split.train[0][:2], classes=split.classes)
     places = sorted(set(epochs))
-    settings = {
-        "variants": {name: describe_model(factory) for name, factory in variants.items()},
-        "data": split.fingerprint,
-        "recipe": dataclasses.asdict(recipe),
-        "epochs": places,
-        "span": span,
-        "points": points,
-        "ratio_points": ratio_points,
-        "examples": examples,
-        "mapped": seeds[0],
-    }
-    along, along_ratio = np.linspace(-span, span, points), np.linspace(-span, span, ratio_points)
+    window: dict[str, Any] = {"span": span, "points": points, "ratio_points": ratio_points}
     return grid(
-        partial(_measure, split, recipe, places, examples, (span, points, ratio_points), seeds[0]),
+        partial(_measure, split, recipe, places, examples, seeds[0], **window),
         {"architecture": variants, "seed": seeds},
         name=STUDY.name,
-        settings=settings,
+        settings={
+            "variants": {name: describe_model(factory) for name, factory in variants.items()},
+            "data": split.fingerprint,
+            "recipe": dataclasses.asdict(recipe),
+            "epochs": places,
+            **window,
+            "examples": examples,
+            "mapped": seeds[0],
+        },
         arrays=("beta", "loss", "eigen ratio"),
-        coordinates={"beta": np.array([0.0, *places, -1.0]), "loss": along, "eigen ratio": along_ratio},
+        coordinates={
+            "beta": np.array([0.0, *places, -1.0]),
+            "loss": np.linspace(-span, span, points),
+            "eigen ratio": np.linspace(-span, span, ratio_points),
+        },
         findings=_findings,
         shown=("step", "test/accuracy", "beta start", "beta peak", *SCORES, "median eigen ratio"),
         workers=workers,
@@ -137,34 +139,33 @@ def _measure(
     recipe: Recipe,
     places: Sequence[int],
     examples: int,
-    window: tuple[float, int, int],
     mapped: int,
     *,
+    span: float,
+    points: int,
+    ratio_points: int,
     architecture: ModelFactory,
     seed: int,
 ) -> Row:
     """Train one network and measure it; planes and maps only of one seed."""
-    goals: dict[str, Goal | int] = {f"epoch-{epoch}": epoch for epoch in places}
     end = LossGoal(recipe.target, recipe.target_accuracy)
-    runs = train_through(recipe, split, architecture, seed=seed, goals={**goals, "end": end})
+    goals: dict[str, Goal | int] = {**{f"epoch-{epoch}": epoch for epoch in places}, "end": end}
+    runs = train_through(recipe, split, architecture, seed=seed, goals=goals)
     last = runs["end"]
-    beta = _smoothness(runs, last, architecture, recipe, places, examples)
+    passed = {epoch: runs[f"epoch-{epoch}"].weights for epoch in places if epoch < last.history.epoch[-1]}
+    beta = _smoothness(last, {0: last.init, **passed}, architecture, recipe.lr, places, examples)
     objective = as_checkpoint(last, architecture).objective(norm="frozen")
     few = objective.subset(range(min(examples, objective.n)))
     panel = sharpness(few, list(SCORES), seed=0)
     row: dict[str, Any] = {
         "parameters": objective.size,
-        "reached": last.reached,
-        "step": last.steps,
-        "train/loss": last.train_loss,
-        "test/accuracy": last.test_accuracy,
+        **last.measures,
         "beta": beta,
         "beta start": float(beta[0]),
         "beta peak": float(np.nanmax(beta)),
         **{name: float(panel[name].value) for name in SCORES},
     }
     if seed == mapped:
-        span, points, ratio_points = window
         directions = random_directions(objective, n=2, seed=0)
         row["loss"] = plane(objective, directions, span=span, points=points).loss
         ratio = eigen_ratio(few, directions, span=span, points=ratio_points, tol=0.05).value("eigen-ratio")
@@ -173,44 +174,34 @@ def _measure(
 
 
 def _smoothness(
-    runs: Mapping[str, TrainedRun],
     last: TrainedRun,
+    passed: Mapping[int, StateDict],
     factory: ModelFactory,
-    recipe: Recipe,
+    lr: float,
     places: Sequence[int],
     examples: int,
 ) -> np.ndarray:
     """Return β at the start, after each of the epochs and at the end; NaN where training had ended before."""
     batch = (last.data.X[:examples], last.data.y[:examples])
     objective = Objective(last.network(factory), batch, "cross_entropy", mode="train")
-    kept = {0: last.init, **{epoch: runs[f"epoch-{epoch}"].weights for epoch in places if _before(last, epoch)}}
-    eta = [step * recipe.lr for step in STEPS]
-    found = dict(zip(kept, smoothness(objective, list(kept.values()), eta=eta).beta, strict=True))
+    eta = [step * lr for step in STEPS]
+    found = dict(zip(passed, smoothness(objective, list(passed.values()), eta=eta).beta, strict=True))
     final = smoothness(objective, [last.weights], eta=eta).beta
     return np.array([*(found.get(place, np.nan) for place in (0, *places)), *final])
-
-
-def _before(last: TrainedRun, epoch: int) -> bool:
-    return epoch < int(last.history.epoch[-1])
 
 
 def _findings(trials: Trials) -> Iterator[Finding]:
     """Say the order of the architectures by each measure."""
     cells = trials.by("architecture")
-    labels_of = {
+    scores = {
         name: f"{name.replace('-', ' ').replace(' linf', '')}, smoothest first" for name in ("beta peak", *SCORES)
     }
-    for name, label in {**labels_of, "median eigen ratio": "median |λmin/λmax|, most convex first"}.items():
-        means = {
-            one: mean
-            for one, mean in zip(cells["architecture"].tolist(), cells[name], strict=True)
-            if np.isfinite(mean)
-        }
-        digits_of = ".2g" if name == "median eigen ratio" else ".3g"
-        if means:
-            yield Finding(
-                label, ", ".join(f"{one} {means[one]:{digits_of}}" for one in sorted(means, key=means.__getitem__))
-            )
+    for measure, label in {**scores, "median eigen ratio": "median |λmin/λmax|, most convex first"}.items():
+        pairs = zip(cells[measure].tolist(), cells["architecture"].tolist(), strict=True)
+        order = sorted((mean, name) for mean, name in pairs if np.isfinite(mean))
+        digits_of = ".2g" if measure == "median eigen ratio" else ".3g"
+        if order:
+            yield Finding(label, ", ".join(f"{name} {mean:{digits_of}}" for mean, name in order))
 
 
 STUDY = Experiment(

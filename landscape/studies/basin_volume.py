@@ -5,25 +5,19 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from landscape.arguments import several, several_seeds
+from landscape.arguments import several
 from landscape.datasets import Split, spirals
 from landscape.errors import LandscapeError
 from landscape.models import mlp
-from landscape.results.effects import Effect, Finding
-from landscape.results.trials import Trials
+from landscape.results import Effect, Finding, Trials
 from landscape.scores import sharpness
-from landscape.studies.grid import grid, protocol
+from landscape.studies.grid import Row, grid, protocol
 from landscape.studies.registry import Experiment, published
-from landscape.training.checkpoints import as_checkpoint
-from landscape.training.factories import as_split
-from landscape.training.jobs import Row
-from landscape.training.recipes import Recipe, get_recipe
-from landscape.training.runs import ModelFactory
-from landscape.training.train import train
+from landscape.training import ModelFactory, Recipe, as_checkpoint, get_recipe, train
 from landscape.workers import Workers
 
 NAME = "basin-volume"
@@ -36,6 +30,12 @@ SIZES = ("radius", "log10 volume", "log10 mass", "kl radius")
 """Measures of a basin: the median radius at which the loss has risen by 0.1 along filter-normalised directions, relative to the
 filters; the volume, and the Gaussian mass of weights that predict alike, both lower bounds; the median radius at which
 predictions have moved by KL 0.01, in units of the weights."""
+WORDS = {
+    "poison": "poisoned points",
+    "radius": "basin radius",
+    "log10 volume": "log₁₀ volume",
+    "log10 mass": "log₁₀ mass",
+}
 _SCORES = ("basin-radius", "log-volume", "local-volume", "kl-radius")
 
 
@@ -45,10 +45,10 @@ def basin_volume(
     split: Split | Any = None,
     *,
     poison: Sequence[int] = (10, 25),
-    recipe: Recipe | None = None,
-    seeds: Iterable[int] = range(8),
+    recipe: Recipe = ADAM,
+    seeds: Sequence[int] = range(8),
     directions: int = 50,
-    name: str = "basin-volume",
+    name: str = NAME,
     workers: Workers = 1,
     save: str | os.PathLike[str] | None = None,
 ) -> Trials:
@@ -65,7 +65,7 @@ def basin_volume(
         split: data with labels; poison is made of its spare examples where it has any. `None`: 100 points of
             `landscape.datasets.spirals`.
         poison: numbers of wrongly labelled points, one arm each, beside the clean arm.
-        recipe: how to train; its `poison` is replaced. `None`: Adam to a cross-entropy of 0.05.
+        recipe: how to train; its `poison` is replaced.
         seeds: a pair of a clean and a poisoned network each, which share initialisation and clean examples.
         directions: random directions per measure.
         name: entry in the study file.
@@ -85,36 +85,25 @@ def basin_volume(
     >>> found.levels("poison"), len(found), found.effects[1].measure
     ((0, 5), 4, 'log10 volume')
     """
-    split = spirals(train=100) if split is None else as_split(split)
-    recipe = ADAM if recipe is None else recipe
-    seeds, poison = several_seeds(seeds), several(poison, "poison")
-    if not poison or min(poison) < 1 or len(set(poison)) < len(poison) or not seeds or directions < 2:
+    split, poison = spirals(train=100) if split is None else split, several(poison, "poison")
+    if not poison or min(poison) < 1 or len(set(poison)) < len(poison) or directions < 2:
         raise LandscapeError(
-            f"poison={list(poison)}, {len(seeds)} seeds, {directions} directions; expected different positive numbers of "
-            "poisoned points, at least one seed and two directions"
+            f"poison={list(poison)}, {directions} directions; expected different positive numbers of poisoned points, and "
+            "two directions"
         )
-    arms = (0, *poison)
-    settings = {
-        **protocol(factory, split, recipe),
-        "directions": directions,
-    }
+    settings = protocol(factory, split, recipe, directions=directions)
     weights = sum(p.numel() for p in factory(seed=0).parameters())
     task = f"{split.name}, {len(split.train[1])} clean examples, {weights} weights, loss {recipe.target:g}"
     return grid(
         partial(_measure, factory, split, recipe, directions),
-        {"poison": arms, "seed": seeds},
+        {"poison": (0, *poison), "seed": seeds},
         name=name,
-        study=STUDY.name,
+        study=NAME,
         settings=settings,
         effects=_effects,
         findings=partial(_findings, task=task),
         shown=("train/loss", "test/accuracy", *SIZES),
-        words={
-            "poison": "poisoned points",
-            "radius": "basin radius",
-            "log10 volume": "log₁₀ volume",
-            "log10 mass": "log₁₀ mass",
-        },
+        words=WORDS,
         view={"x": "test/accuracy", "y": SIZES[:3], "hue": "poison", "join": "seed"},
         workers=workers,
         save=save,
@@ -131,10 +120,7 @@ def _measure(factory: ModelFactory, split: Split, recipe: Recipe, directions: in
     volume = panel["log-volume"]
     # radii come as inverse squares, volumes as natural logarithms with the sign of sharpness
     return {
-        "reached": run.reached,
-        "train/loss": run.train_loss,
-        "train/accuracy": run.train_accuracy,
-        "test/accuracy": run.test_accuracy,
+        **run.measures,
         "radius": panel["basin-radius"].value ** -0.5,
         "log10 volume": -volume.value / math.log(10),
         "log10 volume ±": math.nan if volume.standard_error is None else volume.standard_error / math.log(10),
@@ -156,7 +142,6 @@ def _effects(trials: Trials) -> list[Effect]:
 
 
 def _findings(trials: Trials, task: str) -> Iterator[Finding]:
-    """Say how much smaller poisoned basins are."""
     yield Finding("task", task)
     for row in trials.effects:
         if row.runs_a:
@@ -169,7 +154,7 @@ def _findings(trials: Trials, task: str) -> Iterator[Finding]:
 
 
 STUDY = Experiment(
-    name="basin-volume",
+    name=NAME,
     question="Are the basins of networks that also fit wrong labels smaller, on the loss surface of the clean data?",
     function=basin_volume,
     full={"poison": (20,), "seeds": range(6), "directions": 20},

@@ -1,4 +1,4 @@
-"""Plain training by one rule, a step at a time, on the flat vector of an objective."""
+"""Plain training by one rule, a step at a time, on the flat vector of an objective; and the smallest problem to do so on."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from landscape.arguments import check_numbers
+from landscape.datasets.split import Pair
 from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
+from landscape.models.common import seeded
 from landscape.scores.stability import threshold
-from landscape.training.runs import ModelFactory
-from landscape.training.training_data import ORDER
+from landscape.training import ModelFactory
+from landscape.training.optimiser_state import step_rule
+from landscape.training.training_data import orders
 
-EPSILON = 1e-8
-"""Adam's ε."""
+GAIN = 1.9
+"""Of the Xavier initialisation of the first Chebyshev layer, so that tanh is not linear at the start."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,6 +41,74 @@ class Problem:
     X: Tensor
     y: Tensor
     loss: Any
+
+
+def chebyshev_data(degree: int, points: int = 20) -> Pair:
+    """Return points evenly spaced on [−1, 1] and the Chebyshev polynomial of the first kind there.
+
+    Args:
+        degree: k of T_k.
+        points: N.
+
+    Returns:
+        Inputs (N, 1) and targets (N, 1), in float32.
+
+    Raises:
+        LandscapeError: a negative degree, or fewer than two points.
+
+    Source: Cohen et al. 2021 (arXiv 2103.00065), appendix; their data set ``chebyshev-k-20``.
+
+    >>> X, y = chebyshev_data(3)
+    >>> bool(torch.allclose(y, 4 * X**3 - 3 * X, atol=1e-6)), tuple(X.shape)
+    (True, (20, 1))
+    """
+    if degree < 0 or points < 2:
+        raise LandscapeError(f"degree={degree}, points={points}; expected a degree of at least 0 and two points")
+    X = np.linspace(-1.0, 1.0, points)
+    y = np.polynomial.Chebyshev.basis(degree)(X)
+    return torch.from_numpy(X).float()[:, None], torch.from_numpy(y).float()[:, None]
+
+
+def chebyshev_network(hidden: int = 10, *, seed: int = 0) -> nn.Sequential:
+    """Build one hidden tanh layer: Xavier normal weights (gain 1.9 in the first layer), no bias at the output.
+
+    Args:
+        hidden: units h; P = 3h.
+        seed: of the weights.
+
+    Returns:
+        A module from (N, 1) to (N, 1).
+
+    Source: Cohen et al. 2021 (arXiv 2103.00065), the network of their Chebyshev experiments.
+
+    >>> sum(p.numel() for p in chebyshev_network().parameters())
+    30
+    """
+    with seeded(seed):
+        first, last = nn.Linear(1, hidden), nn.Linear(hidden, 1, bias=False)
+        nn.init.xavier_normal_(first.weight, gain=GAIN)
+        nn.init.zeros_(first.bias)
+        nn.init.xavier_normal_(last.weight)
+    return nn.Sequential(first, nn.Tanh(), last)
+
+
+def half_squared_error(output: Tensor, target: Tensor) -> Tensor:
+    """Return ½‖f(x) − y‖², summed over outputs, averaged over examples.
+
+    >>> float(half_squared_error(torch.tensor([[3.0], [1.0]]), torch.zeros(2, 1)))
+    2.5
+    """
+    return 0.5 * (output - target).square().sum() / len(output)
+
+
+def chebyshev_problem(degree: int) -> Problem:
+    """Return the problem ``chebyshev-k-20`` of Cohen et al. 2021: 30 parameters, 20 points, ½ squared error.
+
+    >>> chebyshev_problem(3).name
+    'chebyshev-3'
+    """
+    X, y = chebyshev_data(degree)
+    return Problem(name=f"chebyshev-{degree}", factory=chebyshev_network, X=X, y=y, loss=half_squared_error)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +147,17 @@ class Descent:
                 raise LandscapeError(message)
 
     @property
+    def posed(self) -> Problem:
+        """The problem.
+
+        Raises:
+            LandscapeError: there is none.
+        """
+        if self.problem is None:
+            raise LandscapeError("there is a descent without a problem; pass factory and data, or Descent(problem=…)")
+        return self.problem
+
+    @property
     def threshold(self) -> float:
         """The curvature beyond which the rule diverges on a quadratic, with all examples per step."""
         return threshold(self.lr, self.momentum, rule=self.rule)
@@ -88,9 +170,8 @@ class Descent:
         ('SGD', 'Adam')
         """
         full = self.batch_size is None
-        name = {"sgd": "gradient descent" if full else "SGD", "nesterov": "Nesterov", "adam": "Adam"}.get(
-            self.rule, self.rule
-        )
+        names = {"sgd": "gradient descent" if full else "SGD", "nesterov": "Nesterov", "adam": "Adam"}
+        name = names.get(self.rule, self.rule)
         return name if full or self.rule == "sgd" else f"{name}, minibatches"
 
     @property
@@ -119,7 +200,13 @@ class Descending:
         self.objective, self.descent, self.seed = objective, descent, seed
         self.parameter = nn.Parameter(objective.theta.clone())
         self.steps = 0
-        self._optimiser = _optimiser(descent, self.parameter)
+        lr, momentum = descent.lr, descent.momentum
+        self._optimiser: torch.optim.Optimizer
+        if descent.rule == "adam":
+            self._optimiser = torch.optim.Adam([self.parameter], lr=lr, betas=(momentum, descent.beta2))
+        else:
+            nesterov = descent.rule == "nesterov" and momentum > 0
+            self._optimiser = torch.optim.SGD([self.parameter], lr=lr, momentum=momentum, nesterov=nesterov)
 
     @property
     def theta(self) -> Tensor:
@@ -129,10 +216,7 @@ class Descending:
     @property
     def preconditioner(self) -> Tensor | None:
         """The diagonal (P,) of P = √v̂ + ε, by which Adam divides its step; None for the other rules."""
-        if self.descent.rule != "adam" or self.steps == 0:
-            return None
-        second = self._optimiser.state[self.parameter]["exp_avg_sq"].double()
-        return (second / (1 - self.descent.beta2**self.steps)).sqrt() + EPSILON
+        return step_rule(self._optimiser, {"theta": self.parameter}, ["theta"]).preconditioner
 
     def walk(self) -> Iterator[float]:
         """Take the steps, yielding after each the loss of its batch before the step."""
@@ -152,17 +236,6 @@ class Descending:
             yield self.objective
             return
         epoch = self.steps // -(-self.objective.n // size)
-        order = np.random.default_rng([self.seed, ORDER, epoch]).permutation(self.objective.n)
-        for chosen in torch.from_numpy(order).split(size):
+        (order,) = orders([self.seed], [epoch], self.objective.n)
+        for chosen in order.split(size):
             yield self.objective.subset(chosen).rebatch(len(chosen))
-
-
-def _optimiser(descent: Descent, parameter: nn.Parameter) -> torch.optim.Optimizer:
-    if descent.rule == "adam":
-        return torch.optim.Adam([parameter], lr=descent.lr, betas=(descent.momentum, descent.beta2), eps=EPSILON)
-    return torch.optim.SGD(
-        [parameter],
-        lr=descent.lr,
-        momentum=descent.momentum,
-        nesterov=descent.rule == "nesterov" and descent.momentum > 0,
-    )

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from landscape.arguments import several, several_seeds
 from landscape.datasets import Split, mnist1d
 from landscape.datasets.split import Pair
 from landscape.errors import LandscapeError
 from landscape.function.checkpoint import Checkpoint
 from landscape.models import mlp
 from landscape.models.common import seeded
-from landscape.results.effects import Finding
-from landscape.results.trials import Trials
+from landscape.results import Finding, Trials
 from landscape.studies.evaluations import score_rows
 from landscape.studies.grid import grid, protocol
 from landscape.studies.registry import Experiment, published
-from landscape.training.factories import as_split
-from landscape.training.recipes import Recipe, check_recipe
-from landscape.training.training_data import LABELS, corrupt_labels
+from landscape.training import Recipe, corrupt_labels
+from landscape.training.training_data import LABELS
 from landscape.training.vectorised import stack, train_stacked
 from landscape.workers import Workers
 
@@ -74,11 +70,10 @@ def double_descent(
     *,
     widths: Sequence[int] = WIDTHS,
     label_noise: float = 0.15,
-    noise_seed: int = 0,
     epochs: int = 300,
     recipe: Recipe = RECIPE,
     scores: Sequence[str] = SCORES,
-    seeds: Iterable[int] = range(3),
+    seeds: Sequence[int] = range(3),
     workers: Workers = 1,
     save: str | os.PathLike[str] | None = None,
 ) -> Trials:
@@ -92,9 +87,7 @@ def double_descent(
     Args:
         factory: called with ``(width, seed=)``.
         split: data with labels; `None`: MNIST-1D with 4,000 training examples, made by the package ``mnist1d``.
-        widths: at least two.
         label_noise: probability with which a training label is redrawn.
-        noise_seed: of that draw.
         epochs: passes over the training data; nothing stops earlier.
         recipe: its optimiser, lr, momentum, batch_size and weight_decay are used.
         scores: what to measure of every network, as in `landscape.sharpness`; may be empty.
@@ -110,29 +103,19 @@ def double_descent(
     >>> found.levels("width"), len(found)
     ((2, 8), 2)
     """
-    split = published_data() if split is None else as_split(split)
-    check_recipe(recipe)
-    widths, seeds = several(widths, "widths"), several_seeds(seeds)
-    if len(widths) < 2 or any(a >= b for a, b in pairwise(widths)) or widths[0] < 1 or not seeds or epochs < 1:
-        raise LandscapeError(f"widths {widths}, {len(seeds)} seeds, {epochs} epochs; expected ascending widths, a seed")
+    split = published_data() if split is None else split
+    if epochs < 1:
+        raise LandscapeError(f"{epochs} epochs; expected at least one")
     if recipe.label_noise or recipe.poison or recipe.examples or recipe.shift:
         raise LandscapeError("double descent trains on all examples with label_noise of its own; use a recipe without")
-    y = corrupt_labels(split.train[1], label_noise, split.classes, seed=[noise_seed, LABELS])
-    settings = {
-        **protocol(factory, split, recipe, widths=widths),
-        "widths": widths,
-        "label_noise": label_noise,
-        "noise_seed": noise_seed,
-        "epochs": epochs,
-        "scores": list(scores),
-        "seeds": seeds,
-    }
+    y = corrupt_labels(split.train[1], label_noise, split.classes, seed=[0, LABELS])
+    asked: dict[str, Any] = {"label_noise": label_noise, "epochs": epochs, "scores": list(scores), "seeds": list(seeds)}
     wrong = float((y != split.train[1]).double().mean())
     return grid(
-        partial(_train_width, factory, (split.train[0], y), split.test, recipe, epochs, seeds, tuple(scores)),
+        partial(_train_width, factory, (split.train[0], y), split.test, recipe, epochs, list(seeds), tuple(scores)),
         {"width": widths},
         name=STUDY.name,
-        settings=settings,
+        settings=protocol(factory, split, recipe, widths=widths, **asked),
         also=("seed",),
         findings=partial(_findings, scores=scores, examples=len(y), wrong=wrong),
         view={"x": "width", "y": [("test/error", "train/error"), *scores]},
@@ -160,15 +143,17 @@ def _train_width(
         stack(partial(factory, width), seeds), *train, everything, recipe, epochs=epochs, seeds=seeds
     )
     parameters = sum(part[0].numel() for part in trained.parameters.values())
-    rows: list[dict[str, Any]] = [{"seed": seed, "parameters": parameters} for seed in seeds]
-    for part, (X, y) in (("train", train), ("test", test)):
-        wrong = (trained.predictions(X) != y).double().mean(1)
-        for row, error, loss in zip(rows, wrong.tolist(), trained.losses(X, y).tolist(), strict=True):
-            row |= {f"{part}/error": error, f"{part}/loss": loss}
-    for k, row in enumerate(rows):
+    fits = {
+        f"{part}/{measure}": values
+        for part, pair in (("train", train), ("test", test))
+        for measure, values in (("error", 1 - trained.accuracy(*pair)), ("loss", trained.losses(*pair)))
+    }
+    rows = []
+    for k, seed in enumerate(seeds):
         checkpoint = Checkpoint(trained.module, trained.network(k), loss="cross_entropy", train=train)
-        panel = score_rows(checkpoint.objective("train"), scores, row["seed"], checkpoint)
-        row |= {name: panel[name][0].value for name in scores}  # at the first radius where there are several
+        panel = score_rows(checkpoint.objective("train"), scores, seed, checkpoint)
+        row = {"seed": seed, "parameters": parameters, **{name: float(values[k]) for name, values in fits.items()}}
+        rows.append(row | {name: panel[name][0].value for name in scores})  # the first radius where there are several
     return rows
 
 
@@ -196,7 +181,6 @@ def peak(trials: Trials, name: str = "test/error") -> int | None:
 
 
 def _findings(trials: Trials, scores: Sequence[str], examples: int, wrong: float) -> Iterator[Finding]:
-    """Say where the test error peaks, where the data are first fitted, and where each score peaks."""
     cells, top, fitted = trials.by("width"), peak(trials), interpolation(trials)
     widths, error = cells["width"], 100 * cells["test/error"]
     yield Finding("data", f"{examples} examples, {100 * wrong:.1f} % of the training labels wrong")

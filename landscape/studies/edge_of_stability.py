@@ -4,71 +4,62 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from landscape.arguments import several_seeds
 from landscape.bars import bar
 from landscape.datasets import Split, fingerprint
 from landscape.errors import LandscapeError
 from landscape.function.losses import resolve
 from landscape.function.objective import Objective
 from landscape.operators import Hessian, scaled
-from landscape.results import Eigenpairs
-from landscape.results.effects import Finding
-from landscape.results.trials import Trials
+from landscape.results import Eigenpairs, Finding, Trials
 from landscape.scores.stability import minibatch_quotients
 from landscape.spectra import top_eigenpairs
-from landscape.studies.chebyshev import chebyshev_data, chebyshev_network, half_squared_error
-from landscape.studies.descents import Descending, Descent, Problem
-from landscape.studies.grid import grid
+from landscape.studies.descents import Descending, Descent, Problem, chebyshev_problem
+from landscape.studies.grid import Row, grid
 from landscape.studies.registry import Experiment, published
-from landscape.training.factories import check_factory
-from landscape.training.jobs import Row
-from landscape.training.runs import ModelFactory, describe_model
+from landscape.training import ModelFactory, check_factory, describe_model
 from landscape.workers import Workers
 
 CURVES = ("step", "curve of the loss", "sharpness", "batch sharpness", "ratio", "batch ratio")
 """Arrays of every run: training loss over all examples; the largest eigenvalue, of Adam that of P^−½ H P^−½; the mean of
 gᵀHg/‖g‖² over minibatches, NaN in full-batch training; the last two over the threshold."""
+SHOWN = (
+    "threshold",
+    "start",
+    "crosses at step",
+    "peak",
+    "last quarter",
+    "lowest",
+    "highest",
+    "batch",
+    "loss",
+    "diverged",
+)
+"""Measures of the table: of the ratio, at the start, at its peak and over the last quarter of the steps."""
 EXPLODED = 1e6
 """A loss so many times that of the start counts as divergence; in float32 its curvature would be rounding."""
-
-
-def chebyshev_problem(degree: int) -> Problem:
-    """Return the problem ``chebyshev-k-20`` of Cohen et al. 2021: 30 parameters, 20 points, ½ squared error.
-
-    >>> chebyshev_problem(3).name
-    'chebyshev-3'
-    """
-    X, y = chebyshev_data(degree)
-    return Problem(name=f"chebyshev-{degree}", factory=chebyshev_network, X=X, y=y, loss=half_squared_error)
 
 
 def published_descents() -> tuple[Descent, ...]:
     """Return one run of every rule that is said to train at the edge of its stability, on the Chebyshev problems."""
     three, five = chebyshev_problem(3), chebyshev_problem(5)
+    with_momentum = (("heavy ball", 0.05), ("nesterov", 0.05), ("adam", 0.005))
     return (
         Descent(lr=0.2, problem=three),
         Descent(lr=0.4, problem=five),
-        Descent(rule="heavy ball", lr=0.05, momentum=0.9, steps=12_000, problem=three),
-        Descent(rule="heavy ball", lr=0.05, momentum=0.9, steps=12_000, problem=five),
-        Descent(rule="nesterov", lr=0.05, momentum=0.9, steps=12_000, problem=three),
-        Descent(rule="nesterov", lr=0.05, momentum=0.9, steps=12_000, problem=five),
-        Descent(rule="adam", lr=0.005, momentum=0.9, steps=12_000, problem=three),
-        Descent(rule="adam", lr=0.005, momentum=0.9, steps=12_000, problem=five),
+        *(
+            Descent(rule=rule, lr=lr, momentum=0.9, steps=12_000, problem=problem)  # type: ignore[arg-type]
+            for rule, lr in with_momentum
+            for problem in (three, five)
+        ),
         Descent(lr=0.2, batch_size=5, problem=three),
     )
-
-
-def quick_descents() -> tuple[Descent, ...]:
-    """Return short runs with a large step, which get to the edge in seconds."""
-    three = chebyshev_problem(3)
-    return Descent(lr=0.4, steps=500, problem=three), Descent(lr=0.4, batch_size=5, steps=200, problem=three)
 
 
 @published
@@ -80,7 +71,7 @@ def edge_of_stability(
     descents: Sequence[Descent] | None = None,
     every: int = 25,
     tol: float = 1e-3,
-    seeds: Iterable[int] = (0,),
+    seeds: Sequence[int] = (0,),
     workers: Workers = 1,
     save: str | os.PathLike[str] | None = None,
 ) -> Trials:
@@ -109,36 +100,23 @@ def edge_of_stability(
     2103.00065); for Adam, Cohen et al. 2022 (arXiv 2207.14484); for batch sharpness, Andreyev and Beneventano 2024 (arXiv
     2412.20553).
 
-    >>> from landscape.studies.descents import Descent
     >>> found = edge_of_stability(descents=[Descent(lr=0.2, steps=50, problem=chebyshev_problem(3))])
     >>> found["threshold"][0], found.arrays["ratio"].shape
     (np.float64(10.0), (1, 3))
     """
-    seeds = several_seeds(seeds)
     descents = _complete(factory, data, loss, published_descents() if descents is None else descents)
-    if every < 1 or every % 2 == 0 or not seeds:
-        raise LandscapeError(f"every={every}, {len(seeds)} seeds; expected an odd number of steps, and a seed")
-    settings = {"descents": [_describe(descent) for descent in descents], "every": every, "tol": tol, "seeds": seeds}
+    if every < 1 or every % 2 == 0:
+        raise LandscapeError(f"every={every}; expected an odd number of steps")
+    described = [_describe(descent) for descent in descents]
     return grid(
         partial(_train, every, tol),
         {"descent": _named(descents), "seed": seeds},
         name=STUDY.name,
-        settings=settings,
+        settings={"descents": described, "every": every, "tol": tol, "seeds": list(seeds)},
         attributes={"descent": {"problem": "problem.name", "rule": "title", "η": "lr", "β": "momentum"}},
         arrays=CURVES,
         findings=_findings,
-        shown=(
-            "threshold",
-            "start",
-            "crosses at step",
-            "peak",
-            "last quarter",
-            "lowest",
-            "highest",
-            "batch",
-            "loss",
-            "diverged",
-        ),
+        shown=SHOWN,
         view={
             "x": "step",
             "y": [CURVES[-2:]],
@@ -156,27 +134,22 @@ def edge_of_stability(
 
 def _named(descents: Sequence[Descent]) -> dict[str, Descent]:
     """Name descents by problem and settings; those of one name are numbered."""
-    found: dict[str, Descent] = {}
-    for descent in descents:
-        assert descent.problem is not None
-        name = f"{descent.problem.name}, {descent.label}"
-        same = sum(known == name or known.startswith(f"{name} (") for known in found)
-        found[f"{name} ({same + 1})" if same else name] = descent
-    return found
+    names = [f"{descent.posed.name}, {descent.label}" for descent in descents]
+    before = [names[:i].count(name) for i, name in enumerate(names)]
+    numbered = (f"{name} ({same + 1})" if same else name for name, same in zip(names, before, strict=True))
+    return dict(zip(numbered, descents, strict=True))
 
 
-def _complete(factory: ModelFactory | None, data: Any, loss: Any, descents: Sequence[Descent]) -> tuple[Descent, ...]:
+def _complete(factory: ModelFactory | None, data: Any, loss: Any, descents: Sequence[Descent]) -> list[Descent]:
     """Give every descent a problem, and check the factories."""
-    if not isinstance(descents, Sequence) or not all(isinstance(one, Descent) for one in descents):
+    if not isinstance(descents, Sequence) or not descents or not all(isinstance(one, Descent) for one in descents):
         raise LandscapeError(f"descents={descents!r:.40}; expected several descents: [Descent(lr=0.1)]")
-    own = None if factory is None and data is None else _problem(factory, data, loss)
-    complete = tuple(descents if own is None else (dataclasses.replace(one, problem=own) for one in descents))
-    if not complete or any(one.problem is None for one in complete):
-        raise LandscapeError("there is a descent without a problem; pass factory and data, or Descent(problem=…)")
-    for problem in {id(one.problem): one.problem for one in complete}.values():
-        assert problem is not None
+    if factory is not None or data is not None:
+        own = _problem(factory, data, loss)
+        descents = [dataclasses.replace(one, problem=own) for one in descents]
+    for problem in {id(one.problem): one.posed for one in descents}.values():
         check_factory(problem.factory, problem.X[:2])
-    return complete
+    return list(descents)
 
 
 def _problem(factory: ModelFactory | None, data: Any, loss: Any) -> Problem:
@@ -195,10 +168,9 @@ def _problem(factory: ModelFactory | None, data: Any, loss: Any) -> Problem:
 
 def _describe(descent: Descent) -> Mapping[str, Any]:
     """Name everything that decides the numbers of a run, in JSON values."""
-    problem = descent.problem
-    assert problem is not None
-    described = {key: value for key, value in vars(descent).items() if key != "problem"}
-    return described | {
+    problem = descent.posed
+    return {
+        **vars(descent),
         "problem": problem.name,
         "model": describe_model(problem.factory),
         "data": fingerprint(problem.X, problem.y),
@@ -208,12 +180,11 @@ def _describe(descent: Descent) -> Mapping[str, Any]:
 
 def _train(every: int, tol: float, *, descent: Descent, seed: int) -> Row:
     """Train once; return the curves, and what they say in units of the threshold."""
-    problem = descent.problem
-    assert problem is not None
+    problem = descent.posed
     objective = Objective(problem.factory(seed=seed), (problem.X, problem.y), problem.loss)
     descending = Descending(objective, descent, seed=seed)
     limit = EXPLODED * max(1.0, objective.loss())
-    columns: list[tuple[int, float, float, float]] = []
+    columns: list[tuple[float, float, float, float]] = []
     pairs: Eigenpairs | None = None
 
     def measure() -> bool:
@@ -223,10 +194,10 @@ def _train(every: int, tol: float, *, descent: Descent, seed: int) -> Row:
         if not loss < limit:
             return False
         pairs = _sharpest(here, descending.preconditioner, pairs, tol)
-        batch = float("nan")
+        batch = np.nan
         if descent.batch_size is not None:
             batch = float(minibatch_quotients(here, descent.batch_size, seed).mean())
-        columns.append((descending.steps, loss, float(pairs.values[0]), batch))
+        columns.append((float(descending.steps), loss, float(pairs.values[0]), batch))
         return True
 
     bounded = descent.rule == "adam" or measure()  # Adam has no preconditioner before its first step
@@ -234,26 +205,25 @@ def _train(every: int, tol: float, *, descent: Descent, seed: int) -> Row:
         bounded = value < limit and (descending.steps % every != 0 or measure())
         if not bounded:
             break
-    step, loss, sharpness, batch = map(np.array, zip(*columns)) if columns else (np.zeros(0),) * 4
+    step, loss, sharpness, batch = map(np.array, zip(*columns or [(np.nan,) * 4]))
     ratio, batch_ratio = sharpness / descent.threshold, batch / descent.threshold
     crossed, late = np.flatnonzero(ratio >= 1), step >= 0.75 * descent.steps
     part, batch_part = (values[late] if late.any() else np.array([np.nan]) for values in (ratio, batch_ratio))
-    nothing = float("nan")
     return {
         "batch size": len(problem.X) if descent.batch_size is None else descent.batch_size,
         "examples": len(problem.X),
         "steps": descending.steps,
         "threshold": descent.threshold,
-        "start": float(ratio[0]) if len(ratio) else nothing,
-        "crosses at step": float(step[crossed[0]]) if len(crossed) else nothing,
-        "peak": float(ratio.max()) if len(ratio) else nothing,
+        "start": float(ratio[0]),
+        "crosses at step": float(step[crossed[0]]) if len(crossed) else np.nan,
+        "peak": float(ratio.max()),
         "last quarter": float(part.mean()),
         "lowest": float(part.min()),
         "highest": float(part.max()),
         "batch": float(batch_part.mean()),
-        "loss": float(loss[-1]) if len(ratio) else nothing,
+        "loss": float(loss[-1]),
         "diverged": not bounded,
-        **dict(zip(CURVES, (step.astype(float), loss, sharpness, batch, ratio, batch_ratio), strict=True)),
+        **dict(zip(CURVES, (step, loss, sharpness, batch, ratio, batch_ratio), strict=True)),
     }
 
 
@@ -266,7 +236,6 @@ def _sharpest(objective: Objective, preconditioner: Tensor | None, start: Eigenp
 
 
 def _findings(trials: Trials) -> Iterator[Finding]:
-    """Say what each rule did, in units of its threshold."""
     for i, (descent, seed) in enumerate(zip(trials["descent"], trials["seed"], strict=True)):
         run = {name: float(values[i]) for name, values in trials.measures.items()}
         crossing = run["crosses at step"]
@@ -286,5 +255,10 @@ STUDY = Experiment(
     question="Does training sharpen the minimum until its optimiser can just bear it?",
     function=edge_of_stability,
     full={"every": 51},
-    quick={"descents": quick_descents()},
+    quick={
+        "descents": (
+            Descent(lr=0.4, steps=500, problem=chebyshev_problem(3)),
+            Descent(lr=0.4, batch_size=5, steps=200, problem=chebyshev_problem(3)),
+        )
+    },
 )

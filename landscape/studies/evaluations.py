@@ -20,12 +20,17 @@ from landscape.function.checkpoint import Checkpoint
 from landscape.function.objective import Objective
 from landscape.results.scores import Score, score_columns
 from landscape.scores import REGISTRY, select, sharpness
-from landscape.training.checkpoints import as_checkpoint
-from landscape.training.recipes import Recipe
-from landscape.training.runs import History, ModelFactory, TrainedRun
-from landscape.training.train import train_through
-from landscape.training.trainer import Goal, LossGoal
-from landscape.training.training_data import training_set
+from landscape.training import (
+    Goal,
+    History,
+    LossGoal,
+    ModelFactory,
+    Recipe,
+    TrainedRun,
+    as_checkpoint,
+    train_through,
+    training_set,
+)
 
 FITS: dict[str, dict[str, float]] = {
     "steps to accuracy 0.95": {"accuracy": 0.95},
@@ -36,7 +41,6 @@ FITS: dict[str, dict[str, float]] = {
 """What a run's time to fit is counted to, by the name of the measure."""
 CURVES = ("training loss", "training accuracy")
 """Learning curves that stand beside the measures, on `epoch_grid`."""
-METRICS = ("train/loss", "train/accuracy", "test/loss", "test/error", "epoch", "step", "reached", "gradient/noise")
 FEWEST = 20
 """Examples below which a clean or corrupted part is not scored: a tenth of the 0–1 error must be a whole number of them."""
 MATCHED = 1e-4
@@ -50,7 +54,7 @@ class Panel:
     Attributes:
         own: on each network's own training labels.
         label_free: scores whose value no label enters, on the same training inputs.
-        shared: on the clean and on the corrupted part, apart.
+        shared: on the clean and on the corrupted part, apart; a part with fewer than 20 examples is left out.
     """
 
     own: tuple[str, ...] = (
@@ -103,15 +107,9 @@ class Shared:
 
 
 def shared_examples(recipe: Recipe, split: Split, levels: Sequence[float], *, seed: int) -> Shared:
-    """Find the examples that carry the same label at every noise level; corruption is nested (`corrupt_labels`).
+    """Find the examples of a run that carry the same label at every noise level; corruption is nested (`corrupt_labels`).
 
     Even at p = 1 one label in C is drawn true, so that the clean part is never empty on large data.
-
-    Args:
-        recipe: its training set, at each of the levels.
-        split: where the examples come from.
-        levels: probabilities of corruption.
-        seed: of the run.
 
     >>> from landscape.datasets import digits
     >>> from landscape.experiments import get_recipe
@@ -129,29 +127,8 @@ def shared_examples(recipe: Recipe, split: Split, levels: Sequence[float], *, se
     return Shared(clean=np.setdiff1d(np.arange(len(most.y)), most.changed.numpy()), corrupted=least.changed.numpy())
 
 
-def evaluations(
-    run: TrainedRun, panel: Panel, shared: Shared, *, factory: ModelFactory | None = None, seed: int = 0
-) -> dict[str, Any]:
-    """Score a trained network in all three ways.
-
-    Args:
-        run: the network with its training set.
-        panel: which scores.
-        shared: the clean and the corrupted part; a part with fewer than 20 examples is left out.
-        factory: what it was trained with; needed only if the network is not one of `landscape.models`.
-        seed: of the scores' random draws, the same for every network that is compared.
-
-    Returns:
-        Measures ``evaluation/score``, at all radii of the score, with Monte-Carlo standard errors as ``evaluation/score ±``;
-        NaN where there is none.
-
-    >>> from landscape.datasets import digits
-    >>> from landscape.experiments import get_recipe, train
-    >>> run = train(get_recipe("momentum", examples=30, target=0.5), digits(train=100))
-    >>> empty = Shared(np.arange(0), np.arange(0))
-    >>> list(evaluations(run, Panel(own=("trace",), label_free=(), shared=()), empty))
-    ['own/trace', 'own/trace ±']
-    """
+def _evaluated(run: TrainedRun, panel: Panel, shared: Shared, factory: ModelFactory) -> dict[str, Any]:
+    """Score a trained network in all three ways, with the same draws for all; NaN where a score has no value."""
     checkpoint = as_checkpoint(run, factory)
     objective = checkpoint.objective(norm="frozen")  # of which parts are scored
     wrong = run.data.changed.numpy()
@@ -163,7 +140,7 @@ def evaluations(
     }
     found: dict[str, Any] = {}
     for part, (of, names) in parts.items():
-        rows = {} if of is None else score_rows(of, names, seed, checkpoint)
+        rows = {} if of is None else score_rows(of, names, 0, checkpoint)
         for name in names:
             found |= score_columns(f"{part}/{name}", rows.get(name, ()), panel.radii[f"{part}/{name}"])
     return found
@@ -180,12 +157,6 @@ def score_rows(
 
     `sharpness` refuses a score that is asked for by its name and not defined: one network that learnt nothing would end
     an experiment over hundreds.
-
-    Args:
-        objective: the function at the trained weights.
-        names: slugs.
-        seed: of the scores' random draws.
-        checkpoint: what is known beside the function.
     """
     if not names:
         return {}
@@ -199,12 +170,7 @@ def score_rows(
 
 
 def steps_to(history: History, *, accuracy: float = 0.0, loss: float = np.inf) -> float:
-    """Return the optimiser steps at the end of the first epoch with that accuracy and loss, NaN if there is none.
-
-    Args:
-        history: of a run.
-        accuracy: least training accuracy.
-        loss: largest training cross-entropy, to `MATCHED`.
+    """Return the optimiser steps at the end of the first epoch with that accuracy and loss (to `MATCHED`), NaN if there is none.
 
     >>> history = History(
     ...     epoch=np.arange(3), step=np.array([0, 16, 32]), loss=np.array([2.3, 0.5, 0.1]), accuracy=np.array([0.1, 0.9, 1])
@@ -217,17 +183,11 @@ def steps_to(history: History, *, accuracy: float = 0.0, loss: float = np.inf) -
 
 
 def on_grid(history: History, epochs: np.ndarray) -> np.ndarray:
-    """Return loss and accuracy (2, E) at the ends of chosen epochs, NaN after the last.
-
-    Args:
-        history: of a run.
-        epochs: numbers of epochs (E,), ascending.
-    """
+    """Return loss and accuracy (2, E) at the ends of chosen epochs (E,), NaN after the last."""
     found = np.full((2, len(epochs)), np.nan)
-    place = {int(epoch): i for i, epoch in enumerate(history.epoch)}
-    for column, epoch in enumerate(epochs.tolist()):
-        if epoch in place:
-            found[:, column] = history.loss[place[epoch]], history.accuracy[place[epoch]]
+    there = np.isin(epochs, history.epoch)
+    chosen = np.searchsorted(history.epoch, epochs[there])
+    found[:, there] = history.loss[chosen], history.accuracy[chosen]
     return found
 
 
@@ -241,19 +201,6 @@ def epoch_grid(last: int) -> np.ndarray:
         raise LandscapeError(f"last epoch {last}; expected at least 1")
     powers = np.geomspace(1, last, max(2, int(12 * np.log2(last)) + 1)).round().astype(int)
     return np.unique(np.concatenate([[0], powers, [last]]))
-
-
-def summary_of(run: TrainedRun) -> dict[str, Any]:
-    """Return the numbers of a run that stand beside its scores: fit, test error, length of training."""
-    return {
-        "train/loss": run.train_loss,
-        "train/accuracy": run.train_accuracy,
-        "test/loss": run.test_loss,
-        "test/error": 1 - run.test_accuracy,
-        "epoch": float(run.history.epoch[-1]),
-        "step": float(run.steps),
-        "reached": float(run.reached),
-    }
 
 
 def measured_run(
@@ -278,21 +225,21 @@ def measured_run(
         panel: scores by evaluation.
 
     Returns:
-        One row per place, ``stage``: `METRICS`, `FITS` in steps, every score of the panel (NaN where training never got
-        there), and at the last place that it got to the learning curve on `epoch_grid`.
+        One row per place, ``stage``: the run's measures, `FITS` in steps, every score of the panel (NaN where training
+        never got there), and at the last place that it got to the learning curve on `epoch_grid`.
     """
     runs = train_through(recipe, split, factory, goals=goals, seed=seed)
     shared = shared_examples(recipe, split, levels, seed=seed)
     last = max(runs.values(), key=lambda run: run.steps)
     rows: list[dict[str, Any]] = []
     for name, run in runs.items():
-        row: dict[str, Any] = {"stage": name, **summary_of(run)}
+        row: dict[str, Any] = {"stage": name, **run.measures}
         row["gradient/noise"] = facts(as_checkpoint(run, factory).objective()).noise_ratio
         row |= {key: steps_to(last.history, **wanted) for key, wanted in FITS.items()}
         row |= {score: np.full(len(radii), np.nan) if radii else np.nan for score, radii in panel.radii.items()}
         if run.reached:
             chosen = panel if isinstance(goals[name], LossGoal) else LIGHT
-            row |= evaluations(run, chosen, shared, factory=factory)
+            row |= _evaluated(run, chosen, shared, factory)
         if run is last:
             row |= dict(zip(CURVES, on_grid(last.history, epoch_grid(recipe.max_epochs)), strict=True))
         rows.append(row)

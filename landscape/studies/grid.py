@@ -1,47 +1,128 @@
-"""The one runner of studies: every combination of factors is measured once, resumably, and becomes one row of `Trials`."""
+"""The one runner of studies: every combination of factors is measured once, resumably, and becomes one row of `Trials`.
+
+Underneath are independent jobs: each finished one is kept beside the study file, so that the same call after Ctrl-C or a
+kill computes only what is missing.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
+from landscape.bars import bar
 from landscape.comparison.audits import AUDIT, audited_in
 from landscape.datasets import Split
+from landscape.function.provenance import environment
+from landscape.results import Effect, Finding, Result, Trials
 from landscape.results.comparison import Comparison, Placebo
-from landscape.results.effects import Effect, Finding
-from landscape.results.trials import Trials, stacked
-from landscape.training.factories import check_factory, check_width_factory
-from landscape.training.jobs import JobsRun, Row, run_jobs
-from landscape.training.recipes import Recipe, check_recipe
-from landscape.training.runs import describe_model
-from landscape.workers import Workers
+from landscape.results.trials import stacked
+from landscape.store import Run
+from landscape.training import Recipe, check_factory, describe_model
+from landscape.training.factories import check_width_factory
+from landscape.workers import Workers, completed
 
+Row = Mapping[str, Any]
+R = TypeVar("R", bound=Result)
 Levels = Sequence[Any] | Mapping[str, Any]
 """The levels of a factor: numbers or text, or any objects by name."""
 
 
-def protocol(factory: Any, split: Split, recipe: Recipe, *, widths: Sequence[int] | None = None) -> dict[str, Any]:
-    """Check a recipe, and a factory against the data; return what of them decides the numbers of every study.
+def run_jobs(
+    work: Callable[..., Row],
+    jobs: Mapping[str, tuple[Any, ...]],
+    run: Run[Any],
+    *,
+    workers: Workers = 1,
+    desc: str = "runs",
+) -> None:
+    """Do every job that is not done, keeping each row as soon as it is finished.
 
     Args:
-        factory: called with ``seed=``, or with ``(width, seed=)``.
-        split: the data.
-        recipe: how to train.
-        widths: of the networks, if there are several.
+        work: one job: a module-level function of the arguments of a job that returns its row: numbers, text, truth
+            values and NumPy arrays by name.
+        jobs: the arguments of each job by its key.
+        run: keeps the rows by key.
+        workers: processes, one thread each; 1 runs in this process. A script that asks for more must do so under
+            ``if __name__ == "__main__":``. Or any `concurrent.futures.Executor`, such as that of a Dask client or of MPI.
+        desc: label of the progress bar.
 
     Raises:
-        LandscapeError: no recipe, or a factory that does not build a new network for these data.
+        LandscapeError: fewer than one worker, a worker that ended; or whatever a job raises, finished rows being kept.
+
+    >>> with Run(None, {}) as run:
+    ...     run_jobs(lambda a, b: {"sum": a + b}, {"one": (1, 2), "two": (3, 4)}, run)
+    >>> run.done["two"]
+    {'sum': 7}
     """
-    check_recipe(recipe)
+    missing = {key: arguments for key, arguments in jobs.items() if key not in run.done}
+    with bar(total=len(jobs), desc=desc, unit="run") as shown:
+        shown.update(len(jobs) - len(missing))
+        for key, row in completed(work, missing, workers=workers):
+            run.keep(key, dict(row) if isinstance(row, Mapping) else row)
+            shown.update()
+
+
+class JobsRun(Run[Any]):
+    """A `Run` whose parts are the rows of jobs, and whose result says what they were made with and how long it took.
+
+    Args:
+        save: the study file that will hold the result, or None.
+        name: the result's name there.
+        settings: JSON values that decide every number of a row; rows and results of other settings are refused. They are
+            stored in the provenance of the result.
+        overwrite: measure again what the same settings have stored.
+
+    Raises:
+        LandscapeError: the study holds rows or a result of other settings, another process writes it, or the disk is full.
+    """
+
+    def __init__(
+        self, save: str | os.PathLike[str] | None, name: str, settings: Mapping[str, Any], *, overwrite: bool = False
+    ):
+        super().__init__(None if save is None else (save, name), settings, overwrite=overwrite)
+        about: dict[str, Any] = json.loads(json.dumps(settings))
+        # as the provenance keeps them: model and data by name, everything else together
+        self._about = {key: about.pop(key) for key in ("model", "data") if key in about} | {"settings": about}
+        self._started = time.perf_counter()
+
+    def conclude(self, result: R) -> R:
+        """Return the result of the rows with its provenance and its seconds, stored in the study if there is one."""
+        if self.result is not None:
+            found: R = self.result
+            return found
+        seconds = time.perf_counter() - self._started
+        whole: R = self.finish(result.replace(provenance={**environment(), **self._about}, seconds=seconds))
+        return whole
+
+
+def protocol(
+    factory: Any, split: Split, recipe: Recipe | None = None, *, widths: Sequence[int] | None = None, **settings: Any
+) -> dict[str, Any]:
+    """Check a factory against the data, and return what decides the numbers of a study.
+
+    Args:
+        factory: called with ``seed=``, or with ``(width, seed=)`` if there are widths.
+        split: the data.
+        recipe: how to train, if it is no factor.
+        widths: of the networks, if there are several.
+        **settings: everything else, in JSON values.
+
+    Raises:
+        LandscapeError: a factory that does not build a new network for these data.
+    """
     if widths is None:
         check_factory(factory, split.train[0][:2], classes=split.classes)
     else:
         check_width_factory(factory, widths, split.train[0][:2], classes=split.classes)
-    return {"model": describe_model(factory), "data": split.fingerprint, "recipe": asdict(recipe)}
+        settings["widths"] = list(widths)
+    trained = {} if recipe is None else {"recipe": asdict(recipe)}
+    return {"model": describe_model(factory), "data": split.fingerprint, **trained, **settings}
 
 
 def grid(
@@ -53,10 +134,10 @@ def grid(
     attributes: Mapping[str, Mapping[str, str]] | None = None,
     also: Sequence[str] = (),
     arrays: Sequence[str] = (),
-    effects: Callable[[Trials], Sequence[Effect]] | None = None,
+    effects: Callable[[Trials], Iterable[Effect]] | None = None,
     placebo: Callable[[Trials], Placebo | None] | None = None,
     comparison: Callable[[Trials], Comparison] | None = None,
-    findings: Callable[[Trials], Iterator[Finding]] | None = None,
+    findings: Callable[[Trials], Iterable[Finding]] | None = None,
     workers: Workers = 1,
     save: str | os.PathLike[str] | None = None,
     desc: str = "runs",
@@ -117,10 +198,8 @@ def grid(
         )
         if effects is not None:
             result = result.replace(effects=tuple(effects(result)))
-        if placebo is not None:
-            result = result.replace(placebo=placebo(result))
-        if comparison is not None:
-            result = result.replace(comparison=comparison(result))
+        for field, control in {"placebo": placebo, "comparison": comparison}.items():
+            result = result if control is None else result.replace(**{field: control(result)})
         if findings is not None:
             result = result.replace(findings=tuple(findings(result)))
         return run.conclude(result)
@@ -155,7 +234,6 @@ def _cells(factors: Mapping[str, Levels], attributes: Mapping[str, Mapping[str, 
 
 
 def _same_runs(stored: Trials, factors: Iterable[str], cells: Iterable[_Cell]) -> bool:
-    """Whether a stored study is of these runs and no others."""
     known = set(zip(*(stored[factor].tolist() for factor in factors)))
     return known == {tuple(cell.levels.values()) for cell in cells}
 
@@ -170,7 +248,7 @@ def _measured(measure: Callable[..., Row | Sequence[Row]], levels: Mapping[str, 
     return {**{name: stacked([row.get(name) for row in found]) for name in names}, **audit}
 
 
-def _rows(row: Row, cell: _Cell, also: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+def _rows(row: Row, cell: _Cell, also: Sequence[str]) -> Iterator[Row]:
     """Yield the rows of one job: one, or one per entry of the factors that it returned itself."""
     factors = {**cell.levels, **cell.attributes}
     kept = {name: value for name, value in row.items() if not name.startswith(AUDIT)}

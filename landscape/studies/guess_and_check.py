@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -15,20 +16,18 @@ from scipy import stats
 from torch import Tensor
 
 from landscape.datasets import Split, kink
+from landscape.datasets.split import Pair
 from landscape.errors import LandscapeError
 from landscape.models import mlp
-from landscape.results.effects import Finding
-from landscape.results.trials import Trials
-from landscape.studies.grid import protocol
+from landscape.results import Finding, Trials
+from landscape.studies.grid import JobsRun, Row, protocol, run_jobs
 from landscape.studies.registry import Experiment, published
-from landscape.training.factories import as_split
-from landscape.training.jobs import JobsRun, Row, run_jobs
-from landscape.training.recipes import Recipe, get_recipe
-from landscape.training.runs import ModelFactory
+from landscape.training import ModelFactory, Recipe, get_recipe
 from landscape.training.vectorised import Stacked, stack, train_stacked
 from landscape.workers import Workers
 
 TEN_UNITS = partial(mlp, (2, 10, 2))
+RECIPE = get_recipe("sgd", lr=0.1, batch_size=2)
 BINS = 10
 """Groups of trained networks by their loss, within which guesses are compared with them."""
 _JOB = 1_000_000
@@ -44,7 +43,7 @@ def guess_and_check(
     guesses: int = 2_000_000,
     span: float = 1.0,
     networks: int = 200,
-    recipe: Recipe | None = None,
+    recipe: Recipe = RECIPE,
     epochs: int = 300,
     seed: int = 0,
     together: int = 10_000,
@@ -64,11 +63,11 @@ def guess_and_check(
         guesses: weights to draw.
         span: weights and biases are uniform between −span and span.
         networks: trained networks.
-        recipe: of these; `None`: SGD with lr 0.1 and batches of 2, as `train_stacked` uses it.
+        recipe: of these, as `train_stacked` uses it.
         epochs: of these, at most: each is taken at the end of the first epoch after which it fits every example, and those
             that never do are counted and left out.
         seed: of everything drawn.
-        together: guesses evaluated at once.
+        together: guesses evaluated at once; as the draws come in such groups, another number is another sample.
 
     Returns:
         `Trials` of two rows, ``guessing`` and ``SGD``, with the ``accuracy`` and the normalised ``loss`` of every network
@@ -81,22 +80,14 @@ def guess_and_check(
     >>> found["fit"][0] > 100, share_with(found, 4) > share_with(found, 4, wrong=True)
     (np.True_, True)
     """
-    split = kink() if split is None else as_split(split)
-    recipe = get_recipe("sgd", lr=0.1, batch_size=2) if recipe is None else recipe
+    split = kink() if split is None else split
     if min(guesses, networks, epochs, together) < 1 or not (span > 0 and math.isfinite(span)):
         raise LandscapeError(
             f"guesses={guesses}, networks={networks}, epochs={epochs}, together={together}, span={span}; expected "
             "positive numbers"
         )
-    settings = {
-        **protocol(factory, split, recipe),
-        "guesses": guesses,
-        "span": span,
-        "networks": networks,
-        "epochs": epochs,
-        "seed": seed,
-        "together": together,
-    }
+    drawn_by: dict[str, Any] = {"guesses": guesses, "span": span, "networks": networks, "epochs": epochs, "seed": seed}
+    settings = protocol(factory, split, recipe, **drawn_by, together=together)
     if any(True for _ in factory(seed=0).buffers()):
         raise LandscapeError("networks with buffers (norm layers) have no weights to guess alone; use one without")
     sizes = [min(_JOB, guesses - begin) for begin in range(0, guesses, _JOB)]
@@ -121,19 +112,19 @@ def guess_and_check(
 
 
 def _arm(found_by: str, tried: int, accuracy: np.ndarray, loss: np.ndarray) -> dict[str, Any]:
-    """Return the row of one way to find networks that fit."""
-    count, nothing = len(accuracy), float("nan")
-    low, median, high = np.quantile(accuracy, (0.05, 0.5, 0.95)) if count else (nothing,) * 3
+    """Return the row of one way to find networks that fit; NaN of none."""
+    count, fits = len(accuracy), accuracy if len(accuracy) else np.array([np.nan])
+    low, median, high = np.quantile(fits, (0.05, 0.5, 0.95))
     return {
         "found by": found_by,
         "networks": tried,
         "fit": count,
-        "test/accuracy": float(accuracy.mean()) if count else nothing,
-        "test/accuracy ±": float(accuracy.std(ddof=1) / math.sqrt(count)) if count > 1 else nothing,
+        "test/accuracy": float(fits.mean()),
+        "test/accuracy ±": float(fits.std(ddof=1) / math.sqrt(count)) if count > 1 else np.nan,
         "5 %": low,
         "median": median,
         "95 %": high,
-        "normalised loss": float(np.median(loss)) if count else nothing,
+        "normalised loss": float(np.median(loss)) if count else np.nan,
         "accuracy": accuracy,
         "loss": loss,
     }
@@ -192,25 +183,24 @@ def matched(trials: Trials) -> tuple[float, float, float]:
     (loss, accuracy), (sgd_loss, sgd_accuracy) = (
         (fitting(trials, "loss", found_by), fitting(trials, "accuracy", found_by)) for found_by in ("guessing", "SGD")
     )
-    if not len(sgd_loss) or not len(loss):
+    if not len(sgd_loss):
         return math.nan, math.nan, 0.0
     edges = np.quantile(sgd_loss, np.linspace(0, 1, BINS + 1))
     edges[-1] = np.nextafter(edges[-1], np.inf)
     groups = [
-        (sgd_accuracy[(sgd_loss >= low) & (sgd_loss < high)], accuracy[(loss >= low) & (loss < high)])
+        (mine.mean(), theirs.mean(), len(mine))
         for low, high in pairwise(edges)
+        if len(mine := sgd_accuracy[(sgd_loss >= low) & (sgd_loss < high)])
+        and len(theirs := accuracy[(loss >= low) & (loss < high)])
     ]
-    groups = [(mine, theirs) for mine, theirs in groups if len(mine) and len(theirs)]
     if not groups:
         return math.nan, math.nan, 0.0
-    weights = [len(mine) for mine, _ in groups]
-    trained, guessed = ([arms[i].mean() for arms in groups] for i in (0, 1))
+    trained, guessed, weights = zip(*groups)
     share = sum(weights) / len(sgd_loss)
     return float(np.average(trained, weights=weights)), float(np.average(guessed, weights=weights)), share
 
 
 def _findings(trials: Trials, task: str) -> Iterator[Finding]:
-    """Say how large the volume that fits is, and how it splits."""
     (low, high), (fit, tried) = volume_interval(trials), (int(trials[name][0]) for name in ("fit", "networks"))
     yield Finding("task", task)
     yield Finding("volume that fits", f"{fit / tried:.3g} ({low:.3g} to {high:.3g}): {fit} of {tried} guesses")
@@ -237,22 +227,22 @@ def _nine_in_ten(values: np.ndarray) -> str:
 
 
 def _guess(factory: ModelFactory, data: Any, guesses: int, span: float, seed: list[int], together: int) -> Row:
-    """Draw guesses and return test accuracy and normalised loss of those that fit."""
+    """Draw guesses; return test accuracy and normalised loss of those that give every example its label."""
     (X, y), test = data
     template, generator = stack(factory, [0]), _generator(seed)
-    accuracy, loss = [torch.empty(0)], [torch.empty(0)]
+    rows = []
     for begin in range(0, guesses, together):
-        fitting = _fitting(drawn(template, min(together, guesses - begin), span, generator), X, y)
-        if len(fitting):
-            accuracy.append(_accuracy(fitting, *test))
-            loss.append(normalised(fitting).losses(X, y))
-    return _row(torch.cat(accuracy), torch.cat(loss))
+        left = drawn(template, min(together, guesses - begin), span, generator)
+        for inputs, labels in zip(X.split(_CHECKED), y.split(_CHECKED), strict=True):
+            left = left[(left.predictions(inputs) == labels).all(1)] if len(left) else left
+        rows.append(_row(left, (X, y), test))
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
 def _train(
     factory: ModelFactory, data: Any, networks: int, span: float, seed: list[int], recipe: Recipe, epochs: int
 ) -> Row:
-    """Train networks from guesses and return test accuracy and normalised loss at the first epoch that each fits.
+    """Train networks from guesses; return test accuracy and normalised loss at the first epoch that each fits.
 
     Longer training widens the margins, and no guess would be left to compare with.
     """
@@ -269,48 +259,35 @@ def _train(
         waiting[new] = False
 
     train_stacked(start, X, y, everyone, recipe, epochs=epochs, seeds=range(networks), watch=keep)
-    fitting = _selected(Stacked(start.module, first, start.buffers), ~waiting)
-    if not len(fitting):
-        return _row(torch.empty(0), torch.empty(0))
-    return _row(_accuracy(fitting, *test), normalised(fitting).losses(X, y))
+    return _row(replace(start, parameters=first)[~waiting], (X, y), test)
 
 
-def _row(accuracy: Tensor, loss: Tensor) -> Row:
-    return {"accuracy": accuracy.double().numpy(), "loss": loss.double().numpy()}
+def _row(found: Stacked, train: Pair, test: Pair) -> Row:
+    if not len(found):
+        return {"accuracy": np.zeros(0), "loss": np.zeros(0)}
+    return {"accuracy": found.accuracy(*test).numpy(), "loss": normalised(found).losses(*train).numpy()}
 
 
 def _generator(seed: list[int]) -> torch.Generator:
     """Return a generator for a stream of its own."""
-    return torch.Generator().manual_seed(
-        int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> np.uint64(1))
-    )
+    (state,) = np.random.SeedSequence(seed).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
 
 def drawn(template: Stacked, count: int, span: float, generator: torch.Generator) -> Stacked:
-    """Return networks whose parameters are uniform between −span and span.
-
-    Args:
-        template: gives the shapes; its buffers are shared by all.
-        count: number of networks K.
-        span: half the width of the distribution.
-        generator: on the CPU.
-    """
+    """Return networks of the template's shapes (K of them) whose parameters are uniform between −span and span."""
     parameters = {
         name: (2 * torch.rand(count, *value.shape[1:], generator=generator) - 1) * span
         for name, value in template.parameters.items()
     }
-    buffers = {name: value[:1].expand(count, *value.shape[1:]).clone() for name, value in template.buffers.items()}
-    return Stacked(template.module, parameters, buffers)
+    return replace(template, parameters=parameters)
 
 
 def normalised(stacked: Stacked) -> Stacked:
-    """Divide the last layer of each network by the product of the Frobenius norms (W_l, b_l) of all layers.
+    """Divide the last layer, which is linear, of each network by the product of the norms ‖(W_l, b_l)‖_F of all layers.
 
     The logits shrink by that product, as those of a network whose every layer has norm one, but for biases of inner
     layers, which are left as they are.
-
-    Args:
-        stacked: networks whose last layer is linear.
     """
     layers: dict[str, Tensor] = {}
     for name, value in stacked.parameters.items():
@@ -322,28 +299,7 @@ def normalised(stacked: Stacked) -> Stacked:
         name: value / product.view(-1, *[1] * (value.ndim - 1)).to(value) if name.rpartition(".")[0] == last else value
         for name, value in stacked.parameters.items()
     }
-    return Stacked(stacked.module, parameters, stacked.buffers)
-
-
-def _fitting(stacked: Stacked, X: Tensor, y: Tensor) -> Stacked:
-    """Return the networks that give every example its label."""
-    for inputs, labels in zip(X.split(_CHECKED), y.split(_CHECKED), strict=True):
-        right = (stacked.predictions(inputs) == labels).all(1)
-        stacked = _selected(stacked, right)
-        if not len(stacked):
-            break
-    return stacked
-
-
-def _selected(stacked: Stacked, which: Tensor) -> Stacked:
-    parts: Iterator[Mapping[str, Tensor]] = (
-        {name: value[which] for name, value in part.items()} for part in (stacked.parameters, stacked.buffers)
-    )
-    return Stacked(stacked.module, *parts)
-
-
-def _accuracy(stacked: Stacked, X: Tensor, y: Tensor) -> Tensor:
-    return (stacked.predictions(X) == y).double().mean(1)
+    return replace(stacked, parameters=parameters)
 
 
 STUDY = Experiment(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -14,20 +14,14 @@ import numpy as np
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from landscape.arguments import several, several_seeds
 from landscape.datasets import Split, digits
 from landscape.errors import LandscapeError, NumericalError
 from landscape.models.common import seeded
-from landscape.results.effects import Finding
-from landscape.results.trials import Trials
+from landscape.results import Finding, Trials
 from landscape.scores import sharpness
-from landscape.studies.grid import grid, protocol
+from landscape.studies.grid import Row, grid, protocol
 from landscape.studies.registry import Experiment, published
-from landscape.training.checkpoints import as_checkpoint
-from landscape.training.factories import as_split
-from landscape.training.jobs import Row
-from landscape.training.recipes import Recipe, check_recipe
-from landscape.training.train import train
+from landscape.training import Recipe, as_checkpoint, train
 from landscape.workers import Workers
 
 WIDTHS = (16, 64, 256, 1024, 4096)
@@ -102,7 +96,7 @@ def kernel_regime(
     labels: Sequence[str] = ("true", "random"),
     recipe: Recipe = RECIPE,
     examples: int = 100,
-    seeds: Iterable[int] = range(3),
+    seeds: Sequence[int] = range(3),
     workers: Workers = 1,
     save: str | os.PathLike[str] | None = None,
 ) -> Trials:
@@ -117,7 +111,6 @@ def kernel_regime(
     Args:
         factory: called with ``(width, seed=)``.
         split: data with labels; `None`: 200 of the embedded digits to train on, the rest to test on.
-        widths: at least two.
         labels: of ``true`` and ``random``; random ones are redrawn with every seed.
         recipe: SGD and the training loss to stop at; runs that do not get there are reported and not compared.
         examples: training examples the kernel is computed on.
@@ -133,44 +126,30 @@ def kernel_regime(
     >>> found.levels("labels"), len(found)
     (('true', 'random'), 4)
     """
-    split = digits(train=200) if split is None else as_split(split)
-    check_recipe(recipe)
-    widths, seeds, labels = several(widths, "widths"), several_seeds(seeds), list(labels)
-    _check(widths, seeds, labels, recipe, examples)
-    settings = {
-        **protocol(factory, split, recipe, widths=widths),
-        "widths": widths,
-        "labels": labels,
-        "examples": examples,
-        "seeds": seeds,
-    }
+    split, labels = digits(train=200) if split is None else split, list(labels)
+    unknown = [name for name in labels if name not in LABELS]
+    if unknown or not labels:
+        raise LandscapeError(f"labels {', '.join(unknown) or 'are missing'}; expected some of {', '.join(LABELS)}")
+    if examples < 2:
+        raise LandscapeError(f"{examples} examples; expected two or more, whose kernel can change")
+    if recipe.optimiser != "sgd" or recipe.shift or recipe.poison or recipe.weight_decay or recipe.label_noise:
+        raise LandscapeError(
+            "the linearised network is trained by plain SGD on the same examples; use a recipe of SGD without "
+            "weight_decay, shift, poison or label_noise"
+        )
+    asked: dict[str, Any] = {"labels": labels, "examples": examples, "seeds": list(seeds)}
     return grid(
         partial(_train, factory, split, recipe, examples),
         {"labels": labels, "width": widths, "seed": seeds},
         name=STUDY.name,
-        settings=settings,
+        settings=protocol(factory, split, recipe, widths=widths, **asked),
         findings=partial(_findings, examples=len(split.train[1]) if recipe.examples is None else recipe.examples),
         shown=("epoch", "test/accuracy", *LAZINESS),
         view={"x": "width", "hue": "labels", "y": [*LAZINESS[:5], LAZINESS[5:]]},
         workers=workers,
         save=save,
         desc="networks",
-    )  # fmt: skip
-
-
-def _check(widths: list[int], seeds: list[int], labels: list[str], recipe: Recipe, examples: int) -> None:
-    unknown = [name for name in labels if name not in LABELS]
-    if unknown or not labels:
-        raise LandscapeError(f"labels {', '.join(unknown) or 'are missing'}; expected some of {', '.join(LABELS)}")
-    if len(widths) < 2 or any(a >= b for a, b in pairwise(widths)) or widths[0] < 1 or not seeds or examples < 2:
-        raise LandscapeError(
-            f"widths {widths}, {len(seeds)} seeds, {examples} examples; expected ascending widths, a seed, two examples"
-        )
-    if recipe.optimiser != "sgd" or recipe.shift or recipe.poison or recipe.weight_decay or recipe.label_noise:
-        raise LandscapeError(
-            "the linearised network is trained by plain SGD on the same examples; use a recipe of SGD without "
-            "weight_decay, shift, poison or label_noise"
-        )
+    )
 
 
 def _train(
@@ -188,30 +167,19 @@ def _train(
     run = train(dataclasses.replace(recipe, label_noise=LABELS[labels]), split, build, seed=seed)
     checkpoint = as_checkpoint(run, build)
     after = checkpoint.objective("train")
+    few = {"examples": examples}
     moved = ["relative-movement", "ntk-movement", "ntk-distance", "linearisation-error", "ntk-alignment"]
-    options = {"ntk-movement": {"examples": examples}, "ntk-alignment": {"examples": examples}}
+    options = {"ntk-movement": few, "ntk-alignment": few}
     values = sharpness(after, moved, seed=seed, checkpoint=checkpoint, options=options)
-    before = sharpness(after.at(run.init), moved[-1:], seed=seed, options={moved[-1]: {"examples": examples}})
+    before = sharpness(after.at(run.init), ["ntk-alignment"], seed=seed, options={"ntk-alignment": few})
     try:
         test = sharpness(checkpoint.objective("test"), ["linearised-agreement"], seed=seed, checkpoint=checkpoint)
         agreement = test["linearised-agreement"].value
     except NumericalError:  # the linearised network diverges: there is nothing to agree with
         agreement = math.nan
-    laziness = (
-        *(values[name].value for name in moved[:4]),
-        agreement,
-        before[moved[-1]].value,
-        values[moved[-1]].value,
-    )
-    return {
-        "parameters": after.size,
-        "reached": run.reached,
-        "epoch": int(run.history.epoch[-1]),
-        "train/loss": run.train_loss,
-        "train/accuracy": run.train_accuracy,
-        "test/accuracy": run.test_accuracy,
-        **dict(zip(LAZINESS, laziness, strict=True)),
-    }
+    *first, aligned = (values[name].value for name in moved)
+    laziness = (*first, agreement, before["ntk-alignment"].value, aligned)
+    return {"parameters": after.size, **run.measures, **dict(zip(LAZINESS, laziness, strict=True))}
 
 
 def exponent(trials: Trials, measure: str) -> float:
@@ -228,7 +196,6 @@ def exponent(trials: Trials, measure: str) -> float:
 
 
 def _findings(trials: Trials, examples: int) -> Iterator[Finding]:
-    """Say how each measure of laziness changes with the width, for true and for random labels."""
     widths = sorted(trials.levels("width"))
     yield Finding("networks", f"{len(trials)} on {examples} examples, widths {widths[0]} to {widths[-1]}")
     for labels in trials.levels("labels"):

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from torch import nn
 
-from landscape.arguments import several_seeds
 from landscape.datasets import Split, digits
 from landscape.errors import LandscapeError
 from landscape.models.common import seeded
-from landscape.results.effects import Effect, Finding
-from landscape.results.trials import Trials
+from landscape.results import Effect, Finding, Trials
 from landscape.scores import sharpness
-from landscape.studies.grid import grid, protocol
+from landscape.studies.grid import Row, grid, protocol
 from landscape.studies.registry import Experiment, published
 from landscape.tables import Measured, number_text, over_seeds
-from landscape.training.checkpoints import as_checkpoint
-from landscape.training.factories import as_split
-from landscape.training.jobs import Row
-from landscape.training.recipes import Recipe, check_recipe
-from landscape.training.runs import ModelFactory
-from landscape.training.train import train
+from landscape.training import ModelFactory, Recipe, as_checkpoint, train
 from landscape.workers import Workers
 
 MATCHINGS = {"epochs": "equal epochs", "loss": "equal training loss", "steps": "equal steps"}
@@ -73,7 +66,7 @@ def large_batch(
     matchings: Sequence[str] = ("epochs", "loss"),
     scores: Sequence[str] = SCORES,
     radii: Mapping[str, Sequence[float]] = RADII,
-    seeds: Iterable[int] = range(6),
+    seeds: Sequence[int] = range(6),
     workers: Workers = 1,
     save: str | os.PathLike[str] | None = None,
 ) -> Trials:
@@ -107,29 +100,34 @@ def large_batch(
     >>> found["batch size"].tolist(), [effect.measure for effect in found.effects]
     ([3, 6], ['keskar/0.001', 'keskar/0.0005'])
     """
-    split = digits() if split is None else as_split(split)
-    check_recipe(recipe)
-    seeds, matchings = several_seeds(seeds), list(matchings)
+    split, matchings = digits() if split is None else split, list(matchings)
     sizes = {"small": small, "large": max(1, len(split.train[1]) // 10) if large is None else large}
-    _check(sizes, seeds, matchings, recipe, epochs)
-    chosen = {name: tuple(radii[name]) for name in scores if name in radii}
-    settings = {
-        **protocol(factory, split, recipe),
+    unknown = [name for name in matchings if name not in MATCHINGS]
+    if unknown or not matchings:
+        raise LandscapeError(
+            f"matchings {', '.join(unknown) or 'are missing'}; expected some of {', '.join(MATCHINGS)}"
+        )
+    if not 1 <= small < sizes["large"] or epochs < 1:
+        raise LandscapeError(
+            f"batches of {small} and {sizes['large']}, {epochs} epochs; expected a small batch below the large one, and "
+            "an epoch"
+        )
+    if recipe.examples is not None or recipe.poison:
+        raise LandscapeError("the arms train on the whole training part; use a recipe without examples or poison")
+    chosen = {name: list(radii[name]) for name in scores if name in radii}
+    asked: dict[str, Any] = {
         "sizes": sizes,
         "epochs": epochs,
         "matchings": matchings,
         "scores": list(scores),
-        "radii": {name: list(values) for name, values in chosen.items()},
-        "seeds": seeds,
+        "radii": chosen,
     }
-    columns = [
-        column for name in scores for column in ([f"{name}/{radius:g}" for radius in chosen.get(name, ())] or [name])
-    ]
+    columns = [f"{name}{end}" for name in scores for end in [f"/{radius:g}" for radius in chosen.get(name, ())] or [""]]
     return grid(
         partial(_train, factory, split, recipe, sizes, epochs, tuple(scores), chosen),
         {"matching": matchings, "batch": list(sizes), "seed": seeds},
         name=STUDY.name,
-        settings=settings,
+        settings=protocol(factory, split, recipe, **asked, seeds=list(seeds)),
         parts=("matching",),
         effects=_effects,
         findings=_findings,
@@ -141,23 +139,7 @@ def large_batch(
     )
 
 
-def _check(sizes: Mapping[str, int], seeds: list[int], matchings: list[str], recipe: Recipe, epochs: int) -> None:
-    unknown = [name for name in matchings if name not in MATCHINGS]
-    if unknown or not matchings:
-        raise LandscapeError(
-            f"matchings {', '.join(unknown) or 'are missing'}; expected some of {', '.join(MATCHINGS)}"
-        )
-    if not 1 <= sizes["small"] < sizes["large"] or not seeds or epochs < 1:
-        raise LandscapeError(
-            f"batches of {sizes['small']} and {sizes['large']}, {len(seeds)} seeds, {epochs} epochs; expected a small "
-            "batch below the large one, a seed and an epoch"
-        )
-    if recipe.examples is not None or recipe.poison:
-        raise LandscapeError("the arms train on the whole training part; use a recipe without examples or poison")
-
-
 def _planned(recipe: Recipe, sizes: Mapping[str, int], epochs: int, matching: str, batch: str) -> Recipe:
-    """Return the recipe of one arm."""
     planned = dataclasses.replace(recipe, name=f"{matching}-{batch}", batch_size=sizes[batch])
     if matching == "loss":
         return planned

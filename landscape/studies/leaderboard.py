@@ -16,14 +16,14 @@ import numpy as np
 
 from landscape.comparison.evidence import evidence
 from landscape.errors import LandscapeError
+from landscape.results import Trials
 from landscape.results.evidence import Evidence
-from landscape.results.trials import Trials
 from landscape.scores import REGISTRY
 from landscape.scores.register import score as registered
 from landscape.scores.register import select
-from landscape.studies.zoo_file import Zoo, zoo
+from landscape.studies.grid import JobsRun, run_jobs
+from landscape.studies.zoo import Zoo, zoo
 from landscape.tables import duration
-from landscape.training.jobs import JobsRun, run_jobs
 
 SAMPLE = 300
 """Networks that a new score is measured on by default."""

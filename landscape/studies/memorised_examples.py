@@ -21,13 +21,10 @@ from landscape.results.memorisation import (
     Memorisation,
     MemorisedExample,
 )
-from landscape.studies.grid import protocol
+from landscape.studies.grid import JobsRun, Row, protocol, run_jobs
 from landscape.studies.registry import Experiment, published
-from landscape.training.factories import as_split
-from landscape.training.jobs import JobsRun, Row, run_jobs
-from landscape.training.recipes import Recipe, check_recipe, get_recipe
-from landscape.training.runs import ModelFactory
-from landscape.training.training_data import LABELS, SUBSET, corrupt_labels
+from landscape.training import RECIPES, ModelFactory, Recipe, corrupt_labels
+from landscape.training.training_data import LABELS, SUBSET
 from landscape.training.vectorised import stack, train_stacked
 from landscape.workers import Workers
 
@@ -41,7 +38,7 @@ def memorised_examples(
     *,
     networks: int = 500,
     ratio: float = 0.7,
-    recipe: Recipe | None = None,
+    recipe: Recipe = RECIPES["momentum"],
     epochs: int = 20,
     label_noise: float = 0.0,
     seed: int = 0,
@@ -62,7 +59,7 @@ def memorised_examples(
         split: data with labels; `None`: the embedded digits.
         networks: T; the error of a score falls as 1/√T (`error_bound`: 0.10 for 500, 0.05 for 2,000).
         ratio: share of the examples in a subset.
-        recipe: its optimiser, lr, momentum, batch_size and weight_decay are used; `None`: ``momentum``.
+        recipe: its optimiser, lr, momentum, batch_size and weight_decay are used.
         epochs: passes over the subset; there is no other stopping rule, so that all networks train equally.
         label_noise: probability with which a training label is redrawn first.
         seed: of subsets, label noise, initialisations and orders.
@@ -80,51 +77,15 @@ def memorised_examples(
     >>> found.memorisation.shape, found.influence.shape
     ((60,), (60, 1737))
     """
-    split = digits() if split is None else as_split(split)
-    recipe = get_recipe("momentum") if recipe is None else recipe
-    check_recipe(recipe)
-    _check(split, recipe, networks=networks, ratio=ratio, epochs=epochs, together=together, shown=shown)
-    settings = {
-        **protocol(factory, split, recipe),
-        "networks": networks,
-        "ratio": ratio,
-        "epochs": epochs,
-        "label_noise": label_noise,
-        "seed": seed,
-        "together": together,
-    }
-    X, truth = split.train
-    y = corrupt_labels(truth, label_noise, split.classes, seed=[seed, LABELS])
-    groups = np.array_split(np.arange(networks), -(-networks // together))
-    jobs = {
-        f"networks-{group[0]}-{group[-1]}": (
-            factory,
-            (X, y, split.test[0]),
-            recipe,
-            ratio,
-            epochs,
-            seed,
-            networks,
-            group,
-        )
-        for group in groups
-    }
-    with JobsRun(save, NAME, settings) as run:
-        if isinstance(run.result, Memorisation):
-            return run.result
-        run_jobs(_train_group, jobs, run, workers=workers, desc="subsets")
-        result = _result([run.done[key] for key in jobs], split, y, shown, settings)
-        return run.conclude(result)
-
-
-def _check(split: Split, recipe: Recipe, **values: Any) -> None:
-    count = len(split.train[1])
+    split = digits() if split is None else split
     checks = {
-        "networks must be at least 2": values["networks"] >= 2,
-        f"ratio must leave examples in and out of {count}": 0 < round(values["ratio"] * count) < count,
-        "epochs must be at least 1": values["epochs"] >= 1,
-        "together must be at least 1": values["together"] >= 1,
-        "shown must not be negative": values["shown"] >= 0,
+        "networks must be at least 2": networks >= 2,
+        f"ratio must leave examples in and out of {len(split.train[1])}": 0
+        < round(ratio * len(split.train[1]))
+        < len(split.train[1]),
+        "epochs must be at least 1": epochs >= 1,
+        "together must be at least 1": together >= 1,
+        "shown must not be negative": shown >= 0,
         "recipes with poison, a subset or augmentation draw examples of their own; use one without": not (
             recipe.poison or recipe.examples or recipe.shift
         ),
@@ -133,17 +94,29 @@ def _check(split: Split, recipe: Recipe, **values: Any) -> None:
     for message, holds in checks.items():
         if not holds:
             raise LandscapeError(f"memorised examples: {message}")
+    drawn_by: dict[str, Any] = {
+        "networks": networks,
+        "ratio": ratio,
+        "epochs": epochs,
+        "label_noise": label_noise,
+        "seed": seed,
+    }
+    settings = protocol(factory, split, recipe, **drawn_by, together=together)
+    (X, truth), (X_test, _) = split.train, split.test
+    y = corrupt_labels(truth, label_noise, split.classes, seed=[seed, LABELS])
+    groups = np.array_split(np.arange(networks), -(-networks // together))
+    work = functools.partial(_train_group, factory, (X, y, X_test), recipe, ratio, epochs, seed, networks)
+    jobs = {f"networks-{group[0]}-{group[-1]}": (group,) for group in groups}
+    with JobsRun(save, NAME, settings) as run:
+        if isinstance(run.result, Memorisation):
+            return run.result
+        run_jobs(work, jobs, run, workers=workers, desc="subsets")
+        result = _result([run.done[key] for key in jobs], split, y, shown, settings)
+        return run.conclude(result)
 
 
 def subsets(seed: int, group: np.ndarray, count: int, ratio: float) -> Tensor:
-    """Return the positions of the training examples of each network, (K, n).
-
-    Args:
-        seed: of the experiment.
-        group: numbers of the networks (K,), each with a draw of its own.
-        count: number of examples N.
-        ratio: share of them to take.
-    """
+    """Return the positions (K, n) of the training examples of each network, by its number in a group (K,), of `count` ones."""
     size = round(ratio * count)
     drawn = [np.random.default_rng([seed, SUBSET, int(k)]).permutation(count)[:size] for k in group]
     return torch.from_numpy(np.stack(drawn))
@@ -159,7 +132,6 @@ def _train_group(
     networks: int,
     group: np.ndarray,
 ) -> Row:
-    """Train one group of networks and return what they predict."""
     X, y, X_test = data
     seeds = [seed * networks + int(k) for k in group]
     chosen = subsets(seed, group, len(y), ratio)
@@ -189,62 +161,46 @@ def _result(parts: list[Row], split: Split, y: Tensor, shown: int, settings: Map
         pictures=blank[:, 0],
         pair_pictures=blank,
         pair_count=0,
-        ratio=settings["ratio"],
-        label_noise=settings["label_noise"],
-        epochs=settings["epochs"],
-        seed=settings["seed"],
+        **{name: settings[name] for name in ("ratio", "label_noise", "epochs", "seed")},
         settings=dict(settings),
     )
-    memorised, (pairs, count) = _most_memorised(found, shown), _most_influential(found, shown)
+    scores, influence = found.memorisation, found.influence
+    examples = np.argsort(-np.nan_to_num(scores, nan=-2.0), kind="stable")[:shown]
+    first, second = np.nonzero((scores[:, None] >= MEMORISED) & (influence >= INFLUENTIAL))
+    order = np.argsort(-influence[first, second], kind="stable")[:shown]
     train, test = _pictures(split, split.train[0]), _pictures(split, split.test[0])
     return found.replace(
-        memorised=memorised,
-        pairs=pairs,
-        pair_count=count,
-        pictures=train[[row.index for row in memorised]],
-        pair_pictures=np.stack([train[[row.train for row in pairs]], test[[row.test for row in pairs]]], axis=1),
+        memorised=tuple(_example(found, int(i)) for i in examples),
+        pairs=tuple(_pair(found, int(i), int(j)) for i, j in zip(first[order], second[order], strict=True)),
+        pair_count=len(first),
+        pictures=train[examples],
+        pair_pictures=np.stack([train[first[order]], test[second[order]]], axis=1),
     )
 
 
-def _most_memorised(found: Memorisation, shown: int) -> tuple[MemorisedExample, ...]:
-    scores, errors = found.memorisation, found.standard_error
-    order = np.argsort(-np.nan_to_num(scores, nan=-2.0), kind="stable")[:shown]
-    return tuple(
-        MemorisedExample(
-            index=int(i),
-            label=int(found.labels[i]),
-            elsewhere=_most_common(found.predictions[found.included[:, i] == 0, i]),
-            memorisation=float(scores[i]),
-            standard_error=float(errors[i]),
-            held_in=float(found.held_in[i]),
-            held_out=float(found.held_out[i]),
-            changed=bool(found.changed[i]),
-        )
-        for i in order
+def _example(found: Memorisation, i: int) -> MemorisedExample:
+    elsewhere = found.predictions[found.included[:, i] == 0, i]
+    return MemorisedExample(
+        index=i,
+        label=int(found.labels[i]),
+        elsewhere=int(np.bincount(elsewhere).argmax()) if len(elsewhere) else -1,
+        memorisation=float(found.memorisation[i]),
+        standard_error=float(found.standard_error[i]),
+        held_in=float(found.held_in[i]),
+        held_out=float(found.held_out[i]),
+        changed=bool(found.changed[i]),
     )
 
 
-def _most_common(classes: np.ndarray) -> int:
-    return int(np.bincount(classes).argmax()) if len(classes) else -1
-
-
-def _most_influential(found: Memorisation, shown: int) -> tuple[tuple[InfluentialPair, ...], int]:
-    """Return the first pairs above both thresholds, by influence, and how many there are."""
-    scores, influence = found.memorisation, found.influence
-    train, test = np.nonzero((scores[:, None] >= MEMORISED) & (influence >= INFLUENTIAL))
-    order = np.argsort(-influence[train, test], kind="stable")[:shown]
-    pairs = tuple(
-        InfluentialPair(
-            train=int(i),
-            test=int(j),
-            train_label=int(found.labels[i]),
-            test_label=int(found.test_labels[j]),
-            memorisation=float(scores[i]),
-            influence=float(influence[i, j]),
-        )
-        for i, j in zip(train[order], test[order], strict=True)
+def _pair(found: Memorisation, i: int, j: int) -> InfluentialPair:
+    return InfluentialPair(
+        train=i,
+        test=j,
+        train_label=int(found.labels[i]),
+        test_label=int(found.test_labels[j]),
+        memorisation=float(found.memorisation[i]),
+        influence=float(found.influence[i, j]),
     )
-    return pairs, len(train)
 
 
 def _pictures(split: Split, X: Tensor) -> np.ndarray:

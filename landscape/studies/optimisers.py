@@ -10,28 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from landscape.arguments import several_seeds
 from landscape.comparison import PRIMARY, facts, judge
 from landscape.comparison.audits import audit_columns
 from landscape.comparison.judge import fact_row
 from landscape.datasets import Split, digits
 from landscape.errors import LandscapeError
 from landscape.models import mlp
-from landscape.results.effects import Finding
+from landscape.results import Finding, Trials
 from landscape.results.scores import score_columns
-from landscape.results.trials import Trials
 from landscape.scores import select, sharpness
 from landscape.scores.stability import threshold
-from landscape.studies.evaluations import score_rows, summary_of
-from landscape.studies.grid import grid
+from landscape.studies.evaluations import score_rows
+from landscape.studies.grid import Row, grid, protocol
 from landscape.studies.registry import Experiment, published
 from landscape.tables import spread
-from landscape.training.checkpoints import as_checkpoint
-from landscape.training.factories import as_split, check_factory
-from landscape.training.jobs import Row
-from landscape.training.recipes import Recipe, as_recipes, get_recipe
-from landscape.training.runs import ModelFactory, describe_model
-from landscape.training.train import train
+from landscape.training import ModelFactory, Recipe, as_checkpoint, get_recipe, train
 from landscape.workers import Workers
 
 NETWORK = functools.partial(mlp, (64, 128, 128, 10))
@@ -80,20 +73,16 @@ def optimisers(
     >>> found.by("recipe")["threshold"]
     array([20., 38.])
     """
-    split = digits() if split is None else as_split(split)
-    check_factory(factory, split.train[0][:2], classes=split.classes)
-    recipes, seeds = as_recipes(recipes), several_seeds(seeds)
-    if len(recipes) < 2 or not seeds or len({recipe.target for recipe in recipes}) > 1:
+    split, targets = digits() if split is None else split, {recipe.target for recipe in recipes}
+    if len(recipes) < 2 or len(targets) > 1:
         raise LandscapeError(
-            f"{len(recipes)} recipes and {len(seeds)} seeds to targets {sorted({one.target for one in recipes})}; expected "
-            "two recipes or more, one seed or more, and one target"
+            f"{len(recipes)} recipes to targets {sorted(targets)}; expected two recipes or more, and one target"
         )
-    names = tuple(definition.slug for definition in select(list(scores)))
-    settings = {
-        "model": describe_model(factory),
-        "data": split.fingerprint,
+    definitions = select(list(scores))
+    names = [definition.slug for definition in definitions]
+    asked: dict[str, Any] = {
         "recipes": [dataclasses.asdict(recipe) for recipe in recipes],
-        "scores": list(names),
+        "scores": names,
         "audited": seeds[0],
     }
     primary = [name for name in PRIMARY if name in names]
@@ -101,9 +90,9 @@ def optimisers(
         functools.partial(_measure, split, factory, names, seeds[0]),
         {"recipe": {recipe.name: recipe for recipe in recipes}, "seed": seeds},
         name=STUDY.name,
-        settings=settings,
+        settings=protocol(factory, split, **asked),
         attributes={"recipe": {"η": "lr", "β": "momentum", "batch size": "batch_size"}},
-        coordinates={d.slug: np.array(d.radii) for d in select(list(names)) if d.radii},
+        coordinates={d.slug: np.array(d.radii) for d in definitions if d.radii},
         comparison=functools.partial(judge, scores=names, margin=margin),
         findings=_findings,
         shown=("threshold", "train/loss", "train/accuracy", "test/loss", "test/error", "epoch", "step", *RELATIVE, *names),
@@ -124,15 +113,12 @@ def _measure(
     objective = checkpoint.objective()
     rows = score_rows(objective, scores, seed, checkpoint)
     panel = sharpness(objective, ["lambda-max", "stability", "batch-sharpness"], checkpoint=checkpoint)
-    limit = threshold(recipe.lr, recipe.momentum)
-    batch = panel["batch-sharpness"].value
-    relative = dict(
-        zip(RELATIVE, (panel["lambda-max"].value, panel["stability"].value, batch * limit, batch), strict=True)
-    )
-    found: dict[str, Any] = {**summary_of(run), "threshold": limit, **fact_row(facts(objective, checkpoint.init), seed)}
+    limit, batch = threshold(recipe.lr, recipe.momentum), panel["batch-sharpness"].value
+    curvatures = (panel["lambda-max"].value, panel["stability"].value, batch * limit, batch)
+    found: dict[str, Any] = {**run.measures, "threshold": limit, **fact_row(facts(objective, checkpoint.init), seed)}
     for definition in select(list(scores)):
         found |= score_columns(definition.slug, (row for row in rows[definition.slug] if row.defined), definition.radii)
-    found |= relative if run.reached else dict.fromkeys(RELATIVE, np.nan)
+    found |= dict(zip(RELATIVE, curvatures if run.reached else [np.nan] * 4, strict=True))
     if seed == audited:
         found |= audit_columns(recipe.name, objective, [n for n in PRIMARY if n in scores and rows[n][0].defined], seed)
     return found
@@ -160,7 +146,6 @@ STUDY = Experiment(
     name="optimisers",
     question="Does momentum end in flatter minima than SGD, at one loss and against its own edge of stability?",
     function=optimisers,
-    full={"seeds": range(8)},
     quick={
         "factory": functools.partial(mlp, (64, 32, 10)),
         "split": digits(train=150),

@@ -1,30 +1,29 @@
-"""Can it fit noise? True, corrupted and random labels; shuffled, random and Gaussian inputs (Zhang et al. 2017)."""
+"""Can it fit noise? True, corrupted and random labels; shuffled, random and Gaussian inputs (Zhang et al. 2017).
+
+`memorisation_test` asks the same of true and random labels alone, with what the difference says and what it does not.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from landscape.arguments import several, several_seeds
+from landscape.arguments import several
 from landscape.comparison import PRIMARY
 from landscape.datasets import Split, digits
 from landscape.errors import LandscapeError
 from landscape.models import mlp
-from landscape.results.effects import Effect, Finding
-from landscape.results.trials import Trials
+from landscape.results import Effect, Finding, Trials
 from landscape.studies.evaluations import CURVES, FITS, Panel, epoch_grid, measured_run
 from landscape.studies.grid import grid, protocol
 from landscape.studies.registry import Experiment, published
-from landscape.training.factories import as_split
-from landscape.training.recipes import Recipe, get_recipe
-from landscape.training.runs import ModelFactory
-from landscape.training.trainer import LossGoal
+from landscape.training import LossGoal, ModelFactory, Recipe, as_split, get_recipe
 from landscape.workers import Workers
 
 NETWORK = functools.partial(mlp, (64, 128, 128, 10))
@@ -32,6 +31,12 @@ PANEL = Panel()
 RECIPE = get_recipe("sgd", max_epochs=4000)
 NOISE = (0.2, 0.4, 0.6, 0.8)
 TIME_TO_FIT = "steps to accuracy 1"
+FEW = Panel(own=(*PRIMARY, "trace", "weight-norm"))
+DOES_NOT_SAY = (
+    "that the network memorises when it is trained on true labels, that sharp minima generalise badly, or that flat ones "
+    "generalise well: every network large enough fits noise, and what it does with true labels is seen in its test error"
+)
+"""What a `memorisation_test` does not say."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,8 @@ class Condition:
     noise: float
 
 
+TRUE = Condition("true-labels", "true labels", "true", 0.0)
+RANDOM = Condition("random-labels", "random labels", "true", 1.0)
 INPUTS = (
     Condition("shuffled-pixels", "shuffled pixels", "shuffled-pixels", 0.0),
     Condition("random-pixels", "random pixels", "random-pixels", 0.0),
@@ -106,77 +113,42 @@ def randomisation(
         raise LandscapeError(
             f"noise is {tuple(noise)}; expected ascending probabilities between 0 and 1, ends excluded"
         )
-    labels = [
-        Condition("true-labels", "true labels", "true", 0.0),
-        *(Condition(f"corrupted-{p:g}", f"labels corrupted, p = {p:g}", "true", float(p)) for p in noise),
-        Condition("random-labels", "random labels", "true", 1.0),
-    ]
+    corrupted = [Condition(f"corrupted-{p:g}", f"labels corrupted, p = {p:g}", "true", float(p)) for p in noise]
     return run_conditions(
-        STUDY.name, factory, split, [*labels, *INPUTS], seeds=seeds, recipe=recipe, panel=panel, workers=workers, save=save,
-        findings=_findings,
+        STUDY.name, factory, split, [TRUE, *corrupted, RANDOM, *INPUTS], seeds=seeds, recipe=recipe, panel=panel,
+        workers=workers, save=save, view=view_of(panel.names, "inputs"), findings=_findings,
     )  # fmt: skip
 
 
 def run_conditions(
     name: str,
     factory: ModelFactory,
-    split: Any,
+    split: Split | None,
     conditions: Sequence[Condition],
     *,
     seeds: Sequence[int],
     recipe: Recipe,
     panel: Panel,
-    workers: Workers,
-    save: str | os.PathLike[str] | None,
-    effects: Callable[[Trials], Sequence[Effect]] | None = None,
-    view: Mapping[str, Any] | None = None,
-    findings: Callable[[Trials], Iterator[Finding]] | None = None,
+    **options: Any,
 ) -> Trials:
-    """Train and measure one network per condition and seed, resumably.
-
-    Args:
-        name: of the entry in the study.
-        factory: called with ``seed=seed``.
-        split: as `randomisation` takes it.
-        conditions: treatments of the data.
-        seeds: one run per condition and seed.
-        recipe: how to train.
-        panel: scores by evaluation.
-        workers: processes.
-        save: a study file, or None.
-        effects: as `grid` takes them.
-        view: the figure; `None`: everything over the noise.
-        findings: likewise.
-    """
-    split = digits() if split is None else as_split(split)
-    seeds = several_seeds(seeds)
-    if not seeds:
-        raise LandscapeError("no seeds; expected at least one")
+    """Train and measure one network per condition and seed; options are those of `grid`."""
+    split = digits() if split is None else split
     levels = tuple(sorted({one.noise for one in conditions}))
-    settings = {
-        **protocol(factory, split, recipe),
-        "levels": list(levels),
-        "panel": dataclasses.asdict(panel),
-    }
-    epochs = epoch_grid(recipe.max_epochs)
+    asked: dict[str, Any] = {"levels": list(levels), "panel": dataclasses.asdict(panel)}
     return grid(
         functools.partial(_measure, recipe, split, factory, levels, panel),
         {"condition": {one.name: one for one in conditions}, "seed": seeds},
         name=name,
-        settings=settings,
+        settings=protocol(factory, split, recipe, **asked),
         attributes={"condition": {"inputs": "inputs", "noise": "noise"}},
         also=("stage",),
         arrays=CURVES,
-        coordinates={**panel.coordinates, **dict.fromkeys(CURVES, epochs)},
-        effects=effects,
-        findings=findings,
+        coordinates={**panel.coordinates, **dict.fromkeys(CURVES, epoch_grid(recipe.max_epochs))},
         shown=("train/accuracy", "test/error", *FITS, *panel.names),
         geometric=panel.names,
         words={one.name: one.long_name for one in conditions}
         | {"noise": "share of labels redrawn, p", f"{CURVES[0]} over": "epoch"},
-        view=view_of(panel.names, "inputs") if view is None else view,
-        workers=workers,
-        save=save,
+        **options,
     )
 
 
@@ -209,7 +181,6 @@ def _measure(
 
 
 def _findings(trials: Trials) -> Iterator[Finding]:
-    """Say what the field wants to know: does it fit, how much slower, how bad on test data, how sharp."""
     names = trials.levels("condition")
     accuracy, error = (trials.array(name, "condition", "seed") for name in ("train/accuracy", "test/error"))
     worst = int(accuracy.mean(axis=1).argmin())
@@ -262,6 +233,85 @@ def _sharpness(true: Trials) -> str:
             ratios.append(f"{name} × {np.exp(high - low):.3g}")
     target = true.settings["recipe"]["target"]
     return f"most noise over none, at cross-entropy {target:g}: {', '.join(ratios) or 'not measured'}"
+
+
+@published
+def memorisation_test(
+    factory: ModelFactory,
+    data: Any,
+    *,
+    recipe: Recipe = RECIPE,
+    seeds: Sequence[int] = tuple(range(6)),
+    panel: Panel = FEW,
+    workers: Workers = 1,
+    save: str | os.PathLike[str] | None = None,
+) -> Trials:
+    r"""Retrain a network on random labels: can it fit noise, how much slower, and into how much sharper minima.
+
+    Each seed trains one network on the true labels and one on labels drawn uniformly, to the same training loss and with
+    the same settings. Time to fit, test error and scores at that loss are compared over seeds by an exact permutation
+    test; the clean part are the examples whose random label happens to be the true one, so that both networks are
+    measured on the same labels there.
+
+    Args:
+        data: a `Split` or ``((X, y), (X_test, y_test))``.
+        recipe: how to train; give it a `max_epochs` that random labels may need.
+        seeds: one pair of runs per seed; fewer than six give no p values.
+        panel: scores by evaluation.
+
+    Returns:
+        `Trials` with the findings ``says`` and ``does not say``, and the effect of random labels on every quantity.
+
+    Source: C. Zhang et al. 2017 (arXiv 1611.03530), section 2; the test over seeds is this package's.
+
+    >>> from landscape.experiments import get_recipe
+    >>> quick = get_recipe("momentum", lr=0.1, examples=40, target=0.1)
+    >>> found = memorisation_test(functools.partial(mlp, (64, 16, 10)), digits(train=100), recipe=quick, seeds=(0, 1),
+    ...     panel=Panel(own=("weight-norm",), label_free=(), shared=()))
+    >>> found.met.all(), found.effect("own/weight-norm").ratio > 1
+    (np.True_, True)
+    """
+    return run_conditions(
+        "memorisation-test", factory, as_split(data), (TRUE, RANDOM), seeds=seeds, recipe=recipe, panel=panel,
+        workers=workers, save=save, effects=_memorisation, view={"effects": True}, findings=_memorised,
+    )  # fmt: skip
+
+
+def _memorisation(trials: Trials) -> list[Effect]:
+    """Compare what is positive on random with what it is on true labels."""
+    scores = [name for name in trials.measures if name.startswith(("own/", "label-free/", "clean/"))]
+    found = []
+    for name in (TIME_TO_FIT, "test/error", *scores):
+        values = trials.array(trials[name], "condition", "seed")
+        if all(np.isfinite(arm).any() for arm in values) and (values[np.isfinite(values)] > 0).all():
+            whole = trials.replace(measures={k: v for k, v in trials.measures.items() if k != "reached"})
+            found.append(whole.contrast(name, "condition"))  # steps and test error of runs that missed the target count
+    return found
+
+
+def _memorised(trials: Trials) -> Iterator[Finding]:
+    effects, random = {row.measure: row for row in trials.effects}, trials.where(condition="random-labels")
+    reached, seeds = int(random.met.sum()), len(random)
+    if reached == seeds:
+        parts = [f"the network can memorise: it fits random labels in all {seeds} seeds"]
+    else:
+        parts = [
+            f"the network fits random labels in {reached} of {seeds} seeds within the epochs it was given "
+            f"(training accuracy {random['train/accuracy'].mean():.1%} at the end)"
+        ]
+    if TIME_TO_FIT in effects:
+        parts.append(f"it takes × {effects[TIME_TO_FIT].ratio:.2f} the steps")
+    errors = trials.array("test/error", "condition", "seed").mean(axis=1)
+    parts.append(f"its test error is {errors[1]:.1%} instead of {errors[0]:.1%}")
+    primary = [effects[f"own/{name}"] for name in PRIMARY if f"own/{name}" in effects]
+    if primary:
+        sharper = ", ".join(f"{row.measure.partition('/')[2]} × {row.ratio:.2f}" for row in primary)
+        word = "sharper" if all(row.low > 0 for row in primary) else "not clearly sharper"
+        parts.append(f"at the same loss the minima on random labels are {word} ({sharper})")
+    yield Finding("says", "; ".join(parts))
+    yield Finding("does not say", DOES_NOT_SAY)
+    for row in trials.effects:
+        yield Finding(row.measure, f"{row.change} {row.interval} on random labels")
 
 
 STUDY = Experiment(

@@ -10,30 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from landscape.arguments import several, several_seeds
+from landscape.arguments import several
 from landscape.comparison import PRIMARY
 from landscape.comparison.audits import audit_columns, failed, in_words
 from landscape.comparison.trend import noise_trends, noise_verdict, trend_placebo
 from landscape.datasets import Split, digits
 from landscape.errors import LandscapeError
 from landscape.models import mlp
+from landscape.results import Effect, Finding, Trials
 from landscape.results.comparison import Placebo
-from landscape.results.effects import Effect, Finding
-from landscape.results.trials import Trials
 from landscape.studies.evaluations import CURVES, Panel, epoch_grid, measured_run, score_rows
-from landscape.studies.grid import grid
-from landscape.studies.randomisation import view_of
+from landscape.studies.grid import grid, protocol
+from landscape.studies.randomisation import NETWORK, PANEL, view_of
 from landscape.studies.registry import Experiment, published
-from landscape.training.checkpoints import as_checkpoint
-from landscape.training.factories import as_split, check_factory
-from landscape.training.recipes import Recipe, as_recipes, get_recipe
-from landscape.training.runs import ModelFactory, describe_model
-from landscape.training.train import train
-from landscape.training.trainer import Goal, LossGoal, NormGoal
+from landscape.training import Goal, LossGoal, ModelFactory, NormGoal, Recipe, as_checkpoint, get_recipe, train
 from landscape.workers import Workers
 
-NETWORK = functools.partial(mlp, (64, 128, 128, 10))
-PANEL = Panel()
 NOISE = (0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 RECIPES = tuple(get_recipe(name, max_epochs=4000) for name in ("sgd", "momentum", "momentum-matched"))
 LOSSES = (0.05, 0.01, 0.001)
@@ -88,19 +80,15 @@ def randomisation_table(
     >>> table.where(stage="loss-0.1").array("own/weight-norm", "noise", "seed").shape
     (3, 2)
     """
-    split = digits() if split is None else as_split(split)
-    check_factory(factory, split.train[0][:2], classes=split.classes)
-    noise = tuple(map(float, several(noise, "noise", "float")))
-    seeds, recipes = several_seeds(seeds), as_recipes(recipes)
-    if not recipes or not seeds or len(noise) < 2 or list(noise) != sorted(set(noise)):
+    split, noise = digits() if split is None else split, tuple(map(float, several(noise, "noise", "float")))
+    if not recipes or len(noise) < 2 or list(noise) != sorted(set(noise)):
         raise LandscapeError(
-            f"{len(recipes)} recipes, {len(seeds)} seeds, noise {noise}; expected at least one recipe, one seed and two "
-            "ascending noise levels"
+            f"{len(recipes)} recipes, noise {noise}; expected at least one recipe and two ascending noise levels"
         )
-    goals = _goals(several(losses, "losses", "float"), epoch, norm)
-    settings = {
-        "model": describe_model(factory),
-        "data": split.fingerprint,
+    goals: dict[str, Goal | int] = {f"loss-{loss:g}": LossGoal(loss) for loss in several(losses, "losses", "float")}
+    goals |= {} if epoch is None else {f"epoch-{epoch}": epoch}
+    goals |= {} if norm is None else {f"norm-{norm:g}": NormGoal(norm)}
+    asked: dict[str, Any] = {
         "recipes": [dataclasses.asdict(recipe) for recipe in recipes],
         "noise": list(noise),
         "goals": {name: goal if isinstance(goal, int) else dict(vars(goal)) for name, goal in goals.items()},
@@ -114,7 +102,7 @@ def randomisation_table(
         functools.partial(_measure, split, factory, goals, noise, panel, ends, recipes[0].name, seeds[0]),
         {"recipe": {recipe.name: recipe for recipe in recipes}, "noise": noise, "seed": seeds},
         name=STUDY.name,
-        settings=settings,
+        settings=protocol(factory, split, **asked),
         also=("stage",),
         parts=("recipe", "stage"),
         arrays=CURVES,
@@ -129,15 +117,6 @@ def randomisation_table(
         workers=workers,
         save=save,
     )
-
-
-def _goals(losses: Sequence[float], epoch: int | None, norm: float | None) -> dict[str, Goal | int]:
-    goals: dict[str, Goal | int] = {f"loss-{loss:g}": LossGoal(loss) for loss in losses}
-    if epoch is not None:
-        goals[f"epoch-{epoch}"] = epoch
-    if norm is not None:
-        goals[f"norm-{norm:g}"] = NormGoal(norm)
-    return goals
 
 
 def _measure(
@@ -176,7 +155,6 @@ def _effects(trials: Trials, scores: Sequence[str]) -> list[Effect]:
 
 
 def _findings(trials: Trials) -> Iterator[Finding]:
-    """Give the verdict of each recipe at each place, then audit and placebo."""
     for part in _parts(trials):
         place = f"{trials.words[part.levels('recipe')[0]]} at {part.levels('stage')[0].replace('-', ' ')}"
         yield noise_verdict(part, part.effects, place, descriptive=tuple(failed(trials.audited)))

@@ -8,13 +8,16 @@ import pkgutil
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, wraps
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from landscape.arguments import checked
+from landscape.arguments import checked, several, several_seeds
 from landscape.errors import LandscapeError
+from landscape.training import as_split
+from landscape.training.recipes import as_recipe, as_recipes
 from landscape.workers import Workers
 
 P = ParamSpec("P")
@@ -22,6 +25,7 @@ R = TypeVar("R")
 SHARED = {
     "factory": "called with ``seed=``; importable by name if there are several workers.",
     "recipe": "how to train, the same for all.",
+    "widths": "of the networks: two or more, ascending.",
     "seeds": "one run of each combination per seed.",
     "workers": "processes; the numbers do not depend on them.",
     "save": "study file to keep the result in, under the name of the study; finished runs survive an interruption, and the\n"
@@ -58,14 +62,7 @@ class Experiment:
 
 @dataclass(frozen=True, kw_only=True)
 class Conducted:
-    """What an experiment found and where it is.
-
-    Attributes:
-        result: the result.
-        study: the HDF5 file with every run.
-        table: the Markdown file with the findings and the table.
-        figures: the figure, PNG and PDF.
-    """
+    """What an experiment found, the HDF5 file with every run, the Markdown table, and the figure as PNG and PDF."""
 
     result: Any
     study: Path
@@ -73,8 +70,30 @@ class Conducted:
     figures: tuple[Path, ...]
 
 
+def ascending_widths(widths: Any) -> list[int]:
+    """Return two widths of networks or more, checked to ascend.
+
+    Raises:
+        LandscapeError: anything else.
+    """
+    found: list[int] = several(widths, "widths")
+    if len(found) < 2 or any(a >= b for a, b in pairwise(found)) or found[0] < 1:
+        raise LandscapeError(f"widths {found}; expected two or more ascending widths")
+    return found
+
+
+CHECKED: Mapping[str, Callable[[Any], Any]] = {
+    "split": as_split,
+    "recipe": as_recipe,
+    "recipes": as_recipes,
+    "seeds": several_seeds,
+    "widths": ascending_widths,
+}
+"""What makes of an argument what a study computes with, or refuses it."""
+
+
 def published(function: Callable[P, R]) -> Callable[P, R]:
-    """Return the function of a study with its numbers checked, and with what it leaves unsaid of shared arguments in its docs.
+    """Return the function of a study with what all studies share checked (`CHECKED`), and said in its docs.
 
     >>> @published
     ... def coin(*, seeds=range(3), workers=1):
@@ -89,19 +108,27 @@ def published(function: Callable[P, R]) -> Callable[P, R]:
     >>> [line.strip() for line in coin.__doc__.splitlines() if ": " in line][:2]
     ['seeds: one flip each.', 'workers: processes; the numbers do not depend on them.']
     """
-    text = inspect.cleandoc(function.__doc__ or "")
-    before, mark, after = text.partition("\nReturns:\n")
-    unsaid = [
-        name
-        for name in inspect.signature(function).parameters
-        if not re.search(rf"^    {name}: ", before, re.MULTILINE)
-    ]
+    signature = inspect.signature(function)
+
+    @checked
+    @wraps(function)
+    def conducted(*args: P.args, **kwargs: P.kwargs) -> R:
+        given = signature.bind(*args, **kwargs)
+        given.apply_defaults()
+        for name, check in CHECKED.items():
+            if given.arguments.get(name) is not None:
+                given.arguments[name] = check(given.arguments[name])
+        if not given.arguments.get("seeds", True):
+            raise LandscapeError("seeds are none; expected at least one, such as range(3)")
+        return function(*given.args, **given.kwargs)
+
+    before, mark, after = inspect.cleandoc(function.__doc__ or "").partition("\nReturns:\n")
+    unsaid = [name for name in signature.parameters if not re.search(rf"^    {name}: ", before, re.MULTILINE)]
     before = before.rstrip() + "".join(f"\n    {name}: {SHARED[name]}" for name in unsaid if name in SHARED)
     returns, blank, rest = after.partition("\n\n")
-    command = checked(function)
     raises = "" if "Raises:" in rest else f"\n{_RAISES.rstrip()}"
-    command.__doc__ = f"{before}\n{mark}{returns}{raises}{blank}{rest}".rstrip()
-    return command
+    conducted.__doc__ = f"{before}\n{mark}{returns}{raises}{blank}{rest}".rstrip()
+    return conducted
 
 
 @cache
@@ -137,6 +164,8 @@ def run_experiment(
     Raises:
         LandscapeError: an unknown experiment, a folder that cannot be written, or a study made with other settings.
     """
+    from landscape import plots
+
     if name not in experiments():
         raise LandscapeError(f"no experiment is called {name!r}; there are {', '.join(experiments())}")
     experiment, out = experiments()[name], Path(out)
@@ -150,16 +179,13 @@ def run_experiment(
     result = experiment.function(**(experiment.quick if quick else experiment.full), workers=workers, save=study)
     table = out / f"{stem}.md"
     table.write_text(markdown(experiment, result), encoding="utf-8")
-    return Conducted(result=result, study=study, table=table, figures=tuple(_drawn(result, out / stem)))
+    drawn = result.plot()
+    figures = plots.save(getattr(drawn, "figure", drawn), out / stem)
+    return Conducted(result=result, study=study, table=table, figures=tuple(figures))
 
 
 def markdown(experiment: Experiment, result: Any) -> str:
-    """Return the findings and the table of an experiment as a Markdown page.
-
-    Args:
-        experiment: gives the title.
-        result: its result.
-    """
+    """Return the findings and the table of an experiment as a Markdown page."""
     findings = "\n".join(f"- **{label}**: {text}" for label, text in result.summary() if label != "time")
     title = experiment.name.replace("-", " ").capitalize()
     return f"# {title}\n\n{experiment.question}\n\n{findings}\n\n{result.table('markdown')}\n"
@@ -173,10 +199,3 @@ def describe_experiments() -> str:
     """
     width = max(map(len, experiments()), default=0)
     return "\n".join(f"{name:<{width}}  {one.question}" for name, one in experiments().items())
-
-
-def _drawn(result: Any, path: Path) -> list[Path]:
-    from landscape import plots
-
-    drawn = result.plot()
-    return plots.save(getattr(drawn, "figure", drawn), path)

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
+import landscape
 from landscape.comparison import PRIMARY
+from landscape.errors import LandscapeError
 from landscape.function.checkpoint import Checkpoint
 from landscape.function.objective import Objective
-from landscape.results.effects import Effect, Finding
+from landscape.results import Effect, Finding, Trials
 from landscape.results.scores import score_columns
-from landscape.results.trials import REACHED, Trials
+from landscape.results.trials import REACHED
 from landscape.scores.panel import Panel
-from landscape.scores.register import select
+from landscape.scores.register import REGISTRY
 from landscape.scores.sharpness import measured
 from landscape.statistics.contrasts import contrast
+from landscape.store import open_study
 from landscape.studies.grid import grid
 from landscape.studies.registry import Experiment, published
-from landscape.studies.zoo_networks import KINDS, WEIGHTS, recipe_of, split_of, zoo_networks
-from landscape.training.training_data import training_set
+from landscape.studies.zoo_networks import FACTORS, GROUP, KINDS, WEIGHTS, checkpoint_of, split_of, zoo_networks
 
 VERSION = 1
 """Of how networks are drawn and measured: another version has other numbers."""
@@ -66,7 +67,6 @@ SCORES = (
 )
 EFFECTS = (*PRIMARY, "trace", "lambda-max", "test_error")
 """What factors are contrasted in."""
-CELL = ("network", "data", "examples", "effective_step", "momentum", "label_noise")
 CONTRASTS = (
     ("effective_step", 0.05, 0.5),
     ("momentum", 0.0, 0.9),
@@ -76,6 +76,9 @@ CONTRASTS = (
 )
 """Factors with the two levels that are compared; one decade of effective step."""
 TARGET = 0.01
+WITHIN = ("effective_step", "momentum", "label_noise")
+"""What differs within a group of networks."""
+WORDS = {"effective_step": "η/(1 − β)", "momentum": "β", "label_noise": "label noise", "test_error": "test error"}
 ROUNDING = 0.1
 """Change of the loss by rounding the weights, as a share of `TARGET`, from which a network counts as one that missed it."""
 RADII = {"adaptive-worst-symmetric": (4e-3, 16e-3)}
@@ -92,55 +95,15 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def checkpoint_of(row: Mapping[str, Any], theta: np.ndarray) -> Checkpoint:
-    """Return a network of the zoo with the data that it was trained on, all drawn again from its seed.
-
-    Its batch size is left out: what it is trained and scored on are frozen norm statistics of all its training examples.
-
-    Args:
-        row: its factors and measures by name, as in the zoo's `Trials`.
-        theta: its weights, padded.
-    """
-    kind, split = KINDS[row["network"], row["data"]], split_of(row["network"], row["data"])
-    cell = ("network", "data", "effective_step", "momentum", "label_noise", "examples")
-    recipe, draw = recipe_of(*(row[name] for name in cell)), int(row["draw"])
-    data, model = training_set(recipe, split, seed=draw), kind.factory(seed=draw)
-    init = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-    flat, shapes = torch.from_numpy(theta.astype(np.float32)), {n: p.shape for n, p in model.named_parameters()}
-    parts = flat.split(
-        [shape.numel() for shape in shapes.values()] + [len(flat) - sum(p.numel() for p in model.parameters())]
-    )
-    weights = {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts)}
-    return Checkpoint(
-        model,
-        {**init, **weights},
-        loss="cross_entropy",
-        train=(data.X, data.y),
-        test=split.test,
-        init=init,
-        optimizer="sgd",
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        step=int(row["steps"]),
-        name="-".join(str(row[name]) for name in (*cell, "seed")),
-    )
-
-
 def scored(checkpoints: Sequence[Checkpoint], panel: Panel, seeds: Sequence[int]) -> list[dict[str, Any]]:
-    """Return the scores of networks as columns of `Trials`, small ones of one architecture evaluated together.
-
-    Args:
-        checkpoints: any.
-        panel: which scores, and how.
-        seeds: of the random draws of each.
-    """
+    """Return the scores of networks as columns of `Trials`: small ones of one architecture together, each with its seed."""
     objectives = [evaluated(one.objective()) for one in checkpoints]
     rows: list[dict[str, Any]] = []
     for one, at, seed, known in zip(checkpoints, objectives, seeds, panel.together(objectives, seeds), strict=True):
         row: dict[str, Any] = {}
         found = measured(at, replace(panel, seed=seed, checkpoint=one), known)
         for definition in panel.definitions:
-            row |= score_columns(definition.slug, found.all(definition.slug), _radii(panel, definition.slug))
+            row |= score_columns(definition.slug, found.all(definition.slug), radii_of(definition.slug))
         rows.append(row)
     return rows
 
@@ -162,16 +125,13 @@ def evaluated(objective: Objective) -> Objective:
 
 def panel_of(scores: Sequence[str]) -> Panel:
     """Return the panel of some scores with the options of the zoo."""
-    return Panel(
-        list(scores),
-        radii={slug: grid for slug, grid in RADII.items() if slug in scores},
-        options={slug: given for slug, given in OPTIONS.items() if slug in scores},
-    )
+    radii = {slug: grid for slug, grid in RADII.items() if slug in scores}
+    return Panel(list(scores), radii=radii, options={slug: own for slug, own in OPTIONS.items() if slug in scores})
 
 
-def _radii(panel: Panel, slug: str) -> tuple[float, ...]:
-    given = panel.radii.get(slug) if isinstance(panel.radii, Mapping) else panel.radii
-    return tuple(given if given is not None else select([slug])[0].radii)
+def radii_of(slug: str) -> tuple[float, ...]:
+    """Return the radii at which the zoo measures a score, none where it has none."""
+    return RADII.get(slug, REGISTRY[slug].radii)
 
 
 @published
@@ -203,11 +163,10 @@ def measure_zoo(
     """
     beside = None if save is None else Path(save).with_name(f"{Path(save).stem}-networks.h5")
     trained = networks(workers=workers, save=beside)
-    panel = panel_of(scores)
-    grids = {slug: np.array(radii) for slug in scores if (radii := _radii(panel, slug))}
+    panel, shown = panel_of(scores), [slug for slug in EFFECTS if slug in scores]
     return grid(
         partial(_measured, trained, panel, trained.levels("seed")[:kept]),
-        {name: trained.levels(name) for name in ("network", "data", "examples", "seed")},
+        {name: trained.levels(name) for name in GROUP},
         name="zoo",
         settings={
             "version": VERSION,
@@ -218,25 +177,16 @@ def measure_zoo(
             "test_examples": min(len(split_of(*kind).test[1]) for kind in KINDS),
             "networks": trained.settings,
         },
-        also=("effective_step", "momentum", "label_noise"),
+        also=WITHIN,
         arrays=(WEIGHTS, "draw"),
-        coordinates={slug: radii for slug, radii in grids.items() if len(radii) > 1},
+        coordinates={slug: np.array(radii_of(slug)) for slug in scores if len(radii_of(slug)) > 1},
         geometric=tuple(slug for slug in scores if slug not in ("loss", "train_loss")),
         parts=("network", "data"),
-        effects=lambda trials: tuple(_effects(trials)),
+        effects=_effects,
         findings=_findings,
-        shown=("steps", "train_loss", "train_error", "test_error", *(slug for slug in EFFECTS if slug in scores)),
-        words={
-            "effective_step": "η/(1 − β)",
-            "momentum": "β",
-            "label_noise": "label noise",
-            "test_error": "test error",
-        },
-        view={
-            "x": "effective_step",
-            "y": [*(slug for slug in EFFECTS if slug in scores), "test_error"],
-            "hue": "label_noise",
-        },
+        shown=("steps", "train_loss", "train_error", "test_error", *shown),
+        words=WORDS,
+        view={"x": "effective_step", "y": [*shown, "test_error"], "hue": "label_noise"},
         workers=workers,
         save=save,
         desc="groups of networks",
@@ -246,23 +196,24 @@ def measure_zoo(
 def _measured(networks: Trials, panel: Panel, seeds: Sequence[int], **group: Any) -> list[dict[str, Any]]:
     """Measure the networks of one group."""
     part = networks.where(**group)
-    rows = [
-        {name: values[i].item() for name, values in {**part.factors, **part.measures}.items()} for i in range(len(part))
-    ]
+    columns = {**part.factors, **part.measures}
+    rows = [{name: values[i].item() for name, values in columns.items()} for i in range(len(part))]
     weights = shortened(part.arrays[WEIGHTS])
-    checkpoints = {
-        i: checkpoint_of(row, theta)
-        for i, (row, theta) in enumerate(zip(rows, weights, strict=True))
-        if np.isfinite(theta).all()
+    checkpoints = [
+        checkpoint_of(row, theta) if np.isfinite(theta).all() else None
+        for row, theta in zip(rows, weights, strict=True)
+    ]
+    fits = [_fit(one) for one in checkpoints]
+    reached = {
+        i: one
+        for i, (row, fit, one) in enumerate(zip(rows, fits, checkpoints, strict=True))
+        if one is not None and row[REACHED] and abs(fit["train_loss"] / TARGET - 1) < ROUNDING
     }
-    fits = [_fit(checkpoints.get(i)) for i in range(len(rows))]
-    reached = [i for i, row in enumerate(rows) if row["reached"] and abs(fits[i]["train_loss"] / TARGET - 1) < ROUNDING]
     draws = [int(rows[i]["draw"]) for i in reached]
-    found = dict(zip(reached, scored([checkpoints[i] for i in reached], panel, draws), strict=True))
-    kept = ("effective_step", "momentum", "label_noise", "draw", "steps")
+    found = dict(zip(reached, scored([*reached.values()], panel, draws), strict=True))
     return [
         {
-            **{name: row[name] for name in kept},
+            **{name: row[name] for name in (*WITHIN, "draw", "steps")},
             REACHED: float(i in found),
             **fits[i],
             **found.get(i, {}),
@@ -274,25 +225,21 @@ def _measured(networks: Trials, panel: Panel, seeds: Sequence[int], **group: Any
 
 def _fit(checkpoint: Checkpoint | None) -> dict[str, float]:
     """Return loss and error on all training and all test examples; NaN for weights that are not finite."""
-    if checkpoint is None:
-        return dict.fromkeys(("train_loss", "train_error", "test_loss", "test_error"), np.nan)
-    train, test = (checkpoint.objective(on).evaluate() for on in ("train", "test"))
-    return {
-        "train_loss": train["loss"],
-        "train_error": 1 - train["accuracy"],
-        "test_loss": test["loss"],
-        "test_error": 1 - test["accuracy"],
-    }
+    fit: dict[str, float] = {}
+    for part in ("train", "test"):
+        values = {"loss": np.nan, "accuracy": np.nan} if checkpoint is None else checkpoint.objective(part).evaluate()
+        fit |= {f"{part}_loss": values["loss"], f"{part}_error": 1 - values["accuracy"]}
+    return fit
 
 
 def _effects(trials: Trials) -> Iterator[Effect]:
     """Compare cells that differ in one factor alone: pairs of means over seeds, of all networks and of each architecture."""
     parts = {"": trials, **{name: trials.where(network=name) for name in trials.levels("network")}}
     for part, chosen in parts.items():
-        cells = _positive(chosen).by(*CELL)
+        cells = _positive(chosen).by(*FACTORS)
         for factor, a, b in CONTRASTS:
             if {a, b} <= set(cells.levels(factor)):
-                others = [cells.factors[name].tolist() for name in CELL if name != factor]
+                others = [cells.factors[name].tolist() for name in FACTORS if name != factor]
                 rest = np.array(["/".join(map(str, levels)) for levels in zip(*others, strict=True)])
                 paired = cells.replace(factors={**cells.factors, "rest": rest})
                 for measure in (name for name in EFFECTS if name in cells.measures):
@@ -308,19 +255,106 @@ def _positive(trials: Trials) -> Trials:
 
 
 def _findings(trials: Trials) -> Iterator[Finding]:
-    """Say what each factor does."""
     rows, reached = trials.effects, int(trials.met.sum())
     yield Finding("networks", f"{reached} of {len(trials)} reached cross-entropy {TARGET:g}")
     for part, factor, a, b in dict.fromkeys((row.part, row.factor, row.a, row.b) for row in rows):
         own = [row for row in rows if (row.part, row.factor, row.a, row.b) == (part, factor, a, b) and row.runs_a]
-        text = "; ".join(f"{row.measure} {row.change} {row.interval}{_p(row)}" for row in own)
+        chance = ["" if row.p_value is None else f" p {row.p_value:.2g}" for row in own]
+        text = "; ".join(f"{row.measure} {row.change} {row.interval}{p}" for row, p in zip(own, chance, strict=True))
         pairs = f" ({max(row.runs_a for row in own)} pairs of cells)" if own else ""
         label = f"{trials.words.get(factor, factor)} {a} → {b}" + (f", {part}" if part else "")
         yield Finding(label, f"{text}{pairs}")
 
 
-def _p(effect: Effect) -> str:
-    return "" if effect.p_value is None else f" p {effect.p_value:.2g}"
+@dataclass(frozen=True, eq=False, repr=False)
+class Zoo:
+    """Trained networks with what was measured on them.
+
+    Attributes:
+        trials: one row per network, also of those without weights here.
+        kept: (K,) rows of the networks whose weights are here.
+    """
+
+    trials: Trials
+    kept: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def __repr__(self) -> str:
+        return f"Zoo({len(self)} networks with weights, a table of {len(self.trials)} with {len(self.trials.measures)} measures)"
+
+    def checkpoint(self, row: int) -> Checkpoint:
+        """Return a network with the data that it was trained on.
+
+        Args:
+            row: of the table, one of `kept`.
+
+        Raises:
+            LandscapeError: the weights of that network are not here, or the data cannot be made.
+        """
+        if row not in self.kept:
+            raise LandscapeError(f"the zoo has no weights of row {row}; it has those of the rows zoo.kept")
+        known = {**self.trials.factors, **self.trials.measures, **self.trials.arrays}
+        return checkpoint_of({name: values[row] for name, values in known.items()}, known[WEIGHTS][row])
+
+    def objective(self, row: int) -> Objective:
+        """Return the function that a network's scores in the table are of: 250 examples that it was trained on.
+
+        Args:
+            row: of the table, one of `kept`.
+        """
+        return evaluated(self.checkpoint(row).objective())
+
+    def measure(self, rows: Sequence[int], scores: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Measure scores of some networks as those in the table were, with the same options and random draws.
+
+        Args:
+            rows: of the table, among `kept`.
+            scores: slugs of the register, also of scores that are not in the table.
+
+        Yields:
+            For each network, columns as those of the table.
+        """
+        panel, draws = panel_of(scores), [int(self.trials.arrays["draw"][row]) for row in rows]
+        for row, draw in zip(rows, draws, strict=True):
+            yield from scored([self.checkpoint(row)], replace(panel, seed=draw), [draw])
+
+
+def zoo(path: str | os.PathLike[str] | None = None) -> Zoo:
+    """Open the zoo: small networks at one training loss, with weights, data and scores. Nothing is downloaded.
+
+    MNIST-1D is made on the spot by the ``mnist1d`` package when a network of it is asked for.
+
+    Args:
+        path: a study file of the zoo; `None`: ``data/zoo.h5`` of the repository that the package lies in.
+
+    Raises:
+        LandscapeError: there is no file, or it holds no zoo, or one of another version.
+
+    >>> import landscape as ls
+    >>> zoo = ls.zoo()  # doctest: +SKIP
+    >>> zoo.checkpoint(zoo.kept[0])  # doctest: +SKIP
+    Checkpoint(mlp-digits-0.015-0.0-0.0-250-0: P=4,810, lr=0.015, momentum=0.0, step=5242)
+    """
+    if path is not None and not isinstance(path, str | os.PathLike):
+        raise LandscapeError(
+            f"path={path!r} is {type(path).__name__}, expected the path of a zoo, or None for the one here"
+        )
+    file = Path(landscape.__file__).parents[1] / "data" / "zoo.h5" if path is None else Path(path)
+    if not file.exists():
+        raise LandscapeError(
+            f"no zoo at {file}; pass the path of data/zoo.h5 of the repository, or make it: landscape experiment zoo"
+        )
+    trials = open_study(file).get(STUDY.name)
+    if not isinstance(trials, Trials) or WEIGHTS not in trials.arrays:
+        raise LandscapeError(f"{file.name} holds no zoo; expected trials with weights under {STUDY.name!r}")
+    if trials.settings.get("version") != VERSION:
+        raise LandscapeError(
+            f"{file.name} holds a zoo of version {trials.settings.get('version')}, and this package reads version {VERSION}; "
+            "use the file of the same repository, or make it again: landscape experiment zoo"
+        )
+    return Zoo(trials, np.flatnonzero(trials.arrays[WEIGHTS].any(1)))
 
 
 STUDY = Experiment(

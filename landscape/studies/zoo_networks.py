@@ -11,16 +11,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from landscape.datasets import Split, digits, mnist1d
+from landscape.function.checkpoint import Checkpoint
 from landscape.models import mlp, resnet, transformer
-from landscape.results.trials import REACHED, Trials
+from landscape.results import Trials
+from landscape.results.trials import REACHED
 from landscape.studies.grid import grid
 from landscape.studies.registry import published
-from landscape.training.recipes import Recipe
-from landscape.training.runs import ModelFactory
+from landscape.training import ModelFactory, Recipe, training_set
 from landscape.training.together import Stopped, train_together
+from landscape.training.trainer import copied
 
 STEPS = (0.015, 0.05, 0.15, 0.5, 1.5)
 MOMENTA = (0.0, 0.9)
@@ -31,9 +33,10 @@ PADDED = 5120
 """Length to which the weights of all networks are filled with zeros, so that they are one array."""
 
 
-def _patches(X: Tensor) -> Tensor:
-    """Turn signals (N, 40) into five patches of eight numbers, (N, 8, 1, 5)."""
-    return X.reshape(-1, 5, 8).transpose(1, 2)[:, :, None].contiguous()
+FACTORS = ("network", "data", "effective_step", "momentum", "label_noise", "examples")
+"""What a network was made under, besides its seed."""
+GROUP = ("network", "data", "examples", "seed")
+"""What the networks that are trained and measured together share."""
 
 
 @dataclass(frozen=True)
@@ -51,30 +54,21 @@ class Kind:
     max_steps: int
 
 
-def _images(X: Tensor) -> Tensor:
-    return X.reshape(-1, 1, 8, 8)
-
-
-def _folded(X: Tensor) -> Tensor:
-    """Fold signals (N, 40) into images of five rows of eight numbers."""
-    return X.reshape(-1, 1, 5, 8)
-
-
-def _plain(X: Tensor) -> Tensor:
-    return X
-
-
 _RESNET = partial(resnet, 8, width=4, in_channels=1)
+_TRANSFORMER = partial(transformer, width=18, heads=2, layers=1)
 KINDS: Mapping[tuple[str, str], Kind] = {
-    ("mlp", "digits"): Kind(partial(mlp, (64, 64, 10)), _plain, 40000),
-    ("mlp", "mnist1d"): Kind(partial(mlp, (40, 96, 10)), _plain, 40000),
-    ("resnet8-bn", "digits"): Kind(_RESNET, _images, 6000),
-    ("resnet8-bn", "mnist1d"): Kind(_RESNET, _folded, 6000),
+    ("mlp", "digits"): Kind(partial(mlp, (64, 64, 10)), lambda X: X, 40_000),
+    ("mlp", "mnist1d"): Kind(partial(mlp, (40, 96, 10)), lambda X: X, 40_000),
+    ("resnet8-bn", "digits"): Kind(_RESNET, lambda X: X.reshape(-1, 1, 8, 8), 6_000),
+    # signals of 40 numbers: folded into images of five rows, and cut into five patches of eight channels
+    ("resnet8-bn", "mnist1d"): Kind(_RESNET, lambda X: X.reshape(-1, 1, 5, 8), 6_000),
     ("patch-transformer", "digits"): Kind(
-        partial(transformer, (1, 8, 8), patch=4, width=18, heads=2, layers=1), _images, 10000
+        partial(_TRANSFORMER, (1, 8, 8), patch=4), lambda X: X.reshape(-1, 1, 8, 8), 10_000
     ),
     ("patch-transformer", "mnist1d"): Kind(
-        partial(transformer, (8, 1, 5), patch=1, width=18, heads=2, layers=1), _patches, 10000
+        partial(_TRANSFORMER, (8, 1, 5), patch=1),
+        lambda X: X.reshape(-1, 5, 8).transpose(1, 2)[:, :, None].contiguous(),
+        10_000,
     ),
 }
 NETWORKS = tuple(dict.fromkeys(network for network, _ in KINDS))
@@ -88,27 +82,50 @@ def split_of(network: str, data: str) -> Split:
     return replace(split, train=(shaped(split.train[0]), split.train[1]), test=(shaped(split.test[0]), split.test[1]))
 
 
-def recipe_of(network: str, data: str, step: float, momentum: float, noise: float, examples: int) -> Recipe:
-    """Return how a network of the zoo is trained.
-
-    Args:
-        network: of `NETWORKS`.
-        data: of `DATA`.
-        step: effective step η/(1 − β).
-        momentum: β.
-        noise: share of labels that are redrawn.
-        examples: number of training examples.
-    """
+def recipe_of(
+    network: str, data: str, effective_step: float, momentum: float, label_noise: float, examples: int
+) -> Recipe:
+    """Return how a network is trained, by its `FACTORS`."""
     return Recipe(
         name="zoo",
         long_name="the zoo",
-        lr=step * (1 - momentum),
+        lr=effective_step * (1 - momentum),
         momentum=momentum,
         batch_size=32,
-        label_noise=noise,
+        label_noise=label_noise,
         examples=examples,
         target_accuracy=0.0,
         max_epochs=KINDS[network, data].max_steps // -(-examples // 32),
+    )
+
+
+def checkpoint_of(row: Mapping[str, Any], theta: np.ndarray) -> Checkpoint:
+    """Return a network of the zoo with the data that it was trained on, all drawn again from its seed.
+
+    Its batch size is left out: what it is trained and scored on are frozen norm statistics of all its training examples.
+
+    Args:
+        row: its factors and measures by name, as in the zoo's `Trials`.
+        theta: its weights, padded.
+    """
+    factors = {name: row[name] for name in FACTORS}
+    kind, split = KINDS[row["network"], row["data"]], split_of(row["network"], row["data"])
+    recipe, draw = recipe_of(**factors), int(row["draw"])
+    data, model = training_set(recipe, split, seed=draw), kind.factory(seed=draw)
+    init = copied(model)
+    nn.utils.vector_to_parameters(torch.from_numpy(theta.astype(np.float32)), model.parameters())
+    return Checkpoint(
+        model,
+        copied(model),
+        loss="cross_entropy",
+        train=(data.X, data.y),
+        test=split.test,
+        init=init,
+        optimizer="sgd",
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        step=int(row["steps"]),
+        name="-".join(str(value) for value in (*factors.values(), row["seed"])),
     )
 
 
@@ -147,7 +164,7 @@ def zoo_networks(
     kinds = [KINDS[network, of] for network in networks for of in data]
     return grid(
         partial(_trained, chosen, tuple(seeds)[:slow]),
-        {"network": networks, "data": data, "examples": examples, "seed": seeds},
+        dict(zip(GROUP, (networks, data, examples, seeds), strict=True)),
         name="zoo-networks",
         settings={**chosen, "slow": slow, "max_steps": [kind.max_steps for kind in kinds]},
         also=tuple(chosen),
@@ -169,19 +186,13 @@ def _trained(
 ) -> list[dict[str, Any]]:
     """Train the networks of one group at once: all effective steps, momenta and noise levels."""
     levels = {
-        draw_of(network, data, examples, seed, which): level
+        draw_of(network, data, examples, seed, which): dict(zip(chosen, level, strict=True))
         for which, level in enumerate(product(*chosen.values()))
         if seed in slow or level[0] > min(chosen["effective_step"])
     }
-    jobs = {
-        str(draw): (recipe_of(network, data, step, momentum, noise, examples), draw)
-        for draw, (step, momentum, noise) in levels.items()
-    }
+    jobs = {str(draw): (recipe_of(network, data, examples=examples, **level), draw) for draw, level in levels.items()}
     found = dict(train_together(KINDS[network, data].factory, split_of(network, data), jobs))
-    return [
-        {**dict(zip(chosen, level, strict=True)), "draw": draw, **_row(found[str(draw)])}
-        for draw, level in levels.items()
-    ]
+    return [{**level, "draw": draw, **_row(found[str(draw)])} for draw, level in levels.items()]
 
 
 def _row(stopped: Stopped) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from landscape.results import Comparison, Eigenpairs, Line, Plane
 from landscape.slices import interpolate, line, plane, random_directions
 from landscape.spectra import top_eigenpairs
 from landscape.store.names import slugify
-from landscape.training.checkpoints import as_checkpoint
-from landscape.training.many import train_many
 from landscape.training.recipes import get_recipe
+from landscape.training.runs import as_checkpoint
+from landscape.training.train import train_many
 from landscape.workers import Workers
 
 RECIPES = {"sgd": "SGD", "momentum-matched": "Momentum (matched)", "random-labels": "Random labels"}

@@ -64,20 +64,7 @@ def check_factory(
 
 
 def check_width_factory(factory: Any, widths: Sequence[int], example: Tensor, *, classes: int) -> None:
-    """Check a factory that is called with a width and a seed, at the smallest and the largest width.
-
-    Args:
-        factory: called as ``factory(width, seed=…)``.
-        widths: ascending.
-        example: some inputs (N, …).
-        classes: number of logits C.
-
-    Raises:
-        LandscapeError: as `check_factory`.
-
-    >>> from landscape.models import mlp
-    >>> check_width_factory(lambda width, seed: mlp((4, width, 3), seed=seed), [2, 8], torch.rand(2, 4), classes=3)
-    """
+    """Check a factory that is called as ``factory(width, seed=…)`` at the smallest and the largest width, as `check_factory`."""
     _check_function(factory)
     for width in (widths[0], widths[-1]):
         check_factory(functools.partial(factory, width), example, classes=classes)

@@ -95,14 +95,15 @@ RECIPES: MappingProxyType[str, Recipe] = MappingProxyType({recipe.name: recipe f
 hyperparameter the same when labels are randomised."""
 
 
-def check_recipe(recipe: Any) -> None:
-    """Check that a recipe is one.
+def as_recipe(recipe: Any) -> Recipe:
+    """Return a recipe, checked to be one and not its name.
 
     Raises:
-        LandscapeError: it is something else, such as a name.
+        LandscapeError: it is something else.
     """
     if not isinstance(recipe, Recipe):
         raise LandscapeError(f"recipe={recipe!r:.40} is {type(recipe).__name__}, expected a Recipe: get_recipe('sgd')")
+    return recipe
 
 
 def as_recipes(recipes: Any) -> tuple[Recipe, ...]:
@@ -118,9 +119,7 @@ def as_recipes(recipes: Any) -> tuple[Recipe, ...]:
         raise LandscapeError(
             f"recipes={recipes!r:.40} is {type(recipes).__name__}, expected several recipes: [get_recipe('sgd')]"
         )
-    found = tuple(recipes)
-    for recipe in found:
-        check_recipe(recipe)
+    found = tuple(map(as_recipe, recipes))
     names = [recipe.name for recipe in found]
     if len(set(names)) < len(names):
         raise LandscapeError(f"recipes {', '.join(names)}: names repeat; give each recipe a name of its own")

@@ -24,8 +24,9 @@ from landscape._version import __version__
 from landscape.datasets import Split, digits, fingerprint
 from landscape.datasets.split import Pair
 from landscape.errors import LandscapeError
+from landscape.function.checkpoint import Checkpoint
 from landscape.models import MODELS
-from landscape.store.files import replacing
+from landscape.store.files import ordinary, replacing
 from landscape.training.recipes import Recipe
 from landscape.training.training_data import TrainingSet, heldout_set, training_set
 
@@ -103,6 +104,20 @@ class TrainedRun:
     def overshoot(self) -> float:
         """Training loss at the end relative to the target, minus one: 0 is exact, negative is below."""
         return self.train_loss / self.recipe.target - 1
+
+    @property
+    def measures(self) -> dict[str, float]:
+        """What stands beside a run's scores in a table: fit, test error, length of training."""
+        return {
+            "train/loss": self.train_loss,
+            "train/accuracy": self.train_accuracy,
+            "test/loss": self.test_loss,
+            "test/accuracy": self.test_accuracy,
+            "test/error": 1 - self.test_accuracy,
+            "epoch": float(self.history.epoch[-1]),
+            "step": float(self.steps),
+            "reached": float(self.reached),
+        }
 
     def network(self, factory: ModelFactory | None = None) -> nn.Module:
         """Build the network with its trained weights, in evaluation mode.
@@ -313,11 +328,49 @@ def _remade(name: str, data: Mapping[str, Any]) -> Split:
 
 def _read_weights(path: Path, digest: str) -> StateDict:
     try:
-        if not path.is_file():
-            raise FileNotFoundError(path)  # also a pipe, which would be waited for
-        content = path.read_bytes()
+        content = ordinary(path).read_bytes()
     except (OSError, ValueError) as error:
         raise LandscapeError(f"{path.name}: cannot be read; expected it beside its manifest") from error
     if hashlib.sha256(content).hexdigest() != digest:
         raise LandscapeError(f"{path.name}: differs from what its manifest says; restore the file or retrain")
     return safetensors.torch.load(content)
+
+
+def as_checkpoint(run: TrainedRun, factory: ModelFactory | None = None) -> Checkpoint:
+    """Return a trained run as a `Checkpoint`: its network, cross-entropy, the examples it was really trained on.
+
+    Args:
+        run: what `train` returned.
+        factory: what it was trained with; needed only if the network is not one of `landscape.models`.
+
+    Raises:
+        LandscapeError: no run, or the network is not one of the package's and no factory was given.
+
+    >>> from landscape.datasets import digits
+    >>> from landscape.experiments import get_recipe, train
+    >>> as_checkpoint(train(get_recipe("sgd", examples=20, target=1.0), digits(train=100), seed=0))
+    Checkpoint(sgd-0: P=..., optimizer=sgd, lr=0.05, momentum=0.0, batch_size=64, step=...)
+    """
+    check_run(run)
+    return Checkpoint(
+        run.network(factory),
+        loss="cross_entropy",
+        train=(run.data.X, run.data.y),
+        test=run.test,
+        init=run.init,
+        optimizer=run.recipe.optimiser,
+        lr=run.recipe.lr,
+        momentum=run.recipe.momentum,
+        batch_size=run.recipe.batch_size,
+        step=run.steps,
+        name=run.name,
+    )
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read a checkpoint that `landscape train` wrote, named by its manifest or by its weights.
+
+    Raises:
+        LandscapeError: there is no manifest beside the weights, or a file was altered.
+    """
+    return as_checkpoint(load_run(Path(path).with_suffix(".json")))

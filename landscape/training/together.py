@@ -15,7 +15,7 @@ from landscape.datasets import Split
 from landscape.errors import LandscapeError
 from landscape.training.recipes import Recipe
 from landscape.training.runs import ModelFactory
-from landscape.training.training_data import ORDER, training_set
+from landscape.training.training_data import orders, training_set
 from landscape.training.vectorised import forward_of, stack
 
 _ROWS = 8000
@@ -172,13 +172,9 @@ class _Fleet:
 
     def _walk(self, rows: dict[str, Tensor], seeds: list[int]) -> Iterator[None]:
         """Take the steps of the epoch that each network is in, pausing after each."""
-        X, y, n = rows["X"], rows["y"], rows["y"].shape[1]
-        orders = [
-            np.random.default_rng([seed, ORDER, epoch]).permutation(n)
-            for seed, epoch in zip(seeds, rows["epoch"].tolist(), strict=True)
-        ]
-        each = torch.arange(len(seeds))[:, None]
-        for chosen in torch.from_numpy(np.stack(orders)).split(self.batch_size, dim=1):
+        X, y = rows["X"], rows["y"]
+        order, each = orders(seeds, rows["epoch"].tolist(), y.shape[1]), torch.arange(len(seeds))[:, None]
+        for chosen in order.split(self.batch_size, dim=1):
             theta = rows["theta"].detach().requires_grad_()
             labels = y[each, chosen]
             loss = F.cross_entropy(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import inf, isfinite, nan
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,19 @@ from landscape.scores.stability import minibatch_quotients
 from landscape.spectra import trace
 from landscape.spectra.lanczos import Lanczos
 from landscape.spectra.protocol import Products
-from landscape.training.critical import critical_step
 from landscape.training.optimiser_state import StepRule
 
 Values = dict[str, float]
 
+TOLERANCE = 1 / 16
+"""Relative width of the bracket at which the search stops, as in the published method's 2⁻⁴."""
+FORWARDS = 24
+"""Forward passes at most; a search that needs more has met a loss that is no parabola at any scale."""
+
+FARTHEST = 16.0
+"""Factor by which a search goes out at most, from one forward pass to the next."""
+SMALLEST = 1e-4
+"""Share of the guess below which a step counts as one that raises the loss at once."""
 FEWEST = 3
 """Products of a warm start at least: two show no gap that could be trusted."""
 MOST = 12
@@ -76,41 +85,26 @@ class Moment:
 Measure = Callable[[Moment], Values]
 
 
-def lambda_max(moment: Moment) -> Values:
-    """The largest eigenvalues of the Hessian, warm-started from the last step's vectors."""
-    return _extreme(moment, "lambda_max", Hessian(moment.objective, program="kept", products=FEWEST), 1.0)
-
-
-def lambda_min(moment: Moment) -> Values:
-    """The smallest eigenvalue of the Hessian."""
-    negative = -1.0 * Hessian(moment.objective, program="kept", products=FEWEST)
-    return _extreme(moment, "lambda_min", negative, -1.0)
-
-
-def preconditioned(moment: Moment) -> Values:
-    """λmax of P^{-1/2} H P^{-1/2}, P the optimiser's preconditioner: what its threshold bounds."""
-    diagonal = moment.rule.preconditioner
-    H = Hessian(moment.objective, program="kept", products=FEWEST)
-    if diagonal is None:
-        return _extreme(moment, "preconditioned", H, 1.0)
-    root = diagonal.rsqrt().to(moment.objective.device, moment.objective.dtype)
-    return _extreme(moment, "preconditioned", scaled(H, root), 1.0, root)
-
-
-def _extreme(moment: Moment, name: str, op: Any, sign: float, root: Tensor | None = None) -> Values:
-    k = 1 if name == "lambda_min" else moment.k
+def _extreme(moment: Moment, name: str, *, sign: float = 1.0, scale: Tensor | None = None) -> Values:
+    """The largest eigenvalues of D H D, or of −H as the smallest one; warm-started from the vectors of the last step."""
+    op: Any = Hessian(moment.objective, program="kept", products=FEWEST)
+    op = sign * op if scale is None else scaled(op, scale)
     start = moment.kept.get(name)
     first = start is None
     if start is None:  # much of the gradient lies along the leading eigenvectors, though not of all
         gradient = moment.objective.gradient()
-        start = (gradient if root is None else gradient * root)[None]
+        start = (gradient if scale is None else gradient * scale)[None]
+    k = moment.k if sign > 0 else 1
     values, residuals, moment.kept[name], products = warm_eigenpairs(op, start, k, first=first, seed=moment.seed)
-    found = {
-        name: sign * float(values[0]),
-        f"residual/{name}": float(residuals[0]),
-        f"products/{name}": float(products),
-    }
-    return found | {f"{name}_{i + 1}": sign * float(values[i]) for i in range(1, len(values))}
+    found = {name if i == 0 else f"{name}_{i + 1}": sign * float(value) for i, value in enumerate(values)}
+    return found | {f"residual/{name}": float(residuals[0]), f"products/{name}": float(products)}
+
+
+def preconditioned(moment: Moment) -> Values:
+    """λmax of P^{-1/2} H P^{-1/2}, P the optimiser's preconditioner: what its threshold bounds."""
+    diagonal, objective = moment.rule.preconditioner, moment.objective
+    scale = None if diagonal is None else diagonal.rsqrt().to(objective.device, objective.dtype)
+    return _extreme(moment, "preconditioned", scale=scale)
 
 
 def warm_eigenpairs(
@@ -155,6 +149,86 @@ def warm_eigenpairs(
     return values[top], residuals[top], run.vectors(coefficients[:, order[: k + 1]]), products.count
 
 
+@dataclass(frozen=True)
+class CriticalStep:
+    """Where the loss first rises along a step.
+
+    Attributes:
+        factor: the multiple of the step at which the loss comes back to where it began; NaN where it rises at once, ∞
+            where it never does.
+        width: relative width of the bracket the factor is the middle of.
+        forwards: evaluations of the loss that were spent.
+    """
+
+    factor: float
+    width: float
+    forwards: int
+
+
+def critical_step(rise: Callable[[float], float], *, guess: float = 1.0, tolerance: float = TOLERANCE) -> CriticalStep:
+    r"""Return the smallest multiple c of a step with L(θ + c u) > L(θ).
+
+    The rise divided by c is linear in c on a parabola, so its root is found by the secant between the ends of a bracket,
+    and the bracket is closed around it: three evaluations on a parabola, where bisection takes as many as it has digits.
+
+    Args:
+        rise: c ↦ L(θ + c u) − L(θ), one forward pass each.
+        guess: where to begin, such as the factor found at the last step.
+        tolerance: relative width of the final bracket.
+
+    Source: Kalra et al. 2026 (arXiv 2601.16979), which brackets by doubling and bisects.
+
+    >>> round(critical_step(lambda c: -1.0 * c + 0.25 * c * c).factor, 1)  # rises beyond 4
+    4.0
+    """
+    low, high = (0.0, nan), (inf, nan)  # (c, rise / c): not rising, rising
+    tried: list[tuple[float, float]] = []
+    c = first = guess if isfinite(guess) and guess > 0 else 1.0
+    while len(tried) < FORWARDS and SMALLEST * first < c < first / SMALLEST**1.5:
+        value = rise(c)
+        tried.append((c, value / c))
+        if value > 0 or not isfinite(value):
+            high = tried[-1]
+        else:
+            low = tried[-1]
+        if low[0] > 0 and high[0] < inf and high[0] - low[0] <= tolerance * (high[0] + low[0]) / 2:
+            break
+        c = _next(low, high, tried, tolerance)
+    if low[0] == 0:
+        return CriticalStep(nan, inf, len(tried))
+    if high[0] == inf:
+        return CriticalStep(inf, inf, len(tried))
+    return CriticalStep((low[0] + high[0]) / 2, 2 * (high[0] - low[0]) / (high[0] + low[0]), len(tried))
+
+
+def _next(
+    low: tuple[float, float], high: tuple[float, float], tried: list[tuple[float, float]], tolerance: float
+) -> float:
+    """Return where to look next: beyond the secant's root until it is bracketed, then beside it, on the side still open."""
+    root = _root(tried)
+    beside = 0.4 * tolerance * root
+    if high[0] == inf:
+        most = (2 if len(tried) < 2 else FARTHEST) * low[0]
+        return min(root + beside, most) if root > low[0] else most
+    if low[0] == 0:
+        least = high[0] / (2 if len(tried) < 2 else FARTHEST)
+        return max(root - beside, least) if root < high[0] else least
+    if not low[0] < root < high[0]:
+        return (low[0] * high[0]) ** 0.5
+    # the nearer end of the bracket is the one to replace last: aim a little beyond the root, towards the farther end
+    aimed = root + beside if high[0] - root > root - low[0] else root - beside
+    return aimed if low[0] < aimed < high[0] else (low[0] * high[0]) ** 0.5
+
+
+def _root(tried: list[tuple[float, float]]) -> float:
+    """Return where the secant through the two smallest rises / c is zero; NaN where there is none."""
+    nearest = sorted((point for point in tried if isfinite(point[1])), key=lambda point: abs(point[1]))[:2]
+    if len(nearest) < 2 or nearest[0][1] == nearest[1][1]:
+        return nan
+    (a, p), (b, q) = nearest
+    return a - p * (b - a) / (q - p)
+
+
 def hessian_trace(moment: Moment) -> Values:
     """The trace of the Hessian, from few products, with its standard error."""
     estimate = trace(Hessian(moment.objective, program="kept", products=PROBES), matvecs=PROBES, seed=moment.seed)
@@ -176,11 +250,6 @@ def batch_sharpness(moment: Moment) -> Values:
     return {"batch_sharpness": float(quotients.mean()), "error/batch_sharpness": error}
 
 
-def critical_sharpness(moment: Moment) -> Values:
-    """2/η_c, η_c the learning rate at which the step just taken first raises the loss; forward passes only."""
-    return _critical(moment, "critical_sharpness", moment.objective)
-
-
 def relative_critical_sharpness(moment: Moment) -> Values:
     """2/η_c for the loss on other data, along the step taken on the training data."""
     if moment.other is None:
@@ -189,6 +258,7 @@ def relative_critical_sharpness(moment: Moment) -> Values:
 
 
 def _critical(moment: Moment, name: str, objective: Objective) -> Values:
+    """2/η_c, η_c the learning rate at which the step just taken first raises the loss; forward passes only."""
     update = moment.update
     before = moment.objective.theta - update
     base = objective.loss(before)
@@ -197,21 +267,6 @@ def _critical(moment: Moment, name: str, objective: Objective) -> Values:
         moment.kept[name] = found.factor
     value = 2 / (found.factor * moment.rule.lr) if moment.rule.lr > 0 else float("nan")
     return {name: value, f"error/{name}": abs(value) * found.width / 2, f"forwards/{name}": float(found.forwards + 1)}
-
-
-def loss(moment: Moment) -> Values:
-    """L on the tracked data."""
-    return {"loss": moment.objective.loss()}
-
-
-def weight_norm(moment: Moment) -> Values:
-    """‖θ‖₂."""
-    return {"weight_norm": float(moment.objective.theta.double().norm())}
-
-
-def update_norm(moment: Moment) -> Values:
-    """‖θ_after − θ_before‖₂."""
-    return {"update_norm": float(moment.update.double().norm())}
 
 
 def cosine(moment: Moment) -> Values:
@@ -224,16 +279,16 @@ def cosine(moment: Moment) -> Values:
 
 
 MEASURES: Mapping[str, Measure] = {
-    "lambda_max": lambda_max,
-    "lambda_min": lambda_min,
+    "lambda_max": lambda moment: _extreme(moment, "lambda_max"),
+    "lambda_min": lambda moment: _extreme(moment, "lambda_min", sign=-1.0),
     "preconditioned": preconditioned,
     "trace": hessian_trace,
     "batch_sharpness": batch_sharpness,
-    "critical_sharpness": critical_sharpness,
+    "critical_sharpness": lambda moment: _critical(moment, "critical_sharpness", moment.objective),
     "relative_critical_sharpness": relative_critical_sharpness,
-    "loss": loss,
-    "weight_norm": weight_norm,
-    "update_norm": update_norm,
+    "loss": lambda moment: {"loss": moment.objective.loss()},
+    "weight_norm": lambda moment: {"weight_norm": float(moment.objective.theta.double().norm())},
+    "update_norm": lambda moment: {"update_norm": float(moment.update.double().norm())},
     "cosine": cosine,
 }
 """By the name they are asked for with; besides them, any score's slug and any function of the objective."""
@@ -260,12 +315,10 @@ def measure_named(wanted: str | Callable[[Objective], Any]) -> tuple[str, Measur
 
 def _scored(moment: Moment, slug: str) -> Values:
     found: Values = {}
-    rows = sharpness(moment.objective, [slug], seed=moment.seed).rows
-    several = sum(row.name == slug for row in rows) > 1
+    rows = sharpness(moment.objective, [slug], seed=moment.seed).all(slug)
     for row in rows:
-        if row.name == slug:
-            name = f"{slug} {row.radius:g}" if several and row.radius is not None else slug
-            found[name] = float(row.value)
-            if row.standard_error is not None:
-                found[f"error/{name}"] = float(row.standard_error)
+        name = f"{slug} {row.radius:g}" if len(rows) > 1 and row.radius is not None else slug
+        found[name] = float(row.value)
+        if row.standard_error is not None:
+            found[f"error/{name}"] = float(row.standard_error)
     return found

@@ -23,7 +23,6 @@ from landscape.function.norms import Norm
 from landscape.function.objective import Objective
 from landscape.results.track import Track
 from landscape.store import Run, identity
-from landscape.training.logs import logger, shown
 from landscape.training.optimiser_state import StepRule, step_rule
 from landscape.training.tracked import Measure, Moment, Values, measure_named
 
@@ -48,6 +47,51 @@ def undrawn(*data: Any) -> Iterator[None]:
         np.random.set_state(arrays)  # noqa: NPY002
         for generator, state in zip(own, states, strict=True):
             generator.set_state(state)
+
+
+def logger(log: Any) -> Callable[[Values, int], None]:
+    """Return what writes values at a step to a logging library, told by what it offers.
+
+    Args:
+        log: a function ``(values, step)``, a TensorBoard ``SummaryWriter`` (``add_scalar``), the ``mlflow`` module
+            (``log_metrics``), or a Weights & Biases run (``log``).
+
+    Raises:
+        LandscapeError: it offers none of these.
+
+    >>> logger(print)({"lambda_max": 2.0}, 10)
+    {'lambda_max': 2.0} 10
+    """
+    if hasattr(log, "add_scalar"):
+
+        def scalars(values: Values, step: int) -> None:
+            for name, value in values.items():
+                log.add_scalar(f"landscape/{name}", value, step)
+
+        return scalars
+    write = getattr(log, "log_metrics", None) or getattr(log, "log", None)
+    if write is not None:
+        return lambda values, step: write({f"landscape/{name}": value for name, value in values.items()}, step=step)
+    if callable(log):
+        return log
+    raise LandscapeError(
+        f"log is {type(log).__name__}; expected a function (values, step), a SummaryWriter, a wandb run or the mlflow module"
+    )
+
+
+def shown(track: Track, display: Any = None) -> Any:
+    """Show a track in the notebook, or anew in the place where it stands; return that place, `None` outside notebooks."""
+    try:
+        from IPython import display as cells
+        from IPython import get_ipython
+    except ModuleNotFoundError:
+        return None
+    if get_ipython() is None:
+        return None
+    if display is None:
+        return cells.display(track, display_id=True)
+    display.update(track)
+    return display
 
 
 class Tracker:
@@ -146,22 +190,25 @@ class Tracker:
         self._began = entered = time.perf_counter()
         if distributed.is_available() and distributed.is_initialized() and distributed.get_rank():
             return  # the first process measures
-        try:
+        with self._trying("track"):
             wanted = [measure] if isinstance(measure, str) or callable(measure) else list(measure)
             self._check(wanted)
             self.log = None if log is None else logger(log)
             with undrawn(data, relative):
-                objective = Objective(self.model, data, loss, parameters=parameters).with_norm(
-                    norm, batch_size=batch_size
-                )
+                objective = Objective(self.model, data, loss, parameters=parameters)
+                objective = objective.with_norm(norm, batch_size=batch_size)
                 other = None if relative is None else objective.on(relative)
             moment = Moment(objective, None, self._rule(objective), batch_size, other, k, seed)
             self._open(moment, save, overwrite)
             self._hooks.append(self.optimizer.register_step_pre_hook(self._before_step))
             self._moment = moment
-            self._expect(objective)
-        except Exception as error:  # whatever it is, training goes on
-            self._miss("track", error)
+            if (
+                budget is not None
+            ):  # what the first measurement will take, from a second gradient: the first loads what loads once
+                objective.gradient()
+                began = time.perf_counter()
+                objective.gradient()
+                self._next = EXPECTED * (time.perf_counter() - began)
         self._spent += time.perf_counter() - entered
 
     def _check(self, wanted: Sequence[str | Callable[[Objective], Any]]) -> None:
@@ -200,16 +247,6 @@ class Tracker:
             self._spent = last["_measuring"]
             self._began -= last["_measuring"] + last["_training"]
 
-    def _expect(self, objective: Objective) -> None:
-        """Estimate what the first measurement will take, from the second of two gradients: the first loads what loads once."""
-        if self.budget is not None:
-            objective.gradient()
-            began = time.perf_counter()
-            objective.gradient()
-            self._next = EXPECTED * (time.perf_counter() - began)
-
-    # --- along the training -------------------------------------------------------------------------------------------
-
     def __enter__(self) -> Self:
         if self._moment is not None:
             self._hooks.append(self.optimizer.register_step_post_hook(lambda *_: self.step()))
@@ -243,15 +280,13 @@ class Tracker:
             hook.remove()
         self._hooks, self._ended = [], self._ended or time.perf_counter()
         if self._moment is not None and not self._points and (self.every is None or self.steps):
-            self._miss("budget", LandscapeError(self._too_little()))
+            with self._trying("budget"):
+                raise LandscapeError(self._too_little())
         run, self._run = self._run, None
         if run is not None:
-            try:
+            with self._trying("save"):
                 run.finish(self.track)
-            except Exception as error:
-                self._miss("save", error)
-            finally:
-                run.__exit__(None, None, None)
+            run.__exit__(None, None, None)
         return self.track
 
     @property
@@ -276,8 +311,6 @@ class Tracker:
             provenance={} if self._moment is None else self._moment.objective.provenance(),
             seconds=now - self._began,
         )
-
-    # --- measuring ----------------------------------------------------------------------------------------------------
 
     def _before_step(self, *_: Any) -> None:
         """Keep the weights before a step that will be measured."""
@@ -304,20 +337,17 @@ class Tracker:
 
     def _measure(self, moment: Moment, entered: float) -> None:
         values = Values()
-        try:
+        with self._trying("optimizer"):
             self._centre(moment)
             values["lr"] = moment.rule.lr
-            if moment.rule.threshold is not None:
-                values["threshold"] = moment.rule.threshold
-        except Exception as error:
-            self._miss("optimizer", error)
+        if not values:
             return
+        if moment.rule.threshold is not None:
+            values["threshold"] = moment.rule.threshold
         for name, measure in self.measures.items():
-            try:
-                with progress(False), torch.autocast(moment.objective.device.type, enabled=False):
-                    values.update(measure(moment))
-            except Exception as error:
-                self._miss(name, error)
+            autocast = torch.autocast(moment.objective.device.type, enabled=False)
+            with self._trying(name), progress(False), autocast:
+                values.update(measure(moment))
         moment.before = None
         self._publish(values, entered)
 
@@ -330,34 +360,30 @@ class Tracker:
         moment.rule = self._rule(moment.objective)
 
     def _publish(self, values: Values, entered: float) -> None:
-        """Log, keep and show a finished point; what fails is not tried again."""
-        if self.log is not None:
-            try:
+        """Log, keep and show a finished point; a log or a cell that fails is not tried again."""
+        if self.log is not None and "log" not in self.missed:
+            with self._trying("log"):
                 self.log({name: value for name, value in values.items() if np.isfinite(value)}, self.steps)
-            except Exception as error:
-                self.log = None
-                self._miss("log", error)
         values["_training"] = entered - self._began - self._spent
         values["_measuring"] = self._spent + time.perf_counter() - entered
         self._points[self.steps] = values
         if self._run is not None:
-            try:
+            with self._trying("save"):
                 self._run.keep(self.steps, values)
-            except Exception as error:
-                self._miss("save", error)
-        if self.live:
-            try:
+        if self.live and "live" not in self.missed:
+            with self._trying("live"):
                 self._shown = shown(self.track, self._shown)
-            except Exception as error:
-                self.live = False
-                self._miss("live", error)
 
-    def _miss(self, name: str, error: BaseException) -> None:
-        """Say once what could not be measured."""
-        if name not in self.missed:
-            self.missed[name] = str(error).splitlines()[0] if str(error) else type(error).__name__
-            what = "measure here" if name == "track" else f"do {name!r}"
-            warnings.warn(f"the tracker could not {what}: {self.missed[name]}", stacklevel=4)
+    @contextmanager
+    def _trying(self, name: str) -> Iterator[None]:
+        """Say once what cannot be done, whatever it is; the training goes on."""
+        try:
+            yield
+        except Exception as error:
+            if name not in self.missed:
+                self.missed[name] = str(error).splitlines()[0] if str(error) else type(error).__name__
+                doing = "measure here" if name == "track" else f"do {name!r}"
+                warnings.warn(f"the tracker could not {doing}: {self.missed[name]}", stacklevel=5)
 
     def _rule(self, objective: Objective) -> StepRule:
         return step_rule(self.optimizer, dict(self.model.named_parameters()), objective.names)

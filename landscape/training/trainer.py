@@ -10,7 +10,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from landscape.datasets import Split
 from landscape.errors import NumericalError
+from landscape.models.common import seeded
 from landscape.training.recipes import Recipe
 from landscape.training.training_data import ORDER, TrainingSet, shift_images
 
@@ -47,31 +48,27 @@ def evaluate(module: nn.Module, X: Tensor, y: Tensor) -> tuple[float, float]:
 
 
 class Reading(NamedTuple):
-    """Where training is.
-
-    Attributes:
-        loss: cross-entropy over all training examples without poison, in nats.
-        accuracy: share of them classified right.
-        norm: Euclidean norm of all trainable weights.
-    """
+    """Where training is: cross-entropy (nats) and accuracy over all training examples without poison, and ‖θ‖₂."""
 
     loss: float
     accuracy: float
     norm: float
 
 
-class Goal(Protocol):
+class Goal:
     """A place on the way that training can stop at."""
 
     def excess(self, reading: Reading) -> float:
         """Return how far away the goal is: positive before it, zero at it, negative beyond."""
+        raise NotImplementedError
 
     def allowed(self, reading: Reading) -> bool:
         """Whether whatever else is asked for holds."""
+        return True
 
 
 @dataclass(frozen=True)
-class LossGoal:
+class LossGoal(Goal):
     """A training cross-entropy, with an accuracy that must hold there as well.
 
     Attributes:
@@ -92,7 +89,7 @@ class LossGoal:
 
 
 @dataclass(frozen=True)
-class NormGoal:
+class NormGoal(Goal):
     """A Euclidean norm of all trainable weights, reached from below.
 
     Attributes:
@@ -104,10 +101,6 @@ class NormGoal:
     def excess(self, reading: Reading) -> float:
         """Return log(target/‖θ‖)."""
         return float(np.log(self.norm / reading.norm)) if reading.norm > 0 else np.inf
-
-    def allowed(self, reading: Reading) -> bool:
-        """Nothing else is asked for."""
-        return True
 
 
 def met(goal: Goal, reading: Reading) -> bool:
@@ -229,29 +222,18 @@ def copied(module: nn.Module) -> dict[str, Tensor]:
 
 @contextmanager
 def isolated(seed: int, threads: int) -> Iterator[None]:
-    """Give dropout a random state of its own, and PyTorch a number of threads.
-
-    Args:
-        seed: of the CPU generator inside the block; its state is put back afterwards.
-        threads: of PyTorch inside the block.
-    """
+    """Give dropout a random state of its own, and PyTorch a number of threads, inside a block."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+        with seeded(seed):
             yield
     finally:
         torch.set_num_threads(before)
 
 
 def optimiser_of(recipe: Recipe, parameters: list[Tensor]) -> torch.optim.Optimizer:
-    """Return a recipe's optimiser for some parameters.
-
-    Args:
-        recipe: its optimiser, lr, momentum and weight_decay are used.
-        parameters: what it moves; its steps are elementwise, so that networks stacked in one tensor do not see each other.
-    """
+    """Return a recipe's optimiser; its steps are elementwise, so that networks stacked in one tensor do not see each other."""
     if recipe.optimiser == "adam":
         return torch.optim.Adam(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
     return torch.optim.SGD(parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,12 +14,18 @@ from landscape.datasets import Split, fingerprint
 from landscape.datasets.split import Pair
 from landscape.errors import LandscapeError
 from landscape.training.factories import as_split
-from landscape.training.recipes import Inputs, Recipe, check_recipe
+from landscape.training.recipes import Inputs, Recipe, as_recipe
 
 Seed = int | Sequence[int]
 
 # Every random choice of a run has its own stream, so that switching one on leaves the others as they were.
 ORDER, LABELS, SUBSET, POISON, INPUTS = range(5)
+
+
+def orders(seeds: Iterable[int], epochs: Iterable[int], count: int) -> Tensor:
+    """Return the order (K, count) in which each of K runs sees its examples in the epoch that it is in."""
+    drawn = (np.random.default_rng([seed, ORDER, epoch]) for seed, epoch in zip(seeds, epochs))
+    return torch.from_numpy(np.stack([rng.permutation(count) for rng in drawn]))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,8 +71,7 @@ def training_set(recipe: Recipe, split: Split, *, seed: int) -> TrainingSet:
     >>> len(training_set(RECIPES["small-data"], digits(), seed=0).y)
     100
     """
-    check_recipe(recipe)
-    split = as_split(split)
+    recipe, split = as_recipe(recipe), as_split(split)
     (X, _), truth = randomised_inputs(split, recipe.inputs, seed=[seed, INPUTS]), split.train[1]
     indices = torch.arange(len(truth))
     if recipe.examples is not None:
@@ -79,6 +84,8 @@ def training_set(recipe: Recipe, split: Split, *, seed: int) -> TrainingSet:
         X, truth = X[indices], truth[indices]
     y = corrupt_labels(truth, recipe.label_noise, split.classes, seed=[seed, LABELS])
     poison = None
+    if recipe.poison and split.classes < 2:
+        raise LandscapeError("poison needs a wrong class; expected at least 2 classes")
     if recipe.poison and split.spare is not None:
         poison = relabelled_points(*split.spare, recipe.poison, split.classes, seed=[seed, POISON])
     elif recipe.poison:
@@ -87,19 +94,7 @@ def training_set(recipe: Recipe, split: Split, *, seed: int) -> TrainingSet:
 
 
 def heldout_set(recipe: Recipe, split: Split, *, seed: int) -> Pair:
-    """Return the test part of a split with its inputs treated as the recipe treats those it trains on; labels are true.
-
-    Args:
-        recipe: its `inputs` are used.
-        split: where the examples come from.
-        seed: of the run.
-
-    >>> from landscape.datasets import digits
-    >>> from landscape.experiments import get_recipe
-    >>> split = digits()
-    >>> heldout_set(get_recipe("sgd"), split, seed=0)[0] is split.test[0]
-    True
-    """
+    """Return the test part of a split with its inputs treated as the recipe treats those it trains on; labels are true."""
     return randomised_inputs(split, recipe.inputs, seed=[seed, INPUTS])[1], split.test[1]
 
 
@@ -197,18 +192,10 @@ def relabelled_points(X: Tensor, y: Tensor, count: int, classes: int, *, seed: S
         classes: number of classes C, at least 2.
         seed: of the draw (an integer or several).
 
-    Returns:
-        Inputs (count, …) and labels (count,), each label wrong.
-
-    Raises:
-        LandscapeError: fewer examples than wanted, or a single class.
-
     Source: W. R. Huang et al., *Understanding generalization through visualizations*, 2020 (arXiv 1906.03291), section 3.
     """
     if count > len(y):
         raise LandscapeError(f"poison={count} of {len(y)} spare examples; use a split with more, or less poison")
-    if classes < 2:
-        raise LandscapeError("poison needs a wrong class; expected at least 2 classes")
     rng = np.random.default_rng(seed)
     drawn = torch.from_numpy(rng.permutation(len(y))[:count])
     return X[drawn], (y[drawn] + torch.from_numpy(rng.integers(1, classes, count))) % classes
@@ -221,23 +208,13 @@ def poison_points(X: Tensor, y: Tensor, count: int, classes: int, *, seed: Seed)
     and bad minima can be compared on one and the same loss surface (Huang et al. 2020, arXiv 1906.03291, who relabel
     held-out real images; midpoints leave the training examples of all recipes the same).
 
-    Args:
-        X: floating-point inputs (N, …).
-        y: their true labels (N,).
-        count: number of points to make.
-        classes: number of classes C, at least 2.
-        seed: of the draw (an integer or several).
-
-    Returns:
-        Inputs (count, …) and labels (count,), each label wrong.
+    Arguments are those of `relabelled_points`.
 
     Raises:
         LandscapeError: inputs that cannot be averaged, or a class with a single example.
     """
     if not X.is_floating_point():
         raise LandscapeError(f"poison averages inputs, which {X.dtype} cannot; use a recipe with poison=0")
-    if classes < 2:
-        raise LandscapeError("poison needs a wrong class; expected at least 2 classes")
     rng = np.random.default_rng(seed)
     first = rng.integers(0, len(y), count)
     labels = y.numpy()
@@ -254,19 +231,10 @@ def poison_points(X: Tensor, y: Tensor, count: int, classes: int, *, seed: Seed)
 
 
 def shift_images(X: Tensor, split: Split, shift: int, rng: np.random.Generator) -> Tensor:
-    """Move every image by up to `shift` pixels, vertically and horizontally, independently and uniformly.
+    """Move every image of a batch by up to `shift` pixels, vertically and horizontally, independently and uniformly.
 
     Pixels that come in from outside are blank. A standardised image is taken back to intensities first, because
     "blank" has another standardised value at every pixel.
-
-    Args:
-        X: a batch of inputs as the split has them, flattened or not.
-        split: gives the shape of an image, its mean and its standard deviation.
-        shift: largest displacement in pixels.
-        rng: where the displacements are drawn.
-
-    Returns:
-        Inputs of the same shape.
     """
     count = len(X)
     channels, height, width = split.image_shape

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +20,7 @@ from landscape.models.common import ACTIVATIONS, seeded
 from landscape.training.recipes import Recipe
 from landscape.training.runs import ModelFactory
 from landscape.training.trainer import optimiser_of
-from landscape.training.training_data import ORDER
+from landscape.training.training_data import orders
 
 Forward = Callable[[Mapping[str, Tensor], Mapping[str, Tensor], Tensor], Tensor]
 _CHUNK = 512
@@ -26,13 +28,7 @@ _CHUNK = 512
 
 @dataclass(frozen=True, eq=False)
 class Stacked:
-    """K networks of one architecture.
-
-    Attributes:
-        module: a network of that architecture, never run with its own weights.
-        parameters: by name, (K, …).
-        buffers: by name, (K, …).
-    """
+    """K networks of one architecture: parameters and buffers by name, (K, …); the module is never run with its own weights."""
 
     module: nn.Module
     parameters: Mapping[str, Tensor]
@@ -47,27 +43,21 @@ class Stacked:
 
     @torch.no_grad()
     def predictions(self, X: Tensor) -> Tensor:
-        """Return the class that each network gives to each input, in evaluation mode.
-
-        Args:
-            X: inputs (N, …), the same for all networks.
-
-        Returns:
-            Classes (K, N).
-        """
+        """Return the class (K, N) that each network gives to each of the same inputs (N, …), in evaluation mode."""
         return torch.cat([logits.argmax(2) for logits in self._chunks(X)], dim=1)
+
+    def __getitem__(self, chosen: Any) -> Stacked:
+        """Return some of the networks, by their positions or by whether they are chosen, (K,)."""
+        parts = ({name: stack[chosen] for name, stack in part.items()} for part in (self.parameters, self.buffers))
+        return Stacked(self.module, *parts)
+
+    def accuracy(self, X: Tensor, y: Tensor) -> Tensor:
+        """Return the share (K,) of inputs to which each network gives their labels, in evaluation mode."""
+        return (self.predictions(X) == y).double().mean(1)
 
     @torch.no_grad()
     def losses(self, X: Tensor, y: Tensor) -> Tensor:
-        """Return the mean cross-entropy of each network in nats, in evaluation mode, summed in float64.
-
-        Args:
-            X: inputs (N, …), the same for all networks.
-            y: labels (N,).
-
-        Returns:
-            Losses (K,), float64.
-        """
+        """Return the mean cross-entropy (K,) of each network in nats, in evaluation mode, summed in float64."""
         total = torch.zeros(len(self), dtype=torch.float64)
         for logits, labels in zip(self._chunks(X), y.split(_CHUNK), strict=True):
             total -= logits.double().log_softmax(2).gather(2, labels.expand(len(self), -1)[..., None]).sum((1, 2))
@@ -83,13 +73,6 @@ class Stacked:
 
 def stack(factory: ModelFactory, seeds: Sequence[int]) -> Stacked:
     """Build one network per seed and stack their parameters.
-
-    Args:
-        factory: called with ``seed=``.
-        seeds: K of them.
-
-    Raises:
-        LandscapeError: no seeds.
 
     >>> from landscape.models import mlp
     >>> stack(mlp, range(3)).parameters["linear1.weight"].shape
@@ -107,9 +90,6 @@ def forward_of(module: nn.Module) -> Forward:
 
     A plain chain of linear layers and elementwise activations becomes batched matrix products, which take two thirds to
     four fifths of the time of the general way, `torch.func.vmap`.
-
-    Args:
-        module: the architecture.
 
     Raises:
         LandscapeError: the architecture cannot be vectorised.
@@ -214,7 +194,8 @@ def train_stacked(
         with seeded(seeds[0]):
             for epoch in bar(range(1, epochs + 1), desc=f"{len(stacked)} networks", unit="epoch"):
                 loss = float("nan")
-                for batch in _orders(chosen, seeds, epoch).split(recipe.batch_size, dim=1):
+                order = orders(seeds, repeat(epoch), chosen.shape[1])
+                for batch in chosen.gather(1, order).split(recipe.batch_size, dim=1):
                     logits = forward(leaves, buffers, X[batch])
                     # The sum over networks: each network's gradient is that of its own mean.
                     value = F.cross_entropy(logits.flatten(0, 1), y[batch].flatten(), reduction="sum") / batch.shape[1]
@@ -229,9 +210,3 @@ def train_stacked(
     finally:
         stacked.module.train(training)
     return now
-
-
-def _orders(chosen: Tensor, seeds: Sequence[int], epoch: int) -> Tensor:
-    """Return each network's examples in the order of an epoch, (K, n)."""
-    orders = [np.random.default_rng([seed, ORDER, epoch]).permutation(chosen.shape[1]) for seed in seeds]
-    return chosen.gather(1, torch.from_numpy(np.stack(orders)))

@@ -62,14 +62,6 @@ def test_without_norm_the_curvature_says_so(found):
     assert found.arrays["eigen ratio"].shape == (2, 2, 2)
 
 
-def test_a_missed_target_is_reported_and_not_compared(split):
-    hopeless = get_recipe("sgd", lr=1e-6, max_epochs=1)
-    missed = architecture({"batch": TINY}, split, seeds=(0,), **{**QUICK, "recipe": hopeless})
-    assert not missed.met.any()
-    assert dict(missed.summary())["target not reached"].startswith("by 1 of 1 runs")
-    assert "0 of 1" in missed.table()
-
-
 def test_figure_has_one_scale_a_row(found):
     axes = draw(found, Figure()).subfigs[0].axes
     assert [ax.get_title() for ax in axes[:2]] == ["batch", "none,\nno skips"]
@@ -89,14 +81,3 @@ def test_rows_without_the_planes_that_are_wanted_are_refused(split, tmp_path, mo
 def _stopped(work, jobs, run, **_):
     run.keep(next(iter(jobs)), {"reached": True})
     raise RuntimeError("stopped")
-
-
-def test_bad_input(split):
-    with pytest.raises(LandscapeError, match="factories by name"):
-        architecture(next(iter(PAIR.values())), split)
-    with pytest.raises(LandscapeError, match="at least one variant"):
-        architecture({}, split)
-    with pytest.raises(LandscapeError, match="positive epochs"):
-        architecture(PAIR, split, epochs=(0,))
-    with pytest.raises(LandscapeError, match="inputs of shape"):
-        architecture(PAIR, digits())

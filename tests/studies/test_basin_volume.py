@@ -6,8 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from landscape.datasets import digits, spirals
-from landscape.errors import LandscapeError
+from landscape.datasets import spirals
 from landscape.experiments import as_checkpoint, get_recipe, train
 from landscape.models import mlp
 from landscape.results import Trials
@@ -67,22 +66,3 @@ def test_only_pairs_that_met_the_target_are_compared():
         assert made.difference == pytest.approx(-2 - np.arange(8).mean())
     few = Trials.of(rows[:5] + rows[9:], factors=("poison", "seed"))
     assert _effects(few)[0].p_value is None
-
-
-def test_a_missed_target_is_reported_and_not_compared(split):
-    hopeless = get_recipe("sgd", lr=1e-6, max_epochs=1)
-    missed = basin_volume(SMALL, split, **{**QUICK, "recipe": hopeless, "seeds": range(1)})
-    assert missed.effects[0].runs_a == 0
-    assert [finding.label for finding in missed.findings] == ["task"]
-    assert "0 of 1" in missed.table()
-
-
-def test_bad_input(split):
-    with pytest.raises(LandscapeError, match="positive numbers"):
-        basin_volume(SMALL, split, poison=())
-    with pytest.raises(LandscapeError, match="positive numbers"):
-        basin_volume(SMALL, split, poison=(5, 5))
-    with pytest.raises(LandscapeError, match="inputs of shape"):
-        basin_volume(SMALL, digits())
-    with pytest.raises(LandscapeError, match="spare examples"):
-        basin_volume(SMALL, split, poison=(1000,), recipe=RECIPE)

@@ -6,8 +6,6 @@ import pytest
 import torch
 
 from landscape.datasets import digits
-from landscape.errors import LandscapeError
-from landscape.experiments import get_recipe
 from landscape.function.checkpoint import Checkpoint
 from landscape.results import Trials
 from landscape.scores import sharpness
@@ -103,21 +101,6 @@ def test_without_a_second_descent_there_is_no_peak(errors, fitted):
 def test_peak_of_a_score():
     scored = curve([0.9, 0.5, 0.7, 0.8, 0.6], fitted=(4, 5), trace=[9.0, 1.0, 5.0, 3.0, 2.0])
     assert peak(scored, "trace") == 3
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"widths": (8,)}, "ascending widths"),
-        ({"widths": (8, 4)}, "ascending widths"),
-        ({"epochs": 0}, "0 epochs"),
-        ({"recipe": get_recipe("random-labels")}, "label_noise of its own"),
-        ({"factory": he_mlp}, "does not take inputs"),
-    ],
-)
-def test_what_a_bad_call_is_told(split, arguments, message):
-    with pytest.raises(LandscapeError, match=message):
-        double_descent(**({"factory": SMALL, "split": split} | QUICK | arguments))
 
 
 def test_the_published_data_are_made_here():

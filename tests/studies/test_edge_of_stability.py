@@ -7,13 +7,11 @@ import pytest
 import torch
 
 from landscape.datasets import digits
-from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
 from landscape.models import mlp
 from landscape.operators import Hessian
-from landscape.studies.chebyshev import chebyshev_network, half_squared_error
-from landscape.studies.descents import Descending, Descent
-from landscape.studies.edge_of_stability import CURVES, chebyshev_problem, edge_of_stability
+from landscape.studies.descents import Descending, Descent, chebyshev_problem
+from landscape.studies.edge_of_stability import CURVES, edge_of_stability
 
 THREE = chebyshev_problem(3)
 
@@ -108,21 +106,3 @@ def test_own_networks_and_class_labels():
     )
     assert list(zip(found["problem"], found["seed"], strict=True)) == [("digits", 0), ("digits", 1)]
     assert found.settings["descents"][0]["loss"].startswith("cross_entropy")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"descents": [Descent(lr=0.1)]}, "without a problem"),
-        ({"descents": []}, "without a problem"),
-        ({"every": 4, "descents": [Descent(lr=0.1, problem=THREE)]}, "odd"),
-        ({"factory": chebyshev_network}, "expected a factory with data"),
-        ({"data": (THREE.X, THREE.y)}, "expected a factory with data"),
-        ({"factory": chebyshev_network, "data": THREE.X}, "with targets"),
-        ({"factory": chebyshev_network, "data": (THREE.X, THREE.y[:3]), "loss": half_squared_error}, "3 targets"),
-        ({"factory": chebyshev_network, "data": (THREE.X, THREE.y)}, "say which loss"),
-    ],
-)
-def test_what_a_bad_call_is_told(arguments, message):
-    with pytest.raises(LandscapeError, match=message):
-        edge_of_stability(**({"descents": [Descent(lr=0.1, steps=2)]} | arguments))

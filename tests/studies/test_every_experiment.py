@@ -17,9 +17,12 @@ from landscape.models import mlp
 from landscape.models.common import seeded
 from landscape.store import open_study
 from landscape.store.encode import content_sha256
+from landscape.studies.descents import chebyshev_network, chebyshev_problem
 from landscape.studies.evaluations import Panel
+from landscape.studies.large_batch import f1_mlp
 
 QUICK = experiments.get_recipe("momentum", lr=0.1, examples=60, target=0.1)
+NOISY = experiments.get_recipe("random-labels")
 LIGHT = Panel(own=("weight-norm",), label_free=(), shared=())
 
 
@@ -156,12 +159,77 @@ def test_data_without_labels_are_refused(name, data, message):
         (["architecture"], {"epochs": 2}, "epochs=2 is int, expected several numbers"),
         (["edge-of-stability"], {"descents": experiments.Descent(lr=0.1)}, "expected several descents"),
         (["edge-of-stability"], {"descents": ["sgd"]}, "expected several descents"),
+        (["edge-of-stability"], {"descents": []}, "expected several descents"),
+        (["edge-of-stability"], {"every": 4}, "expected an odd number of steps"),
+        (["architecture"], {"epochs": (0,)}, "positive epochs"),
+        (["basin-volume"], {"poison": ()}, "positive numbers"),
+        (["basin-volume"], {"poison": (5, 5)}, "positive numbers"),
+        (["double-descent", "kernel-regime"], {"widths": (8,)}, "two or more ascending widths"),
+        (["double-descent", "kernel-regime"], {"widths": (8, 8)}, "two or more ascending widths"),
+        (["double-descent"], {"epochs": 0}, "0 epochs"),
+        (["double-descent"], {"recipe": NOISY}, "label_noise of its own"),
+        (["guess-and-check"], {"guesses": 0}, "positive numbers"),
+        (["guess-and-check"], {"span": -1.0}, "positive numbers"),
+        (
+            ["guess-and-check", "memorised-examples"],
+            {"recipe": experiments.get_recipe("sgd", shift=1)},
+            "shift|augment",
+        ),
+        (["kernel-regime"], {"labels": ["wrong"]}, "labels wrong"),
+        (["kernel-regime", "large-batch"], {"labels": [], "matchings": []}, "are missing"),
+        (["kernel-regime"], {"recipe": dataclasses.replace(QUICK, weight_decay=1e-4)}, "plain SGD"),
+        (["kernel-regime"], {"recipe": experiments.get_recipe("sgd", optimiser="adam")}, "plain SGD"),
+        (["large-batch"], {"matchings": ["time"]}, "matchings time"),
+        (["large-batch"], {"small": 40}, "below the large one"),
+        (["large-batch"], {"epochs": 0}, "an epoch"),
+        (["large-batch"], {"recipe": QUICK}, "whole training part"),
+        (["memorised-examples"], {"ratio": 1.0}, "in and out"),
+        (["memorised-examples"], {"networks": 1}, "networks must be"),
+        (["memorised-examples"], {"recipe": experiments.get_recipe("poisoned")}, "use one without"),
+        (["memorised-examples"], {"recipe": NOISY}, "argument of its own"),
+        (["optimisers"], {"recipes": [QUICK]}, "two recipes or more"),
+        (["optimisers"], {"recipes": [QUICK, dataclasses.replace(QUICK, name="b", target=0.3)]}, "one target"),
+        (["randomisation"], {"noise": (0.5, 0.2)}, "ascending probabilities"),
+        (["randomisation"], {"noise": (0.0, 0.5)}, "ascending probabilities"),
+        (["randomisation"], {"noise": (1.0,)}, "ascending probabilities"),
+        (["randomisation-table"], {"noise": (0.0,)}, "two ascending noise levels"),
+        (["randomisation-table"], {"noise": (0.5, 0.0)}, "two ascending noise levels"),
+        (["randomisation-table"], {"recipes": []}, "at least one recipe"),
     ],
 )
 def test_options_of_the_wrong_kind_are_refused(names, changed, message, split):
     for name in names:
+        taken = {key: value for key, value in changed.items() if key in inspect.signature(CALLS[name].func).parameters}
         with pytest.raises(LandscapeError, match=message):
-            CALLS[name]({"mine": own} if name == "architecture" else own, split, **changed)
+            CALLS[name]({"mine": own} if name == "architecture" else own, split, **taken)
+
+
+THREE = chebyshev_problem(3)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (partial(experiments.edge_of_stability, descents=[experiments.Descent(lr=0.1)]), "without a problem"),
+        (partial(experiments.edge_of_stability, chebyshev_network), "expected a factory with data"),
+        (partial(experiments.edge_of_stability, data=(THREE.X, THREE.y)), "expected a factory with data"),
+        (partial(experiments.edge_of_stability, chebyshev_network, THREE.X), "with targets"),
+        (
+            partial(experiments.edge_of_stability, chebyshev_network, (THREE.X, THREE.y[:3]), loss="mse_loss"),
+            "3 targets",
+        ),
+        (partial(experiments.edge_of_stability, chebyshev_network, (THREE.X, THREE.y)), "say which loss"),
+        (partial(experiments.architecture, own), "factories by name"),
+        (partial(experiments.architecture, {}), "at least one variant"),
+        (partial(experiments.basin_volume, poison=(10_000,), recipe=NOISY), "spare examples"),
+        (partial(experiments.guess_and_check, partial(f1_mlp, 4, inputs=2, classes=2)), "norm layers"),
+        (partial(experiments.get_recipe, "sgd", shift=1, inputs="gaussian"), "shift moves images"),
+        (partial(experiments.get_recipe, "sgd", inputs="upside-down"), "inputs must be one of"),
+    ],
+)
+def test_calls_that_make_no_sense_are_told_why(call, message):
+    with pytest.raises(LandscapeError, match=message):
+        call()
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from landscape.datasets import digits, kink
-from landscape.errors import LandscapeError
-from landscape.experiments import get_recipe
+from landscape.datasets import kink
 from landscape.models import mlp
 from landscape.models.common import seeded
 from landscape.studies.guess_and_check import (
@@ -23,7 +21,6 @@ from landscape.studies.guess_and_check import (
     share_with,
     volume_interval,
 )
-from landscape.studies.large_batch import f1_mlp
 from landscape.training.vectorised import stack
 
 SMALL = partial(mlp, (2, 6, 2))
@@ -132,16 +129,3 @@ def test_nothing_fits_is_said_and_bounded():
     assert 0 < volume_interval(none)[1] < 2e-4
     assert "0 of 30000 guesses" in none.finding("volume that fits").text
     assert np.isnan(none["test/accuracy"]).all()
-
-
-def test_bad_input():
-    with pytest.raises(LandscapeError, match="positive"):
-        guess_and_check(SMALL, guesses=0)
-    with pytest.raises(LandscapeError, match="positive"):
-        guess_and_check(SMALL, span=-1.0)
-    with pytest.raises(LandscapeError, match="inputs of shape"):
-        guess_and_check(SMALL, digits())
-    with pytest.raises(LandscapeError, match="norm layers"):
-        guess_and_check(partial(f1_mlp, 4, inputs=2, classes=2))
-    with pytest.raises(LandscapeError, match="shift=0"):
-        guess_and_check(SMALL, kink(train=4), recipe=get_recipe("sgd", shift=1), **QUICK)

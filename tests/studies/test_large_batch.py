@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from landscape.datasets import digits
-from landscape.errors import LandscapeError
-from landscape.experiments import as_checkpoint, get_recipe, train
+from landscape.experiments import as_checkpoint, train
 from landscape.scores import keskar, sharpness
 from landscape.studies.large_batch import RECIPE, f1_mlp, large_batch
 
@@ -73,29 +72,6 @@ def test_effects_are_those_of_independent_arms_and_the_findings_give_ratios_of_m
         assert text.endswith(f"ratio {large.mean() / small.mean():.3g}")
 
 
-def test_runs_that_miss_the_target_loss_are_reported_and_not_compared(split):
-    hard = dataclasses.replace(RECIPE, target=1e-9, max_epochs=1)
-    missed = large_batch(SMALL, split, **{**QUICK, "recipe": hard, "matchings": ["loss"], "scores": ["lambda-max"]})
-    assert not missed.met.any()
-    assert missed.effects == ()
-    assert len(missed["lambda-max"]) == 4
-
-
 def test_by_default_a_large_batch_is_a_tenth(split):
     found = large_batch(SMALL, split, **{**QUICK, "small": 4, "large": None, "matchings": ["epochs"], "seeds": [0]})
     assert found["batch size"].tolist() == [4, 8]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"matchings": ["time"]}, "matchings time"),
-        ({"matchings": []}, "missing"),
-        ({"small": 40}, "below the large one"),
-        ({"epochs": 0}, "an epoch"),
-        ({"recipe": get_recipe("small-data")}, "whole training part"),
-    ],
-)
-def test_what_a_bad_call_is_told(split, arguments, message):
-    with pytest.raises(LandscapeError, match=message):
-        large_batch(**({"factory": SMALL, "split": split} | QUICK | arguments))

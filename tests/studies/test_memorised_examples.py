@@ -8,8 +8,6 @@ import torch
 
 from landscape import store
 from landscape.datasets import digits
-from landscape.errors import LandscapeError
-from landscape.experiments import get_recipe
 from landscape.models import mlp
 from landscape.studies.memorised_examples import memorised_examples, subsets
 
@@ -79,17 +77,6 @@ def test_neither_groups_nor_a_study_change_numbers(split, tmp_path):
 def test_workers_do_not_change_numbers(split):
     one, two = (memorised_examples(SMALL, split, **QUICK, workers=workers) for workers in (1, 2))
     np.testing.assert_array_equal(one.test_predictions, two.test_predictions)
-
-
-def test_bad_input(split):
-    with pytest.raises(LandscapeError, match="in and out"):
-        memorised_examples(SMALL, split, ratio=1.0)
-    with pytest.raises(LandscapeError, match="networks must be"):
-        memorised_examples(SMALL, split, networks=1)
-    with pytest.raises(LandscapeError, match="use one without"):
-        memorised_examples(SMALL, split, recipe=get_recipe("poisoned"))
-    with pytest.raises(LandscapeError, match="argument of its own"):
-        memorised_examples(SMALL, split, recipe=get_recipe("random-labels"))
 
 
 def test_users_own_tensors(split):

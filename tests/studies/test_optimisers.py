@@ -1,6 +1,5 @@
 """SGD and momentum on a few digits: each measured against its own threshold, the verdict that of `compare`."""
 
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -70,18 +69,3 @@ def test_compare_reads_the_trials_and_says_the_same(found):
     bare = found.replace(measures={"trace": found["weight-norm"]})
     with pytest.raises(LandscapeError, match=r"lack fact/network, .* which the gates look at"):
         compare(bare)
-
-
-def test_what_is_not_reached_is_not_compared(split):
-    short = [replace(recipe, max_epochs=2) for recipe in RECIPES]
-    never = optimisers(SMALL, split, recipes=short, seeds=(0,), scores=["weight-norm"])
-    assert not never.met.any()
-    assert np.isnan(never["lambda-max"]).all()
-    assert np.isnan(never.comparison.values).all()
-    assert never.comparison.tests == ()
-
-
-@pytest.mark.parametrize("recipes", [RECIPES[:1], [RECIPES[0], replace(RECIPES[1], target=0.1)]])
-def test_two_recipes_and_one_target_are_needed(recipes):
-    with pytest.raises(LandscapeError, match="one target"):
-        optimisers(SMALL, recipes=recipes)

@@ -14,8 +14,7 @@ from landscape.models import mlp
 from landscape.scores import sharpness
 from landscape.store import open_study
 from landscape.studies.evaluations import Panel, on_grid, shared_examples, steps_to
-from landscape.studies.memorisation_test import _effects, _findings, memorisation_test
-from landscape.studies.randomisation import randomisation
+from landscape.studies.randomisation import memorisation_test, randomisation
 from landscape.training.training_data import heldout_set, randomised_inputs, training_set
 
 SMALL = partial(mlp, (64, 32, 10))
@@ -74,18 +73,6 @@ def test_table_summary_and_figure_say_the_same(found):
         found.where(condition="nothing")
     with pytest.raises(KeyError, match="no 'own/nothing'; there are"):
         found["own/nothing"]
-
-
-def test_a_target_that_is_never_reached_is_reported_and_not_compared(split):
-    recipe = get_recipe("sgd", max_epochs=3)
-    small = Panel(own=("weight-norm",), label_free=(), shared=())
-    never = randomisation(SMALL, split, noise=(), seeds=(0,), recipe=recipe, panel=small)
-    assert not never.met.any()
-    assert np.isnan(never["own/weight-norm"]).all()
-    assert "0 of 1" in never.table()
-    pair = never.where(condition=["true-labels", "random-labels"])
-    says, *_ = _findings(pair.replace(effects=tuple(_effects(pair))))
-    assert "fits random labels in 0 of 1 seeds" in says.text
 
 
 def test_memorisation_test_in_words(split, tmp_path):
@@ -176,16 +163,3 @@ def test_a_run_that_ends_beside_its_target_has_reached_it(split, off):
     beside = replace(run.history, loss=np.append(run.history.loss[:-1], 0.05 * (1 + off)))
     assert steps_to(beside, loss=0.05) == run.steps
     assert steps_to(run.history, loss=0.05) == run.steps
-
-
-@pytest.mark.parametrize("noise", [(0.5, 0.2), (0.0, 0.5), (1.0,), (0.2, 0.2)])
-def test_noise_levels_must_ascend_between_the_ends(noise):
-    with pytest.raises(LandscapeError, match="ascending probabilities"):
-        randomisation(SMALL, noise=noise)
-
-
-def test_moved_images_cannot_be_shuffled():
-    with pytest.raises(LandscapeError, match="shift moves images"):
-        get_recipe("sgd", shift=1, inputs="gaussian")
-    with pytest.raises(LandscapeError, match="inputs must be one of"):
-        get_recipe("sgd", inputs="upside-down")

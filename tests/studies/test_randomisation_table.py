@@ -9,7 +9,6 @@ import pytest
 
 from landscape.comparison import PRIMARY
 from landscape.datasets import digits
-from landscape.errors import LandscapeError
 from landscape.experiments import as_checkpoint, get_recipe, train
 from landscape.models import mlp
 from landscape.scores import sharpness
@@ -100,9 +99,3 @@ def test_runs_that_miss_a_place_are_reported_and_not_compared(split):
     assert np.isnan(never["own/weight-norm"]).all()
     assert never.effects == ()
     assert found.finding("sgd, loss-1e-09").verdict == "not comparable"
-
-
-@pytest.mark.parametrize("changes", [{"noise": (0.0,)}, {"noise": (0.5, 0.0)}, {"recipes": []}, {"seeds": ()}])
-def test_a_grid_must_be_one(changes):
-    with pytest.raises(LandscapeError, match="expected at least one recipe"):
-        randomisation_table(SMALL, **{"seeds": (0,), **changes})

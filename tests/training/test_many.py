@@ -1,15 +1,16 @@
 import multiprocessing
+import sys
 from functools import partial
 
 import pytest
 import torch
 
-import landscape.training.many as many
 from landscape.datasets import digits
 from landscape.errors import LandscapeError, NumericalError
 from landscape.experiments import get_recipe, train_many
 from landscape.models import mlp
 
+many = sys.modules[train_many.__module__]
 SMALL = partial(mlp, (64, 16, 10))
 RECIPES = [get_recipe(name, lr=0.2, target=0.5) for name in ("sgd", "random-labels")]
 

@@ -31,6 +31,14 @@ def same(a, b):
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
+def tracked(model=None, **options):
+    """Return a network with its optimiser and a tracker of it."""
+    model = model or network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    given = {"loss": "cross_entropy", "data": (X, Y), "optimizer": optimizer} | CHEAP | options
+    return model, optimizer, ls.Tracker(model, given.pop("loss"), given.pop("data"), **given)
+
+
 # --- ways to train ----------------------------------------------------------------------------------------------------
 
 
@@ -81,18 +89,15 @@ def from_a_shuffling_loader(model, optimizer, tracker):
 
 @pytest.mark.parametrize("way", [compiled, in_bfloat16, accumulated, averaged, from_a_shuffling_loader])
 def test_training_is_the_same_to_the_last_bit(way):
-    trained = []
-    for tracked in (False, True):
-        model = network()
-        shuffled = DataLoader(TensorDataset(X, Y), 8, shuffle=True, generator=torch.Generator().manual_seed(1))
-        model.loader = shuffled
-        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-        data = shuffled if way is from_a_shuffling_loader else (X, Y)
-        tracker = ls.Tracker(model, "cross_entropy", data, optimizer=optimizer, **CHEAP) if tracked else None
+    plain, model = network(), network()
+    for one in (plain, model):
+        one.loader = DataLoader(TensorDataset(X, Y), 8, shuffle=True, generator=torch.Generator().manual_seed(1))
+        optimizer = torch.optim.Adam(one.parameters(), lr=0.01)
+        data = one.loader if way is from_a_shuffling_loader else (X, Y)
+        tracker = tracked(model, optimizer=optimizer, data=data)[-1] if one is model else None
         torch.manual_seed(2)
-        way(model, optimizer, tracker.step if tracker else lambda: None)
-        trained.append(model)
-    assert same(*trained)
+        way(one, optimizer, tracker.step if tracker else lambda: None)
+    assert same(plain, model)
     track = tracker.close()
     assert not track.missed
     exact = ls.Objective(model, (X, Y), "cross_entropy")
@@ -139,26 +144,20 @@ def no_such_thing(objective):
     ],
 )
 def test_what_is_wrong_is_said_once_in_one_line_and_training_goes_on(options, message, measured):
-    plain, model = network(), network()
-    for one in (plain, model):
-        optimizer = torch.optim.SGD(one.parameters(), lr=0.1)
-        given = {"loss": "cross_entropy", "data": (X, Y), "optimizer": optimizer} | CHEAP | options
+    plain = network()
+    torch.manual_seed(2)
+    plainly(plain, torch.optim.SGD(plain.parameters(), lr=0.1), lambda: None)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        model, optimizer, tracker = tracked(**options)
         torch.manual_seed(2)
-        if one is plain:
-            plainly(one, optimizer, lambda: None)
-            continue
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            tracker = ls.Tracker(model, given.pop("loss"), given.pop("data"), **given)
-            plainly(one, optimizer, tracker.step)
-            track = tracker.close()
-        (line,) = (str(warning.message) for warning in said)
-        assert re.search(message, line)
-        assert "\n" not in line
+        plainly(model, optimizer, tracker.step)
+        track = tracker.close()
+    (line,) = (str(warning.message) for warning in said)
+    assert re.search(message, line)
+    assert "\n" not in line
     assert same(plain, model)
-    assert len(track.step) == measured
-    assert track.steps == 8
-    assert len(track.missed) == 1
+    assert (len(track.step), track.steps, len(track.missed)) == (measured, 8, 1)
     assert "not measured" in str(track) or "log" in track.missed
     track.plot()
 
@@ -175,49 +174,40 @@ def standing_in(monkeypatch, name, **members):
         monkeypatch.setitem(sys.modules, module.__name__, module)
 
 
-def test_the_lightning_callback_where_lightning_is_a_stand_in(monkeypatch):
+def test_callbacks_where_lightning_and_transformers_are_stand_ins(monkeypatch):
     standing_in(monkeypatch, "lightning.pytorch.callbacks", Callback=object)
-    callback = lightning_callback("cross_entropy", (X, Y), **CHEAP)
-    model = network()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    trainer = types.SimpleNamespace(optimizers=[optimizer], global_step=0)
-    callback.on_train_start(trainer, model)
-    plainly(model, optimizer, lambda: None)
-    callback.on_exception(trainer, model, RuntimeError())
-    callback.on_train_end(trainer, model)
-    assert callback.tracker.track.step.tolist() == [2, 4, 6, 8]
-    plainly(model, optimizer, lambda: None)  # no hook is left
-    assert callback.tracker.track.steps == 8
-
-
-def test_the_transformers_callback_where_transformers_is_a_stand_in(monkeypatch):
     standing_in(monkeypatch, "transformers", TrainerCallback=object)
-    callback = transformers_callback("cross_entropy", (X, Y), **CHEAP)
+    lightning, hugging = (
+        make("cross_entropy", (X, Y), **CHEAP) for make in (lightning_callback, transformers_callback)
+    )
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     wrapped = types.SimpleNamespace(optimizer=optimizer)  # as Accelerate hands it over
-    resumed = types.SimpleNamespace(global_step=100)
-    callback.on_train_begin(None, resumed, None, model=model, optimizer=wrapped)
+    lightning.on_train_start(types.SimpleNamespace(optimizers=[optimizer], global_step=0), model)
+    hugging.on_train_begin(
+        None, types.SimpleNamespace(global_step=100), None, model=model, optimizer=wrapped
+    )  # resumed
     plainly(model, optimizer, lambda: None)
-    callback.on_train_end(None, None, None)
-    assert callback.tracker.track.step.tolist() == [102, 104, 106, 108]
-
-
-def test_a_callback_without_an_optimiser_says_so_and_training_goes_on(monkeypatch):
-    standing_in(monkeypatch, "lightning.pytorch.callbacks", Callback=object)
-    callback = lightning_callback("cross_entropy", (X, Y), **CHEAP)
+    lightning.on_exception(None, model, RuntimeError())
+    lightning.on_train_end(None, model)
+    hugging.on_train_end(None, None, None)
+    plainly(model, optimizer, lambda: None)  # no hook is left
+    assert lightning.tracker.track.step.tolist() == [2, 4, 6, 8]
+    assert hugging.tracker.track.step.tolist() == [102, 104, 106, 108]
+    assert (lightning.tracker.track.steps, hugging.tracker.track.steps) == (8, 108)
+    bare = lightning_callback("cross_entropy", (X, Y), **CHEAP)
     with pytest.warns(UserWarning, match="could not measure here"):
-        callback.on_train_start(types.SimpleNamespace(optimizers=[], global_step=0), network())
-    callback.on_train_end(None, None)
+        bare.on_train_start(types.SimpleNamespace(optimizers=[], global_step=0), network())
+    bare.on_train_end(None, None)
 
 
-def test_lightning():
-    L = pytest.importorskip("lightning.pytorch")
+def by_lightning(net, callbacks, _folder):
+    import lightning.pytorch as L
 
     class Module(L.LightningModule):
         def __init__(self):
             super().__init__()
-            self.net = network()
+            self.net = net
 
         def training_step(self, batch, index):
             return F.cross_entropy(self.net(batch[0]), batch[1])
@@ -225,51 +215,45 @@ def test_lightning():
         def configure_optimizers(self):
             return torch.optim.Adam(self.net.parameters(), lr=0.01)
 
-    trained = []
-    for tracked in (False, True):
-        module = Module()
-        callback = lightning_callback("cross_entropy", (X, Y), model=module.net, **CHEAP)
-        L.seed_everything(1, verbose=False)
-        options = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_model_summary": False}
-        options |= {"enable_progress_bar": False, "max_epochs": 2, "accumulate_grad_batches": 4}
-        trainer = L.Trainer(callbacks=[callback] if tracked else [], **options)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            trainer.fit(module, DataLoader(TensorDataset(X, Y), 8, shuffle=True))
-        trained.append(module)
-    assert same(*trained)
-    assert callback.tracker.track.step.tolist() == [2, 4]
-    assert not callback.tracker.track.missed
+    L.seed_everything(1, verbose=False)
+    options = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+    options |= {"enable_progress_bar": False, "max_epochs": 2, "accumulate_grad_batches": 4}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        L.Trainer(callbacks=callbacks, **options).fit(Module(), DataLoader(TensorDataset(X, Y), 8, shuffle=True))
 
 
-def test_transformers(tmp_path):
-    hf = pytest.importorskip("transformers")
+def by_transformers(net, callbacks, folder):
+    import transformers as hf
 
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
-            self.net = network()
+            self.net = net
 
         def forward(self, x, labels=None):
             logits = self.net(x)
-            return (
-                {"loss": F.cross_entropy(logits, labels), "logits": logits}
-                if labels is not None
-                else {"logits": logits}
-            )
+            return {"logits": logits} | ({} if labels is None else {"loss": F.cross_entropy(logits, labels)})
 
-    trained = []
-    for tracked in (False, True):
-        model = Net()
-        callback = transformers_callback("cross_entropy", (X, Y), model=model.net, **CHEAP)
-        arguments = hf.TrainingArguments(
-            output_dir=str(tmp_path), num_train_epochs=2, per_device_train_batch_size=8, gradient_accumulation_steps=4,
-            use_cpu=True, report_to=[], save_strategy="no", disable_tqdm=True, seed=1, logging_strategy="no",
-        )  # fmt: skip
-        rows = [{"x": x, "labels": y} for x, y in zip(X, Y, strict=True)]
-        hf.Trainer(model, arguments, train_dataset=rows, callbacks=[callback] if tracked else []).train()
-        trained.append(model)
-    assert same(*trained)
+    arguments = hf.TrainingArguments(
+        output_dir=str(folder), num_train_epochs=2, per_device_train_batch_size=8, gradient_accumulation_steps=4,
+        use_cpu=True, report_to=[], save_strategy="no", disable_tqdm=True, seed=1, logging_strategy="no",
+    )  # fmt: skip
+    rows = [{"x": x, "labels": y} for x, y in zip(X, Y, strict=True)]
+    hf.Trainer(Net(), arguments, train_dataset=rows, callbacks=callbacks).train()
+
+
+@pytest.mark.parametrize(
+    ("library", "loop", "make"),
+    [("lightning", by_lightning, lightning_callback), ("transformers", by_transformers, transformers_callback)],
+)
+def test_the_library_itself_trains_the_same_to_the_last_bit(library, loop, make, tmp_path):
+    pytest.importorskip(library)
+    plain, model = network(), network()
+    callback = make("cross_entropy", (X, Y), model=model, **CHEAP)
+    for one, callbacks in ((plain, []), (model, [callback])):
+        loop(one, callbacks, tmp_path)
+    assert same(plain, model)
     assert callback.tracker.track.step.tolist() == [2, 4]
     assert not callback.tracker.track.missed
 
@@ -282,59 +266,54 @@ def test_values_go_to_what_each_library_offers():
     writer = types.SimpleNamespace(add_scalar=lambda name, value, step: seen.append((name, step)))
     mlflow = types.SimpleNamespace(log_metrics=lambda values, step: seen.extend((name, step) for name in values))
     wandb = types.SimpleNamespace(log=lambda values, step: seen.extend((name, step) for name in values))
-    model = network()
     for log in (writer, mlflow, wandb):
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        tracker = ls.Tracker(
-            model, "cross_entropy", (X, Y), optimizer=optimizer, log=log, every=1, budget=None, measure="loss"
-        )
+        *_, tracker = tracked(log=log, every=1, measure="loss")
         tracker.step(7)
         assert seen == [(f"landscape/{name}", 7) for name in ("lr", "threshold", "loss")]
         seen.clear()
 
 
-def tracked_into(log):
-    """Train with a logger; return λmax at steps 2, 4, 6 and 8."""
-    model = network()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    tracker = ls.Tracker(model, "cross_entropy", (X, Y), optimizer=optimizer, log=log, **CHEAP)
-    plainly(model, optimizer, tracker.step)
-    track = tracker.close()
-    assert not track.missed
-    return pytest.approx(dict(zip(track.step.tolist(), track.values["lambda_max"], strict=True)))
-
-
-def test_tensorboard_reads_its_file_back(tmp_path):
+def into_tensorboard(folder):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from torch.utils.tensorboard import SummaryWriter
 
-    with SummaryWriter(tmp_path) as writer:
-        values = tracked_into(writer)
-    read = EventAccumulator(str(tmp_path)).Reload()
-    assert {event.step: event.value for event in read.Scalars("landscape/lambda_max")} == values
+    with SummaryWriter(folder) as writer:
+        yield writer
+    read = EventAccumulator(str(folder)).Reload()
+    yield {event.step: event.value for event in read.Scalars("landscape/lambda_max")}
 
 
-def test_mlflow_reads_its_store_back(tmp_path, monkeypatch):
+def into_mlflow(folder):
     mlflow = pytest.importorskip("mlflow")
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    mlflow.set_tracking_uri(tmp_path.as_uri())
+    mlflow.set_tracking_uri(folder.as_uri())
     mlflow.set_experiment("test")
     with mlflow.start_run() as run:
-        values = tracked_into(mlflow)
+        yield mlflow
     history = mlflow.MlflowClient().get_metric_history(run.info.run_id, "landscape/lambda_max")
-    assert {metric.step: metric.value for metric in history} == values
+    yield {metric.step: metric.value for metric in history}
 
 
-def test_wandb_reads_its_file_back(tmp_path):
+def into_wandb(folder):
     wandb = pytest.importorskip("wandb")
-    with wandb.init(mode="offline", project="test", dir=tmp_path, settings=wandb.Settings(console="off")) as run:
-        values = tracked_into(run)
-    (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    with wandb.init(mode="offline", project="test", dir=folder, settings=wandb.Settings(console="off")) as run:
+        yield run
+    (file,) = folder.glob("wandb/offline-run-*/run-*.wandb")
     reader = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
     lines = subprocess.run(reader, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
     rows = [json.loads(line)["history"]["item"] for line in lines if '"type":"history"' in line]
-    assert {row["_step"]: row["landscape/lambda_max"] for row in rows} == values
+    yield {row["_step"]: row["landscape/lambda_max"] for row in rows}
+
+
+@pytest.mark.parametrize("library", [into_tensorboard, into_mlflow, into_wandb])
+def test_what_a_library_has_written_reads_back(library, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    written = library(tmp_path)
+    model, optimizer, tracker = tracked(log=next(written))
+    plainly(model, optimizer, tracker.step)
+    track = tracker.close()
+    assert not track.missed
+    assert next(written) == pytest.approx(dict(zip(track.step.tolist(), track.values["lambda_max"], strict=True)))
 
 
 def test_the_track_stands_in_the_notebook_while_it_grows(monkeypatch):
@@ -343,9 +322,7 @@ def test_the_track_stands_in_the_notebook_while_it_grows(monkeypatch):
     handle = types.SimpleNamespace(update=shown.append)
     monkeypatch.setattr("IPython.get_ipython", object)
     monkeypatch.setattr("IPython.display.display", lambda track, display_id: shown.append(track) or handle)
-    model = network()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    tracker = ls.Tracker(model, "cross_entropy", (X, Y), optimizer=optimizer, live=True, **CHEAP)
+    model, optimizer, tracker = tracked(live=True)
     plainly(model, optimizer, tracker.step)
     assert [len(track.step) for track in shown] == [1, 2, 3, 4]
 

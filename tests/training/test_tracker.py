@@ -9,9 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import landscape as ls
-from landscape.studies.chebyshev import chebyshev_data, chebyshev_network, half_squared_error
-from landscape.training.critical import critical_step
-from landscape.training.tracked import warm_eigenpairs
+from landscape.studies.descents import chebyshev_data, chebyshev_network, half_squared_error
+from landscape.training.tracked import critical_step, warm_eigenpairs
 
 X = torch.randn(96, 6, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(96) % 3
@@ -155,20 +154,31 @@ def test_warm_eigenpairs_follow_a_crossing():
         assert abs(found[0] - max(first, second)) <= residuals[0]
 
 
-def test_the_budget_bounds_the_overhead(monkeypatch):
-    """On a clock by which a training step takes 1 and a measurement 7: every 70th step is within a budget of 0.1."""
+def tracked(optimizer=None, model=None, **options):
+    """Return a tracker of a network that need not train, and its optimiser."""
+    model = model or network()
+    optimizer = optimizer or torch.optim.SGD(model.parameters(), lr=0.1)
+    return ls.Tracker(model, "cross_entropy", (X, Y), optimizer=optimizer, **options), optimizer
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The tracker's clock, which stands still but for what a test adds."""
     now = [0.0]
     monkeypatch.setattr("landscape.training.tracker.time.perf_counter", lambda: now[0])
-    model = network()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    return now
+
+
+def test_the_budget_bounds_the_overhead(clock):
+    """On a clock by which a training step takes 1 and a measurement 7: every 70th step is within a budget of 0.1."""
 
     def slow(objective):
-        now[0] += 7.0
+        clock[0] += 7.0
         return 0.0
 
-    tracker = ls.Tracker(model, "cross_entropy", (X, Y), optimizer=optimizer, measure=slow, budget=0.1)
+    tracker, optimizer = tracked(measure=slow, budget=0.1)
     for _ in range(350):
-        now[0] += 1.0
+        clock[0] += 1.0
         optimizer.step()
         tracker.step()
     track = tracker.close()
@@ -176,23 +186,19 @@ def test_the_budget_bounds_the_overhead(monkeypatch):
     assert track.overhead == pytest.approx(0.1)
 
 
-def test_the_first_measurement_waits_until_the_budget_has_paid_for_it(monkeypatch):
+def test_the_first_measurement_waits_until_the_budget_has_paid_for_it(clock, monkeypatch):
     """A gradient takes 1, two are timed at the beginning, and the first measurement is expected to take 30: 32 in all."""
-    now = [0.0]
-    monkeypatch.setattr("landscape.training.tracker.time.perf_counter", lambda: now[0])
     gradient = ls.Objective.gradient
 
     def slow(objective):
-        now[0] += 1.0
+        clock[0] += 1.0
         return gradient(objective)
 
     monkeypatch.setattr(ls.Objective, "gradient", slow)
-    model = network()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for steps, first in ((350, 320), (200, None)):
-        tracker = ls.Tracker(model, "cross_entropy", (X, Y), optimizer=optimizer, measure="loss", budget=0.1)
+        tracker, _ = tracked(measure="loss", budget=0.1)
         for _ in range(steps):
-            now[0] += 1.0
+            clock[0] += 1.0
             tracker.step()
         if first:
             assert tracker.close().step[0] == first
@@ -201,66 +207,47 @@ def test_the_first_measurement_waits_until_the_budget_has_paid_for_it(monkeypatc
                 assert tracker.close().step.tolist() == []
 
 
-def test_time_goes_on_where_a_killed_run_ended_and_stops_with_the_run(monkeypatch, tmp_path):
-    now = [0.0]
-    monkeypatch.setattr("landscape.training.tracker.time.perf_counter", lambda: now[0])
-    model = network()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-
+def test_time_goes_on_where_a_killed_run_ended_and_stops_with_the_run(clock, tmp_path):
     def slow(objective):
-        now[0] += 2.0
+        clock[0] += 2.0
         return 0.0
 
     for run in range(2):
-        tracker = ls.Tracker(
-            model,
-            "cross_entropy",
-            (X, Y),
-            optimizer=optimizer,
-            measure=slow,
-            every=5,
-            budget=None,
-            save=(tmp_path / "a.h5", "a/t"),
-        )
+        tracker, _ = tracked(measure=slow, every=5, budget=None, save=(tmp_path / "a.h5", "a/t"))
         for step in range(5):
-            now[0] += 1.0
+            clock[0] += 1.0
             tracker.step(5 * run + step + 1)
         if run == 0:
             tracker._run.__exit__(None, None, None)
     track = tracker.close()
-    now[0] += 100.0
+    clock[0] += 100.0
     for one in (track, tracker.track):
         assert (one.training_seconds, one.measuring_seconds) == (10.0, 4.0)
 
 
 def test_points_survive_a_kill_and_the_track_is_stored(tmp_path):
-    place = (tmp_path / "run.h5", "mine/track")
-    model = network()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
-    options = {"optimizer": optimizer, "every": 1, "budget": None, "measure": ["loss", "trace"], "save": place}
-    first = ls.Tracker(model, "cross_entropy", (X, Y), **options)
+    options = {"every": 1, "budget": None, "measure": ["loss", "trace"], "save": (tmp_path / "run.h5", "mine/track")}
+    first, optimizer = tracked(**options)
     for _ in range(3):
         optimizer.step()
         first.step()
     first._run.__exit__(None, None, None)  # as a kill leaves it: neither closed nor stored
-    again = ls.Tracker(model, "cross_entropy", (X, Y), **options)
+    again, _ = tracked(**options)
     assert again.track.step.tolist() == [1, 2, 3]
     again.step(4)
     track = again.close()
-    stored = ls.open_study(place[0])["mine/track"]
+    stored = ls.open_study(tmp_path / "run.h5")["mine/track"]
     assert stored.step.tolist() == track.step.tolist() == [1, 2, 3, 4]
     assert stored.values["error/trace"].tolist() == track.values["error/trace"].tolist()
     with pytest.warns(UserWarning, match="finished track"):
-        ls.Tracker(model, "cross_entropy", (X, Y), **options)
+        tracked(**options)
 
 
-def test_a_compiled_or_wrapped_model_and_scheduled_rates():
+def test_a_wrapped_model_and_scheduled_rates():
     model = network()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    tracker, optimizer = tracked(model=nn.DataParallel(model), every=1, budget=None, measure="loss")
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
-    with ls.Tracker(
-        nn.DataParallel(model), "cross_entropy", (X, Y), optimizer=optimizer, every=1, budget=None, measure="loss"
-    ) as tracker:
+    with tracker:
         for _ in range(3):
             optimizer.zero_grad()
             F.cross_entropy(model(X), Y).backward()

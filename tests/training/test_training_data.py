@@ -57,8 +57,9 @@ def test_poison_needs_inputs_that_average_and_pairs_within_a_class():
         poison_points(torch.arange(4), torch.tensor([0, 0, 1, 1]), 2, 2, seed=0)
     with pytest.raises(LandscapeError, match="has only one"):
         poison_points(torch.rand(2, 3), torch.tensor([0, 1]), 2, 2, seed=0)
+    X, y = torch.rand(2, 3), torch.tensor([0, 0])
     with pytest.raises(LandscapeError, match="at least 2 classes"):
-        poison_points(torch.rand(2, 3), torch.tensor([0, 0]), 2, 1, seed=0)
+        training_set(get_recipe("poisoned"), ((X, y), (X, y)), seed=0)
 
 
 def test_recipes_change_the_data_as_they_say(split):

@@ -19,7 +19,7 @@ from landscape.errors import LandscapeError
 from landscape.function.provenance import environment
 from landscape.results import Estimate
 from landscape.store import Run
-from landscape.training.jobs import JobsRun, run_jobs
+from landscape.studies.grid import JobsRun, run_jobs
 from landscape.workers import completed
 
 
@@ -139,7 +139,7 @@ def test_an_error_stops_the_other_workers():
 SCRIPT = """
 import os, pathlib, signal, sys, time
 from landscape.bars import bar
-from landscape.training.jobs import JobsRun, run_jobs
+from landscape.studies.grid import JobsRun, run_jobs
 
 if __name__ == "__mp_main__":
     pathlib.Path(f"worker-{os.getpid()}").touch()
