@@ -1,13 +1,12 @@
 """Curvature matrices by exact products with vectors."""
 
 from landscape.operators.base import Operator, scaled
-from landscape.operators.empirical_fisher import EmpiricalFisher
-from landscape.operators.finite_difference import FiniteDifferenceHessian
+from landscape.operators.differences import FiniteDifferenceHessian
+from landscape.operators.empirical_fisher import EmpiricalFisher, GradientCovariance
 from landscape.operators.fisher import Fisher
 from landscape.operators.gauss_newton import GaussNewton
-from landscape.operators.gradient_covariance import GradientCovariance
 from landscape.operators.hessian import Hessian
-from landscape.operators.programs import Plan
+from landscape.operators.programs.plan import Plan
 
 __all__ = [
     "EmpiricalFisher",

@@ -1,4 +1,4 @@
-"""A symmetric linear operator on parameter vectors, and its arithmetic: sums, multiples, scalings, principal sub-matrices."""
+"""A symmetric linear operator on parameter vectors, and its arithmetic: sums, multiples, scalings, diagonal blocks."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ from torch import Tensor
 from landscape.arguments import settled
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.world import ALONE, World
-from landscape.operators.vectors import HALF, received
+
+HALF = (torch.float16, torch.bfloat16)
 
 DENSE_LIMIT = 20_000
 """Largest P that `Operator.dense` forms: 3.2 GB in float64."""
+
+LIFTED_BYTES = 2**30
+"""Memory that the vectors lifted for a block diagonal may take at a time."""
 
 
 class Operator(ABC):
@@ -66,8 +70,35 @@ class Operator(ABC):
 
     @settled()
     def __matmul__(self, V: Any) -> Any:
-        columns, hand_back = received(V, self.world.length(self.size), self.dtype, self.device, self.name)
-        return hand_back(self.multiply(columns))
+        columns = self._columns(V)
+        product = self.multiply(columns[:, None])[:, 0] if columns.ndim == 1 else self.multiply(columns)
+        if isinstance(V, np.ndarray):
+            return product.cpu().double().numpy().astype(V.dtype, copy=False)
+        return product.to(V.dtype)
+
+    def _columns(self, V: Any) -> Tensor:
+        """Check a vector (P,) or columns (P, K), and bring them to the operator; half precision also takes wider ones.
+
+        Raises:
+            LandscapeError: The type, shape, dtype or device is wrong.
+        """
+        what, size = f"the vectors for the {self.name}", self.world.length(self.size)
+        if isinstance(V, np.ndarray):
+            if not np.issubdtype(V.dtype, np.floating):
+                raise LandscapeError(f"{what} are {V.dtype}, expected real floating point")
+            columns = torch.as_tensor(V, device=self.device).to(self.dtype)
+        elif isinstance(V, Tensor):
+            wider = (torch.float32, torch.float64) if self.dtype in HALF else ()
+            if V.dtype not in (self.dtype, *wider):
+                raise LandscapeError(f"{what} are {V.dtype}, expected {self.dtype}; use V.to(operator.dtype)")
+            if V.device != self.device:
+                raise LandscapeError(f"{what} are on {V.device}, expected {self.device}; use V.to('{self.device}')")
+            columns = V.detach()
+        else:
+            raise LandscapeError(f"the {self.name} multiplies torch tensors and numpy arrays, not {type(V).__name__}")
+        if columns.ndim not in (1, 2) or len(columns) != size:
+            raise LandscapeError(f"{what} have shape {tuple(V.shape)}, expected ({size},) or ({size}, K)")
+        return columns
 
     def __add__(self, other: Any) -> Operator:
         return Sum([(1.0, self), (1.0, other)]) if isinstance(other, Operator) else NotImplemented
@@ -97,12 +128,10 @@ class Operator(ABC):
                 f"the {self.name} has P = {self.size:,}; dense() forms at most {DENSE_LIMIT:,}: use op.block(…).dense() or "
                 "products"
             )
-        out = torch.empty(self.size, self.size, dtype=self.dtype, device=self.device)
-        for start in range(0, self.size, chunk):
-            unit = torch.zeros(self.size, min(chunk, self.size - start), dtype=self.dtype, device=self.device)
-            unit[torch.arange(start, start + unit.shape[1]), torch.arange(unit.shape[1])] = 1
-            out[:, start : start + unit.shape[1]] = self @ unit
-        return out
+        matrix = torch.eye(self.size, dtype=self.dtype, device=self.device)
+        for columns in matrix.split(chunk, dim=1):
+            columns.copy_(self @ columns)
+        return matrix
 
     def to_scipy(self) -> LinearOperator:
         """Return a `scipy.sparse.linalg.LinearOperator` with the same products."""
@@ -111,18 +140,27 @@ class Operator(ABC):
         def product(V: np.ndarray) -> np.ndarray:
             return np.asarray(self @ np.asarray(V, dtype=dtype))
 
-        def vector_product(v: np.ndarray) -> np.ndarray:
-            return product(np.ravel(v))
-
-        return LinearOperator(
-            self.shape, matvec=vector_product, rmatvec=vector_product, matmat=product, rmatmat=product, dtype=dtype
-        )
+        return LinearOperator(self.shape, matvec=product, rmatvec=product, matmat=product, rmatmat=product, dtype=dtype)
 
     def __repr__(self) -> str:
         return f"{self.name} {self.shape}, {str(self.dtype).removeprefix('torch.')} on {self.device}"
 
 
-class Sum(Operator):
+class Derived(Operator):
+    """An operator made from another one, which it takes its place and its provenance from."""
+
+    def __init__(self, op: Operator, name: str):
+        self.op, self.name = op, name
+        self.size, self.dtype, self.device, self.world = op.size, op.dtype, op.device, op.world
+        self.positive_semidefinite = op.positive_semidefinite
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """What identifies the operator, as stored with results."""
+        return {**self.op.provenance, "operator": self.name}
+
+
+class Sum(Derived):
     """The linear combination Σ_i c_i A_i of operators of one size, dtype and device.
 
     Args:
@@ -138,8 +176,8 @@ class Sum(Operator):
         for _, op in self.terms[1:]:
             if (op.size, op.dtype, op.device) != (first.size, first.dtype, first.device):
                 raise LandscapeError(f"a sum of {first!r} and {op!r}; expected equal size, dtype and device")
-        self.size, self.dtype, self.device, self.world = first.size, first.dtype, first.device, first.world
-        self.name = " + ".join(op.name if c == 1 else f"{c:g}·{op.name}" for c, op in self.terms).replace("+ -", "− ")
+        names = " + ".join(op.name if c == 1 else f"{c:g}·{op.name}" for c, op in self.terms)
+        super().__init__(first, names.replace("+ -", "− "))
         self.positive_semidefinite = all(c >= 0 and op.positive_semidefinite for c, op in self.terms)
 
     def multiply(self, V: Tensor) -> Tensor:
@@ -153,43 +191,24 @@ class Sum(Operator):
         """Return the sum of the operators' blocks."""
         return Sum([(c, op.block(patterns)) for c, op in self.terms])
 
-    @property
-    def provenance(self) -> Mapping[str, Any]:
-        """What identifies the operator, as stored with results."""
-        return {**self.terms[0][1].provenance, "operator": self.name}
 
-
-class Scaled(Operator):
-    """The operator D A D with D = diag(d).
-
-    Args:
-        op: A.
-        d: The diagonal (P,), finite.
-
-    Raises:
-        LandscapeError: ``d`` has another size, or is not finite.
-    """
+class Scaled(Derived):
+    """The operator D A D with D = diag(d); see `scaled`."""
 
     def __init__(self, op: Operator, d: Any):
-        self.op, self.size, self.dtype, self.device, self.world = op, op.size, op.dtype, op.device, op.world
+        super().__init__(op, f"scaled {op.name}")
         self.d = torch.as_tensor(d).detach().to(op.device, torch.float64)
         if self.d.shape != (op.size,):
             raise LandscapeError(f"the scaling has shape {tuple(self.d.shape)}, expected ({op.size},)")
         if not torch.isfinite(self.d).all():
             raise LandscapeError("the scaling holds NaN or infinity; expected finite numbers")
-        self.name, self.positive_semidefinite = f"scaled {op.name}", op.positive_semidefinite
 
     def multiply(self, V: Tensor) -> Tensor:
         """Return D A D V."""
         return self.d[:, None] * self.op.multiply((self.d[:, None] * V).to(V.dtype))
 
-    @property
-    def provenance(self) -> Mapping[str, Any]:
-        """What identifies the operator, as stored with results."""
-        return {**self.op.provenance, "operator": self.name}
 
-
-class Block(Operator):
+class Block(Derived):
     """The principal sub-matrix of an operator on some of its coordinates: products with zeros elsewhere.
 
     Args:
@@ -199,9 +218,8 @@ class Block(Operator):
     """
 
     def __init__(self, op: Operator, index: Tensor, name: str):
-        self.op, self.index, self.name = op, index.to(op.device), name
-        self.size, self.dtype, self.device, self.world = len(index), op.dtype, op.device, op.world
-        self.positive_semidefinite = op.positive_semidefinite
+        super().__init__(op, name)
+        self.size, self.index = len(index), index.to(op.device)
 
     def multiply(self, V: Tensor) -> Tensor:
         """Return the block's product: lift, multiply, restrict."""
@@ -209,10 +227,39 @@ class Block(Operator):
         whole[self.index] = V
         return self.op.multiply(whole)[self.index]
 
-    @property
-    def provenance(self) -> Mapping[str, Any]:
-        """What identifies the operator, as stored with results."""
-        return {**self.op.provenance, "operator": self.name}
+
+class BlockDiagonal(Derived):
+    """The operator with everything outside its diagonal blocks set to zero.
+
+    All blocks are multiplied in one block of vectors, so that they share the forward and the first backward pass.
+
+    Args:
+        op: The whole operator (P, P).
+        blocks: Name and place of each block; together they cover 0 … P.
+    """
+
+    def __init__(self, op: Operator, blocks: Mapping[str, Sequence[slice]]):
+        super().__init__(op, f"block diagonal of the {op.name}")
+        self.blocks = dict(blocks)
+
+    def multiply(self, V: Tensor) -> Tensor:
+        """Return the product of every block with its part of each column."""
+        total = torch.zeros(V.shape, dtype=torch.float64, device=V.device)
+        together = max(1, LIFTED_BYTES // (16 * self.size * V.shape[1]))
+        blocks = list(self.blocks.values())
+        for start in range(0, len(blocks), together):
+            chosen = [(i, place) for i, places in enumerate(blocks[start : start + together]) for place in places]
+            lifted = V.new_zeros(len(V), 1 + chosen[-1][0], V.shape[1])
+            for i, place in chosen:
+                lifted[place, i] = V[place]
+            product = self.op.multiply(lifted.flatten(1)).view(lifted.shape)
+            for i, place in chosen:
+                total[place] = product[place, i].double()
+        return total
+
+    def by_block(self, product: Tensor) -> dict[str, Tensor]:
+        """Cut a product (P, …) into its blocks' parts, by name."""
+        return {name: torch.cat([product[place] for place in places]) for name, places in self.blocks.items()}
 
 
 def scaled(op: Operator, d: Tensor | np.ndarray) -> Operator:

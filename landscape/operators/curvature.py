@@ -1,23 +1,27 @@
-"""A curvature matrix of an objective: an operator whose products are sums over batches."""
+"""A curvature matrix of an objective: an operator whose products are sums over batches, by a plan, in float64."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from landscape.arguments import expect_objective, settled
-from landscape.errors import NotDefinedError, NumericalError
+from landscape.errors import LandscapeError, NotDefinedError, NumericalError
 from landscape.function.objective import Objective
 from landscape.function.parameters import match
 from landscape.function.weighting import culprit
-from landscape.operators.base import Block, Operator
-from landscape.operators.block_diagonal import BlockDiagonal
-from landscape.operators.programs import BatchSum, Plan
-from landscape.operators.programs.rule import Rule
-from landscape.operators.programs.settings import Choice, Keep, Settings
+from landscape.function.world import World
+from landscape.operators.base import Block, BlockDiagonal, Operator
+from landscape.operators.failures import explained, out_of_memory
+from landscape.operators.programs.choose import Prepared, prepare
+from landscape.operators.programs.plan import Choice, Keep, Plan, Settings
+from landscape.operators.programs.program import Recompute, Rule
+from landscape.operators.rewrites import Rewrites
 
 
 class Curvature(Operator):
@@ -67,45 +71,28 @@ class Curvature(Operator):
         self.objective = objective
         self.size, self.dtype, self.device = objective.size, objective.dtype, objective.theta.device
         self.world = objective.world
-        settings = Settings(
-            program=program,
-            memory=memory,
-            products=products,
-            keep=keep,
-            coalesce=coalesce,
-            compile=compile,
-            tune=tune,
-            tf32=tf32,
-            check=check,
-        )
-        self._sum = BatchSum(self._rule(), self.name, settings)
+        self.settings = Settings(program, memory, products, keep, coalesce, compile, tune, tf32, check)
+        self.rule = self._rule()
+        self._states: dict[int, Any] = {}  # of batches, kept between products
+        self._prepared: Prepared | None = None
 
     def _rule(self) -> Rule:
         return self.rule_class(self.objective)
 
     @property
     def plan(self) -> Plan:
-        """How products are computed: the program, what it keeps, and why."""
-        return self._sum.plan
+        """How products are computed: the program, what it keeps, and why; made when first asked for."""
+        return self._ready().plan
 
     @property
     def provenance(self) -> Mapping[str, Any]:
         """What identifies the operator, as stored with results: the objective's provenance and the plan."""
-        plan = self.plan
-        return {
-            **self.objective.provenance(),
-            "operator": self.name,
-            "program": plan.program,
-            "plan": plan.to_dict(),
-        }
-
-    def multiply(self, V: Tensor) -> Tensor:
-        """Return the product with columns (P, K) in float64."""
-        return self._sum.multiply(V)
+        done = {"operator": self.name, "program": self.plan.program, "plan": self.plan.to_dict()}
+        return {**self.objective.provenance(), **done}
 
     def release(self) -> None:
         """Give back the memory of everything kept; the next product builds it again."""
-        self._sum.release()
+        self._states.clear()
 
     def block(self, patterns: str | Iterable[str]) -> Operator:
         """Return the principal sub-matrix of the parameters whose names match any glob pattern.
@@ -144,20 +131,18 @@ class Curvature(Operator):
         drawn = torch.randn(2, self.size, generator=generator, dtype=torch.float64).to(self.device, self.dtype)
         v, u = self.world.part(drawn)
         first, second = (self._fresh_product(v, seed) for seed in (1, 2))
-        norm, dot = self.world.norm, self.world.dot
+        norm = self.world.norm
         difference = float(norm(first - second) / norm(first).clamp_min(1e-300))
         slack = 1e3 * torch.finfo(self.dtype).eps  # scatter operations on CUDA add in any order
         if difference > slack:
             raise NumericalError(
                 f"the {self.name} gave two products of one vector that differ by {difference:.1e}: {culprit(self.objective)}"
             )
-        Au = self._fresh_product(u, 2)
-        left, right = float(dot(u, first)), float(dot(v, Au))
-        scale = float(norm(u.double()) * norm(first) + norm(v.double()) * norm(Au))
-        if abs(left - right) > slack * scale:
+        off = asymmetry(self.world, u, v, self._fresh_product(u, 2), first)
+        if off > slack:
             raise NumericalError(
-                f"the {self.name} is not symmetric (⟨u, Av⟩ = {left:.6g}, ⟨v, Au⟩ = {right:.6g}): an operation has a wrong "
-                "second derivative, usually a custom autograd function whose backward is not made of differentiable operations"
+                f"the {self.name} is not symmetric (⟨u, Av⟩ and ⟨v, Au⟩ are off by {off:.1e}): an operation has a wrong second "
+                "derivative, usually a custom autograd function whose backward is not made of differentiable operations"
             )
 
     def _fresh_product(self, v: Tensor, seed: int) -> Tensor:
@@ -168,3 +153,118 @@ class Curvature(Operator):
             product: Tensor = (self @ v).double()
         self.release()
         return product
+
+    # --- the sum over batches ---------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _setting(self) -> Iterator[None]:
+        """Guard the objective, choose kernels with derivatives, and explain what has none."""
+        with explained(self.name), self.objective.guard(second=True, tf32=self.settings.tf32):
+            yield
+
+    def _ready(self) -> Prepared:
+        if self._prepared is None:
+            with self._setting(), Rewrites():
+                prepared = self._prepare()
+            self._prepared = replace(prepared, plan=self.rule.verified(prepared.plan, self.settings))
+        return self._prepared
+
+    def _prepare(self) -> Prepared:
+        try:
+            return prepare(self.rule, self.settings)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error) or self.settings.program == "recompute":
+                raise
+        # outside the handler, where the failed attempt's tensors are gone
+        frugal = replace(self.settings, program="recompute", compile=False, tune=False)
+        return self._without_states(prepare(self.rule, frugal))
+
+    def multiply(self, V: Tensor) -> Tensor:
+        """Return Σ_b scale_b A_b V (P, K) in float64 over the batches of all processes."""
+        total = self.world.sum_vectors(self._own(V))
+        if not bool(total.isfinite().all()) and bool(V.isfinite().all()):
+            raise NumericalError(
+                f"the product with the {self.name} holds NaN or infinity: a second derivative is not finite at this point, as "
+                "that of a square root or a power at zero; add a small constant there, or use dtype=torch.float64 where "
+                "float32 overflows"
+            )
+        return total
+
+    def _own(self, V: Tensor) -> Tensor:
+        """Return the sum over this process's batches; with less memory at a time when an allocation fails."""
+        self._ready()
+        while True:
+            try:
+                with self._setting(), torch.enable_grad():
+                    if not self._calls_the_network():
+                        return self._multiply(V).detach()
+                    # a checkpointed block runs its forward pass again inside the product and must find theta there
+                    theta = self._ready().program.theta.detach().requires_grad_()
+                    return self.objective.call(theta, lambda _: self._multiply(V)).detach()
+            except (RuntimeError, MemoryError) as error:
+                if isinstance(error, LandscapeError) or not out_of_memory(error):
+                    raise
+                self._shrink(error, V.shape[1])
+
+    def _calls_the_network(self) -> bool:
+        """Whether the next product does; putting theta into a small network takes as long as some of its layers."""
+        prepared = self._ready()
+        return prepared.program.replays or len(self._states) < len(prepared.batches)
+
+    def _multiply(self, V: Tensor) -> Tensor:
+        prepared = self._ready()
+        plan, program, batches = prepared.plan, prepared.program, prepared.batches
+        total = torch.zeros(V.shape, dtype=torch.float64, device=V.device)
+        chunks = [slice(k, k + plan.chunk) for k in range(0, V.shape[1], plan.chunk)]
+        given, sharded = V.to(self.dtype), self.world.sharded
+        for i, batch in enumerate(batches):
+            # products of sharded networks are sums over processes already, whose batches have other shares
+            share = 1.0 if sharded else batch.scale
+            unit = self.rule.dress(batch if sharded else batch.rescaled(1.0), batches.stored[:i])
+            state = self._states.get(i)
+            if i not in self._states:
+                with Rewrites():
+                    state = program.build(unit)
+                if i < plan.kept:
+                    self._states[i] = state
+            for chunk in chunks:
+                total[:, chunk].add_(program.multiply(state, unit, given[:, chunk]), alpha=share)
+            del state
+        return total
+
+    def _shrink(self, error: BaseException, vectors: int) -> None:
+        """Ask for less memory: fewer vectors at a time, then fewer kept batches, then nothing kept."""
+        prepared = self._ready()
+        plan, program = prepared.plan, prepared.program
+        self._states.clear()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if min(plan.chunk, vectors) > 1:
+            plan = replace(plan, chunk=min(plan.chunk, vectors) // 2)
+        elif plan.kept:
+            plan = replace(plan, kept=plan.kept // 2, kept_bytes=plan.kept_bytes // 2)
+        elif not isinstance(program, Recompute):
+            frugal = self._without_states(prepared)
+            self._prepared = replace(frugal, plan=self.rule.verified(frugal.plan, self.settings))
+            return
+        else:
+            raise LandscapeError(
+                f"out of memory in a product with the {self.name}: P = {self.size:,} and batches of "
+                f"{plan.batch_size:,} examples need more than there is; use a smaller batch_size= in the objective"
+            ) from error
+        self._prepared = replace(prepared, plan=plan)
+
+    def _without_states(self, prepared: Prepared) -> Prepared:
+        """Keep nothing, because nothing else fits."""
+        program = Recompute(self.rule, prepared.program.theta)
+        plan = replace(
+            prepared.plan, program=program.name, reason="nothing else fits into memory", mapped=False, compiled=False
+        )
+        return replace(prepared, plan=plan, program=program)
+
+
+def asymmetry(world: World, u: Tensor, v: Tensor, Au: Tensor, Av: Tensor) -> float:
+    """Return |⟨u, Av⟩ − ⟨v, Au⟩| relative to the lengths of the vectors."""
+    norm, dot = world.norm, world.dot
+    lengths = norm(u.double()) * norm(Av.double()) + norm(v.double()) * norm(Au.double())
+    return float((dot(u, Av) - dot(v, Au)).abs() / lengths.clamp_min(1e-300))

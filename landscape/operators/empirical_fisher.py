@@ -1,9 +1,10 @@
-"""The empirical Fisher matrix: the second moment of single examples' gradients."""
+"""The second moment of single examples' gradients (the empirical Fisher matrix), and their covariance."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import torch
@@ -11,11 +12,11 @@ from torch import Tensor
 
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.batches import Batch, pick
+from landscape.function.gradients import value_and_gradient
 from landscape.function.losses import BatchLoss
 from landscape.function.objective import Objective
 from landscape.operators.curvature import Curvature
-from landscape.operators.jacobian import JacobianRule, Middle
-from landscape.operators.output_model import class_weights
+from landscape.operators.jacobian import JacobianRule, Middle, class_weights
 
 Example = Literal["row", "target"]
 
@@ -150,7 +151,7 @@ class EmpiricalFisher(Curvature):
 
     name = "empirical Fisher matrix"
     positive_semidefinite = True
-    rule_class = EmpiricalFisherRule
+    rule: EmpiricalFisherRule
 
     def __init__(self, objective: Objective, *, example: Example = "row", **options: Any):
         self.example: Example = example
@@ -163,3 +164,46 @@ class EmpiricalFisher(Curvature):
     def provenance(self) -> Mapping[str, Any]:
         """What identifies the operator; with single targets as examples that is said."""
         return {**super().provenance, **({"example": "target"} if self.example == "target" else {})}
+
+
+class GradientCovariance(EmpiricalFisher):
+    r"""The covariance of single examples' gradients about their mean.
+
+    .. math:: C = \sum_i \omega_i\, (g_i - \bar g)(g_i - \bar g)^\top = \hat F - \frac{1}{\Omega}\, g\,g^\top,
+              \qquad g = \sum_i \omega_i g_i, \quad \Omega = \sum_i \omega_i
+
+    The noise of stochastic gradients (Thomas et al. 2020, for TIC). Equal to the empirical Fisher matrix at a stationary point.
+
+    Args:
+        objective: The loss L; a sum over examples.
+        example: What counts as one example, see `EmpiricalFisher`.
+        options: How products are computed, see `Curvature`.
+
+    >>> import torch, landscape as ls
+    >>> X, y = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.zeros(2, 1)
+    >>> model = torch.nn.Linear(2, 1, bias=False)
+    >>> objective = ls.Objective(model, (X, y), "mse_loss").at(torch.ones(2))
+    >>> ls.GradientCovariance(objective).dense().round(decimals=4)  # g₁ = (2, 0), g₂ = (0, 8), mean (1, 4)
+    tensor([[ 1., -4.],
+            [-4., 16.]])
+    """
+
+    name = "gradient covariance"
+
+    @cached_property
+    def _mean(self) -> tuple[Tensor, float]:
+        """The gradient of L (P,) in float64, and Ω."""
+        gradient = torch.zeros_like(self.objective.theta, dtype=torch.float64)
+        theta = self.objective.theta.requires_grad_()
+        with self.objective.guard(second=True):
+            for batch in self.objective.batches:
+                loss = partial(self.objective.batch_loss, theta, batch)
+                gradient += value_and_gradient(self.objective, theta, loss, theta)[1]
+        # a sum's Ω is what the mean would have divided by
+        weight = 1.0 if self.objective.reduction == "mean" else self.rule.total_weight()
+        return self.world.sum_vectors(gradient), weight
+
+    def multiply(self, V: Tensor) -> Tensor:
+        """Return F̂ V − g (gᵀV) / Ω."""
+        gradient, weight = self._mean
+        return super().multiply(V) - torch.outer(gradient, self.world.over_parts(gradient @ V.double())) / weight

@@ -14,8 +14,7 @@ from landscape.errors import LandscapeError
 from landscape.function.batches import Batch
 from landscape.function.objective import Objective
 from landscape.operators.curvature import Curvature
-from landscape.operators.jacobian import JacobianRule, Middle
-from landscape.operators.output_model import class_weights, family_of, loss_curvature
+from landscape.operators.jacobian import JacobianRule, Middle, class_weights, family_of, loss_curvature
 
 
 class FisherRule(JacobianRule):
@@ -124,7 +123,6 @@ class Fisher(Curvature):
 
     name = "Fisher matrix"
     positive_semidefinite = True
-    rule_class = FisherRule
 
     def __init__(self, objective: Objective, *, samples: int | None = None, seed: int = 0, **options: Any):
         if samples is not None and samples < 1:

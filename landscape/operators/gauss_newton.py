@@ -11,8 +11,7 @@ from landscape.errors import NotDefinedError
 from landscape.function.batches import Batch, few
 from landscape.function.objective import Objective
 from landscape.operators.curvature import Curvature
-from landscape.operators.jacobian import JacobianRule, Middle
-from landscape.operators.output_model import loss_curvature
+from landscape.operators.jacobian import JacobianRule, Middle, loss_curvature
 
 CHECKED = 8
 """Examples on which outputs are tried for being log-probabilities."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -14,15 +13,11 @@ from landscape.arguments import settled
 from landscape.errors import NumericalError
 from landscape.function.batches import Batch
 from landscape.function.objective import Objective
-from landscape.operators.curvature import Curvature
+from landscape.operators.curvature import Curvature, asymmetry
 from landscape.operators.differences import SLACK, doubts, few, require_derivative
 from landscape.operators.failures import explained, require_finite, require_second_derivative
-from landscape.operators.programs.kept import Kept
-from landscape.operators.programs.plan import Plan
-from landscape.operators.programs.program import Program
-from landscape.operators.programs.recompute import Recompute
-from landscape.operators.programs.rule import Multiply, Rule
-from landscape.operators.programs.settings import Settings
+from landscape.operators.programs.plan import Plan, Settings
+from landscape.operators.programs.program import Kept, Multiply, Program, Recompute, Rule
 from landscape.operators.rewrites import Rewrites
 
 
@@ -127,24 +122,18 @@ def compare(objective: Objective, program: str, why: str) -> float:
     off = require_derivative(part, product, why)
     # forward mode sees what runs under no_grad: differences agree with what is no gradient
     if why and program == "recompute":
-        _require_symmetry(part, product, why)
-    return off
-
-
-def _require_symmetry(part: Objective, product: Callable[[Tensor], Tensor], why: str) -> None:
-    """Raise NumericalError where products are not symmetric, so that what was differentiated was no gradient of the loss."""
-    generator, dot = torch.Generator().manual_seed(1), part.world.dot
-    drawn = torch.randn(2, part.size, generator=generator, dtype=torch.float64).to(part.device, part.dtype)
-    u, v = part.world.part(drawn)
-    Au, Av = product(u), product(v)
-    off = float(
-        (dot(u, Av) - dot(v, Au)).abs() / (dot(u, u) * dot(Av, Av) + dot(v, v) * dot(Au, Au)).sqrt().clamp_min(1e-300)
-    )
-    if off > SLACK[part.dtype]:
-        raise NumericalError(
-            f"products with the Hessian are not symmetric (off by {off:.2g}): {why} keeps a term out of the gradient, which is "
-            "then not the derivative of the loss; differentiate through it, or use a custom function with both derivatives"
+        u, v = part.world.part(
+            torch.randn(2, part.size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
         )
+        u, v = (vector.to(part.device, part.dtype) for vector in (u, v))
+        twisted = asymmetry(part.world, u, v, product(u), product(v))
+        if twisted > SLACK[part.dtype]:
+            raise NumericalError(
+                f"products with the Hessian are not symmetric (off by {twisted:.2g}): {why} keeps a term out of the gradient, "
+                "which is then not the derivative of the loss; differentiate through it, or use a custom function with both "
+                "derivatives"
+            )
+    return off
 
 
 def quotients_along_gradients(objective: Objective) -> Tensor:

@@ -14,9 +14,8 @@ from torch import Tensor
 from landscape.arguments import checked
 from landscape.bars import bar
 from landscape.errors import LandscapeError
-from landscape.operators.base import Block
+from landscape.operators.base import Block, BlockDiagonal
 from landscape.operators.base import Operator as Base
-from landscape.operators.block_diagonal import BlockDiagonal
 from landscape.results import LayerRow, Layers
 from landscape.spectra.goal import Goal, make_goal
 from landscape.spectra.lanczos import Lanczos

@@ -16,11 +16,10 @@ from landscape.errors import LandscapeError, NumericalError
 from landscape.function.memory import budget
 from landscape.graphs import TraceError
 from landscape.operators.hessian import HessianRule
-from landscape.operators.programs import batch_sum, compiled
-from landscape.operators.programs.coalesce import coalesced
+from landscape.operators.programs import split
+from landscape.operators.programs.choose import Settings, _cheaper, coalesced
 from landscape.operators.programs.costs import Costs, measure
-from landscape.operators.programs.kept import Kept
-from landscape.operators.programs.recompute import Recompute
+from landscape.operators.programs.program import Kept, Recompute
 from landscape.operators.programs.split import Split
 
 KINDS = [ls.Hessian, ls.GaussNewton, ls.Fisher, ls.EmpiricalFisher, ls.GradientCovariance]
@@ -74,9 +73,9 @@ def test_a_budget_for_some_batches_keeps_those_and_computes_the_others_again():
     for _ in range(2):
         torch.testing.assert_close(H @ vector(H), reference, rtol=1e-10, atol=1e-12)
     assert H.plan.kept == 2
-    assert len(H._sum._states) == 2
+    assert len(H._states) == 2
     H.release()
-    assert not H._sum._states
+    assert not H._states
 
 
 def test_fewer_vectors_go_together_when_memory_is_short():
@@ -152,7 +151,7 @@ def test_out_of_memory_halves_the_chunk_then_drops_states_then_recomputes(monkey
     seen = []
 
     def scarce(self, state, batch, columns):
-        seen.append((columns.shape[1], len(H._sum._states)))
+        seen.append((columns.shape[1], len(H._states)))
         raise torch.OutOfMemoryError("no memory")
 
     monkeypatch.setattr(Kept, "multiply", scarce)
@@ -184,8 +183,6 @@ def test_memory_that_ends_while_a_program_is_traced_leaves_the_one_that_keeps_no
 
 
 def test_the_cost_model_chooses_split_for_convolutions_and_many_products_only():
-    from landscape.operators.programs.choose import Settings, _cheaper
-
     def choice(convolutional, products, operations=1e9):
         costs = Costs(0, 1e4, operations, convolutional, 4.0, 5e10)
         return _cheaper(problem(), costs, Settings(products=products), 2**40)[0]
@@ -316,7 +313,7 @@ def test_ragged_batches_get_a_trace_each():
     objective = problem(n=20)
     H = ls.Hessian(objective, program="split", coalesce=False)
     torch.testing.assert_close(H @ vector(H), ls.Hessian(objective) @ vector(H), rtol=1e-10, atol=1e-12)
-    assert len(H._sum._prepared.program._traces) == 2
+    assert len(H._prepared.program._traces) == 2
 
 
 @pytest.mark.slow
@@ -337,7 +334,7 @@ def test_compiled_code_that_fails_or_differs_is_not_used_and_warns_once(monkeypa
 
         return run
 
-    monkeypatch.setattr(compiled.torch, "compile", compile)
+    monkeypatch.setattr(split.torch, "compile", compile)
     objective = problem()
     H = ls.Hessian(objective, compile=True)
     with warnings.catch_warnings(record=True) as caught:
@@ -437,7 +434,7 @@ def test_the_states_belong_to_the_objective_and_not_to_the_users_model():
 def test_a_failed_product_leaves_no_state_that_a_later_one_would_use(monkeypatch):
     H = ls.Hessian(problem(), coalesce=False)
     with monkeypatch.context() as patched:
-        patched.setattr(batch_sum.BatchSum, "_multiply", lambda *_: (_ for _ in ()).throw(ValueError("stop")))
+        patched.setattr(ls.Hessian, "_multiply", lambda *_: (_ for _ in ()).throw(ValueError("stop")))
         with pytest.raises(ValueError, match="stop"):
             H @ vector(H)
     torch.testing.assert_close(H @ vector(H), ls.Hessian(problem()) @ vector(H), rtol=1e-10, atol=1e-12)

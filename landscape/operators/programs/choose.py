@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from statistics import median
 
+import torch
+
+from landscape.errors import LandscapeError
 from landscape.function.batches import Batch
 from landscape.function.data import Data
 from landscape.function.memory import budget
 from landscape.function.objective import Objective
+from landscape.function.weighting import separable
 from landscape.graphs import TraceError
-from landscape.operators.programs.coalesce import coalesced
-from landscape.operators.programs.compiled import Compiled
 from landscape.operators.programs.costs import Costs, measure
-from landscape.operators.programs.kept import Kept
-from landscape.operators.programs.plan import Plan
-from landscape.operators.programs.program import Program
-from landscape.operators.programs.recompute import Recompute
-from landscape.operators.programs.rule import Rule
-from landscape.operators.programs.settings import Choice, Settings
-from landscape.operators.programs.split import Split
-from landscape.operators.programs.tune import fastest
+from landscape.operators.programs.plan import Choice, Plan, Settings
+from landscape.operators.programs.program import Kept, Program, Recompute, Rule
+from landscape.operators.programs.split import Compiled, Split
 
 MOST_VECTORS = 64
 """Vectors multiplied at a time at most."""
+
+ROUNDS = 5
+"""Products timed per program where timing was asked for."""
+
+# a graph of this size still has its values in cache on a CPU, and keeps a GPU busy
+_TARGET_BYTES = {"cpu": 32 * 2**20, "cuda": 2 * 2**30}
+_FEW = 4
 
 # gradients per product, (dense, convolutional), measured on a CPU; kept graphs lose on convolutions and norm layers
 _KEPT, _SPLIT, _BUILD, _RECOMPUTE = (2.0, 2.8), (2.0, 2.2), 1.2, (3.1, 3.3)
@@ -155,3 +162,64 @@ def _plan(
         chunk=min(MOST_VECTORS, max(1, int((available - kept_bytes) // (2 * each)))),
         mapped=mapped,
     )
+
+
+def coalesced(objective: Objective, costs: Costs, budget: int) -> Data:
+    """Return the data in batches whose graphs are as large as is useful and fit into the budget.
+
+    Five batches of 256 as one: 1.6 gradients a product instead of 2.1 on an MLP (measured, CPU). Data stay as they are when
+    they cannot be joined, when the loss of a batch depends on what else is in it, and in train mode.
+    """
+    batches = objective.batches
+    largest, total = max(batch.size for batch in batches.stored), batches.n
+    if objective.mode != "eval" or costs.example_bytes == 0 or batches.uncut:
+        return batches
+    room = min(_TARGET_BYTES.get(objective.device.type, 2**30), budget // 4)
+    useful = int((room / 2 - costs.fixed_bytes) / costs.example_bytes)
+    fits = int((budget / 4 - costs.fixed_bytes) / costs.example_bytes)
+    if len(batches) > 1 and useful >= 2 * largest:
+        parts = -(-total // useful)
+    elif 1 <= fits < largest:
+        parts = -(-total // fits)
+    else:
+        return batches
+    try:
+        if not _separable(objective):
+            return batches
+        mine = objective.mine  # other processes may keep their batches
+        share = sum(b.scale for b in batches.stored) / sum(b.scale for b in mine.batches.stored)
+        fresh = mine.rebatch(-(-total // parts)).batches
+        return fresh.with_scales([batch.scale * share for batch in fresh.stored])
+    except LandscapeError:  # batches of different shapes, or of things that cannot be joined or cut
+        return batches
+
+
+def _separable(objective: Objective) -> bool:
+    """Whether a few examples of the data, from two batches where there are two, have the same loss together and apart."""
+    sizes = [batch.size for batch in objective.batches.stored]
+    second = sizes[0] if len(sizes) > 1 else sizes[0] // 2
+    indices = [*range(min(_FEW, second)), *range(second, min(second + _FEW, sum(sizes)))]
+    return separable(objective, objective.theta, objective.batches.regrouped(indices, len(indices))[0])
+
+
+def fastest(programs: Sequence[Program], batch: Batch) -> tuple[Program, str]:
+    """Return the program whose product with one vector takes least time, and the times in words.
+
+    States are built first and not timed: a tuned operator is one that many products will follow. Rounds are interleaved, so
+    that drift of the machine cancels.
+    """
+    v = torch.ones_like(programs[0].theta)[:, None]
+    states = [program.build(batch) for program in programs]
+    times: list[list[float]] = [[] for _ in programs]
+    for turn in range(ROUNDS + 1):
+        for program, state, taken in zip(programs, states, times, strict=True):
+            begun = time.perf_counter()
+            program.multiply(state, batch, v)
+            if v.device.type == "cuda":
+                torch.cuda.synchronize(v.device)
+            if turn:  # the first round warms up
+                taken.append(time.perf_counter() - begun)
+    medians = [median(taken) for taken in times]
+    best = min(range(len(programs)), key=medians.__getitem__)
+    words = ", ".join(f"{p.label} {1e3 * t:.3g} ms" for p, t in zip(programs, medians, strict=True))
+    return programs[best], f"fastest of {words} a batch"

@@ -1,8 +1,9 @@
-"""Traced and split: one part of the product runs once a batch, the other for every vector."""
+"""Traced and split: one part of the product runs once a batch, the other, which may be compiled, for every vector."""
 
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,11 +15,9 @@ from landscape.function.batches import Batch, few, pick
 from landscape.function.data import Data
 from landscape.graphs import Split as Traced
 from landscape.graphs import TraceError, flatten, signature, split
-from landscape.operators.programs.program import Program
-from landscape.operators.programs.rule import Rule
+from landscape.operators.programs.program import Program, Rule
 
 Second = Callable[[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]], Tensor]
-
 
 FEW = 4
 """Examples of a comparison that needs no whole batch."""
@@ -50,14 +49,7 @@ class Split(Program):
 
     name = "split"
 
-    def __init__(
-        self,
-        rule: Rule,
-        theta: Tensor,
-        *,
-        room: float = 0,
-        batches: Data | None = None,
-    ):
+    def __init__(self, rule: Rule, theta: Tensor, *, room: float, batches: Data):
         super().__init__(rule, theta)
         self.room, self.batches = room, batches
         self._traces: dict[Any, tuple[Traced, Second]] = {}
@@ -79,7 +71,7 @@ class Split(Program):
                 return self.rule.product(theta, replace(batch, inputs=inputs, target=target, raw=raw), rest[-1])
 
             program = split(product, [self.theta, *tensors], [torch.ones_like(self.theta)], room=self.room)
-            moved, v = self._check(program, another(self.rule, batch, self.batches))
+            moved, v = self._check(program, _another(self.rule, batch, self.batches))
             self.trace_seconds += time.perf_counter() - begun
             self._traces[key] = program, self.second(program, moved, v)
         return self._traces[key][0]
@@ -115,14 +107,12 @@ class Split(Program):
         held = {id(tensor) for tensor in self.rule.objective.fixed.values()}
         if batch.rows and all(id(constant) in held for constant in program.constants):
             batch = few(batch, FEW)
-            found = self.rule.product(moved, batch, v).double()
+            product = self.rule.product(moved, batch, v)
         else:
-            found = program.second(program.first(fixed), fixed, (v,)).double()
+            product = program.second(program.first(fixed), fixed, (v,))
         with torch.enable_grad():
-            expected = self.rule.record(moved, batch)(v).double()
-        # orders of summation differ and kinks of ReLU may be passed; a wrong trace is off by tens of percent
-        limit = 100 * torch.finfo(v.dtype).eps ** 0.75 * float(expected.norm())
-        if not float((found - expected).norm()) <= max(limit, torch.finfo(v.dtype).tiny):
+            expected = self.rule.record(moved, batch)(v)
+        if not _close(product, expected):
             raise TraceError("the traced product differs from the plain one on another batch; use program='kept'")
         return fixed, v
 
@@ -144,16 +134,55 @@ class Split(Program):
         return torch.stack([second(v) for v in V.T.contiguous()], dim=1)
 
 
+class Compiled(Split):
+    """Inductor fuses the elementwise operations of the tangent part; on CUDA, fixed shapes replay as CUDA graphs.
+
+    Compiled code is compared once with the plain part, on another batch and at a moved theta; where it differs or cannot be
+    built, the plain part is used, with one warning.
+    """
+
+    compiled = True
+    compile_seconds = 0.0
+
+    def second(self, program: Traced, fixed: tuple[Tensor, ...], v: Tensor) -> Second:
+        """Compile the part that runs for each vector, and compare it with the plain one."""
+        begun = time.perf_counter()
+        mode = "reduce-overhead" if v.device.type == "cuda" else "default"
+        try:
+            run = torch.compile(program.second_part, dynamic=False, fullgraph=True, mode=mode)
+
+            def second(kept: Any, at: Any, moving: Any) -> Tensor:
+                # the guard runs the user's compiled modules eagerly; CUDA graphs overwrite their output at the next call
+                with torch.no_grad(), torch.compiler.set_stance("default"):
+                    return run(*kept, *at, *moving).clone()
+
+            kept = program.first(fixed)
+            if not _close(second(kept, fixed, (v,)), program.second(kept, fixed, (v,))):
+                raise TraceError("the compiled product differs from the plain one")
+        except Exception as error:  # the compiler raises whatever its back end met
+            first = (str(error).strip().splitlines() or ["no message"])[0]
+            warnings.warn(f"the product is not compiled ({type(error).__name__}: {first[:200]})", stacklevel=2)
+            self.compiled = False
+            return program.second
+        self.compile_seconds += time.perf_counter() - begun
+        return second
+
+
 def _parts(batch: Batch) -> tuple[Any, Any, Any]:
     return batch.inputs, batch.target, batch.raw
 
 
-def another(rule: Rule, batch: Batch, batches: Data | None) -> Batch:
+def _close(product: Tensor, expected: Tensor) -> bool:
+    """Whether products differ by rounding, by orders of sums and by kinks passed; wrong ones are off by tens of percent."""
+    limit = 100 * torch.finfo(expected.dtype).eps ** 0.75 * float(expected.double().norm())
+    off = float((product.double() - expected.double()).norm())
+    return off <= max(limit, torch.finfo(expected.dtype).tiny)
+
+
+def _another(rule: Rule, batch: Batch, batches: Data) -> Batch:
     """Return a batch of the same kind with other data: from the data's end, or the same examples in another order."""
     kind = signature(_parts(batch))
-    count = len(batches) if batches is not None else 0
-    for i in range(count - 1, max(0, count - 3), -1):
-        assert batches is not None
+    for i in range(len(batches) - 1, max(0, len(batches) - 3), -1):
         other = rule.dress(batches[i].rescaled(1.0), batches.stored[:i])
         if signature(_parts(other)) == kind:
             return other
