@@ -132,7 +132,7 @@ def main():
         "# Products of a GPT of 124 M weights",
         "",
         f"GPT of {one['weights'] / 1e6:.1f} M weights ({arguments.layers} layers, width {arguments.width}, vocabulary "
-        f"{arguments.vocabulary:,}), 2 × {arguments.tokens} tokens, float32, one thread a process. "
+        f"{arguments.vocabulary:,}), 2 × {arguments.tokens} tokens, float32, one thread per process. "
         f"`python benchmarks/large.py`, {time.strftime('%d %B %Y')}, PyTorch {torch.__version__}.",
         "",
         "| peak of resident memory, GB | one process | each of two | 2 × 1 tokens: one | each of two | ratio above activations |",

@@ -204,7 +204,7 @@ def table(title: str, best: dict[str, float]) -> str:
         f"| {name} | {1e3 * value:.2f} | {value / bare:.2f} |" if np.isfinite(value) else f"| {name} | fails | |"
         for name, value in best.items()
     ]
-    return "\n".join([f"### {title}", "", "| scheme | ms a point | over the bare loop |", "|---|---|---|", *rows, ""])
+    return "\n".join([f"### {title}", "", "| scheme | ms per point | over the bare loop |", "|---|---|---|", *rows, ""])
 
 
 def topology_milliseconds() -> str:

@@ -31,7 +31,7 @@ class Layout:
         where: its place in theta.
         blocks: the shape it is viewed in.
         over: the dimensions of ``blocks`` that make up one filter; the others count the filters.
-        vector: whether it is a bias, a parameter of a norm layer, or another parameter with one number a channel.
+        vector: whether it is a bias, a parameter of a norm layer, or another parameter with one number per channel.
         groups: the number of each entry's filter, (size,), where filters are no blocks, as heads are not; else `None`.
 
     >>> space = ParameterSpace.select(nn.ConvTranspose2d(4, 6, 3, groups=2))
@@ -68,7 +68,7 @@ def layouts(
     The rule goes by the module that owns the parameter: rows (outputs) of linear, bilinear and recurrent weights and of
     attention projections, output channels of convolutions (for transposed ones the second axis within each group), rows
     (tokens) of embeddings. Parameters owned by anything else are cut along their first dimension. Biases, parameters of
-    norm layers and whatever has one number a channel are vectors. A tied parameter follows the first module that owns
+    norm layers and whatever has one number per channel are vectors. A tied parameter follows the first module that owns
     it. Where ``heads`` has positions of a parameter, as `heads_of` finds them, each of these is one filter instead.
     """
     owners = {

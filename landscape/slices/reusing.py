@@ -33,7 +33,7 @@ KEPT_BYTES = 2 << 30
 CACHE_BYTES = 2 << 20
 """Compiled on a CPU, the network sees as many examples at once as keep its widest activation within this much memory.
 
-ResNet-20 on 256 images took 139 ms a point at once, 127 to 134 ms in parts of 24 to 48 images (32 fill 2 MB), and 149 ms
+ResNet-20 on 256 images took 139 ms per point at once, 127 to 134 ms in parts of 24 to 48 images (32 fill 2 MB), and 149 ms
 in parts of 16.
 """
 _SIGNATURES = 4

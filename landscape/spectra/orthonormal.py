@@ -1,4 +1,4 @@
-"""Two-pass block Gram–Schmidt: a few matrix products a block, one transfer to the host, none a basis vector."""
+"""Two-pass block Gram–Schmidt: a few matrix products and one transfer to the host per block, none per basis vector."""
 
 from __future__ import annotations
 

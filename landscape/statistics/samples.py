@@ -14,7 +14,7 @@ def vector(values: ArrayLike, name: str, *, fewest: int = 1) -> np.ndarray:
     """Return `values` as a finite float64 vector, or say what is wrong with them."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1:
-        raise LandscapeError(f"{name} has shape {array.shape}: expected a vector, one number a run; flatten it.")
+        raise LandscapeError(f"{name} has shape {array.shape}: expected a vector, one number per run; flatten it.")
     if not np.isfinite(array).all():
         count = int((~np.isfinite(array)).sum())
         raise LandscapeError(f"{name} holds {count} NaN or infinite of {len(array)} values: drop those runs first.")

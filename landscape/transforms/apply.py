@@ -56,7 +56,7 @@ class Transformed:
         sizes = [parameters[name].numel() for name in chosen]
         if draw.shape[-1] != sum(sizes):
             raise LandscapeError(
-                f"The draw has {draw.shape[-1]} entries for {sum(sizes)} parameters: draw one number a parameter."
+                f"The draw has {draw.shape[-1]} entries for {sum(sizes)} parameters: draw one number per parameter."
             )
         parts = draw.split(sizes, dim=-1)
         return torch.cat([p[..., self.mapping[n]] if n in self.mapping else p for n, p in zip(chosen, parts)], dim=-1)

@@ -136,7 +136,7 @@ def test_mapped_draws_perturb_a_permuted_network_alike(build):
     few = torch.randn(2, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     expected = torch.cat([few[:, :36][:, result.mapping[names[0]]], few[:, 36:][:, result.mapping[names[1]]]], 1)
     assert torch.equal(result.map_draw(few, names), expected)
-    with pytest.raises(LandscapeError, match="one number a parameter"):
+    with pytest.raises(LandscapeError, match="one number per parameter"):
         result.map_draw(draw[:-1])
 
 

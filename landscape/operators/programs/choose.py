@@ -167,7 +167,7 @@ def _plan(
 def coalesced(objective: Objective, costs: Costs, budget: int) -> Data:
     """Return the data in batches whose graphs are as large as is useful and fit into the budget.
 
-    Five batches of 256 as one: 1.6 gradients a product instead of 2.1 on an MLP (measured, CPU). Data stay as they are when
+    Five batches of 256 as one: 1.6 gradients per product instead of 2.1 on an MLP (measured, CPU). Data stay as they are when
     they cannot be joined, when the loss of a batch depends on what else is in it, and in train mode.
     """
     batches = objective.batches
