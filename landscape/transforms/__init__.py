@@ -17,11 +17,16 @@ T7  `temperature`           logits multiplied: decisions kept, confidence not
 """
 
 from landscape.transforms.apply import Transformed
-from landscape.transforms.factors import fix_factors
-from landscape.transforms.fold_batch_norm import fold_batch_norm
-from landscape.transforms.gl_attention import gl_attention
+from landscape.transforms.factors import fix_factors, gl_attention
 from landscape.transforms.head import gauge_fix, softmax_shift, temperature
-from landscape.transforms.hidden_units import layer_scale, node_scale, norm_layer_scale, permutation, places
+from landscape.transforms.hidden_units import (
+    fold_batch_norm,
+    layer_scale,
+    node_scale,
+    norm_layer_scale,
+    permutation,
+    places,
+)
 from landscape.transforms.logits import LogitNormalized, normalize_logits, normalized_cross_entropy
 
 __all__ = [

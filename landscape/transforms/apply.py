@@ -75,12 +75,16 @@ def duplicate(model: nn.Module) -> tuple[nn.Module, dict[str, Tensor]]:
     return clone, {name: tensor.detach() for name, tensor in tensors.items()}
 
 
-def largest_change(before: nn.Module, after: nn.Module, example_inputs: Inputs, classes: int = 1) -> float:
-    """Return the largest change of a predicted probability, or of an output where there are no classes."""
-    first, second = (predictions(model, example_inputs, classes) for model in (before, after))
-    if not torch.isfinite(second).all():
-        raise NumericalError("The transformed network returns NaN or infinity: use a factor nearer to 1.")
-    return float((first - second).abs().max())
+def entries(tensor: Tensor, where: Tensor) -> Tensor:
+    """Return the entries of a tensor at flat positions, in the positions' shape."""
+    return tensor.detach().reshape(-1)[where.to(tensor.device)]
+
+
+def replaced(tensor: Tensor, where: Tensor, values: Tensor) -> Tensor:
+    """Return a copy of a tensor with other values at these flat positions."""
+    flat = tensor.detach().reshape(-1).clone()
+    flat[where.to(flat.device)] = values.to(flat)
+    return flat.reshape(tensor.shape)
 
 
 def predictions(model: nn.Module, inputs: Inputs, classes: int = 1) -> Tensor:
@@ -109,9 +113,12 @@ def finish(
     """Measure the change a transformation made; refuse it where it should have made none.
 
     Raises:
-        NumericalError: the network's predictions moved although the transformation should preserve them.
+        NumericalError: the network's predictions moved although the transformation should preserve them, or are no numbers.
     """
-    change = largest_change(original, model, example_inputs, classes)
+    before, after = (predictions(network, example_inputs, classes) for network in (original, model))
+    if not torch.isfinite(after).all():
+        raise NumericalError("The transformed network returns NaN or infinity: use a factor nearer to 1.")
+    change = float((before - after).abs().max())
     dtype = next(model.parameters()).dtype
     if preserves and change > TOLERANCE.get(dtype, 0.05):
         raise NumericalError(

@@ -1,4 +1,4 @@
-"""The gauge of products of weights: of all factors with the same product, those of its singular value decomposition."""
+"""Products of weights: T6, which changes the basis between two factors, and their gauge, the singular value decomposition."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from landscape.arguments import seeded_generator
 from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
 from landscape.graphs.exported import Inputs
 from landscape.graphs.units.factors import Product, products_of, search_products
 from landscape.graphs.units.spaces import module_of
-from landscape.transforms.apply import Transformed, duplicate, finish
+from landscape.transforms.apply import Transformed, duplicate, entries, finish, positive, replaced
 
 Places = Mapping[str, Tensor]
 """For each tensor, numbers that order its entries, in its shape."""
@@ -23,6 +24,56 @@ SWEEPS = 200
 FIRST = 0.3
 """Share of the largest entry, or of what is left of it, from which a column may set a sign or the next axis: well below 1, so
 that rounding does not choose among columns of equal size."""
+
+
+def gl_attention(model: nn.Module, example_inputs: Inputs, *, alpha: float = 1.0, seed: int = 0) -> Transformed:
+    r"""Multiply the two factors of every product of weight matrices by an invertible matrix and by its inverse.
+
+    Queries and keys of a head enter attention only as $q^\top k$, so that $W_Q \to A^{-\top} W_Q$, $W_K \to A W_K$,
+    with their biases, preserves it for any $A \in GL(h)$; likewise values and output, $W_V \to B W_V$,
+    $W_O \to W_O B^{-1}$, and two linear layers without anything between, such as LoRA's factors. Heads that share keys
+    or values share A or B. Scores invariant to rescaling need not be invariant to this.
+
+    Args:
+        alpha: A is alpha times a Gaussian matrix of unit variance per column, redrawn until well conditioned.
+        seed: of the matrices.
+
+    Raises:
+        LandscapeError: the network has no such product; rotary embeddings and normalised queries break it.
+
+    Source: da Silva et al. 2025, *Hide & Seek: transformer symmetries obscure sharpness & Riemannian geometry finds it*
+    (arXiv 2505.05409), §3.
+
+    >>> from landscape.models import transformer
+    >>> moved = gl_attention(transformer(layers=1).double(), torch.ones(1, 1, 8, 8).double())
+    >>> moved.where, moved.change < 1e-10
+    (('blocks.0.attention.query_key_value', 'blocks.0.attention.output'), True)
+    """
+    positive(alpha)
+    products = search_products(model, example_inputs)[0]
+    if not products:
+        raise LandscapeError(
+            "GL(h) has no valid place in this network: it needs attention whose queries, keys and values come straight "
+            "from linear layers, or two linear layers in a row."
+        )
+    clone, tensors = duplicate(model)
+    generator = seeded_generator(seed)
+    for product in products:
+        matrix = alpha * _well_conditioned(product.width, generator)
+        for side, basis in ((product.left, matrix), (product.right, torch.linalg.inv(matrix).T)):
+            for name, where in side:
+                rows = entries(tensors[name], where)
+                tensors[name].copy_(replaced(tensors[name], where, basis.to(rows.device) @ rows.double()))
+    names = (name for product in products for name in product.modules)
+    return finish(model, clone, "GL(h)", example_inputs, names)
+
+
+def _well_conditioned(width: int, generator: torch.Generator) -> Tensor:
+    """Draw a Gaussian matrix (width, width) over √width, in float64, whose condition number is at most 10·width."""
+    while True:
+        matrix = torch.randn(width, width, generator=generator, dtype=torch.float64) / width**0.5
+        if torch.linalg.cond(matrix) <= 10 * width:
+            return matrix
 
 
 def fix_factors(model: nn.Module, example_inputs: Inputs) -> Transformed:
@@ -40,19 +91,12 @@ def fix_factors(model: nn.Module, example_inputs: Inputs) -> Transformed:
     Signs, and the basis where singular values are equal, are set by the first entries that are large enough; rows of
     singular value zero are zero.
 
-    Args:
-        model, example_inputs: as every transformation takes them.
-
-    Returns:
-        The new network and the largest change of its predicted probabilities.
-
     Raises:
         LandscapeError: the network has no such product, or cannot be traced.
 
     Source: the symmetry: da Silva et al. 2025 (arXiv 2505.05409), §3; the gauge was made for this package.
 
     >>> from landscape.models import transformer
-    >>> from landscape.transforms import gl_attention
     >>> x = torch.ones(1, 1, 8, 8).double()
     >>> net = transformer(layers=1).double()
     >>> one, other = fix_factors(net, x).model, fix_factors(gl_attention(net, x).model, x).model
@@ -121,17 +165,14 @@ def _fixed(tensors: Mapping[str, Tensor], products: list[Product], places: Place
             sides.append((side, order, at[order[0]].argsort()))
         values = []
         for side, rows, columns in sides:
-            parts = [out.get(name, tensors[name]).reshape(-1)[where.to(tensors[name].device)] for name, where in side]
-            values.append(torch.cat([part.detach().double().cpu() for part in parts], 1)[rows][:, columns])
+            parts = [entries(out.get(name, tensors[name]), where).double().cpu() for name, where in side]
+            values.append(torch.cat(parts, 1)[rows][:, columns])
         eps = max(torch.finfo(tensors[name].dtype).eps for name, _ in (*product.left, *product.right))
         for (side, rows, columns), new in zip(sides, canonical(*values, eps=eps), strict=True):
             back = torch.empty_like(new)
             back[rows[:, None], columns] = new
             for (name, where), part in zip(side, back.split([where.shape[1] for _, where in side], 1), strict=True):
-                tensor = out.get(name, tensors[name])
-                flat = tensor.detach().reshape(-1).clone()
-                flat[where.to(flat.device)] = part.to(flat)
-                out[name] = flat.reshape(tensor.shape)
+                out[name] = replaced(out.get(name, tensors[name]), where, part)
     return out
 
 

@@ -21,7 +21,7 @@ from landscape.function.structure import Structure
 from landscape.graphs.exported import Inputs, View, positions
 from landscape.graphs.units.flow import Analysis, follow, follow_objective
 from landscape.graphs.units.spaces import Layer
-from landscape.transforms.apply import Transformed, duplicate, finish, has_classes, positive
+from landscape.transforms.apply import Transformed, duplicate, entries, finish, has_classes, positive, replaced
 
 Hook = Callable[[nn.Module, tuple[Any, ...], Any], None]
 
@@ -33,12 +33,8 @@ def softmax_shift(model: nn.Module, example_inputs: Inputs, *, scale: float = 1.
     no probability does, and every score that reads |w| changes.
 
     Args:
-        model, example_inputs: as every transformation takes them.
         scale: s, the standard deviation of the shift.
         seed: of the shift.
-
-    Returns:
-        The new network and the largest change of its predicted probabilities.
 
     Raises:
         NotDefinedError: the outputs are not logits of two or more classes.
@@ -65,12 +61,6 @@ def gauge_fix(model: nn.Module, example_inputs: Inputs) -> Transformed:
     $W \to W - \frac1C \mathbf 1 \mathbf 1^\top W$, $b \to b - \bar b$: of all networks that differ by a softmax shift,
     the one of smallest norm, so that scores that read |w| agree on all of them.
 
-    Args:
-        model, example_inputs: as every transformation takes them.
-
-    Returns:
-        The new network and the largest change of its predicted probabilities.
-
     Raises:
         NotDefinedError: the outputs are not logits of two or more classes.
         LandscapeError: the logits do not come straight from one layer of their own.
@@ -90,11 +80,7 @@ def temperature(model: nn.Module, example_inputs: Inputs, *, t: float = 2.0) -> 
     cross-entropy of 2.4e-4, doubled logits lower the largest Hessian eigenvalue more than a hundredfold.
 
     Args:
-        model, example_inputs: as every transformation takes them.
         t: the factor, positive; an inverse temperature.
-
-    Returns:
-        The new network and the largest change of its predicted probabilities.
 
     Raises:
         NotDefinedError: the outputs are not logits of two or more classes.
@@ -112,15 +98,9 @@ def temperature(model: nn.Module, example_inputs: Inputs, *, t: float = 2.0) -> 
 
 
 def gauge_fixed(objective: Objective) -> tuple[Objective, tuple[str, ...]]:
-    r"""Return the objective with the mean row of the last weight matrix, and the mean of the last bias, subtracted.
+    """Return an objective as `gauge_fix` makes its network, and in words what was left in.
 
-    .. math:: W \to W - \tfrac1C 1 1^T W, \qquad b \to b - \bar b
-
-    Of all networks with the same probabilities that differ by a shift of all logits this is the one of smallest norm, so
-    that scores that read |w| do not depend on the shift. Of a tied weight no shift is possible, only of its bias.
-
-    Returns:
-        The objective, and in words what was left in: a classifier without a last layer of its own comes back unchanged.
+    Of a tied weight no shift is possible, only of its bias; a classifier without a last layer of its own comes back unchanged.
     """
     if objective.task != "classes":
         return objective, ()
@@ -165,12 +145,7 @@ class Head:
 
 
 def find_head(model: nn.Module, example_inputs: Inputs, what: str) -> Head:
-    """Return the linear or convolutional layer that computes the logits.
-
-    Args:
-        model: the network.
-        example_inputs: a tensor (N, …), or a tuple of the forward pass's arguments.
-        what: the transformation, for messages.
+    """Return the linear or convolutional layer that computes the logits; ``what`` is the transformation, for messages.
 
     Raises:
         NotDefinedError: the outputs are not logits of two or more classes.
@@ -317,14 +292,10 @@ def _on_rows(
     out: dict[str, Tensor] = {}
 
     def rows(view: View) -> Tensor:
-        tensor = out.get(view.name, tensors[view.name])
-        return tensor.reshape(-1)[view.index.to(tensor.device)]
+        return entries(out.get(view.name, tensors[view.name]), view.index)
 
     def put(view: View, rows: Tensor) -> None:
-        tensor = out.get(view.name, tensors[view.name])
-        flat = tensor.reshape(-1).clone()
-        flat[view.index.to(tensor.device)] = rows
-        out[view.name] = flat.reshape(tensor.shape)
+        out[view.name] = replaced(out.get(view.name, tensors[view.name]), view.index, rows)
 
     for view in layer.views if parts is None else parts:
         if view.name in tensors and (layer.gain is None or view is layer.bias):

@@ -85,24 +85,12 @@ class _Search:
         return parts
 
 
-def find_products(model: nn.Module, example_inputs: Inputs) -> list[Product]:
-    """Find the pairs of factors in which a change of basis cancels.
-
-    Args:
-        model: the network.
-        example_inputs: a tensor (N, …), or a tuple of the forward pass's arguments.
-
-    Returns:
-        One product per head and kind; empty if there is none.
+def search_products(model: nn.Module, example_inputs: Inputs) -> tuple[list[Product], tuple[str, ...]]:
+    """Find the pairs of factors in which a change of basis cancels; and say at which attention there are none, and why.
 
     Raises:
         LandscapeError: the network cannot be traced.
     """
-    return search_products(model, example_inputs)[0]
-
-
-def search_products(model: nn.Module, example_inputs: Inputs) -> tuple[list[Product], tuple[str, ...]]:
-    """Find the products as `find_products` does; and say in words at which attention there is none, and why."""
     network = export(model, example_inputs)
     search = _Search()
     for node in network.graph.nodes:

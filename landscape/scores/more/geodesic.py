@@ -12,7 +12,7 @@ from landscape.errors import LandscapeError
 from landscape.function.batches import Batch
 from landscape.function.gradients import value_and_gradient
 from landscape.function.objective import Objective
-from landscape.graphs.units.factors import find_products
+from landscape.graphs.units.factors import search_products
 from landscape.scores import quantities
 from landscape.scores.apgd import Evaluate
 from landscape.scores.compose import compose
@@ -96,7 +96,7 @@ def attention_pairs(objective: Objective) -> list[FactorPair]:
         NotDefinedError: there are none, or the network cannot be traced.
     """
     try:
-        products = find_products(network(objective), objective.batches[0].inputs)
+        products = search_products(network(objective), objective.batches[0].inputs)[0]
     except LandscapeError as error:
         raise UndefinedError(str(error)) from error
     slices, pairs = objective.space.slices, []
