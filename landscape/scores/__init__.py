@@ -18,7 +18,7 @@ from landscape.scores.subsampling import sampling_error
 
 # isort: split
 # these enter their scores into the register; rare ones come last in their families
-from landscape.scores import distance, fisher, fit, gradient_noise, relative_flatness, stability  # noqa: F401
+from landscape.scores import fit, relative_flatness, single_gradients, stability  # noqa: F401
 
 # isort: split
 from landscape.scores import more  # noqa: F401

@@ -140,20 +140,20 @@ def audit(
     changes: dict[str, float] = {}
     for name in bar(names, desc="audit"):
         if name in OF_LOGITS and not _gives_logits(base):
-            found += [_inapplicable(row, name, "the outputs are no logits of classes") for row in before]
+            found += [_compare(row, None, name, note="the outputs are no logits of classes") for row in before]
             continue
         try:
             moved = APPLY[name](model, inputs, seed)
         except LandscapeError as error:
-            found += [_inapplicable(row, name, str(error)) for row in before]
+            found += [_compare(row, None, name, note=str(error)) for row in before]
             continue
         changes[name] = moved.change
         there = in_double(base, moved.model)  # with the settings of its layers, which no state dict holds
         there = reindexed(there, moved.mapping) if moved.mapping else there
-        after = panel.rows(there)
+        after = {(row.name, row.radius): row for row in panel.rows(there)}
         # a transformation that keeps the function only up to rounding, or up to a norm's epsilon, moves scores by as much
         tolerance = TOLERANCE if name == "T7" else max(TOLERANCE, 100 * moved.change)
-        found += [_compare(row, twin, name, tolerance) for row, twin in _paired(before, after)]
+        found += [_compare(row, after.get((row.name, row.radius)), name, tolerance) for row in before]
     order = {key: i for i, key in enumerate(dict.fromkeys((row.name, row.radius) for row in before))}
     return Audit(
         rows=tuple(sorted(found, key=lambda row: order[row.score, row.radius])),
@@ -178,56 +178,33 @@ def _wanted(transformations: Sequence[str] | None) -> list[str]:
     return chosen
 
 
-def _paired(before: Sequence[Score], after: Sequence[Score]) -> list[tuple[Score, Score | None]]:
-    twins = {(row.name, row.radius): row for row in after}
-    return [(row, twins.get((row.name, row.radius))) for row in before]
-
-
-def _inapplicable(row: Score, name: str, note: str) -> AuditRow:
-    return AuditRow(
-        score=row.name,
-        radius=row.radius,
-        transformation=name,
-        before=row.value,
-        after=math.nan,
-        ratio=math.nan,
-        standard_error=None,
-        verdict="not applicable",
-        declared=name in REGISTRY[row.name].invariant.split(),
-        note=note,
-        compared=REGISTRY[row.name].compared,
-    )
-
-
-def _compare(row: Score, twin: Score | None, name: str, tolerance: float) -> AuditRow:
-    if twin is None or not (row.defined and twin.defined):
-        return _inapplicable(row, name, row.note if twin is None or not row.defined else twin.note)
+def _compare(row: Score, twin: Score | None, name: str, tolerance: float = 0.0, note: str = "") -> AuditRow:
+    """Return what a transformation did to a score; without a defined twin it does not apply, and the note says why."""
     definition = REGISTRY[row.name]
+    known: dict[str, Any] = {
+        "score": row.name,
+        "radius": row.radius,
+        "transformation": name,
+        "before": row.value,
+        "declared": name in definition.invariant.split(),
+        "compared": definition.compared,
+    }
+    if twin is None or not (row.defined and twin.defined):
+        note = note or (row.note if twin is None or not row.defined else twin.note)
+        known |= {"after": math.nan, "ratio": math.nan, "standard_error": None}
+        return AuditRow(**known, verdict="not applicable", note=note)
     difference = twin.value - row.value
-    ratio = twin.value / row.value if row.value != 0 else (1.0 if twin.value == 0 else math.inf)
-    size = abs(row.value) if definition.compared == "ratio" else 1.0
+    relative = definition.compared == "ratio"
     error = None
     if row.standard_error is not None and twin.standard_error is not None:
         error = math.hypot(row.standard_error, twin.standard_error)
-    if abs(difference) <= tolerance * size:
+    if abs(difference) <= tolerance * (abs(row.value) if relative else 1.0):
         verdict = "invariant"
     elif error is not None and abs(difference) <= 1.96 * error:
         verdict = "within error"
     else:
         verdict = "not invariant"
-    return AuditRow(
-        score=row.name,
-        radius=row.radius,
-        transformation=name,
-        before=row.value,
-        after=twin.value,
-        ratio=ratio,
-        standard_error=_relative(error, row.value) if definition.compared == "ratio" else error,
-        verdict=verdict,
-        declared=name in definition.invariant.split(),
-        compared=definition.compared,
-    )
-
-
-def _relative(error: float | None, value: float) -> float | None:
-    return None if error is None or value == 0 else error / abs(value)
+    if error is not None and relative:
+        error = error / abs(row.value) if row.value else None
+    ratio = twin.value / row.value if row.value else (1.0 if twin.value == 0 else math.inf)
+    return AuditRow(**known, after=twin.value, ratio=ratio, standard_error=error, verdict=verdict)

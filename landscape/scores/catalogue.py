@@ -6,12 +6,12 @@ from typing import Any
 
 from landscape.function.objective import Objective
 from landscape.results.scores import Score
-from landscape.scores import quantities
 from landscape.scores.compose import compose
 from landscape.scores.crossings import log_volume as negative_log_volume
 from landscape.scores.crossings import median_radius, spread_of_radii
 from landscape.scores.curvature import scaled_maximum, scaled_trace
 from landscape.scores.functionals import (
+    Functional,
     curvature,
     largest_mean_rise,
     largest_rise,
@@ -22,90 +22,88 @@ from landscape.scores.functionals import (
     second_difference,
     worst_over_mean,
 )
-from landscape.scores.gauges import normalised, shift_removed
-from landscape.scores.levels import tolerated_noise
+from landscape.scores.gauges import Gauge, none, normalised, shift_removed
+from landscape.scores.levels import tolerated_box, tolerated_noise
 from landscape.scores.perturbations import (
+    Perturbation,
     ball,
     box,
     filters,
     noise,
     ones,
     sphere,
+    subspace_box,
     weights,
     weights_eta,
     weights_plus_one,
 )
+from landscape.scores.quantities import Quantity, divergence, error, loss
+from landscape.scores.register import Compute
 
 ANDRIUSHCHENKO = "Andriushchenko et al. 2023, arXiv 2302.07011"
 KWON = "Kwon et al. 2021, arXiv 2102.11600"
 HUANG = "Huang et al. 2020, arXiv 1906.03291"
 LI = "Li et al. 2018, arXiv 1712.09913"
 
-adaptive_worst_symmetric = compose(
+Parts = tuple[Gauge, Quantity, Perturbation, Functional]
+"""Of a score: what is taken out, what is read, how weights are moved, and what is made of it."""
+
+IN_BOX: dict[str, Any] = {"family": "worst case", "radii": (1e-3, 4e-3, 16e-3, 64e-3), "reference": 16e-3}
+UNDER_NOISE: dict[str, Any] = {"radii": (0.1, 0.2, 0.4, 0.8), "reference": 0.4}
+SYMMETRIC = f"{ANDRIUSHCHENKO}, S_max with p = ∞, for the box; the symmetrised rise is proposed with this package"
+
+
+def entry(slug: str, title: str, parts: Parts, **fields: Any) -> Compute:
+    """Enter the score of four parts, as `compose` does."""
+    gauge, quantity, perturbation, functional = parts
+    return compose(slug, title, quantity, perturbation, functional, gauge=gauge, **fields)
+
+
+adaptive_worst_symmetric = entry(
     "adaptive-worst-symmetric",
     "symmetrised adaptive worst-case sharpness in the ℓ∞ box on normalised logits",
-    quantities.loss,
-    box(weights),
-    largest_mean_rise,
-    gauge=normalised,
+    (normalised, loss, box(weights), largest_mean_rise),
     about="""Published worst cases go one way, and at small radii read the slope of the normalised-logit loss, see
 `adaptive_worst_linf`.""",
-    family="worst case",
     formula="E_B max over |δ| ≤ ρ|w| of ½[L_B(w + δ) + L_B(w − δ)] − L_B(w), L on normalised logits",
-    source=f"{ANDRIUSHCHENKO}, S_max with p = ∞, for the box; the symmetrised rise is proposed with this package",
+    source=SYMMETRIC,
     panel=True,
     primary=True,
-    radii=(1e-3, 4e-3, 16e-3, 64e-3),
-    reference=16e-3,
+    **IN_BOX,
 )
-adaptive_worst_loss = compose(
+adaptive_worst_loss = entry(
     "adaptive-worst-loss",
     "symmetrised adaptive worst-case sharpness in the ℓ∞ box of the loss as it is",
-    quantities.loss,
-    box(weights),
-    largest_mean_rise,
-    gauge=shift_removed,
+    (shift_removed, loss, box(weights), largest_mean_rise),
     about="For regression, two classes and losses of one's own, where logits cannot be normalised.",
-    family="worst case",
     formula="E_B max over |δ| ≤ ρ|w| of ½[L_B(w + δ) + L_B(w − δ)] − L_B(w)",
-    source=f"{ANDRIUSHCHENKO}, S_max with p = ∞, for the box; the symmetrised rise is proposed with this package",
+    source=SYMMETRIC,
     stands_in="adaptive-worst-symmetric",
-    radii=(1e-3, 4e-3, 16e-3, 64e-3),
-    reference=16e-3,
+    **IN_BOX,
 )
-adaptive_worst_linf = compose(
+adaptive_worst_linf = entry(
     "adaptive-worst-linf",
     "adaptive worst-case sharpness in the ℓ∞ box on normalised logits",
-    quantities.loss,
-    box(weights),
-    largest_rise,
-    gauge=normalised,
-    family="worst case",
+    (normalised, loss, box(weights), largest_rise),
     formula="E_B max over |δ| ≤ ρ|w| of L_B(w + δ) − L_B(w), L on normalised logits",
     source=f"{ANDRIUSHCHENKO}, S_max with p = ∞",
     stands_in="adaptive-worst-symmetric",
-    radii=(1e-3, 4e-3, 16e-3, 64e-3),
-    reference=16e-3,
+    **IN_BOX,
 )
-adaptive_worst_l2 = compose(
+adaptive_worst_l2 = entry(
     "adaptive-worst-l2",
     "adaptive worst-case sharpness in the ℓ2 ellipsoid on normalised logits",
-    quantities.loss,
-    ball(weights),
-    largest_rise,
-    gauge=normalised,
+    (normalised, loss, ball(weights), largest_rise),
     family="worst case",
     formula="E_B max over ‖δ/w‖₂ ≤ ρ of L_B(w + δ) − L_B(w), L on normalised logits",
     source=f"{ANDRIUSHCHENKO}, S_max with p = 2",
     radii=(0.25, 0.5, 1.0, 2.0),
     reference=1.0,
 )
-keskar = compose(
+keskar = entry(
     "keskar",
     "Keskar's ε-sharpness in the full space",
-    quantities.loss,
-    box(weights_plus_one),
-    relative_rise,
+    (none, loss, box(weights_plus_one), relative_rise),
     about="""Ten iterations of L-BFGS-B give a lower bound. Neither the +1 of the box nor that of the denominator lets the
 score survive a rescaling of layers. Published radii are 1e-3 and 5e-4.""",
     family="worst case",
@@ -116,12 +114,10 @@ score survive a rescaling of layers. Published radii are 1e-3 and 5e-4.""",
     panel=True,
     radii=(1e-3,),
 )
-sam = compose(
+sam = entry(
     "sam",
     "SAM sharpness, one step on all data",
-    quantities.loss,
-    ball(ones),
-    one_step_rise.with_(subset=None),
+    (none, loss, ball(ones), one_step_rise.with_(subset=None)),
     about="""Near an interpolating minimum this is the direction of a vanishing gradient; `adaptive_worst_linf` climbs in many
 steps.""",
     family="worst case",
@@ -129,93 +125,82 @@ steps.""",
     source="Foret et al. 2021, arXiv 2010.01412, eq. 2",
     radii=(0.05,),
 )
-m_sharpness = compose(
+m_sharpness = entry(
     "m-sharpness",
     "SAM sharpness, one step on every batch of 128",
-    quantities.loss,
-    ball(ones),
-    one_step_rise,
+    (none, loss, ball(ones), one_step_rise),
     about="Smaller batches give larger values.",
     family="worst case",
     formula="E_B L_B(w + ρg_B/‖g_B‖₂) − L_B(w), |B| = m",
     source="Foret et al. 2021, arXiv 2010.01412, section 4.1",
     radii=(0.05,),
 )
-asam = compose(
+asam = entry(
     "asam",
     "ASAM sharpness, one step in units of the weights",
-    quantities.loss,
-    ball(weights_eta),
-    one_step_rise,
-    gauge=shift_removed,
+    (shift_removed, loss, ball(weights_eta), one_step_rise),
     about="All tensors are scaled, biases included; published training code leaves them alone.",
     family="worst case",
     formula="E_B L_B(w + ρT²g_B/‖Tg_B‖₂) − L_B(w), T = diag(|w|)",
     source=f"{KWON}, eq. 7 with η = 0",
     radii=(0.5,),
 )
-adaptive_average = compose(
+keskar_subspace = entry(
+    "keskar-subspace",
+    "Keskar's ε-sharpness in a random subspace",
+    (none, loss, subspace_box, relative_rise),
+    about="``dimensions`` are the columns of A, at most P.",
+    family="worst case",
+    formula="100 (max over |y| ≤ ε(|Aᵀw|+1) of L(w + Ay) − L(w)) / (1 + L(w)), A random orthonormal (P, 100)",
+    source="Keskar et al. 2017, arXiv 1609.04836, eq. 4 with p = 100",
+    cost=14,
+    radii=(1e-3,),
+)
+adaptive_average = entry(
     "adaptive-average",
     "adaptive average-case sharpness on normalised logits",
-    quantities.loss,
-    noise(weights),
-    mean_rise,
-    gauge=normalised,
+    (normalised, loss, noise(weights), mean_rise),
     family="average case",
     formula="E[L(w + ρ|w|z) − L(w)], z ~ N(0, I), L on normalised logits",
     source=f"{ANDRIUSHCHENKO}, S_avg",
     panel=True,
     primary=True,
-    radii=(0.1, 0.2, 0.4, 0.8),
-    reference=0.4,
+    **UNDER_NOISE,
 )
-adaptive_average_loss = compose(
+adaptive_average_loss = entry(
     "adaptive-average-loss",
     "adaptive average-case sharpness of the loss as it is",
-    quantities.loss,
-    noise(weights),
-    mean_rise,
-    gauge=shift_removed,
+    (shift_removed, loss, noise(weights), mean_rise),
     about="For regression and losses of one's own, where logits cannot be normalised.",
     family="average case",
     formula="E[L(w + ρ|w|z) − L(w)], z ~ N(0, I)",
     source=f"{ANDRIUSHCHENKO}, S_avg",
     stands_in="adaptive-average",
-    radii=(0.1, 0.2, 0.4, 0.8),
-    reference=0.4,
+    **UNDER_NOISE,
 )
-lpf = compose(
+lpf = entry(
     "lpf",
     "low-pass-filter flatness: mean rise under isotropic noise",
-    quantities.loss,
-    noise(ones),
-    mean_rise.with_(pairs=50),
+    (none, loss, noise(ones), mean_rise.with_(pairs=50)),
     about="About ½σ² Tr H. The loss itself is subtracted, which the published score contains.",
     family="average case",
     formula="E[L(w + σz)] − L(w), z ~ N(0, I)",
     source="Bisla et al. 2022, arXiv 2201.08025, eq. 4",
     radii=(0.01,),
 )
-adaptive_average_error = compose(
+adaptive_average_error = entry(
     "adaptive-average-error",
     "adaptive average rise of the 0–1 error",
-    quantities.error,
-    noise(weights),
-    mean_rise,
-    gauge=shift_removed,
+    (shift_removed, error, noise(weights), mean_rise),
     family="error based",
     formula="E[err(w + ρ|w|z)] − err(w), z ~ N(0, I)",
     source=f"{ANDRIUSHCHENKO}, S_avg of the error",
-    radii=(0.1, 0.2, 0.4, 0.8),
-    reference=0.4,
+    **UNDER_NOISE,
 )
-inverse_sigma_mag = compose(
+inverse_sigma_mag = entry(
     "inverse-sigma-mag",
     "PAC-Bayes flatness, magnitude-aware, of the 0–1 error",
-    quantities.error,
-    noise(weights),
-    tolerated_noise.with_(guess=0.5),
-    gauge=shift_removed,
+    (shift_removed, error, noise(weights), tolerated_noise.with_(guess=0.5)),
     family="error based",
     formula="1/σ′², E[err(w + σ′|w|z)] = err(w) + 0.1",
     source="Dziugaite et al. 2020, arXiv 2010.11924, PACBAYES-MAG-FLAT with ε → 0",
@@ -223,48 +208,55 @@ inverse_sigma_mag = compose(
     panel=True,
     primary=True,
 )
-inverse_sigma = compose(
+inverse_sigma = entry(
     "inverse-sigma",
     "PAC-Bayes flatness of the 0–1 error",
-    quantities.error,
-    noise(ones),
-    tolerated_noise,
+    (none, error, noise(ones), tolerated_noise),
     family="error based",
     formula="1/σ², E[err(w + σz)] = err(w) + 0.1",
     source="Jiang et al. 2020, arXiv 1912.02178, PACBAYES-FLAT",
     cost=55,
 )
-adaptive_trace = compose(
+inverse_alpha = entry(
+    "inverse-alpha",
+    "worst-case flatness of the 0–1 error",
+    (none, error, box(ones), tolerated_box.with_(guess=0.01)),
+    family="error based",
+    formula="1/α², max over |u| ≤ α of err(w + u) = err(w) + 0.1",
+    source="Jiang et al. 2020, arXiv 1912.02178, SHARPNESS-FLAT",
+    cost=150,
+)
+inverse_alpha_mag = entry(
+    "inverse-alpha-mag",
+    "worst-case flatness of the 0–1 error, magnitude-aware",
+    (none, error, box(weights_plus_one), tolerated_box.with_(guess=2e-3)),
+    family="error based",
+    formula="1/α′², max over |u| ≤ α′(|w|+1) of err(w + u) = err(w) + 0.1",
+    source="Dziugaite et al. 2020, arXiv 2010.11924, SHARPNESS-MAG-FLAT",
+    cost=150,
+)
+adaptive_trace = entry(
     "adaptive-trace",
     "trace of the Hessian in units of the weights",
-    quantities.loss,
-    noise(weights_eta),
-    scaled_trace,
-    gauge=shift_removed,
+    (shift_removed, loss, noise(weights_eta), scaled_trace),
     family="curvature",
     formula="Σ_i w_i² H_ii",
     source=f"{KWON}, for the scaling; ½ρ² times it is the mean rise under noise ρ|w|z",
 )
-adaptive_lambda_max = compose(
+adaptive_lambda_max = entry(
     "adaptive-lambda-max",
     "largest eigenvalue of the Hessian in units of the weights",
-    quantities.loss,
-    ball(weights_eta),
-    scaled_maximum,
-    gauge=shift_removed,
+    (shift_removed, loss, ball(weights_eta), scaled_maximum),
     family="curvature",
     formula="λmax(D H D), D = diag(|w|)",
     source=f"{KWON}; ½ρ² times it is the worst rise within ‖δ/w‖₂ ≤ ρ at a minimum",
     stochastic=False,
     cost=40,
 )
-kl_radius = compose(
+kl_radius = entry(
     "kl-radius",
     "inverse square of the median radius at which predictions move by KL 0.01, in units of the weights",
-    quantities.divergence,
-    noise(weights),
-    median_radius,
-    gauge=shift_removed,
+    (shift_removed, divergence, noise(weights), median_radius),
     about="The radii are KL levels in nats. It needs neither labels nor a minimum.",
     family="volume",
     formula="1/r², mean KL(p_w ‖ p_{w + r|w|u}) = 0.01, ‖u‖ = √P",
@@ -272,12 +264,10 @@ kl_radius = compose(
     cost=150,
     radii=(0.01,),
 )
-basin_radius = compose(
+basin_radius = entry(
     "basin-radius",
     "inverse square of the median basin radius along filter-normalised directions",
-    quantities.loss,
-    filters,
-    median_radius,
+    (none, loss, filters, median_radius),
     about="The radii are heights of the loss above that of the weights.",
     family="volume",
     formula="1/r², L(w + r d) − L(w) = 0.1",
@@ -285,12 +275,10 @@ basin_radius = compose(
     cost=150,
     radii=(0.1,),
 )
-log_volume = compose(
+log_volume = entry(
     "log-volume",
     "negative log volume of the basin, from the mean log radius",
-    quantities.loss,
-    sphere,
-    negative_log_volume,
+    (none, loss, sphere, negative_log_volume),
     about="The radii are heights of the loss above that of the weights.",
     family="volume",
     formula="−log ω_P − P mean log r(u), u uniform on the sphere",
@@ -300,12 +288,10 @@ log_volume = compose(
     compared="difference",
     remark="E[r^P] cannot be estimated from few directions: P times the mean log radius is a bound, not the volume",
 )
-local_entropy = compose(
+local_entropy = entry(
     "local-entropy",
     "negative local entropy, Monte Carlo",
-    quantities.loss,
-    noise(ones),
-    log_mean_exp,
+    (none, loss, noise(ones), log_mean_exp),
     about="The radii are values of γ; `local_entropy_quadratic` is the closed form beside it.",
     family="volume",
     formula="−log E exp(−n (L(w + z/√γ) − L(w)))",
@@ -313,12 +299,10 @@ local_entropy = compose(
     radii=(1e4,),
     compared="difference",
 )
-curvature_at_scale = compose(
+curvature_at_scale = entry(
     "curvature-at-scale",
     "second difference of the loss along filter-normalised directions",
-    quantities.loss,
-    filters,
-    second_difference,
+    (none, loss, filters, second_difference),
     about="""A smooth network's value tends to the mean of dᵀHd as h falls. For piecewise linear networks it does not: on digits
 networks it exceeded the Hessian's by 8 times at h = 1e-2 and 19 times at 1e-3. In float32 rounding takes over below about
 h = 1e-3.""",
@@ -329,37 +313,29 @@ h = 1e-3.""",
     radii=(1e-3, 1e-2, 1e-1),
     reference=1e-2,
 )
-filter_curvature = compose(
+filter_curvature = entry(
     "filter-curvature",
     "curvature along random filter-normalised directions",
-    quantities.loss,
-    filters,
-    curvature,
+    (none, loss, filters, curvature),
     about="Rescaling single neurons still changes it.",
     family="slice",
     formula="E_d dᵀHd, ‖d_filter‖ = ‖w_filter‖",
     source=f"{LI}, section 4, for the directions",
 )
-spikiness = compose(
+spikiness = entry(
     "spikiness",
     "spread of the KL radius over directions",
-    quantities.divergence,
-    noise(weights),
-    spread_of_radii,
-    gauge=shift_removed,
+    (shift_removed, divergence, noise(weights), spread_of_radii),
     family="slice",
     formula="log10(median r / 5th percentile r)",
     source="proposed with this package; not a published score",
     cost=280,
     compared="difference",
 )
-worst_to_average = compose(
+worst_to_average = entry(
     "worst-to-average",
     "worst case over average case at equal length, on normalised logits",
-    quantities.loss,
-    ball(weights),
-    worst_over_mean,
-    gauge=normalised,
+    (normalised, loss, ball(weights), worst_over_mean),
     family="slice",
     formula="S_max(ρ√P) / S_avg(ρ)",
     source="proposed with this package; not a published score",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,19 +22,6 @@ from landscape.spectra.functionals import mass
 
 NEGLIGIBLE = 0.01
 """A negative eigenvalue smaller than this part of the largest is called flat rather than negative."""
-
-
-@dataclass(frozen=True)
-class _Spectrum:
-    """Ends of the Hessian's spectrum with their residuals, the negative share with its error, and the products spent."""
-
-    low: float
-    low_error: float
-    high: float
-    high_error: float
-    negative: float
-    negative_error: float
-    products: int
 
 
 @checked
@@ -81,61 +69,66 @@ def critical_point(
         ratio = gradient_noise_ratio(objective)
     except LandscapeError:
         ratio = math.nan
-    whole = objective.size <= max_matvecs
-    found = _exact(objective) if whole else _estimated(objective, tol, max_matvecs, probes, steps, seed)
+    if objective.size <= max_matvecs:
+        found = _exact(objective)
+    else:
+        found = _estimated(objective, tol, max_matvecs, probes, steps, seed)
     zero = size <= 1e3 * torch.finfo(objective.dtype).eps * max(1.0, abs(loss))
     critical = bool(zero or ratio <= 1)
     return CriticalPoint(
         loss=loss,
         gradient_norm=size,
         noise_ratio=ratio,
-        lambda_max=found.high,
-        lambda_max_error=found.high_error,
-        lambda_min=found.low,
-        lambda_min_error=found.low_error,
-        negative_mass=found.negative,
-        negative_mass_error=found.negative_error,
+        **found,
         critical=critical,
         verdict=_verdict(critical, ratio, found),
-        products=found.products,
         seed=seed,
         provenance=objective.provenance(),
         seconds=time.perf_counter() - started,
     )
 
 
-def _exact(objective: Objective) -> _Spectrum:
+def _exact(objective: Objective) -> dict[str, Any]:
+    """Return the ends of the Hessian's spectrum, its negative share, their errors, and the products spent."""
     values = spectrum(Hessian(objective))
     total = float(np.abs(values).sum())
-    negative = float(-values[values < 0].sum()) / total if total > 0 else 0.0
-    return _Spectrum(float(values[0]), 0.0, float(values[-1]), 0.0, negative, 0.0, len(values))
+    return {
+        "lambda_max": float(values[-1]),
+        "lambda_min": float(values[0]),
+        "negative_mass": float(-values[values < 0].sum()) / total if total > 0 else 0.0,
+        **dict.fromkeys(("lambda_max_error", "lambda_min_error", "negative_mass_error"), 0.0),
+        "products": len(values),
+    }
 
 
-def _estimated(objective: Objective, tol: float, max_matvecs: int, probes: int, steps: int, seed: int) -> _Spectrum:
+def _estimated(
+    objective: Objective, tol: float, max_matvecs: int, probes: int, steps: int, seed: int
+) -> dict[str, Any]:
     H = Hessian(objective)
     pairs = top_eigenpairs(H, k=2, which="BE", tol=tol, max_matvecs=max_matvecs, seed=seed, vectors=False)
     top, bottom = int(np.argmax(pairs.values)), int(np.argmin(pairs.values))
     density = spectral_density(H, probes=probes, steps=steps, seed=seed)
     share = mass(density, "negative") if np.any(density.nodes) else None
-    return _Spectrum(
-        low=float(pairs.values[bottom]),
-        low_error=float(pairs.residuals[bottom]),
-        high=float(pairs.values[top]),
-        high_error=float(pairs.residuals[top]),
-        negative=share.value if share else 0.0,
-        negative_error=share.standard_error if share else 0.0,
-        products=pairs.matvecs + density.matvecs,
-    )
+    return {
+        "lambda_max": float(pairs.values[top]),
+        "lambda_max_error": float(pairs.residuals[top]),
+        "lambda_min": float(pairs.values[bottom]),
+        "lambda_min_error": float(pairs.residuals[bottom]),
+        "negative_mass": share.value if share else 0.0,
+        "negative_mass_error": share.standard_error if share else 0.0,
+        "products": pairs.matvecs + density.matvecs,
+    }
 
 
-def _verdict(critical: bool, ratio: float, found: _Spectrum) -> str:
+def _verdict(critical: bool, ratio: float, found: Mapping[str, Any]) -> str:
     if not critical:
         if math.isnan(ratio):
             return "undecided: the gradient is not zero, and its sampling noise is not defined"
         return f"not critical: the gradient is {ratio:.2g} times its sampling noise; train on"
-    scale, depth = max(abs(found.low), abs(found.high)), -found.low
-    if depth > max(NEGLIGIBLE * scale, found.low_error):
+    depth, error = -found["lambda_min"], found["lambda_min_error"]
+    scale = max(abs(depth), abs(found["lambda_max"]))
+    if depth > max(NEGLIGIBLE * scale, error):
         return f"saddle: negative curvature of {depth / scale:.1%} of the largest eigenvalue's size"
-    if depth > found.low_error and depth > 1e-6 * scale:
+    if depth > error and depth > 1e-6 * scale:
         return f"minimum up to {depth / scale:.1%} of negative curvature"
     return "minimum: no negative curvature was found"

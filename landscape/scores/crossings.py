@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -108,20 +109,18 @@ def log_radius(radii: np.ndarray) -> tuple[float, float, str]:
     return float(np.median(logs)), float(finite.std(ddof=1)), note
 
 
-def _median_radius(case: Case, radii: Sequence[float], *, directions: int = 20, seed: int = 0) -> Iterator[Measurement]:
+@partial(Functional, unit="1", over="directions", sums="batches")
+def median_radius(case: Case, radii: Sequence[float], *, directions: int = 20, seed: int = 0) -> Iterator[Measurement]:
+    """Inverse square of the median first radius at which the quantity has risen by c, over random directions.
+
+    Directions that never cross count as infinite radii. The standard error of the median is by bootstrap.
+    """
     drawn = case.perturbation.directions(directions, seed)
     for level in radii:
         meter = Meter()
         log, error, note = log_radius(crossings(case, level, drawn, meter, guess=2.0**-6))
         value = float(np.exp(-2 * log))
         yield Measurement(value, 2 * error * value, level, meter.gradients, note=note)
-
-
-median_radius = Functional(_median_radius, unit="1", over="directions")
-"""Inverse square of the median first radius at which the quantity has risen by c, over random directions.
-
-Directions that never cross count as infinite radii. The standard error of the median is by bootstrap.
-"""
 
 
 def ball_log_volume(dimension: int) -> float:
@@ -133,7 +132,9 @@ def ball_log_volume(dimension: int) -> float:
     return float(dimension / 2 * np.log(np.pi) - gammaln(dimension / 2 + 1))
 
 
-def _log_volume(case: Case, radii: Sequence[float], *, directions: int = 20, seed: int = 0) -> Iterator[Measurement]:
+@partial(Functional, unit="nat", over="directions", sums="batches")
+def log_volume(case: Case, radii: Sequence[float], *, directions: int = 20, seed: int = 0) -> Iterator[Measurement]:
+    r"""Negative log volume of the basin, :math:`-\log\omega_P - P\,E_u \log r(u)` with u on the unit sphere."""
     drawn, size = case.perturbation.directions(directions, seed), case.objective.size
     for level in radii:
         meter = Meter()
@@ -148,11 +149,9 @@ def _log_volume(case: Case, radii: Sequence[float], *, directions: int = 20, see
         yield Measurement(float(value), float(error), level, meter.gradients)
 
 
-log_volume = Functional(_log_volume, unit="nat", over="directions")
-r"""Negative log volume of the basin, :math:`-\log\omega_P - P\,E_u \log r(u)` with u on the unit sphere."""
-
-
-def _spread_of_radii(case: Case, *, directions: int = 40, level: float = 1e-2, seed: int = 0) -> list[Measurement]:
+@partial(Functional, unit="decade", over="directions", sums="batches")
+def spread_of_radii(case: Case, *, directions: int = 40, level: float = 1e-2, seed: int = 0) -> list[Measurement]:
+    """How much closer the quantity changes in the worst random directions than in the median one, in decades."""
     meter = Meter()
     radii = crossings(case, level, case.perturbation.directions(directions, seed), meter, guess=2.0**-6)
     if np.isinf(radii).mean() >= 0.5:
@@ -165,7 +164,3 @@ def _spread_of_radii(case: Case, *, directions: int = 40, level: float = 1e-2, s
     copies = [spread(rng.choice(radii, len(radii))) for _ in range(300)]
     error = float(np.std([copy for copy in copies if np.isfinite(copy)], ddof=1))
     return [Measurement(spread(radii), error, gradients=meter.gradients)]
-
-
-spread_of_radii = Functional(_spread_of_radii, unit="decade", over="directions")
-"""How much closer the quantity changes in the worst random directions than in the median one, in decades."""

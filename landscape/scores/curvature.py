@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,8 +12,7 @@ import torch
 from landscape.function.objective import Objective
 from landscape.operators import Hessian, Operator, scaled
 from landscape.scores.functionals import Case, Functional
-from landscape.scores.kinks import kink_note
-from landscape.scores.network import with_enough_precision
+from landscape.scores.network import kink_note, with_enough_precision
 from landscape.scores.quantities import PRODUCT
 from landscape.scores.register import Definition, Measurement, score
 from landscape.spectra import top_eigenpairs, trace_and_frobenius
@@ -28,38 +29,58 @@ def spectrum(op: Operator) -> np.ndarray:
     return values
 
 
-def largest_eigenvalue(op: Operator, *, tol: float, max_matvecs: int, seed: int, note: str = "") -> Measurement:
-    """Return the largest eigenvalue of an operator: of its whole spectrum where the products suffice, else by Lanczos."""
+BOUNDS = {"lambda-max": "λmax is at least this, and ", "lambda-min": "λmin is at most this, and "}
+"""What Lanczos knows of both ends of a spectrum before it has converged: bounds from inside."""
+
+
+def ends(
+    op: Operator, names: Mapping[str, str], *, tol: float, max_matvecs: int, seed: int, note: str
+) -> list[Measurement]:
+    """Return the largest eigenvalue, and the smallest for two names: of the whole spectrum where the products suffice.
+
+    Args:
+        op: the operator.
+        names: of the rows, each with what is said of an end whose residual exceeds ``tol`` of the largest magnitude.
+        tol: relative residual asked for.
+        max_matvecs: products at most.
+        seed: of the start vector.
+        note: what is said of an end that has converged.
+    """
+    count, arrived = len(names), True
     if max_matvecs >= op.size:
-        return Measurement(float(spectrum(op)[-1]), gradients=PRODUCT * op.size, note=note)
-    pairs = top_eigenpairs(op, k=1, which="LA", tol=tol, max_matvecs=max_matvecs, seed=seed, vectors=False)
-    return Measurement(
-        float(pairs.values[0]),
-        gradients=PRODUCT * pairs.matvecs,
-        status="ok" if pairs.converged else "not converged",
-        note=note if pairs.converged else f"an eigenvalue lies within {pairs.residuals[0]:.2g} of it",
-    )
+        values, residuals, products = spectrum(op)[[-1, 0][:count]], np.zeros(count), op.size
+    else:
+        which: Literal["LA", "BE"] = "LA" if count == 1 else "BE"
+        pairs = top_eigenpairs(op, count, which, tol=tol, max_matvecs=max_matvecs, seed=seed, vectors=False)
+        order, arrived = np.argsort(-pairs.values), pairs.converged
+        values, residuals, products = pairs.values[order], pairs.residuals[order], pairs.matvecs
+    found = []
+    for (name, bound), value, residual in zip(names.items(), values, residuals, strict=True):
+        converged = arrived or residual <= tol * np.abs(values).max()
+        told = note if converged else f"{bound}an eigenvalue lies within {residual:.2g} of it"
+        cost, status = PRODUCT * products / count, "ok" if converged else "not converged"
+        found.append(Measurement(float(value), gradients=cost, status=status, note=told, name=name))
+    return found
 
 
-def _scaled_maximum(case: Case, *, tol: float = 1e-3, max_matvecs: int = 60, seed: int = 0) -> Iterator[Measurement]:
-    def measure(objective: Objective) -> Measurement:
+@partial(Functional, of_loss=True, sums="batches")
+def scaled_maximum(case: Case, *, tol: float = 1e-3, max_matvecs: int = 60, seed: int = 0) -> list[Measurement]:
+    """Largest eigenvalue of D H D with D = diag(c): ½ρ² times it is the worst rise within ‖δ/c‖₂ ≤ ρ at a minimum."""
+
+    def measure(objective: Objective) -> list[Measurement]:
         op = scaled(Hessian(objective), case.perturbation.at(objective.theta))
-        return largest_eigenvalue(op, tol=tol, max_matvecs=max_matvecs, seed=seed, note=kink_note(objective))
+        return ends(op, {"": ""}, tol=tol, max_matvecs=max_matvecs, seed=seed, note=kink_note(objective))
 
-    yield with_enough_precision(measure, case.objective)
+    return with_enough_precision(measure, case.objective)
 
 
-def _scaled_trace(case: Case, *, matvecs: int = PROBES, seed: int = 0) -> Iterator[Measurement]:
+@partial(Functional, cost=lambda radii, *, matvecs, **_: PRODUCT * matvecs, of_loss=True, sums="batches")
+def scaled_trace(case: Case, *, matvecs: int = PROBES, seed: int = 0) -> Iterator[Measurement]:
+    """Trace of D H D with D = diag(c): ½ρ² times it is the mean rise under noise ρ c ∘ z."""
     op = scaled(Hessian(case.objective), case.perturbation.c)
     found, _ = trace_and_frobenius(op, matvecs=matvecs, seed=seed)
     note = kink_note(case.objective)
     yield Measurement(found.value, found.standard_error, gradients=PRODUCT * found.matvecs, note=note)
-
-
-scaled_maximum = Functional(_scaled_maximum, of_loss=True)
-"""Largest eigenvalue of D H D with D = diag(c): ½ρ² times it is the worst rise within ‖δ/c‖₂ ≤ ρ at a minimum."""
-scaled_trace = Functional(_scaled_trace, lambda radii, *, matvecs, **_: PRODUCT * matvecs, of_loss=True)
-"""Trace of D H D with D = diag(c): ½ρ² times it is the mean rise under noise ρ c ∘ z."""
 
 
 @score(
@@ -81,6 +102,7 @@ scaled_trace = Functional(_scaled_trace, lambda radii, *, matvecs, **_: PRODUCT 
     stochastic=False,
     invariant="T4 T5",
     unit=_PER_SQUARE,
+    sums="shards",
     panel=True,
 )
 def extreme_eigenvalues(
@@ -105,38 +127,11 @@ def extreme_eigenvalues(
     >>> [round(row.value, 6) for row in extreme_eigenvalues(objective)]  # ∇²L = XᵀX
     [4.0, 1.0]
     """
-    return with_enough_precision(lambda o: _extremes(o, tol=tol, max_matvecs=max_matvecs, seed=seed), objective)
 
+    def measure(at: Objective) -> list[Measurement]:
+        return ends(Hessian(at), BOUNDS, tol=tol, max_matvecs=max_matvecs, seed=seed, note=kink_note(at))
 
-def _extremes(objective: Objective, *, tol: float, max_matvecs: int, seed: int) -> list[Measurement]:
-    H, kinks = Hessian(objective), kink_note(objective)
-    if max_matvecs >= objective.size:
-        values = spectrum(H)
-        cost = PRODUCT * objective.size / 2
-        return [
-            Measurement(float(values[-1]), gradients=cost, note=kinks, name="lambda-max"),
-            Measurement(float(values[0]), gradients=cost, note=kinks, name="lambda-min"),
-        ]
-    pairs = top_eigenpairs(H, k=2, which="BE", tol=tol, max_matvecs=max_matvecs, seed=seed, vectors=False)
-    largest = float(np.abs(pairs.values).max())
-    found = []
-    ends = (
-        ("lambda-max", "λmax is at least", int(np.argmax(pairs.values))),
-        ("lambda-min", "λmin is at most", int(np.argmin(pairs.values))),
-    )
-    for name, bound, end in ends:
-        residual = float(pairs.residuals[end])
-        converged = residual <= tol * largest
-        found.append(
-            Measurement(
-                float(pairs.values[end]),
-                gradients=PRODUCT * pairs.matvecs / 2,
-                status="ok" if converged else "not converged",
-                note=kinks if converged else f"{bound} this, and an eigenvalue lies within {residual:.2g} of it",
-                name=name,
-            )
-        )
-    return found
+    return with_enough_precision(measure, objective)
 
 
 @score(
@@ -157,6 +152,7 @@ def _extremes(objective: Objective, *, tol: float, max_matvecs: int, seed: int) 
     family="curvature",
     invariant="T4 T5",
     unit=_PER_SQUARE,
+    sums="shards",
     panel=True,
 )
 def trace_and_norm(objective: Objective, *, matvecs: int = PROBES, seed: int = 0) -> list[Measurement]:

@@ -1,66 +1,56 @@
-"""What every comparison of sharpness has to be seen beside: loss, accuracy, gradient, weights, margins, confidence."""
+"""What every comparison is to be seen beside: loss, accuracy, gradient, weights and how far they moved, margins, confidence."""
 
 from __future__ import annotations
 
 import math
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from landscape.function.checkpoint import Checkpoint
 from landscape.function.objective import Objective
 from landscape.scores.quantities import FORWARD, Meter, error_share, values_at
-from landscape.scores.register import Definition, Measurement, score
+from landscape.scores.register import Definition, Measurement, UndefinedError, score
 from landscape.transforms.logits import normalize_logits
 
+PERCENTILE = 0.1
+control = partial(score, orientation="control", panel=True, sums="batches")
+"""`score` for what accompanies every panel."""
+_PROBABILITIES = "T1 T2 T3 T4 T5 T6"
 
-@score(
-    "loss",
-    "loss",
-    family="fit",
-    formula="L(w)",
-    orientation="control",
-    cost=0.33,
-    invariant="T1 T2 T3 T4 T5 T6",
-    unit="loss",
-    panel=True,
-)
+
+@control("loss", "loss", family="fit", formula="L(w)", cost=0.33, invariant=_PROBABILITIES, unit="loss", sums="shards")
 def loss(objective: Objective) -> Measurement:
     """Return the loss, which must match before sharpness is compared."""
     return Measurement(objective.loss(), gradients=1 / 3)
 
 
-@score(
+@control(
     "accuracy",
     "accuracy",
     family="fit",
     formula="share of decisions that are right",
-    orientation="control",
     cost=0.33,
-    invariant="T1 T2 T3 T4 T5 T6 T7",
+    invariant=f"{_PROBABILITIES} T7",
     needs=("errors",),
-    panel=True,
+    sums="shards",
 )
 def accuracy(objective: Objective) -> Measurement:
-    """Return the share of right decisions.
-
-    Raises:
-        NotDefinedError: the objective is not a classifier.
-    """
+    """Return the share of right decisions."""
     meter = Meter()
     error = float(values_at(objective, [objective.theta], error_share, meter)[0])
     return Measurement(1 - error, gradients=meter.gradients)
 
 
-@score(
+@control(
     "gradient-norm",
     "norm of the gradient",
     family="gradient",
     formula="‖∇L(w)‖₂",
-    orientation="control",
-    cost=1,
     invariant="T4 T5",
     unit="loss per parameter",
-    panel=True,
 )
 def gradient_norm(objective: Objective) -> Measurement:
     """Return the Euclidean length of the gradient: how far from a critical point the weights are, not how sharp.
@@ -74,23 +64,56 @@ def gradient_norm(objective: Objective) -> Measurement:
     return Measurement(float(torch.linalg.vector_norm(objective.gradient().double())), gradients=1)
 
 
-@score(
-    "weight-norm",
-    "norm of the weights",
-    family="fit",
-    formula="‖w‖₂",
-    orientation="control",
-    cost=0,
-    invariant="T4",
-    unit="parameter",
-    panel=True,
-)
+@control("weight-norm", "norm of the weights", family="fit", formula="‖w‖₂", cost=0, invariant="T4", unit="parameter")
 def weight_norm(objective: Objective) -> Measurement:
     """Return the Euclidean length of theta (P,), all selected parameters included."""
     return Measurement(math.sqrt(float(objective.theta.double().square().sum())))
 
 
-PERCENTILE = 0.1
+def initial_weights(objective: Objective, checkpoint: Any) -> Objective:
+    """Return the objective at the weights that training started from.
+
+    Raises:
+        NotDefinedError: they are not known.
+    """
+    if not isinstance(checkpoint, Checkpoint) or checkpoint.init is None:
+        raise UndefinedError("the initial weights are not known; pass checkpoint=ls.Checkpoint(…, init=…)")
+    return objective.at(checkpoint.init)
+
+
+@control(
+    Definition(
+        "distance-from-init",
+        "distance from initialisation",
+        formula="‖w − w₀‖₂",
+        source="Dziugaite et al. 2020, arXiv 2010.11924, dist-init",
+        unit="parameter",
+    ),
+    Definition(
+        "relative-movement",
+        "relative movement of the weights",
+        formula="‖w − w₀‖₂ / ‖w₀‖₂",
+        source="Chizat et al. 2019, arXiv 1812.07956",
+    ),
+    family="function space",
+    panel=False,
+    cost=0,
+)
+def distance_from_init(objective: Objective, *, checkpoint: Any = None) -> list[Measurement]:
+    """Return the Euclidean distance from the initial weights, and that distance over their length.
+
+    Raises:
+        NotDefinedError: the initial weights are not known.
+
+    Source: Chizat et al. 2019 (arXiv 1812.07956): small relative movement is the lazy regime.
+    """
+    start = initial_weights(objective, checkpoint).theta.double()
+    moved = float(torch.linalg.vector_norm(objective.theta.double() - start))
+    length = float(torch.linalg.vector_norm(start))
+    return [
+        Measurement(moved, name="distance-from-init"),
+        Measurement(moved / length if length > 0 else float("inf"), name="relative-movement"),
+    ]
 
 
 def class_margins(output: Tensor, target: Tensor) -> Tensor:
@@ -104,14 +127,14 @@ def class_margins(output: Tensor, target: Tensor) -> Tensor:
     return right - others.amax(1)
 
 
-@score(
+@control(
     Definition(
         "margin",
         "margin, 10th percentile",
         formula="10th percentile of f_y − max over k ≠ y of f_k",
         source="Dziugaite et al. 2020, arXiv 2010.11924, margin",
         cost=0.33,
-        invariant="T1 T2 T3 T4 T5 T6",
+        invariant=_PROBABILITIES,
         unit="logit",
     ),
     Definition(
@@ -120,18 +143,15 @@ def class_margins(output: Tensor, target: Tensor) -> Tensor:
         formula="10th percentile of (f_y − max over k ≠ y of f_k) / ‖f − mean f‖₂",
         source="Dziugaite et al. 2020, arXiv 2010.11924; Andriushchenko et al. 2023, arXiv 2302.07011",
         cost=0.0,
-        invariant="T1 T2 T3 T4 T5 T6 T7",
+        invariant=f"{_PROBABILITIES} T7",
     ),
     family="function space",
-    orientation="control",
     needs=("classes",),
-    panel=True,
 )
 def margins(objective: Objective, *, percentile: float = PERCENTILE) -> list[Measurement]:
     """Return a low percentile of the margins, raw and divided by each example's logit norm.
 
     Args:
-        objective: a classifier.
         percentile: between 0 and 1.
 
     Source: Jiang et al. 2020 (arXiv 1912.02178), who use the inverse square of the 10th percentile.
@@ -143,24 +163,22 @@ def margins(objective: Objective, *, percentile: float = PERCENTILE) -> list[Mea
     >>> [round(row.value, 3) for row in margins(ls.Objective(net, (logits, y), "cross_entropy"), percentile=0.5)]
     [3.0, 1.225]
     """
-    raw, normalized = [], []
+    found = []
     with objective.guard(), torch.no_grad():
         for batch in objective.batches:
             output = objective.batch_outputs(objective.theta, batch).double()
-            target = batch.target
-            assert target is not None
-            counted = target != objective.known.ignore_index
-            safe = torch.where(counted, target, 0)
-            raw.append(class_margins(output, safe)[counted])
-            normalized.append(class_margins(normalize_logits(output), safe)[counted])
-    join = objective.world.join
+            assert batch.target is not None
+            counted = batch.target != objective.known.ignore_index
+            safe = torch.where(counted, batch.target, 0)
+            both = torch.stack(
+                [class_margins(logits, safe)[counted] for logits in (output, normalize_logits(output))], 1
+            )
+            found.append(both)
+    raw, normalized = torch.quantile(objective.world.join(torch.cat(found)), percentile, dim=0).tolist()
     return [
-        Measurement(float(torch.quantile(join(torch.cat(raw)), percentile)), gradients=FORWARD, name="margin"),
-        Measurement(float(torch.quantile(join(torch.cat(normalized)), percentile)), name="margin-normalized"),
+        Measurement(raw, gradients=FORWARD, name="margin"),
+        Measurement(normalized, name="margin-normalized"),
     ]
-
-
-_ALL = "T1 T2 T3 T4 T5 T6"
 
 
 def expected_calibration_error(confidence: Tensor, right: Tensor, bins: int = 15) -> float:
@@ -175,7 +193,7 @@ def expected_calibration_error(confidence: Tensor, right: Tensor, bins: int = 15
     return float(gap.abs().sum() / len(confidence))
 
 
-@score(
+@control(
     Definition(
         "calibration-error",
         "expected calibration error",
@@ -183,12 +201,7 @@ def expected_calibration_error(confidence: Tensor, right: Tensor, bins: int = 15
         source="Guo et al. 2017, arXiv 1706.04599, eq. 3",
         cost=FORWARD,
     ),
-    Definition(
-        "confidence",
-        "mean largest probability",
-        formula="E max_k p_k",
-        cost=0,
-    ),
+    Definition("confidence", "mean largest probability", formula="E max_k p_k", cost=0),
     Definition(
         "logit-norm",
         "mean length of the centred logits",
@@ -198,15 +211,14 @@ def expected_calibration_error(confidence: Tensor, right: Tensor, bins: int = 15
         unit="logit",
     ),
     family="function space",
-    orientation="control",
-    invariant=_ALL,
+    panel=False,
+    invariant=_PROBABILITIES,
     needs=("classes",),
 )
 def calibration(objective: Objective, *, bins: int = 15) -> list[Measurement]:
     """Measure how confident the predictions are and whether rightly so, from one forward pass.
 
     Args:
-        objective: a classifier.
         bins: equal bins of confidence.
     """
     logits, target = objective.outputs().double(), objective.targets

@@ -36,22 +36,6 @@ shift_removed = Gauge(shift_removed=True, factors_fixed=True)
 normalised = Gauge(shift_removed=True, normalised=True, factors_fixed=True)
 
 
-# fmt: off
-SUMS = frozenset((
-    "lambda-max", "lambda-min", "trace", "frobenius", "keskar", "adaptive-average", "adaptive-average-loss", "lpf",
-    "adaptive-average-error", "inverse-sigma-mag", "inverse-sigma", "adaptive-trace", "adaptive-lambda-max",
-    "kl-radius", "basin-radius", "log-volume", "local-entropy", "curvature-at-scale", "filter-curvature",
-    "weight-norm", "distance-from-init", "relative-movement", "loss", "accuracy", "gradient-norm", "margin",
-    "margin-normalized", "calibration-error", "confidence", "logit-norm",
-))
-# fmt: on
-"""Scores that see the data through sums over batches, or through all outputs, only."""
-
-
-SUMS_OF_SHARDS = SUMS & {"lambda-max", "lambda-min", "trace", "frobenius", "loss", "accuracy"}
-"""Those that take inner products over theta through its world, too."""
-
-
 class Gauged:
     """A network in the gauges that scores ask for; each is made once, for all scores of a panel.
 
@@ -73,9 +57,14 @@ class Gauged:
         """
         return self._at(gauge if fix else Gauge(normalised=gauge.normalised))[0]
 
-    def suited(self, slug: str) -> Gauged:
-        """Return what a score is measured on: in several processes their sums, or all data in each where it is no sum."""
-        if slug in (SUMS_OF_SHARDS if self.objective.world.sharded else SUMS) or self.objective.world.count == 1:
+    def suited(self, sums: str) -> Gauged:
+        """Return what a score is measured on: in several processes their sums, or all data in each where it is no sum.
+
+        Args:
+            sums: what it is a sum of, as in its `Definition`.
+        """
+        world = self.objective.world
+        if world.count == 1 or sums == "shards" or (sums and not world.sharded):
             return self
         if self._whole is None:
             self._whole = Gauged(self.objective.everything)

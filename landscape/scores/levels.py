@@ -1,14 +1,16 @@
-"""The level of noise at which the 0–1 error rises by a given amount."""
+"""The level of noise, or the size of a box, at which the 0–1 error rises by a given amount."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from landscape.bars import bar
+from landscape.scores.ascent import maximize
 from landscape.scores.functionals import Case, Functional
 from landscape.scores.quantities import FORWARD, Meter
 from landscape.scores.register import Measurement, UndefinedError
@@ -41,24 +43,19 @@ def find_level(
     Raises:
         NotDefinedError: the error leaves no room for the rise, or no level within 12 octaves reaches it.
     """
-    search = searched(start, guess=guess, rise=rise)
-    with bar(desc="levels of noise", unit="level") as progress:
-        try:
-            level = next(search)
-            while True:
-                progress.update()
-                level = search.send(errors(level))
-        except StopIteration as end:
-            found: tuple[float, float] = end.value
-            return found
+    levels, spread, _, why = find_levels(
+        lambda level: errors(float(level[0]))[:, None], np.array([start]), np.array([guess]), rise=rise
+    )
+    if why[0]:
+        raise UndefinedError(why[0])
+    return float(levels[0]), float(spread[0])
 
 
 Search = Generator[float, np.ndarray, tuple[float, float]]
 """Asks for the rises of the error (samples,) at one level after another; returns the level that is looked for, and its error."""
 
 
-def searched(start: float, *, guess: float, rise: float) -> Search:
-    """As `find_level`, for whoever evaluates the levels of several networks at once."""
+def _search(start: float, guess: float, rise: float) -> Search:
     if start + rise >= 1:
         raise UndefinedError(f"the error is {start:.3g} already and cannot rise by {rise:g}")
     seen: dict[float, np.ndarray] = {}
@@ -97,33 +94,52 @@ def _bracket(
     raise UndefinedError(f"levels up to 2^{guess + step * OCTAVES:.0f} do not move the error by {rise:g}")
 
 
-def _find_levels(
-    errors: Callable[[np.ndarray], np.ndarray], starts: np.ndarray, guesses: np.ndarray, rise: float
+def find_levels(
+    errors: Callable[[np.ndarray], np.ndarray], starts: np.ndarray, guesses: np.ndarray, *, rise: float
 ) -> tuple[Any, Any, Any, Any]:
-    """Find the levels of all networks of a stack; return them, their errors, how many were tried, and why there is none."""
-    searches = [searched(start, guess=guess, rise=rise) for start, guess in zip(starts, guesses, strict=True)]
+    """Find the levels of K networks that are evaluated together, as `find_level` does of one.
+
+    Args:
+        errors: ``levels (K,) -> rises of the errors (samples, K)``.
+        starts: errors of the unperturbed networks, (K,).
+        guesses: first levels tried, (K,).
+        rise: rise of the mean error looked for.
+
+    Returns:
+        The levels and their standard errors, how many levels were tried, and why there is none (empty where there is), (K,) each.
+    """
+    waiting = {k: _search(*each, rise) for k, each in enumerate(zip(starts, guesses, strict=True))}
     levels, found = guesses.astype(float), np.full((2, len(starts)), np.nan)
-    why, waiting = np.full(len(starts), "", dtype=object), dict(enumerate(searches))
-    asked, rises = np.zeros(len(starts)), None
-    while waiting:
-        for k, search in list(waiting.items()):
-            try:
-                levels[k] = next(search) if rises is None else search.send(rises[:, k])
-                asked[k] += 1
-            except StopIteration as end:
-                found[:, k] = end.value
-                del waiting[k]
-            except UndefinedError as lack:
-                why[k] = str(lack)
-                del waiting[k]
-        if waiting:
-            rises = errors(levels)
+    why, asked, rises = np.full(len(starts), "", dtype=object), np.zeros(len(starts)), None
+    with bar(desc="levels of noise", unit="level") as progress:
+        while waiting:
+            for k, search in list(waiting.items()):
+                try:
+                    levels[k] = next(search) if rises is None else search.send(rises[:, k])
+                    asked[k] += 1
+                except StopIteration as end:
+                    found[:, k] = end.value
+                    del waiting[k]
+                except UndefinedError as lack:
+                    why[k] = str(lack)
+                    del waiting[k]
+            if waiting:
+                rises = errors(levels)
+                progress.update()
     return found[0], found[1], asked, why
 
 
-def _tolerated_noise(
+@partial(Functional, unit="1", guesses=True, over="noise", sums="batches", stacks=True)
+def tolerated_noise(
     case: Case, *, rise: float = RISE, samples: int = 16, epsilon: float = 0.0, guess: float = 1.0, seed: int = 0
 ) -> list[Measurement]:
+    r"""Inverse square of the noise level σ at which the mean of the quantity has risen by a given amount.
+
+    .. math:: E_u[Q(w + u)] = Q(w) + \mathrm{rise}, \qquad u_i \sim N(0,\ \sigma^2 c_i^2 + \epsilon^2)
+
+    Standard deviations throughout; the same draws at every level. ``epsilon`` is absolute noise added to every weight; the
+    published 1e-3 breaks the invariance.
+    """
     moved, meter = case.perturbation, Meter()
     start, values = case.quantity.begin(case.objective, meter)
     drawn = list(moved.drawn(samples, seed)) if moved.c.numel() * samples <= _KEPT else None
@@ -138,17 +154,28 @@ def _tolerated_noise(
         level, error = find_level(errors, start, guess=guess * moved.size, rise=rise)
         return [Measurement(level**-2, 2 * error / level**3, None, meter.gradients)]
     guesses = np.broadcast_to(guess * moved.size, np.shape(start))
-    levels, spread, asked, why = _find_levels(errors, np.asarray(start), guesses, rise)
+    levels, spread, asked, why = find_levels(errors, np.asarray(start), guesses, rise=rise)
     status: Any = np.where(why == "", "ok", "not defined")
     cost: Any = FORWARD * (1 + samples * asked)
     return [Measurement(levels**-2, 2 * spread / levels**3, None, cost, status=status, note=why)]
 
 
-tolerated_noise = Functional(_tolerated_noise, unit="1", guesses=True, over="noise", stacks=True)
-r"""Inverse square of the noise level σ at which the mean of the quantity has risen by a given amount.
+@partial(Functional, unit="1", guesses=True, over="a set")
+def tolerated_box(case: Case, *, rise: float = RISE, iterations: int = 10, guess: float = 1.0) -> list[Measurement]:
+    """Inverse square of the box in which the quantity rises by a given amount, at the largest loss that APGD meets."""
+    moved, meter = case.perturbation, Meter()
+    start, values = case.quantity.begin(case.objective, meter)
+    whole = case.objective.rebatch(case.objective.n)
 
-.. math:: E_u[Q(w + u)] = Q(w) + \mathrm{rise}, \qquad u_i \sim N(0,\ \sigma^2 c_i^2 + \epsilon^2)
+    def errors(level: float) -> np.ndarray:
+        climb = moved.rise(whole, whole.batches[0])
+        origin = torch.zeros_like(moved.c)
+        with whole.guard(), torch.no_grad():
+            best = maximize(
+                climb, moved.ascent, moved.projection(level), origin, 2 * level, iterations=iterations
+            ).where
+        meter.gradient(iterations + 1)
+        return values(case.displaced([moved.displacement(best)])) - start
 
-Standard deviations throughout; the same draws at every level. ``epsilon`` is absolute noise added to every weight; the published
-1e-3 breaks the invariance.
-"""
+    level, _ = find_level(errors, start, guess=guess * moved.size, rise=rise)
+    return [Measurement(level**-2, gradients=meter.gradients)]

@@ -17,7 +17,7 @@ from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.batches import Batch
 from landscape.function.gradients import value_and_gradient
 from landscape.function.objective import Objective
-from landscape.scores.apgd import Evaluate, Map
+from landscape.scores.ascent import Evaluate, Map
 from landscape.slices import random_directions
 
 NoiseKind = Literal["normal", "uniform"]
@@ -49,16 +49,18 @@ class Scale:
     """The units c in which weights are moved.
 
     Attributes:
-        name: as a formula.
         of: ``(theta, **options) -> c``, (P,) both.
         invariant: transformations that move weights and units alike: T1, T2 and T3 where c is proportional to each weight.
         absolute: c does not know how large weights are.
     """
 
-    name: str
     of: Callable[..., Tensor]
     invariant: str
     absolute: bool = False
+
+
+def _ones(theta: Tensor) -> Tensor:
+    return torch.ones_like(theta)
 
 
 def _sizes(theta: Tensor) -> Tensor:
@@ -73,11 +75,11 @@ def _sizes_plus(theta: Tensor, *, offset: float = 1.0) -> Tensor:
     return theta.abs() + offset
 
 
-ones = Scale("1", torch.ones_like, "T4 T5", absolute=True)
-weights = Scale("|w|", _sizes, "T1 T2 T3 T4")
-weights_eta = Scale("|w| + η", _sizes_and, "T1 T2 T3 T4")
-weights_plus_one = Scale("|w| + 1", _sizes_plus, "T4")
-filter_norms = Scale("‖w‖ of every filter", _sizes, "T1")
+ones = Scale(_ones, "T4 T5", absolute=True)
+weights = Scale(_sizes, "T1 T2 T3 T4")
+weights_eta = Scale(_sizes_and, "T1 T2 T3 T4")
+weights_plus_one = Scale(_sizes_plus, "T4")
+filter_norms = Scale(_sizes, "T1")
 
 
 @dataclass(frozen=True)
@@ -95,15 +97,11 @@ class Perturbation:
     @property
     def options(self) -> dict[str, inspect.Parameter]:
         """The keyword-only options that it takes, by name."""
-        return self._of_scale | keyword_options(self.make)
-
-    @property
-    def _of_scale(self) -> dict[str, inspect.Parameter]:
-        return {} if self.scale.absolute else keyword_options(self.scale.of)
+        return keyword_options(self.scale.of) | keyword_options(self.make)
 
     def about(self, objective: Objective, **options: Any) -> Any:
         """Return the perturbation about the weights of an objective."""
-        of_scale = {name: options.pop(name) for name in self._of_scale if name in options}
+        of_scale = {name: options.pop(name) for name in keyword_options(self.scale.of) if name in options}
         return self.make(objective, replace(self.scale, of=partial(self.scale.of, **of_scale)), **options)
 
 
@@ -120,20 +118,6 @@ def unit(vector: Tensor) -> Tensor:
 def in_ball(x: Tensor, radius: float) -> Tensor:
     """Return the nearest point of the ball about the origin."""
     return x * (radius / torch.linalg.vector_norm(x).clamp_min(radius))
-
-
-def rise_from(objective: Objective, batch: Batch) -> Evaluate:
-    """Return ``delta -> (L_B(theta + delta), its gradient)`` for the mean loss of one batch. Use inside the guard."""
-    theta = objective.theta
-
-    def evaluate(delta: Tensor) -> tuple[Tensor, Tensor]:
-        at = (theta + delta).requires_grad_()
-        value, gradient = value_and_gradient(
-            objective, at, lambda: objective.batch_value(at, batch).reshape(at.shape[:-1]), at
-        )
-        return value.double(), gradient
-
-    return evaluate
 
 
 class Moved:
@@ -161,11 +145,14 @@ class Box(Moved):
 
     def rise(self, parts: Objective, batch: Batch) -> Evaluate:
         """Return ``coordinates -> (loss of a batch at the moved weights, its gradient)``. Use inside the guard."""
-        at = rise_from(parts, batch)
+        theta = parts.theta
 
         def evaluate(x: Tensor) -> tuple[Tensor, Tensor]:
-            value, gradient = at(self.displacement(x))
-            return value, self.pulled(gradient)
+            at = (theta + self.displacement(x)).requires_grad_()
+            value, gradient = value_and_gradient(
+                parts, at, lambda: parts.batch_value(at, batch).reshape(at.shape[:-1]), at
+            )
+            return value.double(), self.pulled(gradient)
 
         return evaluate
 
@@ -232,7 +219,29 @@ class Ball(Box):
 
     def aside(self, radius: float) -> Tensor:
         """Return a point of the set beside the origin."""
-        return 0.1 * radius * unit(self._drawn() * (self.c != 0))
+        return self.corner(0.1 * radius, seed=0)
+
+
+class SubspaceBox(Box):
+    """|y| ≤ ε c(Aᵀw) about w in w + Ay, with A made orthonormal, so that its pseudo-inverse is its transpose."""
+
+    def __init__(self, objective: Objective, scale: Scale, *, dimensions: int = 100, seed: int = 0):
+        super().__init__(objective, scale)
+        columns = torch.stack(list(draws(objective.size, min(dimensions, objective.size), seed)), 1)
+        self.basis = torch.linalg.qr(columns).Q.to(objective.device)
+
+    def displacement(self, x: Tensor) -> Tensor:
+        """Return δ at coordinates."""
+        return self.basis @ x.to(self.basis)
+
+    def pulled(self, gradient: Tensor) -> Tensor:
+        """Return a gradient in δ as one in coordinates."""
+        return self.basis.T @ gradient
+
+    def half(self) -> np.ndarray:
+        """Return the half-widths of the box of unit radius in float64."""
+        widths: np.ndarray = self.at(self.basis.T @ self.theta.double()).cpu().numpy()
+        return widths
 
 
 class Noise(Moved):
@@ -305,5 +314,6 @@ def noise(scale: Scale, kind: NoiseKind = "normal") -> Perturbation:
     return Perturbation(Noise if kind == "normal" else partial(Noise, noise=kind), scale)
 
 
+subspace_box = Perturbation(SubspaceBox, weights_plus_one)
 sphere = Perturbation(Sphere, ones)
 filters = Perturbation(Filters, filter_norms)

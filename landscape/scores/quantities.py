@@ -51,6 +51,7 @@ class Quantity:
         needs: what the objective must have.
         unit: unit of the values.
         decisions: only decisions matter, so that temperature changes nothing.
+        sums: it is a sum over batches, taken through the objective's world.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Quantity:
     needs: tuple[str, ...] = ()
     unit: str = "1"
     decisions: bool = False
+    sums: bool = False
 
 
 def values_at(objective: Objective | Stack, points: Iterable[Tensor], share: Share, meter: Meter) -> np.ndarray:
@@ -137,6 +139,6 @@ def _divergence(objective: Objective, meter: Meter) -> tuple[float, Values]:
     return 0.0, values
 
 
-loss = Quantity("loss", _by_shares(loss_share), unit="loss")
-error = Quantity("0–1 error", _by_shares(error_share), needs=("errors",), decisions=True)
-divergence = Quantity("KL divergence of the predictions", _divergence, needs=("classes",), unit="nat")
+loss = Quantity("loss", _by_shares(loss_share), unit="loss", sums=True)
+error = Quantity("0–1 error", _by_shares(error_share), needs=("errors",), decisions=True, sums=True)
+divergence = Quantity("KL divergence of the predictions", _divergence, needs=("classes",), unit="nat", sums=True)

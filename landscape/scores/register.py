@@ -15,7 +15,7 @@ from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.objective import Objective
 from landscape.results.scores import Score
 from landscape.scores.gauges import Gauged
-from landscape.scores.requirements import LACKS, require
+from landscape.scores.requirements import NEEDS, require
 from landscape.tables import format_table
 
 Orientation = Literal["higher is sharper", "lower is sharper", "control"]
@@ -112,6 +112,8 @@ class Definition:
         unit: unit of the value.
         panel: part of the primary panel.
         primary: one of the scores the verdict is decided on.
+        sums: what it is a sum of, so that processes that share the data measure it together: of ``batches``, or of ``shards`` of
+            theta, too, taking inner products through the objective's world; empty: each process sees all data.
         stands_in: the primary score that it stands in for where that one is not defined, or was not measured.
         radii: default grid of radii.
         reference: the radius that stands for the score where one number is wanted; `None`: the only one there is.
@@ -136,6 +138,7 @@ class Definition:
     unit: str = "1"
     panel: bool = False
     primary: bool = False
+    sums: Literal["", "batches", "shards"] = ""
     stands_in: str = ""
     radii: tuple[float, ...] = ()
     reference: float | None = None
@@ -272,7 +275,7 @@ def register(
         if not isinstance(objective, Gauged):
             expect_objective(objective, entered[0].slug)
             objective = Gauged(objective)
-        objective = objective.suited(entered[0].slug)
+        objective = objective.suited(entered[0].sums)
         for definition in entered:
             require(objective.objective, definition.needs, definition.slug)
         seed = int(given.get("seed", 0))
@@ -323,29 +326,24 @@ def options_of(definition: Definition) -> dict[str, str]:
 
 def documented(text: str, options: Iterable[str], definition: Definition) -> str:
     """Return a docstring with what it leaves unsaid of arguments, refusals and source, as register and definition have it."""
-    text = inspect.cleandoc(text)
-    text, example, rest = text.partition("\n>>> ")
-    head, _, described = text.rstrip().partition("\nArgs:\n")
-    if not described:
-        end = re.search(r"^(Returns|Raises|Source):", head, re.MULTILINE)
-        described = head[end.start() :] if end else ""
-        head = head[: end.start()] if end else head
-        described = f"\n{described}" if described else ""
-    arguments = [
-        f"    {name}: {OPTIONS[name]}\n"
+    text, example, rest = inspect.cleandoc(text).partition("\n>>> ")
+    head, *parts = re.split(r"^(?=(?:Args|Returns|Raises|Source):)", text, flags=re.MULTILINE)
+    sections = {part.partition(":")[0]: part.strip() for part in parts}
+    said = sections.get("Args", "").partition("\n")[2]
+    shared = [
+        f"    {name}: {OPTIONS[name]}"
         for name in ("objective", *options)
-        if name in OPTIONS and not re.search(rf"^    {name}: ", described, re.MULTILINE)
+        if name in OPTIONS and not re.search(rf"^    {name}: ", said, re.MULTILINE)
     ]
-    page = f"{head.rstrip()}\n\nArgs:\n{''.join(arguments)}{described}".rstrip()
-    if definition.needs and "Raises:" not in page:
-        lacks = ", ".join(LACKS[need] for need in definition.needs)
-        page = (
-            page.replace("\nSource:", f"\nRaises:\n    NotDefinedError: {lacks}.\n\nSource:")
-            if "\nSource:" in page
-            else (f"{page}\n\nRaises:\n    NotDefinedError: {lacks}.")
-        )
-    if definition.source and "\nSource:" not in page:
-        page += f"\n\nSource: {definition.source}."
+    sections["Args"] = "\n".join(filter(None, ("Args:", *shared, said)))
+    if definition.needs:
+        lacks = ", ".join(NEEDS[need].lack for need in definition.needs)
+        sections.setdefault("Raises", f"Raises:\n    NotDefinedError: {lacks}.")
+    if definition.source:
+        sections.setdefault("Source", f"Source: {definition.source}.")
+    page = "\n\n".join(
+        [head.rstrip(), *(sections[key] for key in ("Args", "Returns", "Raises", "Source") if key in sections)]
+    )
     return f"{page}\n\n>>> {rest}" if example else page
 
 
@@ -396,14 +394,13 @@ def select(scores: str | Sequence[str] | None) -> list[Definition]:
     if wanted == ["all"]:
         return ordered()
     chosen: dict[str, Definition] = {}
-    every = ordered()
     for name in wanted:
-        found = [d for d in every if name in (d.slug, d.family)]
+        found = {d.slug: d for d in ordered() if name in (d.slug, d.family)}
         if not found:
             close = difflib.get_close_matches(name, [*REGISTRY, *FAMILIES], cutoff=0.5)
             known = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(REGISTRY)}"
             raise LandscapeError(f"unknown score {name!r}; {known}")
-        chosen.update({definition.slug: definition for definition in found})
+        chosen |= found
     return list(chosen.values())
 
 
@@ -416,29 +413,16 @@ def describe(style: str = "text") -> str:
     >>> "adaptive-average" in describe()
     True
     """
-    header = (
-        "score",
-        "family",
-        "formula",
-        "orientation",
-        "random",
-        "gradients",
-        "compared by",
-        "invariant to",
-        "source",
-    )
-    body: list[tuple[str, ...]] = [
-        (
-            d.slug,
-            d.family,
-            d.formula,
-            d.orientation,
-            "yes" if d.stochastic else "no",
-            f"{d.cost:.3g}",
-            d.compared,
-            d.invariant,
-            d.source,
-        )
-        for d in ordered()
-    ]
-    return format_table(header, body, style)
+    columns: dict[str, Callable[[Definition], str]] = {
+        "score": lambda d: d.slug,
+        "family": lambda d: d.family,
+        "formula": lambda d: d.formula,
+        "orientation": lambda d: d.orientation,
+        "random": lambda d: "yes" if d.stochastic else "no",
+        "gradients": lambda d: f"{d.cost:.3g}",
+        "compared by": lambda d: d.compared,
+        "invariant to": lambda d: d.invariant,
+        "source": lambda d: d.source,
+    }
+    body = [tuple(cell(definition) for cell in columns.values()) for definition in ordered()]
+    return format_table(tuple(columns), body, style)

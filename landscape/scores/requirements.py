@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import torch
 
@@ -17,57 +18,52 @@ def class_count(objective: Objective) -> int:
         return int(objective.batch_outputs(objective.theta, batch).shape[1])
 
 
-def _classes(objective: Objective) -> str | None:
+def _classes(objective: Objective) -> str:
     if objective.task != "classes":
         return f"needs logits (N, C) and class labels, but the loss is {objective.loss_name}"
     if any(batch.target is not None and batch.target.is_floating_point() for batch in objective.batches.stored):
         return "needs class indices as targets, but the targets are probabilities"
-    return None
+    return ""
 
 
-def _errors(objective: Objective) -> str | None:
-    if objective.task == "binary":
-        return None
+def _errors(objective: Objective) -> str:
     if objective.task == "other":
         return f"0–1 error needs a classifier, but the loss is {objective.loss_name}"
-    return _classes(objective)
+    return "" if objective.task == "binary" else _classes(objective)
 
 
-def _three_classes(objective: Objective) -> str | None:
-    reason = _classes(objective)
-    if reason is None and class_count(objective) < 3:
+def _three_classes(objective: Objective) -> str:
+    if not (reason := _classes(objective)) and class_count(objective) < 3:
         return "normalised logits of two classes keep only the decision, so the loss has no gradient; use a 0–1 score"
     return reason
 
 
-def _likelihood(objective: Objective) -> str | None:
+def _likelihood(objective: Objective) -> str:
     if objective.likelihood is None:
         return f"needs a loss that is a negative log-likelihood, but the loss is {objective.loss_name}"
-    return None
+    return ""
 
 
-def _tensor_inputs(objective: Objective) -> str | None:
+def _tensor_inputs(objective: Objective) -> str:
     inputs = objective.batches[0].inputs
-    if isinstance(inputs, torch.Tensor) and inputs.is_floating_point():
-        return None
-    return "the inputs are not one floating-point tensor"
+    whole = isinstance(inputs, torch.Tensor) and inputs.is_floating_point()
+    return "" if whole else "the inputs are not one floating-point tensor"
 
 
-_CHECKS = {
-    "classes": _classes,
-    "errors": _errors,
-    "three classes": _three_classes,
-    "likelihood": _likelihood,
-    "tensor inputs": _tensor_inputs,
+class Need(NamedTuple):
+    """What a score may need: why an objective does not have it (empty where it does), and what it then lacks, for docs."""
+
+    reason: Callable[[Objective], str]
+    lack: str
+
+
+NEEDS = {
+    "classes": Need(_classes, "no class logits"),
+    "three classes": Need(_three_classes, "no logits of three or more classes"),
+    "errors": Need(_errors, "no 0–1 error"),
+    "likelihood": Need(_likelihood, "the loss is no negative log-likelihood"),
+    "tensor inputs": Need(_tensor_inputs, "the inputs are not one floating-point tensor"),
 }
-LACKS = {
-    "classes": "no class logits",
-    "three classes": "no logits of three or more classes",
-    "errors": "no 0–1 error",
-    "likelihood": "the loss is no negative log-likelihood",
-    "tensor inputs": "the inputs are not one floating-point tensor",
-}
-"""The same in a few words, for the docs of scores."""
 
 
 def require(objective: Objective, needs: Iterable[str], slug: str) -> None:
@@ -83,6 +79,5 @@ def require(objective: Objective, needs: Iterable[str], slug: str) -> None:
         NotDefinedError: something is missing; the message says what.
     """
     for need in needs:
-        reason = _CHECKS[need](objective)
-        if reason is not None:
+        if reason := NEEDS[need].reason(objective):
             raise NotDefinedError(f"{slug} is not defined here: {reason}")

@@ -20,9 +20,9 @@ from landscape.scores import (
     worst_to_average,
 )
 from landscape.scores.curvature import extreme_eigenvalues, trace_and_norm
-from landscape.scores.kinks import piecewise_functions
 from landscape.scores.more.slice_shape import first_crossing
 from landscape.scores.more.spectral_summaries import renyi_of, renyi_sharpness, soft_rank, soft_rank_of
+from landscape.scores.network import piecewise_functions
 from landscape.spectra import top_eigenpairs
 
 

@@ -8,18 +8,18 @@ from torch.nn import functional as F
 
 import landscape as ls
 from landscape.errors import LandscapeError, NotDefinedError, NumericalError
-from landscape.scores.distance import distance_from_init
-from landscape.scores.fit import calibration, expected_calibration_error, margins
+from landscape.scores.fit import calibration, distance_from_init, expected_calibration_error, margins
 from landscape.scores.gauges import logit_normalized
-from landscape.scores.more.critical_samples import critical_sample_ratio
-from landscape.scores.more.input_jacobian import input_jacobian
-from landscape.scores.more.linearised import (
+from landscape.scores.more.inputs import critical_sample_ratio, input_jacobian
+from landscape.scores.more.kernel_regime import (
     linearisation_error,
     linearised_agreement,
     linearised_outputs,
+    ntk_alignment,
+    ntk_movement,
+    tangent_kernel,
     train_linearised,
 )
-from landscape.scores.more.tangent_kernel import ntk_alignment, ntk_movement, tangent_kernel
 from landscape.transforms.logits import normalize_logits
 
 

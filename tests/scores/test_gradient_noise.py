@@ -5,10 +5,8 @@ import torch
 import landscape as ls
 from landscape.errors import NotDefinedError
 from landscape.operators import Fisher, GradientCovariance
-from landscape.scores.fisher import fisher_diagonal, fisher_rao
-from landscape.scores.gradient_noise import gradient_moments, gradient_noise, layer_snr
-from landscape.scores.more.information_geometry import igs
-from landscape.scores.more.takeuchi import tic, tic_diagonal, tic_trace
+from landscape.scores.more.inverse_fisher import igs, tic, tic_diagonal, tic_trace
+from landscape.scores.single_gradients import fisher_diagonal, fisher_rao, gradient_moments, gradient_noise, layer_snr
 
 
 def single_gradients(objective):

@@ -9,14 +9,14 @@ from torch import nn
 
 import landscape as ls
 from landscape.scores import inverse_sigma_mag
-from landscape.scores.apgd import maximize
+from landscape.scores.ascent import maximize
 from landscape.scores.more.learning_coefficient import sample_losses
 from landscape.scores.more.pac_bayes import bound, pac_bayes
 
 
 def test_an_ascent_that_never_improves_returns_its_start():
     start = torch.ones(3).double()
-    initial, best, where = maximize(
+    initial, _, best, where = maximize(
         lambda x: (-(x - 1).square().sum(), torch.ones_like(x)), torch.sign, lambda x: x, start, 1.0
     )
     assert float(initial) == float(best) == 0.0

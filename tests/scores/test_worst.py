@@ -16,10 +16,9 @@ from landscape.scores import (
     m_sharpness,
     sam,
 )
-from landscape.scores.apgd import checkpoints, maximize
+from landscape.scores.ascent import box_maximum, checkpoints, maximize
 from landscape.scores.functionals import Case, largest_rise
 from landscape.scores.gauges import Gauged, logit_normalized, shift_removed
-from landscape.scores.lbfgs import box_maximum
 from landscape.scores.perturbations import Ball, Box, ones, weights
 
 H = torch.tensor([[4.0, 1.0], [1.0, 2.0]]).double()
@@ -42,7 +41,7 @@ def quadratic(H):
 
 def test_reaches_the_corner_of_a_box():
     H = torch.diag(torch.tensor([3.0, 1.0, 0.2], dtype=torch.float64))
-    _, best, x = maximize(
+    _, _, best, x = maximize(
         quadratic(H), torch.sign, lambda x: x.clamp(-0.5, 0.5), torch.tensor([0.01, -0.02, 0.03]).double(), 1.0
     )
     assert float(best) == pytest.approx(0.5 * 0.25 * 4.2, rel=1e-6)
@@ -56,7 +55,7 @@ def test_returns_the_best_point_met_not_the_last():
         seen.append((float(-(x - 0.3).abs().sum()), x.clone()))
         return -(x - 0.3).abs().sum(), -(x - 0.3).sign()
 
-    initial, best, x = maximize(evaluate, torch.sign, lambda x: x.clamp(-1, 1), torch.zeros(1).double(), 2.0)
+    initial, _, best, x = maximize(evaluate, torch.sign, lambda x: x.clamp(-1, 1), torch.zeros(1).double(), 2.0)
     values = [value for value, _ in seen]
     assert float(best) == max(values) > values[-1] - 1e-12
     assert float(initial) == values[0]

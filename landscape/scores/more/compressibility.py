@@ -11,7 +11,7 @@ from torch import Tensor
 from landscape.arguments import seeded_generator
 from landscape.bars import bar
 from landscape.function.objective import Objective
-from landscape.scores.distance import initial_weights
+from landscape.scores.fit import initial_weights
 from landscape.scores.quantities import Meter, error_share, values_at
 from landscape.scores.register import Definition, Measurement, score
 

@@ -14,7 +14,7 @@ from landscape.function.gradients import value_and_gradient
 from landscape.function.objective import Objective
 from landscape.graphs.units.factors import search_products
 from landscape.scores import quantities
-from landscape.scores.apgd import Evaluate
+from landscape.scores.ascent import Evaluate
 from landscape.scores.compose import compose
 from landscape.scores.functionals import largest_rise
 from landscape.scores.gauges import normalised

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from landscape.function.objective import Objective
 from landscape.scores.catalogue import inverse_sigma, inverse_sigma_mag
-from landscape.scores.distance import initial_weights
+from landscape.scores.fit import initial_weights
 from landscape.scores.register import Definition, Measurement, UndefinedError, score
 
 EPSILON = 1e-3

@@ -1,17 +1,29 @@
-"""Auto-PGD: projected gradient ascent with momentum whose step halves when progress stalls."""
+"""The largest value of a function in a convex set, as far as a fixed number of gradients goes: Auto-PGD and L-BFGS-B."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from math import ceil
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from scipy.optimize import Bounds, minimize
 from torch import Tensor
 
 Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
 Map = Callable[[Tensor], Tensor]
 
 MOMENTUM = 0.75
+
+
+class Climb(NamedTuple):
+    """Value and gradient at the start of an ascent, the largest value met, and the point where it was met."""
+
+    initial: Tensor
+    gradient: Tensor
+    best: Tensor
+    where: Tensor
 
 
 def checkpoints(iterations: int) -> list[int]:
@@ -30,8 +42,8 @@ def checkpoints(iterations: int) -> list[int]:
 
 def maximize(
     evaluate: Evaluate, ascent: Map, project: Map, start: Tensor, step: float, *, iterations: int = 20
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Maximise a function over a convex set, as far as a fixed number of gradients goes.
+) -> Climb:
+    """Maximise a function over a convex set; several at once where points are (K, P) and values (K,).
 
     One step is ``z = project(x + step·ascent(g))``, then ``x ← ¾ z + ¼ x_previous``. At each checkpoint the step halves
     when fewer than ¾ of the iterations since the last one improved, or when neither step nor best value changed there;
@@ -45,16 +57,11 @@ def maximize(
         step: first step length.
         iterations: number of steps, each with one gradient.
 
-    Returns:
-        Value at the start, the largest value met, and the point where it was met. Several functions are maximised at once where
-        points are (K, P) and values (K,).
-
     Source: Croce and Hein 2020 (arXiv 2003.01690), Algorithm 1, with the momentum of Andriushchenko et al. 2023.
     """
     x = previous = best_x = start
-    value, gradient = evaluate(x)
-    initial = best = best_at_checkpoint = value
-    best_gradient = gradient
+    value, gradient = initial, slope = evaluate(x)
+    best, best_at_checkpoint, best_gradient = value, value, gradient
     size = torch.full_like(value, step)[..., None]
     improved = torch.zeros_like(value)
     halved_before = torch.zeros_like(value, dtype=torch.bool)
@@ -78,4 +85,42 @@ def maximize(
             gradient = torch.where(rows, best_gradient, gradient)
             halved_before, best_at_checkpoint = halve, best
             improved, last = torch.zeros_like(improved), iteration
-    return initial, best, best_x
+    return Climb(initial, slope, best, best_x)
+
+
+_FIRST_STEP = 100.0
+"""First step over the half-width of the box, for a coordinate of mean slope: with 100 the ten iterations came within 0.2 % of
+20 steps of APGD on trained digits networks; unscaled L-BFGS-B fell short by 10 to 25 %, or did not move at all."""
+
+Function = Callable[[np.ndarray], tuple[float, np.ndarray]]
+
+
+def box_maximum(function: Function, half: np.ndarray, *, iterations: int, seed: int) -> float:
+    """Return the largest value met while L-BFGS-B climbs inside the box |y| ≤ half.
+
+    The box is scaled to the unit cube, and the function so that the first step reaches the faces: at a converged minimum
+    the gradient is too small for L-BFGS-B to move by itself.
+
+    Args:
+        function: ``y -> (value, gradient)`` in float64.
+        half: half-widths of the box, (n,).
+        iterations: iterations of L-BFGS-B.
+        seed: of the start, a random point within a hundredth of the box, so that the gradient is not zero there.
+    """
+    start = 0.01 * np.random.default_rng(seed).uniform(-1, 1, half.shape)
+    best, scale = -np.inf, 0.0
+
+    def negative(u: np.ndarray) -> tuple[float, np.ndarray]:
+        nonlocal best, scale
+        value, gradient = function(half * u)
+        best = max(best, value)
+        slope = half * gradient
+        if scale == 0.0:
+            mean = float(np.abs(slope).mean())
+            scale = _FIRST_STEP / mean if mean > 0 else 1.0
+        return -scale * value, -scale * slope
+
+    ones = np.ones_like(half)
+    options = {"maxiter": iterations, "maxfun": 2 * iterations, "ftol": 0.0, "gtol": 0.0}
+    minimize(negative, start, jac=True, method="L-BFGS-B", bounds=Bounds(-ones, ones), options=options)
+    return best
