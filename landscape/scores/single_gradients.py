@@ -264,9 +264,6 @@ def fisher_rao(objective: Objective) -> Measurement:
 
     by one forward-mode product. Biases are included, so the closed form of homogeneous networks does not apply.
 
-    Args:
-        objective: a negative log-likelihood.
-
     >>> import torch, landscape as ls
     >>> net = torch.nn.Linear(1, 2, bias=False)
     >>> objective = ls.Objective(net, (torch.ones(1, 1), torch.tensor([0])), "cross_entropy")

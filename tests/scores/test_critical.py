@@ -5,47 +5,30 @@ import torch
 
 import landscape as ls
 
+QUADRATICS = {
+    # name: (H; verdict, λmax, λmin, negative share)
+    "minimum": (torch.diag(torch.tensor([3.0, 2.0, 1.0])), "minimum: no negative curvature was found", 3.0, 1.0, 0.0),
+    "saddle": (torch.diag(torch.tensor([3.0, 1.0, -1.5])), "saddle: negative curvature of 50.0%", 3.0, -1.5, 1.5 / 5.5),
+    "flat": (torch.zeros(3, 3), "minimum", 0.0, 0.0, 0.0),
+    "one parameter": ([[2.0]], "minimum", 2.0, 2.0, 0.0),
+}
 
-def test_minimum(quadratic):
-    found = ls.critical_point(quadratic(torch.diag(torch.tensor([3.0, 2.0, 1.0]))))
+
+@pytest.mark.parametrize(("H", "verdict", "high", "low", "negative"), QUADRATICS.values(), ids=QUADRATICS)
+def test_quadratics(quadratic, H, verdict, high, low, negative):
+    found = ls.critical_point(quadratic(H))
     assert found.critical
-    assert found.verdict == "minimum: no negative curvature was found"
-    assert (found.lambda_max, found.lambda_min) == pytest.approx((3.0, 1.0))
-    assert found.negative_mass == pytest.approx(0.0)
+    assert found.verdict.startswith(verdict)
+    assert (found.lambda_max, found.lambda_min) == pytest.approx((high, low))
+    assert found.negative_mass == pytest.approx(negative, rel=1e-6)
+    assert found.curvature_ratio == pytest.approx(abs(low) / high if high else math.inf)
 
 
-def test_saddle(quadratic):
-    found = ls.critical_point(quadratic(torch.diag(torch.tensor([3.0, 1.0, -1.5]))))
-    assert found.critical
-    assert found.verdict.startswith("saddle: negative curvature of 50.0%")
-    assert found.curvature_ratio == pytest.approx(0.5)
-    assert found.negative_mass == pytest.approx(1.5 / 5.5, rel=1e-6)
-
-
-def test_a_point_with_a_gradient_is_not_critical(classifier):
-    found = ls.critical_point(classifier(fit=1))
-    assert found.noise_ratio > 1
-    assert not found.critical
-    assert found.verdict.startswith("not critical: the gradient is")
-
-
-def test_a_trained_network_is_within_its_noise(classifier):
-    found = ls.critical_point(classifier(fit=2000))
-    assert found.noise_ratio < 1
-    assert found.critical
-
-
-def test_without_single_gradients_nothing_is_claimed(quadratic):
-    found = ls.critical_point(quadratic(torch.eye(2), at=[1.0, 1.0], minimum=[0.0, 0.0]))
-    assert math.isnan(found.noise_ratio)
-    assert found.verdict.startswith("undecided")
-
-
-def test_flat_function(quadratic):
-    found = ls.critical_point(quadratic(torch.zeros(3, 3)))
-    assert found.critical
-    assert found.lambda_max == found.lambda_min == 0.0
-
-
-def test_one_parameter(quadratic):
-    assert ls.critical_point(quadratic([[2.0]])).lambda_min == pytest.approx(2.0)
+def test_a_gradient_is_judged_by_its_noise(classifier, quadratic):
+    early, late = (ls.critical_point(classifier(fit=fit)) for fit in (1, 2000))
+    assert late.noise_ratio < 1 < early.noise_ratio
+    assert (early.critical, late.critical) == (False, True)
+    assert early.verdict.startswith("not critical: the gradient is")
+    unknown = ls.critical_point(quadratic(torch.eye(2), at=[1.0, 1.0], minimum=[0.0, 0.0]))
+    assert math.isnan(unknown.noise_ratio)
+    assert unknown.verdict.startswith("undecided")

@@ -9,30 +9,7 @@ from torch import nn
 
 import landscape as ls
 from landscape.scores import inverse_sigma_mag
-from landscape.scores.ascent import maximize
 from landscape.scores.more.learning_coefficient import sample_losses
-from landscape.scores.more.pac_bayes import bound, pac_bayes
-
-
-def test_an_ascent_that_never_improves_returns_its_start():
-    start = torch.ones(3).double()
-    initial, _, best, where = maximize(
-        lambda x: (-(x - 1).square().sum(), torch.ones_like(x)), torch.sign, lambda x: x, start, 1.0
-    )
-    assert float(initial) == float(best) == 0.0
-    assert torch.equal(where, start)
-
-
-def test_norms_and_noise_cover_the_same_parameters(classifier):
-    """Selecting the weights leaves the biases out of both; with all parameters they are in both."""
-    objective = classifier()
-    init = {name: 0.5 * tensor for name, tensor in objective.model.state_dict().items()}
-    made = ls.Checkpoint(objective.model, loss="cross_entropy", train=objective.batches[0].raw, init=init)
-    part = ls.Objective(objective.model, objective.batches[0].raw, "cross_entropy", parameters="*.weight")
-    for one in (objective, part):
-        rows = {row.name: row.value for row in pac_bayes(one, checkpoint=made)}
-        sigma = ls.scores.inverse_sigma(one)[0].value ** -0.5
-        assert rows["pac-bayes-orig"] == pytest.approx(bound(float(one.theta.square().sum()), sigma, one.n))
 
 
 def test_a_short_last_batch_weighs_what_it_holds(classifier):

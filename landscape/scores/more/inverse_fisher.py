@@ -41,7 +41,6 @@ def igs(objective: Objective, *, iterations: int = ITERATIONS, tol: float = 1e-6
     whatever the network: a measure of fit, which is what it counts as. The note of such a row says so.
 
     Args:
-        objective: a negative log-likelihood.
         iterations: products with the Fisher matrix at most.
         tol: relative residual at which to stop.
     """
@@ -161,7 +160,6 @@ def tic_diagonal(objective: Objective, *, epsilon: float = 1e-7) -> Measurement:
     """Return Σ C_ii / (F_ii + ε max F), with the centred covariance and the exact diagonal of the Fisher matrix.
 
     Args:
-        objective: a classifier with cross-entropy.
         epsilon: relative size of what is added to the diagonal; weights without any information count nothing.
 
     Raises:
@@ -189,7 +187,6 @@ def tic_trace(objective: Objective, *, matvecs: int = 30, seed: int = 0) -> Meas
     """Return Tr C / Tr F, with the centred covariance C, as in the other forms.
 
     Args:
-        objective: a negative log-likelihood.
         matvecs: products with the Fisher matrix; from P on its trace is exact.
 
     Raises:

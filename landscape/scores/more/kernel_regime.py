@@ -91,9 +91,6 @@ def train_linearised(
 def linearisation_error(objective: Objective, *, checkpoint: Any = None) -> Measurement:
     """Measure how far the trained network is from its first-order expansion about the initial weights; small when lazy.
 
-    Args:
-        objective: at the trained weights.
-
     Raises:
         NotDefinedError: the initial weights are not known, or the outputs never moved.
     """
@@ -207,7 +204,6 @@ def ntk_alignment(objective: Objective, *, examples: int = EXAMPLES) -> Measurem
     """Return the centred alignment of the tangent kernel with the labels; low for random labels, which are fitted slowly.
 
     Args:
-        objective: a classifier.
         examples: the first ones are used.
 
     Raises:
@@ -251,7 +247,6 @@ def ntk_movement(objective: Objective, *, checkpoint: Any = None, examples: int 
     """Measure how far training moved the tangent kernel: near zero in the lazy, or kernel, regime.
 
     Args:
-        objective: at the trained weights.
         examples: the first ones are used.
 
     Raises:

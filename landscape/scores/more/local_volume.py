@@ -97,7 +97,6 @@ def local_volume(
     result is a lower bound, and comparable only between checkpoints of one architecture, prior and preconditioner.
 
     Args:
-        objective: a classifier.
         radii: KL levels in nats.
         directions: number of directions.
         prior: s; `None`: the root mean square of the weights.
