@@ -44,7 +44,7 @@ VERBS = {
     "contrast": "statistics.contrasts:contrast",
     "interval": "statistics.intervals:student_interval",
     "peaks": "statistics.peaks:peaks",
-    "resmooth": "spectra.smoothing:resmooth",
+    "resmooth": "spectra.density:resmooth",
 }
 """What results and studies do with themselves: ``module:function`` for each verb."""
 

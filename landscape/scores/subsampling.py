@@ -16,7 +16,7 @@ from landscape.function.objective import Objective
 from landscape.operators import Hessian, Operator
 from landscape.results import Eigenpairs, SamplingError
 from landscape.spectra import top_eigenpairs
-from landscape.spectra.probes import Probes
+from landscape.spectra.protocol import Probes
 
 PARTS = (2, 4)
 """The sample is cut into so many disjoint subsets, to see how the largest eigenvalue grows as the sample shrinks."""

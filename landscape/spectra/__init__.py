@@ -1,24 +1,22 @@
 """Eigenpairs, densities and traces of anything that multiplies vectors."""
 
-from landscape.spectra.bulk_edge import bulk_edge
 from landscape.spectra.by_layer import by_layer
-from landscape.spectra.density import spectral_density
+from landscape.spectra.density import resmooth, spectral_density
 from landscape.spectra.diagonal import diagonal
 from landscape.spectra.eigenpairs import top_eigenpairs
-from landscape.spectra.frobenius import frobenius_norm, trace_and_frobenius
 from landscape.spectra.functionals import (
+    bulk_edge,
     effective_dimension,
     log_determinant,
     mass,
     moment,
+    outlier_edge,
     renyi_entropy,
     spectral_sum,
 )
 from landscape.spectra.lanczos import LanczosState
-from landscape.spectra.outlier_edge import outlier_edge
 from landscape.spectra.protocol import Operator
-from landscape.spectra.smoothing import resmooth
-from landscape.spectra.trace import trace
+from landscape.spectra.trace import frobenius_norm, trace, trace_and_frobenius
 
 __all__ = [
     "LanczosState",

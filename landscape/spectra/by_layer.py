@@ -17,11 +17,11 @@ from landscape.errors import LandscapeError
 from landscape.operators.base import Block, BlockDiagonal
 from landscape.operators.base import Operator as Base
 from landscape.results import LayerRow, Layers
+from landscape.spectra.basis import host
 from landscape.spectra.goal import Goal, make_goal
 from landscape.spectra.lanczos import Lanczos
-from landscape.spectra.orthonormal import host
 from landscape.spectra.protocol import Operator, Products
-from landscape.spectra.sampling import standard_error
+from landscape.spectra.sampling import jackknife, standard_error
 
 TOGETHER = 8
 """Probes multiplied in one pass over the data: enough to share it, few enough to hold."""
@@ -101,7 +101,7 @@ def by_layer(
     return Layers(
         rows=tuple(rows),
         missed=_ratio(missed),
-        missed_error=0.0 if exact else _jackknife(missed),
+        missed_error=0.0 if exact else jackknife(lambda chosen: _ratio(missed[chosen]), len(missed)),
         operator=products.name,
         tol=tol,
         converged=not late,
@@ -244,12 +244,3 @@ def _sample(
 def _ratio(squares: np.ndarray) -> float:
     outside, whole = squares.mean(0)
     return float((outside / whole) ** 0.5) if whole else 0.0
-
-
-def _jackknife(squares: np.ndarray) -> float:
-    """Return the jackknife standard error of the root of the ratio of means; NaN for a single probe."""
-    count = len(squares)
-    if count < 2:
-        return float("nan")
-    without = [_ratio(np.delete(squares, i, 0)) for i in range(count)]
-    return float((count - 1) / count**0.5 * np.std(without, ddof=1))

@@ -15,11 +15,10 @@ from scipy.special import betainc
 from torch import Tensor
 
 from landscape.errors import LandscapeError, NumericalError
-from landscape.spectra.goal import LOOSEST, Goal
+from landscape.spectra.goal import LOOSEST, Goal, select
 from landscape.spectra.lanczos import Lanczos
 from landscape.spectra.measured import Found, joined
 from landscape.spectra.protocol import Products
-from landscape.spectra.selection import select
 
 Certify = float | Literal["check", "off"]
 

@@ -13,11 +13,10 @@ from landscape.arguments import checked
 from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.results import Diagonal
-from landscape.spectra.hutchpp import range_basis
-from landscape.spectra.orthonormal import host
+from landscape.spectra.basis import host
 from landscape.spectra.protocol import Operator, Products
 from landscape.spectra.sampling import check_budget
-from landscape.spectra.xtrace import leave_one_out_directions
+from landscape.spectra.sketches import Range, leave_one_out_directions
 
 DiagonalMethod = Literal["hutchinson", "xdiag"]
 
@@ -106,7 +105,9 @@ def _xdiag(products: Products, matvecs: int, seed: int) -> tuple[np.ndarray, np.
     """Average over i the diagonal of QᵢᵀQᵢA plus ωᵢ ∘ (I − QᵢᵀQᵢ)Aωᵢ, where Qᵢ spans the products of the other probes."""
     probes = products.probes(seed, "rademacher")
     count = matvecs // 2
-    basis, triangle = range_basis(products, probes, count)
+    space = Range(products, probes)
+    space.grow(count)
+    basis, triangle = space.basis, space.triangle
     directions = leave_one_out_directions(triangle)
     applied = products.basis()
     shared = torch.zeros(applied.size, dtype=torch.float64, device=products.device)

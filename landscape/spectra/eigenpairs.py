@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +19,10 @@ from landscape.errors import LandscapeError
 from landscape.results import Eigenpairs
 from landscape.spectra.basis import Where, planned
 from landscape.spectra.certificate import Certificate, Certify, certified, make_demand
-from landscape.spectra.goal import Goal, make_goal
+from landscape.spectra.goal import Goal, Which, make_goal, select
 from landscape.spectra.lanczos import Lanczos, LanczosState
 from landscape.spectra.measured import Found, measure
-from landscape.spectra.protocol import Operator, Products, as_rows
-from landscape.spectra.selection import Which, select
-from landscape.spectra.state import Keeper, kept_state
+from landscape.spectra.protocol import Operator, Products, as_rows, deflated
 from landscape.store import Run, identity
 from landscape.store.run import placed
 
@@ -114,7 +113,8 @@ def top_eigenpairs(
     started = time.perf_counter()
     demand = make_demand(certify, margin)
     products = Products(op)
-    locked = _locked(deflate, products)
+    nothing = torch.empty(0, products.world.length(products.size), dtype=products.dtype, device=products.device)
+    locked = nothing if deflate is None else deflated(deflate, products)
     goal = make_goal(
         products,
         k=k,
@@ -145,7 +145,8 @@ def top_eigenpairs(
         if run.result is not None:
             return run.result
         lanczos = Lanczos(products, begin, capacity=goal.max_basis, seed=seed, locked=locked, where=basis)
-        resume = resume or kept_state(run)
+        if resume is None and "state" in run.done:
+            resume = LanczosState(**run.done["state"])
         history = [] if resume is None else [(int(count), float(excess)) for count, excess in resume.history]
         if resume is not None:
             lanczos.resume(resume)
@@ -154,7 +155,7 @@ def top_eigenpairs(
             known = np.array(history).reshape(-1, 2)
             return replace(lanczos.state(), history=known, matvecs=int(known[-1, 0]))
 
-        keeper = Keeper(run, checkpoint_seconds)
+        keeper = _Keeper(run, checkpoint_seconds)
         keep = (lambda: checkpoint(state())) if callable(checkpoint) else (lambda: keeper(state))
         keeps = callable(checkpoint) or (place is not None and not products.world.sharded)
         try:
@@ -261,18 +262,6 @@ def _block_size(method: Method, block_size: int | None, k: int, products: Produc
     return min(block_size, products.size)
 
 
-def _locked(deflate: Any, products: Products) -> Tensor:
-    """Return an orthonormal basis (d, P) of the vectors to leave out."""
-    if deflate is None:
-        return torch.empty(0, products.world.length(products.size), dtype=products.dtype, device=products.device)
-    rows = as_rows(deflate, products, "deflate")
-    if len(rows) >= products.size:
-        raise LandscapeError(
-            f"deflate holds {len(rows)} vectors, which leaves nothing of P={products.size}: pass fewer"
-        )
-    return products.world.factor(rows)[0]
-
-
 def _start(start: Any, block_size: int, seed: int, products: Products) -> Tensor:
     """Return start rows (b, P): random, or the given ones.
 
@@ -290,3 +279,28 @@ def _start(start: Any, block_size: int, seed: int, products: Products) -> Tensor
     if block_size == 1:
         return rows.sum(0, keepdim=True)
     return torch.cat([rows[:block_size], random[len(rows) :]])
+
+
+class _Keeper:
+    """Keeps the state of a process from time to time; a full disk costs the keeping, not the computation.
+
+    Args:
+        run: where to.
+        every: seconds between two writings; the state holds the whole basis.
+    """
+
+    def __init__(self, run: Run[Eigenpairs], every: float) -> None:
+        self.run, self.every = run, every
+        self._written, self._warned = time.monotonic(), False
+
+    def __call__(self, state: Callable[[], LanczosState], *, now: bool = False) -> None:
+        """Keep the state unless it was kept a moment ago."""
+        if not now and time.monotonic() - self._written < self.every:
+            return
+        self._written = time.monotonic()
+        try:
+            self.run.keep("state", vars(state()))
+        except LandscapeError as error:
+            if not self._warned:
+                warnings.warn(f"{error}; the computation goes on, and cannot be resumed after a kill", stacklevel=2)
+            self._warned = True

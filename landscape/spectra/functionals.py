@@ -1,15 +1,17 @@
-"""Numbers that follow from a spectral density, with errors from the spread over its probes; no products are spent."""
+"""Numbers that follow from a spectral density or from eigenpairs, with errors; no products are spent."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from landscape.errors import LandscapeError, NotDefinedError
-from landscape.results import Estimate, SpectralDensity
+from landscape.results import Eigenpairs, Estimate, SpectralDensity
+from landscape.spectra.sampling import jackknife, standard_error
 
+Side = Literal["upper", "lower"]
 Sign = Literal["positive", "negative"]
 
 
@@ -27,7 +29,8 @@ def spectral_sum(density: SpectralDensity, function: Callable[[np.ndarray], np.n
     Raises:
         NotDefinedError: f is not finite at an eigenvalue.
     """
-    return _estimate(density, _sums(density, function, quantity), quantity)
+    samples = _sums(density, function, quantity)
+    return _estimate(density, float(samples.mean()), standard_error(samples), quantity, samples=samples)
 
 
 def moment(density: SpectralDensity, order: int) -> Estimate:
@@ -37,8 +40,8 @@ def moment(density: SpectralDensity, order: int) -> Estimate:
         density: nodes, weights and outliers.
         order: j ≥ 0.
     """
-    sums = _sums(density, lambda values: values**order, "moment")
-    return _estimate(density, sums / density.size, f"moment-{order}")
+    samples = _sums(density, lambda values: values**order, "moment") / density.size
+    return _estimate(density, float(samples.mean()), standard_error(samples), f"moment-{order}", samples=samples)
 
 
 def effective_dimension(density: SpectralDensity, z: float) -> Estimate:
@@ -127,6 +130,89 @@ def mass(density: SpectralDensity, sign: Sign = "negative") -> Estimate:
     return _ratio(density, lambda total, part: part / total, totals, parts, f"{sign}-mass")
 
 
+def bulk_edge(density: SpectralDensity, side: Side = "upper", tail: tuple[float, float] = (0.005, 0.05)) -> Estimate:
+    """Estimate where the bulk of the spectrum ends, with a few outliers left in it or without.
+
+    Near the edge E of a bulk with a square-root end (Marchenko–Pastur, semicircle) the share of eigenvalues beyond x is
+    s₀ + c·(E − x)^{3/2}, where s₀ is the share of the outliers. So (share − s₀)^{2/3} is fitted by a line in x up to the
+    second share of `tail` and continued to zero, for every s₀ below the first; the best fit counts.
+
+    Args:
+        density: nodes and weights; deflated outliers play no part.
+        side: ``upper`` or ``lower`` end.
+        tail: the largest share of outliers, and the share of the eigenvalues that the line is fitted to.
+
+    Returns:
+        `Estimate` of E; its standard error is the jackknife over probes. Where the bulk falls off more slowly than a
+        square root, as trained networks' do, E is the edge of the square-root bulk that fits those shares best; to
+        count the outliers of such a network use `outlier_edge`.
+
+    Raises:
+        LandscapeError: unknown side, or too few nodes between the shares.
+    """
+    if side not in ("upper", "lower"):
+        raise LandscapeError(f"side={side!r} is unknown: use 'upper' or 'lower'")
+    direction = 1.0 if side == "upper" else -1.0
+    nodes, weights = direction * density.nodes, density.weights
+    error = jackknife(lambda chosen: _edge(nodes[chosen], weights[chosen], tail), len(nodes))
+    return _estimate(
+        density, direction * _edge(nodes, weights, tail), error, f"{side}-bulk-edge", method="square-root-edge"
+    )
+
+
+def outlier_edge(pairs: Eigenpairs) -> Estimate:
+    """Place the edge between outliers and bulk at the largest ratio λᵣ/λᵣ₊₁ of consecutive positive eigenvalues.
+
+    Trained networks' bulks have no square-root end for `bulk_edge` to find: below the k − 1 or so eigenvalues that the means
+    of k classes give, the means of pairs of classes give further levels, about k (k − 1)/2 and more, before the many small ones
+    (Papyan 2019). This estimator makes no assumption on the bulk; it takes the widest gap among the given eigenvalues, so
+    ask for about twice as many as there are classes. On mixtures whose classes overlap it found k − 1 to k outliers where
+    `bulk_edge`, blind to the levels, found up to 2k; on networks that fit every example the levels merge, and it means little.
+
+    Args:
+        pairs: converged, ``which="LA"``, at least three of them positive.
+
+    Returns:
+        `Estimate` of the edge √(λᵣ λᵣ₊₁), so that ``(pairs.values > edge.value).sum()`` is r; its message says how wide the
+        gap is. The standard error is that of a place drawn uniformly from the gap, which is no sampling error.
+
+    Raises:
+        LandscapeError: the pairs did not converge, are of another end, or fewer than three are positive.
+
+    Sources: Ahn and Horenstein 2013, Econometrica 81, 1203–1227, for the ratio; Papyan 2019 (arXiv 1901.08244) for the levels.
+
+    >>> import torch
+    >>> from landscape.spectra import top_eigenpairs
+    >>> matrix = torch.diag(torch.tensor([9.0, 8.0, 2.0, 1.5, 1.2, 1.0, 0.9]))
+    >>> edge = outlier_edge(top_eigenpairs(matrix, 6))
+    >>> round(edge.value, 3), edge.message
+    (4.0, '2 outliers; the next eigenvalue is 4 times smaller')
+    """
+    if pairs.which != "LA" or not pairs.converged:
+        raise LandscapeError(
+            "the edge needs converged eigenpairs of which='LA', the most positive first: compute them so"
+        )
+    values = np.asarray(pairs.values, dtype=np.float64)
+    values = values[values > 0]
+    if len(values) < 3:
+        raise LandscapeError(f"{len(values)} positive eigenvalues show no bulk: ask for more, about twice the classes")
+    ratios = values[:-1] / values[1:]
+    count = int(np.argmax(ratios)) + 1
+    inner, outer = values[count], values[count - 1]
+    return Estimate(
+        value=float((inner * outer) ** 0.5),
+        standard_error=float((outer - inner) / 12**0.5),
+        matvecs=pairs.matvecs,
+        method="eigenvalue-ratio",
+        quantity="outlier-edge",
+        operator=pairs.operator,
+        error_kind="heuristic",
+        message=f"{count} outliers; the next eigenvalue is {ratios.max():.2g} times smaller",
+        seed=pairs.seed,
+        provenance=pairs.provenance,
+    )
+
+
 def _check_shift(density: SpectralDensity, z: float) -> None:
     if not z > 0:
         raise LandscapeError(f"z={z} is a scale of eigenvalues: use z > 0")
@@ -154,24 +240,6 @@ def _times_log(values: np.ndarray) -> np.ndarray:
     return result
 
 
-def _estimate(density: SpectralDensity, samples: np.ndarray, quantity: str, error: float | None = None) -> Estimate:
-    probes = len(samples)
-    if error is None:
-        error = float(np.std(samples, ddof=1) / probes**0.5) if probes > 1 else float("nan")
-    return Estimate(
-        value=float(samples.mean()),
-        standard_error=error,
-        samples=samples,
-        matvecs=density.matvecs,
-        method="lanczos-quadrature",
-        quantity=quantity,
-        operator=density.operator,
-        degrees=float(probes - 1),
-        seed=density.seed,
-        provenance=density.provenance,
-    )
-
-
 def _ratio(
     density: SpectralDensity,
     function: Callable[[float, float], float],
@@ -180,12 +248,46 @@ def _ratio(
     quantity: str,
 ) -> Estimate:
     """Apply a function to two means over probes; the standard error is the jackknife over probes."""
+
+    def value(chosen: np.ndarray) -> float:
+        return function(float(totals[chosen].mean()), float(parts[chosen].mean()))
+
     probes = len(totals)
-    value = function(float(totals.mean()), float(parts.mean()))
-    error = float("nan")
-    if probes > 1:
-        without = [
-            function(float(np.delete(totals, i).mean()), float(np.delete(parts, i).mean())) for i in range(probes)
-        ]
-        error = float((probes - 1) / probes**0.5 * np.std(without, ddof=1))
-    return _estimate(density, np.array([value]), quantity, error).replace(samples=None, degrees=float(probes - 1))
+    return _estimate(density, value(np.arange(probes)), jackknife(value, probes), quantity)
+
+
+def _estimate(density: SpectralDensity, value: float, error: float, quantity: str, **fields: Any) -> Estimate:
+    return Estimate(
+        value=value,
+        standard_error=error,
+        quantity=quantity,
+        matvecs=density.matvecs,
+        operator=density.operator,
+        degrees=float(len(density.nodes) - 1),
+        seed=density.seed,
+        provenance=density.provenance,
+        **{"method": "lanczos-quadrature", **fields},
+    )
+
+
+def _edge(nodes: np.ndarray, weights: np.ndarray, tail: tuple[float, float]) -> float:
+    """Fit the upper edge to the pooled nodes of all probes."""
+    order = np.argsort(-nodes, axis=None)
+    places, shares = nodes.ravel()[order], weights.ravel()[order] / len(nodes)
+    beyond = np.cumsum(shares)
+    best, edge = np.inf, np.nan
+    for outliers in [0.0, *np.unique(beyond[beyond < tail[0]])]:
+        bulk = beyond - shares / 2 - outliers
+        fitted = (bulk > tail[0] / 10) & (bulk < tail[1])
+        if fitted.sum() < 4:
+            continue
+        heights = bulk[fitted] ** (2 / 3)
+        slope, height = np.polyfit(places[fitted], heights, 1)
+        misfit = float(np.std(height + slope * places[fitted] - heights))
+        if misfit < best and slope < 0:
+            best, edge = misfit, -height / slope
+    if np.isnan(edge):
+        raise LandscapeError(
+            f"fewer than 4 nodes lie within the outermost share {tail[1]}: use more steps or a wider tail"
+        )
+    return float(edge)

@@ -1,8 +1,9 @@
-"""What a Lanczos run is asked for, and when it is there."""
+"""What a Lanczos run is asked for: which end of the spectrum, how exactly; and when it is there."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from torch import Tensor
@@ -10,7 +11,8 @@ from torch import Tensor
 from landscape.errors import LandscapeError
 from landscape.spectra.lanczos import Lanczos
 from landscape.spectra.protocol import Products
-from landscape.spectra.selection import Which, check_which, merit, select
+
+Which = Literal["LA", "SA", "LM", "BE"]
 
 WHOLE = 64
 """Dimension up to which the whole space is spanned, if it fits the basis: so few products are cheap, and nothing is missed."""
@@ -118,7 +120,11 @@ def make_goal(
     Raises:
         LandscapeError: the request cannot be met; the message says which option to change.
     """
-    check_which(which)
+    if which not in get_args(Which):
+        raise LandscapeError(
+            f"which={which!r} is unknown: use 'LA' (most positive), 'SA' (most negative), 'LM' (largest magnitude) "
+            "or 'BE' (both ends)"
+        )
     room = products.size - locked
     if not 1 <= k <= room:
         left = f" of which {locked} are deflated" if locked else ""
@@ -138,3 +144,35 @@ def make_goal(
     if max_matvecs < needed:
         raise LandscapeError(f"max_matvecs={max_matvecs} cannot give k={k} pairs: use at least {needed}")
     return Goal(k, which, tol, products.epsilon, block_size, min(max_basis, room), max_matvecs, verify)
+
+
+def select(values: np.ndarray, which: Which, k: int) -> np.ndarray:
+    """Return the indices of the k wanted values, the most wanted first (``BE``: both ends, descending).
+
+    >>> select(np.array([-9.0, 1.0, 2.0, 5.0]), "LM", 2), select(np.array([-9.0, 1.0, 2.0, 5.0]), "BE", 3)
+    (array([0, 3]), array([3, 2, 0]))
+    """
+    if which == "LM":
+        return np.argsort(-np.abs(values), kind="stable")[:k]
+    descending = np.argsort(-values, kind="stable")
+    if which == "LA":
+        return descending[:k]
+    if which == "SA":
+        return descending[::-1][:k]
+    k = min(k, len(values))
+    return np.concatenate([descending[: k - k // 2], descending[len(values) - k // 2 :]])
+
+
+def merit(values: np.ndarray, which: Which, k: int) -> float:
+    """Return how far out the k wanted values lie; a better set has a larger one.
+
+    >>> merit(np.array([3.0, -1.0, 2.0]), "LA", 2)
+    5.0
+    """
+    chosen = values[select(values, which, k)]
+    if which == "LM":
+        return float(np.abs(chosen).sum())
+    if which == "BE":
+        high = len(chosen) - len(chosen) // 2
+        return float(chosen[:high].sum() - chosen[high:].sum())
+    return float(chosen.sum() if which == "LA" else -chosen.sum())

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from landscape.errors import LandscapeError
-from landscape.spectra.basis import Where
-from landscape.spectra.orthonormal import host, orthonormalise
+from landscape.spectra.basis import Where, host, orthonormalise
 from landscape.spectra.protocol import Products
 
 

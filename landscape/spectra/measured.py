@@ -10,11 +10,10 @@ from scipy.linalg import eigh
 from torch import Tensor
 
 from landscape.function.world import World
-from landscape.spectra.goal import Goal
+from landscape.spectra.basis import host
+from landscape.spectra.goal import Goal, select
 from landscape.spectra.lanczos import Lanczos
-from landscape.spectra.orthonormal import host
 from landscape.spectra.protocol import Products
-from landscape.spectra.selection import select
 
 
 @dataclass(frozen=True)

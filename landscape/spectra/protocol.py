@@ -1,9 +1,10 @@
-"""What an operator is, and the one wrapper through which every algorithm multiplies by it."""
+"""What an operator is, the one wrapper through which every algorithm multiplies by it, and random vectors to multiply."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -11,9 +12,9 @@ from torch import Tensor
 
 from landscape.errors import LandscapeError, NumericalError
 from landscape.function.world import ALONE, World
-from landscape.spectra.basis import Basis, Where
-from landscape.spectra.orthonormal import host
-from landscape.spectra.probes import Kind, Probes
+from landscape.spectra.basis import Basis, Where, host
+
+Kind = Literal["gaussian", "rademacher", "sphere"]
 
 
 @runtime_checkable
@@ -172,6 +173,48 @@ class Products:
         )
 
 
+@dataclass(frozen=True)
+class Probes:
+    """Independent random vectors z with E[z zᵀ] = I, numbered from 0.
+
+    Vectors are drawn on the CPU, so that every device sees the same ones, and each from its own generator, so that
+    the global random state is untouched and a longer run extends a shorter one.
+
+    Attributes:
+        size: P.
+        seed: the seed of the family.
+        kind: ``rademacher`` (entries ±1), ``gaussian``, or ``sphere`` (uniform with norm √P).
+        device: where the vectors are wanted.
+        dtype: their type.
+        world: which part of each this process gets.
+
+    >>> Probes(4, seed=0, kind="rademacher").rows(0, 2).abs()
+    tensor([[1., 1., 1., 1.],
+            [1., 1., 1., 1.]])
+    """
+
+    size: int
+    seed: int
+    kind: Kind
+    device: torch.device = torch.device("cpu")
+    dtype: torch.dtype = torch.float32
+    world: World = ALONE
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Return vectors number start, …, stop − 1 as rows (stop − start, P)."""
+        drawn = torch.empty(stop - start, self.size, dtype=self.dtype)
+        for row, number in zip(drawn, range(start, stop), strict=True):
+            entropy = np.random.SeedSequence((self.seed, number)).generate_state(1, np.uint64)[0]
+            generator = torch.Generator().manual_seed(int(entropy >> 1))
+            if self.kind == "rademacher":
+                row.random_(0, 2, generator=generator).mul_(2).sub_(1)
+            else:
+                row.normal_(generator=generator)
+                if self.kind == "sphere":
+                    row.mul_(self.size**0.5 / torch.linalg.vector_norm(row, dtype=torch.float64).item())
+        return self.world.part(drawn).to(self.device)
+
+
 def as_rows(vectors: Any, products: Products, what: str) -> Tensor:
     """Turn a vector (P,), rows (K, P) or a result with ``.vectors`` into rows on the operator's device.
 
@@ -187,3 +230,17 @@ def as_rows(vectors: Any, products: Products, what: str) -> Tensor:
     if not bool(torch.isfinite(rows).all()):
         raise LandscapeError(f"{what} holds NaN or infinity: expected finite vectors")
     return products.world.part(rows)
+
+
+def deflated(vectors: Any, products: Products) -> Tensor:
+    """Return an orthonormal basis (d, P) of the vectors to leave out of the space.
+
+    Raises:
+        LandscapeError: they do not fit the operator, or leave nothing of the space.
+    """
+    rows = as_rows(vectors, products, "deflate")
+    if len(rows) >= products.size:
+        raise LandscapeError(
+            f"deflate holds {len(rows)} vectors, which leaves nothing of P={products.size}: pass fewer"
+        )
+    return products.world.factor(rows)[0]

@@ -8,8 +8,7 @@ from scipy.linalg import eigh_tridiagonal
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from landscape.spectra.basis import Basis
-from landscape.spectra.orthonormal import host
+from landscape.spectra.basis import Basis, host
 from landscape.spectra.protocol import Products
 
 CHECK = 16

@@ -8,7 +8,7 @@ from torch import nn
 import landscape as ls
 from landscape.errors import LandscapeError, NumericalError
 from landscape.spectra import top_eigenpairs
-from landscape.spectra.selection import select
+from landscape.spectra.goal import select
 from landscape.store import open_study
 
 WIDE = np.concatenate([[-9.0, -4.0, 7.0, 6.0, 5.0], np.linspace(-1, 1, 95)])

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from landscape.errors import LandscapeError, NumericalError
 from landscape.spectra.lanczos import Lanczos
-from landscape.spectra.probes import Probes
-from landscape.spectra.protocol import Products
+from landscape.spectra.protocol import Probes, Products
 
 
 def recurrence_errors(matrix, run):

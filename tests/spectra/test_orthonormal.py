@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from landscape.spectra.basis import Basis
-from landscape.spectra.orthonormal import orthonormalise
-from landscape.spectra.probes import Probes
+from landscape.spectra.basis import Basis, orthonormalise
+from landscape.spectra.protocol import Probes
 
 
 @pytest.fixture

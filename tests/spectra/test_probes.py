@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from landscape.spectra.probes import Probes
+from landscape.spectra.protocol import Probes
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "rademacher", "sphere"])
