@@ -1,4 +1,4 @@
-"""An orthonormal basis that grows by blocks of rows, and the Gram–Schmidt process that makes them: few products, one transfer."""
+"""An orthonormal basis that grows by blocks of rows, and the Gram–Schmidt process that makes them."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def orthonormalise(
 ) -> Orthonormalised:
     """Split rows W (b, P) into their part inside an orthonormal basis and orthonormal rows outside it.
 
-    Classical Gram–Schmidt twice, which keeps the loss of orthogonality at the rounding level (Giraud, Langou, Rozložník
+    Classical Gram–Schmidt twice, by a few matrix products and one transfer to the host per block, which keeps the loss of orthogonality at the rounding level (Giraud, Langou, Rozložník
     and van den Eshof 2005), with the factorisation inside the block by QR. A row that has nothing new is replaced by a
     random one with coupling zero: without it an invariant subspace would end the process and hide multiplicities.
 
