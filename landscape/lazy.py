@@ -39,8 +39,6 @@ VERBS = {
     "plot": "plots:plot",
     "thumbnail": "plots.thumbnails:thumbnail",
     "card": "report:card",
-    "tree": "store.check:tree",
-    "xarray": "store.labelled:to_xarray",
     "contrast": "statistics.contrasts:contrast",
     "interval": "statistics.intervals:student_interval",
     "peaks": "statistics.peaks:peaks",

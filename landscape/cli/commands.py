@@ -8,7 +8,7 @@ import glob
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from landscape.cli.targets import data_of_arms, load
 from landscape.errors import LandscapeError
@@ -19,14 +19,8 @@ def demo(arguments: argparse.Namespace) -> Any:
     from landscape.training.demo import demo as run
 
     done = run(arguments.out, seeds=arguments.seeds, quick=arguments.quick, workers=arguments.workers)
-    lines = [
-        done.comparison.table(),
-        "",
-        done.comparison.verdict,
-        "",
-        f"study    {done.study}",
-        *(f"figure   {path}" for path in done.figures if path.suffix == ".png"),
-    ]
+    written = [f"study    {done.study}", *(f"figure   {path}" for path in done.figures if path.suffix == ".png")]
+    lines = [done.comparison.table(), "", done.comparison.verdict, "", *written]
     return Printed("\n".join(lines), done.comparison.to_dict())
 
 
@@ -36,21 +30,10 @@ def train(arguments: argparse.Namespace) -> Any:
     from landscape.experiments import get_recipe, train_many
     from landscape.models import mlp
 
-    changes = {
-        key: value
-        for key, value in {
-            "lr": arguments.lr,
-            "momentum": arguments.momentum,
-            "batch_size": arguments.batch_size,
-            "weight_decay": arguments.weight_decay,
-            "shift": arguments.augment,
-            "label_noise": arguments.label_noise,
-            "examples": arguments.examples,
-            "target": arguments.target,
-            "max_epochs": arguments.epochs,
-        }.items()
-        if value is not None
-    }
+    options = (
+        "lr", "momentum", "batch_size", "weight_decay", "shift", "label_noise", "examples", "target", "max_epochs",
+    )  # fmt: skip
+    changes = {name: value for name in options if (value := getattr(arguments, name)) is not None}
     recipes = [get_recipe(name, **changes) for name in arguments.recipe]
     if len(arguments.sizes) < 2 or (arguments.sizes[0], arguments.sizes[-1]) != (64, 10):
         given = " ".join(map(str, arguments.sizes))
@@ -112,15 +95,9 @@ def slice_(arguments: argparse.Namespace) -> Any:
         directions = random_directions(objective, n=arguments.dims, normalize=normalize, seed=arguments.seed)
         walk = line if arguments.dims == 1 else plane
         return walk(
-            objective,
-            directions,
-            span=arguments.span,
-            points=arguments.points,
-            also=also,
-            dataset=arguments.on,
-            workers=arguments.workers,
-            **saving,
-        )
+            objective, directions, span=arguments.span, points=arguments.points, also=also, dataset=arguments.on,
+            workers=arguments.workers, **saving,
+        )  # fmt: skip
 
     return _each(arguments, one, "line" if arguments.dims == 1 else "plane")
 
@@ -130,12 +107,12 @@ def score(arguments: argparse.Namespace) -> Any:
     from landscape.scores import sharpness
 
     wanted = "all" if arguments.scores == ["all"] else arguments.scores
-    options = {"seed": arguments.seed, "audit": arguments.audit}
-    return _each(
-        arguments,
-        lambda ckpt, **where: sharpness(ckpt.objective(arguments.on), wanted, **options, **where),
-        "scores",
-    )
+
+    def one(checkpoint: Any, **saving: Any) -> Any:
+        objective = checkpoint.objective(arguments.on)
+        return sharpness(objective, wanted, seed=arguments.seed, audit=arguments.audit, **saving)
+
+    return _each(arguments, one, "scores")
 
 
 def compare(arguments: argparse.Namespace) -> Any:
@@ -198,7 +175,7 @@ def plot(arguments: argparse.Namespace) -> Any:
 
     opened = open_study(arguments.study)
     names = arguments.entries or list(opened)
-    written = []
+    written: list[Any] = []
     for name in names:
         result = opened[name]
         if type(result).kind not in plots.KINDS:
@@ -212,7 +189,7 @@ def plot(arguments: argparse.Namespace) -> Any:
         raise LandscapeError(
             f"{Path(arguments.study).name} holds nothing that can be drawn among {', '.join(names) or 'nothing'}"
         )
-    return Printed("\n".join(str(path) for path in written), [str(path) for path in written])
+    return _files(written)
 
 
 def export(arguments: argparse.Namespace) -> Any:
@@ -222,8 +199,7 @@ def export(arguments: argparse.Namespace) -> Any:
 
     result = open_study(arguments.study)[arguments.entry]
     made = FORMATS[arguments.format](result, arguments.output)
-    written = [str(path) for path in (made if isinstance(made, list) else [made])]
-    return Printed("\n".join(written), written)
+    return _files(made if isinstance(made, list) else [made])
 
 
 def report(arguments: argparse.Namespace) -> Any:
@@ -231,8 +207,7 @@ def report(arguments: argparse.Namespace) -> Any:
     from landscape.report import report as write
 
     page = write(arguments.study, arguments.output, latex=arguments.latex)
-    written = [str(page), *([arguments.latex] if arguments.latex else [])]
-    return Printed("\n".join(written), written)
+    return _files([page, *([arguments.latex] if arguments.latex else [])])
 
 
 def info(arguments: argparse.Namespace) -> Any:
@@ -269,11 +244,17 @@ def validate(arguments: argparse.Namespace) -> Any:
     return Printed("valid", {"valid": True})
 
 
-class Printed:
+class Printed(NamedTuple):
     """A result with its text and its JSON form."""
 
-    def __init__(self, text: str, record: Any):
-        self.text, self.record = text, record
+    text: str
+    record: Any
+
+
+def _files(paths: list[Any]) -> Printed:
+    """Name the files that were written, one per line."""
+    written = [str(path) for path in paths]
+    return Printed("\n".join(written), written)
 
 
 def _each(arguments: argparse.Namespace, measure: Any, entry: str) -> Printed:

@@ -7,7 +7,6 @@ from typing import NoReturn
 
 from landscape._version import __version__
 from landscape.cli import commands
-from landscape.cli.examples import EXAMPLES
 from landscape.cli.targets import add_own, add_target
 
 EXPORTS = ("csv", "goldstein", "json", "latex", "paraview")
@@ -31,6 +30,54 @@ examples:
 
 exit codes: 0 done; 1 an unexpected error; 2 a wrong input, said in one line; 130 interrupted (finished work is kept)
 """
+
+EXAMPLES = {
+    "demo": """\
+  landscape demo --quick --out quick          about a minute, to see that everything works
+  landscape demo --out study                  the main job: three recipes, eight seeds, one verdict""",
+    "train": """\
+  landscape train sgd random-labels --seeds 8 --out runs
+  landscape train sgd --sizes 64 128 10 --target 0.05 --out small""",
+    "experiment": """\
+  landscape experiment                        list them
+  landscape experiment randomisation --quick --out tried""",
+    "eigen": """\
+  landscape eigen runs/sgd-0.safetensors -k 5 --save study.h5
+  landscape eigen runs/*.safetensors --which BE --tol 1e-2
+  landscape eigen best.pt --model mynet:build --data mynet:load --parameters 'classifier.*'""",
+    "slice": """\
+  landscape slice runs/sgd-0.safetensors --points 51 --save study.h5
+  landscape slice best.pt --model mynet:build --data mynet:load --dims 1 --normalize layer""",
+    "score": """\
+  landscape score runs/sgd-0.safetensors --save study.h5
+  landscape score runs/*.safetensors --scores lambda-max trace --json > scores.json
+  landscape score best.safetensors --model mynet:build --data mynet:load --device cuda""",
+    "compare": """\
+  landscape compare SGD='runs/sgd-?.safetensors' Random='runs/random-labels-?.safetensors' --save study.h5
+  landscape compare A='a/*.pt' B='b/*.pt' --model mynet:build --data mynet:load --waive gradient
+  landscape compare true='a/*.pt' noise='b/*.pt' --model mynet:build --data mynet:load noise=mynet:random_labels""",
+    "leaderboard": """\
+  landscape leaderboard                            the board of all scores
+  landscape leaderboard --score mymeasure:score    a score of your own: measured on 300 networks, resumably
+  landscape leaderboard --score log-volume --sample 100 --workers 8""",
+    "plot": """\
+  landscape plot study.h5 --out figures
+  landscape plot study.h5 sgd-0/plane main --format pdf""",
+    "export": """\
+  landscape export csv study.h5 sgd-0/plane -o plane.csv
+  landscape export latex study.h5 main -o table.tex""",
+    "report": """\
+  landscape report study.h5 -o report.html
+  landscape report study.h5 --latex paper""",
+    "info": """\
+  landscape info study.h5""",
+    "validate": """\
+  landscape validate study.h5""",
+    "completion": """\
+  landscape completion bash > ~/.local/share/bash-completion/completions/landscape
+  echo 'eval "$(landscape completion zsh)"' >> ~/.zshrc""",
+}
+"""Shown below the help of each command; every command has at least one."""
 
 
 def _format(word: str) -> str:
@@ -91,12 +138,14 @@ def build() -> argparse.ArgumentParser:
         help="widths of the network (default: 64 256 256 10)",
     )
     train.add_argument("--target", type=float, help="training cross-entropy to stop at (default: 0.01)")
-    train.add_argument("--epochs", type=_positive, help="where to give up")
+    train.add_argument("--epochs", dest="max_epochs", type=_positive, help="where to give up")
     train.add_argument("--lr", type=float, help="learning rate")
     train.add_argument("--momentum", type=float, help="0 to below 1")
     train.add_argument("--batch-size", type=_positive, help="examples per step")
     train.add_argument("--weight-decay", type=float, help="L2 penalty in every step")
-    train.add_argument("--augment", type=int, metavar="PIXELS", help="shift images at random by up to this much")
+    train.add_argument(
+        "--augment", dest="shift", type=int, metavar="PIXELS", help="shift images at random by up to this much"
+    )
     train.add_argument("--label-noise", type=float, metavar="P", help="redraw each training label with probability P")
     train.add_argument("--examples", type=_positive, metavar="N", help="train on N examples only")
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ import numpy as np
 
 from landscape._version import __version__
 from landscape.errors import LandscapeError
-from landscape.exchange.grids import check_slice
+from landscape.exchange.paraview import check_slice
 from landscape.exchange.text import to_json
 from landscape.results import Directions, Line, Plane
 from landscape.store.files import replacing
@@ -32,6 +32,7 @@ SOURCE = "loss-landscape"
 METRICS = {"loss": "loss", "accuracy": "acc"}
 """Our names of metrics and the original's."""
 _OURS = {theirs: ours for ours, theirs in METRICS.items()}
+DATA = ("train", "test", "val")
 NOT_COMPUTED = -1.0
 """What the original writes where it has not computed yet."""
 
@@ -75,7 +76,8 @@ def write_goldstein(
     (['dir_file', 'landscape', 'train_loss', 'xcoordinates', 'ycoordinates'], (7, 11))
     """
     result = check_slice(result, "a surface file", Line, Plane)
-    names = _original_names(result.values)
+    known = {f"{data}/{ours}": f"{data}_{theirs}" for data in ("train", "test") for ours, theirs in METRICS.items()}
+    names = {key: known[key] for key in result.values if key in known}
     if not any(name.endswith("_loss") for name in names.values()):
         held = ", ".join(sorted(result.values)) or "nothing"
         raise LandscapeError(f"a surface file needs 'train/loss' or 'test/loss'; this {result.kind} holds {held}")
@@ -93,9 +95,12 @@ def write_goldstein(
             with h5py.File(stack.enter_context(replacing(directions)), "w") as file:
                 _write_directions(file, parts, result.directions)
         if projection is not None:
+            points = np.asarray(projection, dtype=np.float64)
+            if points.ndim != 2 or points.shape[1] != 2:
+                raise LandscapeError(f"a projection of shape {points.shape}, expected (T, 2): one point per checkpoint")
             files.append(surface.with_name(f"{directions.name}_proj_cos.h5"))
             with h5py.File(stack.enter_context(replacing(files[-1])), "w") as file:
-                _write_projection(file, projection)
+                file["proj_xcoord"], file["proj_ycoord"] = points.T
     return files
 
 
@@ -151,13 +156,6 @@ def _write_directions(file: h5py.File, parts: Sequence[Sequence[np.ndarray]], di
     _describe(file.create_group("landscape"), directions)
 
 
-def _write_projection(file: h5py.File, projection: np.ndarray) -> None:
-    points = np.asarray(projection, dtype=np.float64)
-    if points.ndim != 2 or points.shape[1] != 2:
-        raise LandscapeError(f"a projection of shape {points.shape}, expected (T, 2): one point a checkpoint")
-    file["proj_xcoord"], file["proj_ycoord"] = points.T
-
-
 def _cut(vectors: np.ndarray, shapes: Shapes | None) -> list[list[np.ndarray]]:
     """Cut flat vectors (n, P) into float32 tensors of the given shapes, as the original stores them."""
     size = vectors.shape[1]
@@ -210,16 +208,6 @@ def surface_name(direction_file: str, result: Any) -> str:
     return f"{direction_file}_{'x'.join(f'[{float(g[0])},{float(g[-1])},{len(g)}]' for g in grids)}.h5"
 
 
-def _original_names(keys: Iterable[str]) -> dict[str, str]:
-    """Return the original's dataset name for each of our keys that it has one for.
-
-    >>> _original_names(["train/loss", "test/accuracy", "train/margin"])
-    {'train/loss': 'train_loss', 'test/accuracy': 'test_acc'}
-    """
-    known = {f"{data}/{ours}": f"{data}_{theirs}" for data in ("train", "test") for ours, theirs in METRICS.items()}
-    return {key: known[key] for key in keys if key in known}
-
-
 def _scale(key: str) -> float:
     """Return 100 for accuracies, which the original keeps in percent, and 1 for everything else."""
     return 100.0 if key.endswith("/accuracy") else 1.0
@@ -259,27 +247,35 @@ def read_goldstein(
     """
     if layout not in ("auto", "yx", "xy"):
         raise LandscapeError(f"layout={layout!r}; expected 'auto', 'yx' (x fastest) or 'xy' (y fastest)")
-    with _surface_file(path, "a surface file of the original loss-landscape code") as file:
+    with opened(Path(path).expanduser(), expected="a surface file of the original loss-landscape code") as file:
         source = Path(path)
-        x = _axis(file, "xcoordinates")
-        y = _axis(file, "ycoordinates") if "ycoordinates" in file else None
+        two = "ycoordinates" in file
+        axes = [_numbers(file, name) for name in ("xcoordinates", "ycoordinates")[: 1 + two]]
         used = ("yx" if "dir_file" in file else "xy") if layout == "auto" else layout
         arrays = {key: _numbers(file, name) for key, name in _names(file).items()}
         if not arrays:
             raise LandscapeError(f"{source.name} holds no values such as train_loss; expected a surface file")
         mask = _numbers(file, "landscape/computed") if "landscape/computed" in file else None
-    shape = (len(x),) if y is None else (len(y), len(x))
+    if any(axis.ndim != 1 for axis in axes):
+        raise LandscapeError(
+            f"{source.name}: coordinates of shape {[a.shape for a in axes]}, expected those of one axis each"
+        )
+    shape = tuple(map(len, reversed(axes)))
     values = {key: _grid(value, shape, used, key, source) for key, value in arrays.items()}
-    computed = _computed(values) if mask is None else mask != 0
+    losses = [value for key, value in values.items() if key.endswith("loss")] or list(values.values())
+    computed = np.all([value != NOT_COMPUTED for value in losses], axis=0) if mask is None else mask != 0
     if computed.shape != shape:
         raise LandscapeError(f"{source.name}: its mask of computed points has shape {computed.shape}, expected {shape}")
-    values = {key: np.where(computed, value / _scale(key), np.nan) for key, value in values.items()}
-    dataset = _dataset(values)
-    origin = {"imported_from": SOURCE, "file": source.name}
-    about: dict[str, Any] = {"values": values, "directions": directions, "dataset": dataset}
-    if y is None:
-        return Line(x=x, provenance=origin, **about)
-    return Plane(x=x, y=y, computed=computed.astype(np.uint8), provenance={**origin, "layout": used}, **about)
+    about: dict[str, Any] = {
+        "values": {key: np.where(computed, value / _scale(key), np.nan) for key, value in values.items()},
+        "directions": directions,
+        "dataset": next((data for data in DATA if f"{data}/loss" in values), "train"),
+        "provenance": {"imported_from": SOURCE, "file": source.name},
+    }
+    if not two:
+        return Line(x=axes[0], **about)
+    about["provenance"]["layout"] = used
+    return Plane(x=axes[0], y=axes[1], computed=computed.astype(np.uint8), **about)
 
 
 def read_goldstein_directions(path: str | os.PathLike[str]) -> Directions:
@@ -295,14 +291,18 @@ def read_goldstein_directions(path: str | os.PathLike[str]) -> Directions:
     Raises:
         LandscapeError: a file of another kind, or damaged.
     """
-    with _surface_file(path, "a direction file of the original loss-landscape code") as file:
-        found = [_tensors(file, name) for name in ("xdirection", "ydirection") if name in file]
+    with opened(Path(path).expanduser(), expected="a direction file of the original loss-landscape code") as file:
+        groups = [member(file, name) for name in ("xdirection", "ydirection") if name in file]
+        found = [[_numbers(g, str(i)) for i in range(len(g))] for g in groups if isinstance(g, h5py.Group)]
         explained = _numbers(file, "explained_variance_ratio_") if "explained_variance_ratio_" in file else None
-    if not found or len({tuple(t.shape for t in tensors) for tensors in found}) > 1:
+    if not found or len(found) < len(groups) or len({tuple(t.shape for t in tensors) for tensors in found}) > 1:
         raise LandscapeError(f"{Path(path).name} holds no directions over the same parameters; it is of another kind")
     vectors = np.stack([np.concatenate([tensor.ravel() for tensor in tensors]) for tensors in found])
     norms = np.linalg.norm(vectors, axis=1)
     safe = np.where(norms > 0, norms, 1.0)
+    info: dict[str, Any] = {"shapes": [list(tensor.shape) for tensor in found[0]]}
+    if explained is not None:
+        info["explained_variance_ratio"] = explained.tolist()
     return Directions(
         vectors=vectors,
         norms=norms,
@@ -311,10 +311,7 @@ def read_goldstein_directions(path: str | os.PathLike[str]) -> Directions:
         normalize="unknown",
         vectors_as="unknown",
         sha256=hashlib.sha256(np.ascontiguousarray(vectors).tobytes()).hexdigest(),
-        info={
-            "shapes": [list(tensor.shape) for tensor in found[0]],
-            **({} if explained is None else {"explained_variance_ratio": explained.tolist()}),
-        },
+        info=info,
         provenance={"imported_from": SOURCE, "file": Path(path).name},
     )
 
@@ -331,7 +328,7 @@ def read_goldstein_projection(path: str | os.PathLike[str]) -> np.ndarray:
     Raises:
         LandscapeError: a file of another kind, or damaged.
     """
-    with _surface_file(path, "a projection file of the original loss-landscape code") as file:
+    with opened(Path(path).expanduser(), expected="a projection file of the original loss-landscape code") as file:
         x, y = _numbers(file, "proj_xcoord"), _numbers(file, "proj_ycoord")
     if x.shape != y.shape or x.ndim != 1:
         raise LandscapeError(f"{Path(path).name} has {x.shape} and {y.shape} coordinates, expected as many of each")
@@ -343,7 +340,7 @@ def _names(file: h5py.File) -> dict[str, str]:
     found = {}
     for name in file:
         data, underscore, metric = name.partition("_")
-        if data in ("train", "test", "val") and underscore:
+        if data in DATA and underscore:
             found[f"{data}/{_OURS.get(metric, metric)}"] = name
         elif name in ("min_eig", "max_eig"):
             found[f"hessian/{name.replace('_', '-')}"] = name
@@ -356,48 +353,12 @@ def _names(file: h5py.File) -> dict[str, str]:
     return found
 
 
-def _dataset(values: dict[str, np.ndarray]) -> str:
-    return next((data for data in ("train", "test", "val") if f"{data}/loss" in values), "train")
-
-
 def _grid(value: np.ndarray, shape: tuple[int, ...], layout: str, key: str, file: Path) -> np.ndarray:
     """Return values (nx,) or (ny, nx), whatever shape the file declares."""
     declared = {shape, shape[::-1]} if layout == "yx" or len(set(shape)) == 1 else {shape[::-1]}
     if value.shape not in declared:
         raise LandscapeError(f"{file.name}: {key!r} has shape {value.shape}, expected {shape[::-1]} for {layout!r}")
     return value.reshape(shape) if layout == "yx" or len(shape) == 1 else value.T
-
-
-def _computed(values: dict[str, np.ndarray]) -> np.ndarray:
-    """Return where every loss differs from the original's mark."""
-    losses = [value for key, value in values.items() if key.endswith("loss")]
-    return np.all([value != NOT_COMPUTED for value in losses or values.values()], axis=0)
-
-
-def _tensors(file: h5py.File, name: str) -> list[np.ndarray]:
-    group = member(file, name)
-    if not isinstance(group, h5py.Group):
-        raise LandscapeError(f"{name!r} is no group of tensors; expected a direction file")
-    return [_numbers(group, str(index)) for index in range(len(group))]
-
-
-@contextmanager
-def _surface_file(path: str | os.PathLike[str], what: str) -> Iterator[h5py.File]:
-    """Open a stranger's HDF5 file; whatever is wrong with it is a `LandscapeError` that says what was expected."""
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise LandscapeError(f"there is no file {file.name}; expected {what}")
-    if not h5py.is_hdf5(file):
-        raise LandscapeError(f"{file.name} is no HDF5 file, or its first bytes are damaged; expected {what}")
-    with opened(file) as handle:
-        yield handle
-
-
-def _axis(file: h5py.Group, name: str) -> np.ndarray:
-    values = _numbers(file, name)
-    if values.ndim != 1:
-        raise LandscapeError(f"{name!r} has shape {values.shape}, expected the coordinates of one axis")
-    return values
 
 
 def _numbers(file: h5py.Group, name: str) -> np.ndarray:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
+from typing import Any
 from xml.etree import ElementTree
 
 import h5py
 import numpy as np
 
 from landscape.errors import LandscapeError
-from landscape.exchange.grids import check_slice
-from landscape.results import Plane
+from landscape.results import Line, Plane
 from landscape.store.files import replacing
 from landscape.store.names import path_of
 from landscape.store.safe import opened
@@ -106,3 +106,19 @@ def _grid(plane: Plane, where: str) -> ElementTree.Element:
 def _item(parent: ElementTree.Element, dimensions: str, text: str, form: str = "HDF") -> None:
     about = {"Dimensions": dimensions, "NumberType": "Float", "Precision": "8", "Format": form}
     ElementTree.SubElement(parent, "DataItem", about).text = text
+
+
+def check_slice(result: Any, what: str, *kinds: type[Line] | type[Plane]) -> Any:
+    """Return a line or plane, of those kinds that a format can hold, whose arrays have the shape of its grid, (nx,) or (ny, nx).
+
+    Raises:
+        LandscapeError: it is neither, or an array has another shape.
+    """
+    if not isinstance(result, kinds):
+        raise LandscapeError(f"{what} holds planes, not a {type(result).__name__}; export a Plane")
+    shape = tuple(len(getattr(result, axis)) for axis in ("y", "x") if hasattr(result, axis))
+    for name, value in result.values.items():
+        if np.shape(value) != shape:
+            expected = f"{'(ny, nx)' if len(shape) == 2 else '(nx,)'} = {shape}"
+            raise LandscapeError(f"the values {name!r} have shape {np.shape(value)}, expected {expected}")
+    return result

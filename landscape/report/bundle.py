@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from landscape import plots
-from landscape.report.card import card_of
+from landscape.report.card import card
 from landscape.report.citing import to_latex
 from landscape.report.content import Content, gather
 from landscape.report.drawings import drawings
@@ -41,9 +41,8 @@ def bundle(study: Content | Study | str | os.PathLike[str], folder: str | os.Pat
     >>> [file.name for file in bundle(path, path.parent / "paper")]
     ['methods.tex', 'references.bib', 'main.tex']
     """
-    content = study if isinstance(study, Content) else gather(study)
-    out = Path(folder).expanduser()
-    made = card_of(content)
+    content, out = gather(study), Path(folder).expanduser()
+    made = card(content)
     tables = {f"card-{i}": table for i, table in enumerate(made.tables, start=1)} | dict(_tables(content))
     written = [
         write_text(out / "tables" / f"{name}.tex", table_latex(table, label=f"tab:{name}", fit=True))

@@ -16,7 +16,7 @@ from landscape.report.citing import cited, to_html, to_latex, to_text
 from landscape.report.content import Content, gather
 from landscape.report.layout import Block, Part, page, shown
 from landscape.report.methods import methods
-from landscape.results import Audit, Comparison, Result, Scores
+from landscape.results import Audit, Comparison, Result
 from landscape.statistics import POWER, detectable, permutation_floor
 from landscape.store import Study
 from landscape.store.files import write_text
@@ -97,14 +97,10 @@ class Card:
         return "\n\n".join([*parts, to_text(self.methods)])
 
 
-def card(study: Study | str | os.PathLike[str]) -> Card:
-    """Return the flatness card of a study.
+def card(study: Content | Study | str | os.PathLike[str]) -> Card:
+    """Return the flatness card of a study, given it or the path of its file.
 
-    Args:
-        study: a study, or the path of its file.
-
-    Returns:
-        A `Card`, which shows itself in a notebook; ``.html()``, ``.latex()``, ``.bibtex()`` and ``.save(path)``.
+    It shows itself in a notebook, and has ``.html()``, ``.latex()``, ``.bibtex()`` and ``.save(path)``.
 
     Raises:
         LandscapeError: the file is missing, foreign or damaged.
@@ -116,11 +112,7 @@ def card(study: Study | str | os.PathLike[str]) -> Card:
     >>> card(path).keys
     ('epperly2024xtrace',)
     """
-    return card_of(gather(study))
-
-
-def card_of(content: Content) -> Card:
-    """Return the card of a study that was read already."""
+    content = gather(study)
     verdicts = [row.text for one in content.comparisons.values() for row in one.verdicts]
     tables = tuple(table for table in _tables(content) if table.rows)
     return Card(content.name, tuple(verdicts), tables, methods(content))
@@ -140,14 +132,9 @@ def _tables(content: Content) -> Iterator[Table]:
 
 def _radii(content: Content) -> Table:
     """Return the radius, invariances and kind of every score that was measured."""
-    found: dict[str, tuple[set[float], str, str]] = {}
-    for panel in content.of(Scores).values():
-        for row in panel.rows:
-            radii, _, _ = found.setdefault(row.name, (set(), row.invariant_to, row.family))
-            radii.update(() if row.radius is None else (row.radius,))
     rows = tuple(
-        (slug, ", ".join(f"{radius:g}" for radius in sorted(radii)) or "none", invariant or "none", family)
-        for slug, (radii, invariant, family) in found.items()
+        (slug, ", ".join(f"{radius:g}" for radius in sorted(radii)) or "none", row.invariant_to or "none", row.family)
+        for slug, (row, radii) in content.scored.items()
     )
     note = "Invariances as declared in the registry; what an audit measured stands in its table."
     return Table("Scores and radii", ("score", "radii", "invariant to", "family"), rows, note)

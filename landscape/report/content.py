@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from landscape.errors import LandscapeError
-from landscape.results import Comparison, Result
+from landscape.results import Comparison, Result, Score, Scores
 from landscape.store import Study, open_study
 
 R = TypeVar("R", bound=Result)
@@ -40,6 +40,15 @@ class Content:
     def of(self, cls: type[R]) -> dict[str, R]:
         """Return the results of exactly one class by name."""
         return {name: result for name, result in self.results.items() if type(result) is cls}
+
+    @property
+    def scored(self) -> dict[str, tuple[Score, set[float]]]:
+        """By slug of each score that checkpoints were given, its first row and all its radii."""
+        found: dict[str, tuple[Score, set[float]]] = {}
+        for row in (row for panel in self.of(Scores).values() for row in panel.rows):
+            _, radii = found.setdefault(row.name, (row, set()))
+            radii.update(() if row.radius is None else (row.radius,))
+        return found
 
     @property
     def comparisons(self) -> dict[str, Comparison]:
@@ -98,15 +107,14 @@ class Content:
         return {owner: found[owner] for owner in sorted(found, key=place)}
 
 
-def gather(study: Study | str | os.PathLike[str]) -> Content:
-    """Read all of a study.
-
-    Args:
-        study: a study, or the path of its file.
+def gather(study: Content | Study | str | os.PathLike[str]) -> Content:
+    """Read all of a study, given it or the path of its file, unless it was read already.
 
     Raises:
         LandscapeError: the file is missing, foreign or damaged.
     """
+    if isinstance(study, Content):
+        return study
     opened = study if isinstance(study, Study) else open_study(study)
     results: dict[str, Result] = {}
     unreadable: dict[str, str] = {}

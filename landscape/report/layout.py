@@ -73,12 +73,16 @@ def tex(template: str, **values: Any) -> str:
     return _tex().get_template(f"{template}.tex.j2").render(**values)
 
 
+def _environment(**options: Any) -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("landscape.report"), trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined, **options,
+    )  # fmt: skip
+
+
 @cache
 def _html() -> jinja2.Environment:
-    made = jinja2.Environment(
-        loader=jinja2.PackageLoader("landscape.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )  # fmt: skip
+    made = _environment(autoescape=True)
     made.filters["table"] = lambda table: Markup(table_html(table))
     made.filters["slug"] = lambda title: "".join(c if c.isalnum() else "-" for c in title.lower())
     return made
@@ -86,9 +90,8 @@ def _html() -> jinja2.Environment:
 
 @cache
 def _tex() -> jinja2.Environment:
-    made = jinja2.Environment(
-        loader=jinja2.PackageLoader("landscape.report"), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined, block_start_string="<%", block_end_string="%>", variable_start_string="<<",
+    made = _environment(
+        keep_trailing_newline=True, block_start_string="<%", block_end_string="%>", variable_start_string="<<",
         variable_end_string=">>", comment_start_string="<#", comment_end_string="#>",
     )  # fmt: skip
     made.filters["tex"] = escape

@@ -19,7 +19,6 @@ from landscape.results import (
     Path,
     Plane,
     Result,
-    Scores,
     Smoothness,
     SpectralDensity,
     Topology,
@@ -91,22 +90,20 @@ def _sentences(content: Content) -> Iterator[str]:
     yield from _audits(content)
     for comparison in content.comparisons.values():
         yield from _statistics(comparison)
-    versions = [
-        f"{name} {content.attributes[key]}"
-        for name, key in (("landscape", "landscape_version"), ("PyTorch", "torch_version"))
-        if key in content.attributes
-    ]
-    if versions:
+    known = {"landscape": "landscape_version", "PyTorch": "torch_version"}
+    about = content.attributes
+    if versions := [f"{name} {about[key]}" for name, key in known.items() if key in about]:
         yield f"All results were computed with {listed(versions)}."
 
 
 def _arms(comparison: Comparison) -> Iterator[str]:
     for i, name in enumerate(comparison.long_names):
-        trained = [
-            np.isfinite(values[i]) for values in comparison.metrics.values()
-        ]  # more than scores where gates failed
-        measured = np.any([np.isfinite(comparison.values[i]).any(axis=(1, 2)), *trained], axis=0)
-        count = int(measured.sum())
+        # where gates failed, more have metrics than scores
+        known = [
+            np.isfinite(comparison.values[i]).any(axis=(1, 2)),
+            *(np.isfinite(m[i]) for m in comparison.metrics.values()),
+        ]
+        count = int(np.any(known, axis=0).sum())
         yield f"{name} ({count} seed{'' if count == 1 else 's'})"
 
 
@@ -128,12 +125,8 @@ def _network(content: Content) -> Iterator[str]:
 
 
 def _scores(content: Content) -> Iterator[str]:
-    panels = list(content.of(Scores).values())
-    long_names = {row.name: row.long_name or row.name for panel in panels for row in panel.rows}
-    radii: dict[str, set[float]] = {}
-    for panel in panels:
-        for row in panel.rows:
-            radii.setdefault(row.name, set()).update([] if row.radius is None else [row.radius])
+    long_names = {slug: row.long_name or slug for slug, (row, _) in content.scored.items()}
+    radii = {slug: set(found) for slug, (_, found) in content.scored.items()}
     for comparison in content.comparisons.values():
         measured = np.isfinite(comparison.values).any(axis=(0, 1, 3))
         for slug, found in zip(np.array(comparison.scores)[measured].tolist(), comparison.radii[measured], strict=True):
@@ -151,23 +144,20 @@ def _spectra(content: Content) -> Iterator[str]:
     pairs = list(content.of(Eigenpairs).values())
     if pairs:
         operators = sorted({pair.operator for pair in pairs})
-        products = _for(*operators)
         tolerance = ", ".join(f"{tol:g}" for tol in sorted({pair.tol for pair in pairs}))
         yield (
             f"Extreme eigenvalues of the {listed(operators)} were computed by thick-restart Lanczos iteration"
-            f"{_for('eigenpairs')} with exact matrix-vector products{products} to relative residuals "
+            f"{_for('eigenpairs')} with exact matrix-vector products{_for(*operators)} to relative residuals "
             f"of {tolerance}; the residual of every pair was measured."
         )
     if searched := [pair for pair in pairs if pair.certificate not in ("residuals", "complete")]:
-        bound = max(pair.missed_probability for pair in searched)
+        bound, margin = max(pair.missed_probability for pair in searched), max(pair.margin for pair in searched)
         yield (
             f"What the pairs of {len(searched)} of {len(pairs)} runs leave of the space was searched from a fresh random start: "
-            f"an eigenvalue more than "
-            f"{max(pair.margin for pair in searched):.0%} beyond the last was missed with probability ≤ "
+            f"an eigenvalue more than {margin:.0%} beyond the last was missed with probability ≤ "
             f"{f'{bound:.1g}' if bound < 0.995 else '1'}{_for('certificate')}."
         )
-    densities = list(content.of(SpectralDensity).values())
-    if densities:
+    if densities := list(content.of(SpectralDensity).values()):
         probes, steps = densities[0].nodes.shape
         yield (
             f"Spectral densities come from stochastic Lanczos quadrature{_for('density')} with "
@@ -191,9 +181,8 @@ def _slices(content: Content) -> Iterator[str]:
 
 
 def _along(directions: Sequence[Directions]) -> str:
-    kinds = sorted({(one.direction_kind, one.normalize) for one in directions})
     parts = []
-    for kind, normalize in kinds:
+    for kind, normalize in sorted({(one.direction_kind, one.normalize) for one in directions}):
         scaled = f", {NORMALISATIONS[normalize]}" if normalize in NORMALISATIONS else ""
         parts.append(f"{DIRECTIONS.get(kind, f'{kind} directions')}{scaled}{_for(kind, normalize)}")
     return f" along {listed(parts)}" if parts else ""
@@ -212,14 +201,11 @@ def _audits(content: Content) -> Iterator[str]:
 
 def _statistics(comparison: Comparison) -> Iterator[str]:
     about = comparison.provenance
-    gates = list(dict.fromkeys(gate.gate for gate in comparison.gates))
-    if gates:
+    if gates := dict.fromkeys(gate.gate for gate in comparison.gates):
         yield f"Two recipes were called comparable where the gates on {listed(gates)} held."
-    waived = list(about.get("waive", ()))
-    if waived:
+    if waived := about.get("waive", ()):
         yield f"The gates on {listed(waived)} were waived."
-    tested = [row for row in comparison.tests if row.p_value is not None]
-    if tested:
+    if tested := [row for row in comparison.tests if row.p_value is not None]:
         kinds = {"permutation": not all(row.paired for row in tested), "sign-flip": any(row.paired for row in tested)}
         tests = listed(f"{kind} tests" for kind, used in kinds.items() if used)
         yield (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from landscape import bibliography, plots
 from landscape.report.bundle import bundle
-from landscape.report.card import Card, card_of
+from landscape.report.card import Card, card
 from landscape.report.citing import to_latex
 from landscape.report.content import Content, gather
 from landscape.report.drawings import DRAWN_TOGETHER, Drawing, drawings
@@ -57,7 +57,7 @@ def report(
     """
     content = gather(study)
     text = page(
-        content.name, _parts(content, card_of(content)), title=f"Report of {content.name}", subtitle=_subtitle(content)
+        content.name, _parts(content, card(content)), title=f"Report of {content.name}", subtitle=_subtitle(content)
     )
     written = write_text(path, text)
     if latex is not None:
@@ -100,21 +100,15 @@ def _subtitle(content: Content) -> str:
 
 def _figure(drawing: Drawing) -> Block:
     try:
-        image, wide = _svg(drawing)
+        drawn = drawing.draw()
+        figure = getattr(drawn, "figure", drawn)
+        size = "wide" if figure.get_figwidth() > _WIDE else "narrow"
+        with tempfile.TemporaryDirectory() as folder:
+            [file] = plots.save(figure, Path(folder) / "figure", formats=("svg",), dpi=200)
+            source = f"data:image/svg+xml;base64,{base64.b64encode(file.read_bytes()).decode()}"
     except Exception as error:  # whatever a result holds, the rest of the report is written
         return Block("missing", drawing.title, str(error) or type(error).__name__)
-    source = f"data:image/svg+xml;base64,{base64.b64encode(image).decode()}"
-    return Block("figure", drawing.title, drawing.caption, source=source, size="wide" if wide else "narrow")
-
-
-def _svg(drawing: Drawing) -> tuple[bytes, bool]:
-    """Return a drawing as SVG, and whether it is wider than a phone can show."""
-    drawn = drawing.draw()
-    figure = getattr(drawn, "figure", drawn)
-    wide = figure.get_figwidth() > _WIDE
-    with tempfile.TemporaryDirectory() as folder:
-        [file] = plots.save(figure, Path(folder) / "figure", formats=("svg",), dpi=200)
-        return file.read_bytes(), wide
+    return Block("figure", drawing.title, drawing.caption, source=source, size=size)
 
 
 def _panels(content: Content) -> Iterator[Block]:

@@ -5,10 +5,10 @@ time, while readers go on. Rows of long computations are journalled beside it as
 and follows nothing out of the file.
 """
 
-from landscape.store.check import info, validate
+from landscape.store.check import validate
 from landscape.store.encode import SCHEMA_VERSION
 from landscape.store.identity import identity
-from landscape.store.reader import Study, open_study
+from landscape.store.reader import Study, info, open_study
 from landscape.store.run import Run
 from landscape.store.writer import Writer, batch, describe_checkpoint, save
 

@@ -12,15 +12,11 @@ import numpy as np
 
 from landscape.errors import LandscapeError
 from landscape.results import KINDS, Result, dims_of, role_of
-from landscape.store.columns import Column, from_columns, values_of
 from landscape.store.encode import RESERVED, SCHEMA_VERSION, content_sha256, home, is_dimension, origin_sha256
-from landscape.store.migrations import MIGRATIONS, Old, migration_of
+from landscape.store.migrations import Old, migration_of
 from landscape.store.names import name_of
-from landscape.store.old_studies import SCHEMA_1
 from landscape.store.safe import member, read_attribute, read_dataset, walk
-from landscape.store.text import loads
-
-MIGRATIONS[1] = dict(SCHEMA_1)
+from landscape.store.values import Column, from_columns, loads, required, values_of
 
 
 def read_result(group: h5py.Group, expected: type[Result] = Result) -> Result:
@@ -37,7 +33,7 @@ def read_result(group: h5py.Group, expected: type[Result] = Result) -> Result:
     if cls is None or not issubclass(cls, expected):
         raise LandscapeError(f"{group.name!r} holds a {kind!r}, expected one of: {', '.join(sorted(KINDS))}")
     values = _read_fields(group, cls)
-    missing = [f.name for f in dataclasses.fields(cls) if _required(f) and f.name not in values]
+    missing = [f.name for f in dataclasses.fields(cls) if required(f) and f.name not in values]
     if missing:
         raise LandscapeError(
             f"{group.name!r} lacks {', '.join(missing)}; it was edited, or written by another version of the package"
@@ -120,7 +116,9 @@ def _read_fields(group: h5py.Group, cls: type[Result]) -> dict[str, Any]:
                 values[name] = _array(dataset, field.metadata["dims"])
         elif role == "result":
             if (part := member(group, name)) is not None:
-                values[name] = read_result(_group(part), field.metadata["result"])
+                if not isinstance(part, h5py.Group):
+                    raise LandscapeError(f"{part.name!r} is no group")
+                values[name] = read_result(part, field.metadata["result"])
         elif name not in attributes:
             continue
         elif role == "arrays":
@@ -129,8 +127,10 @@ def _read_fields(group: h5py.Group, cls: type[Result]) -> dict[str, Any]:
                 raise LandscapeError(f"the attribute {name!r} of {group.name!r} is no list of names")
             values[name] = {key: _array(member(group, prefix + key), field.metadata["dims"]) for key in keys}
         elif role == "rows":
-            columns = _columns(group, home(cls, field), field.metadata["row"])
-            values[name] = from_columns(columns, field.metadata["row"], attributes[name])
+            row, prefix = field.metadata["row"], home(cls, field)
+            stored = {column.name: member(group, prefix + column.name) for column in dataclasses.fields(row)}
+            columns = {key: _column(dataset) for key, dataset in stored.items() if dataset is not None}
+            values[name] = from_columns(columns, row, attributes[name])
         else:
             values[name] = attributes[name]
     return values
@@ -144,23 +144,16 @@ def read_attributes(group: h5py.Group, *wanted: str) -> dict[str, Any]:
         wanted: their names; by default all that are not about the storing itself.
     """
     as_json, long = (set(str(read_attribute(group, name) or "").split("\n")) - {""} for name in ("json", "long"))
-    names = [name for name in group.attrs if (name in wanted if wanted else name not in RESERVED)]
-    long = {name for name in long if (name in wanted if wanted else name not in RESERVED)}
-    values = {name: read_attribute(group, name, is_json=name in as_json) for name in names}
-    for name in long:
-        text = read_dataset(member(group, f"{name}.text")).tobytes().decode()
-        values[name] = loads(text) if name in as_json else text
+    values: dict[str, Any] = {}
+    for name in (*group.attrs, *long):
+        if name not in wanted if wanted else name in RESERVED:
+            continue
+        if name in long:
+            text = read_dataset(member(group, f"{name}.text")).tobytes().decode()
+            values[name] = loads(text) if name in as_json else text
+        else:
+            values[name] = read_attribute(group, name, is_json=name in as_json)
     return values
-
-
-def _required(field: dataclasses.Field[Any]) -> bool:
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-
-
-def _group(part: Any) -> h5py.Group:
-    if not isinstance(part, h5py.Group):
-        raise LandscapeError(f"{part.name!r} is no group")
-    return part
 
 
 def _array(dataset: Any, dims: tuple[Any, ...] | None = None) -> np.ndarray:
@@ -174,15 +167,6 @@ def _array(dataset: Any, dims: tuple[Any, ...] | None = None) -> np.ndarray:
     if dtype.kind != "U":
         raise LandscapeError(f"{dataset.name!r} is text of an unknown kind")
     return values.astype(dtype)
-
-
-def _columns(group: h5py.Group, prefix: str, cls: type) -> dict[str, Column]:
-    columns = {}
-    for field in dataclasses.fields(cls):
-        dataset = member(group, prefix + field.name)
-        if dataset is not None:
-            columns[field.name] = _column(dataset)
-    return columns
 
 
 def _column(dataset: h5py.Dataset | h5py.Group) -> Column:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import h5py
@@ -13,8 +13,7 @@ import numpy as np
 
 from landscape.errors import LandscapeError
 from landscape.results import Result, dims_of, role_of
-from landscape.store.columns import Column, to_columns
-from landscape.store.text import dumps, storable, to_attribute
+from landscape.store.values import Column, dumps, required, storable, to_attribute, to_columns
 
 SCHEMA_VERSION = 2
 """1: up to November 2026. 2: the identity of a computation beside its result; kinds as `landscape.store.migrations` says."""
@@ -57,7 +56,6 @@ def write_result(group: h5py.Group, result: Result) -> None:
         elif role == "result":
             write_result(group.create_group(field.name), value)
     _attach_scales(group, result)
-    _name_dimensions(group)
     write_attributes(group, attributes)
     group.attrs["kind"] = result.kind
     group.attrs["schema_version"] = SCHEMA_VERSION
@@ -98,35 +96,31 @@ def content_sha256(result: Result) -> str:
     >>> content_sha256(a) == content_sha256(a.replace(seconds=2.0)) != content_sha256(a.replace(value=2.0))
     True
     """
-    return _sha256(result, [field for field in dataclasses.fields(result) if not _about_the_run(field)])
+    return _sha256(result, about_the_run=False)
 
 
 def origin_sha256(result: Result) -> str:
     """Return a fingerprint of the rest: provenance, seconds and whatever else differs from run to run."""
-    return _sha256(result, [field for field in dataclasses.fields(result) if _about_the_run(field)])
+    return _sha256(result, about_the_run=True)
 
 
-def _about_the_run(field: dataclasses.Field[Any]) -> bool:
-    return field.name == "provenance" or bool(field.metadata.get("volatile"))
-
-
-def _sha256(result: Result, fields: Iterable[dataclasses.Field[Any]]) -> str:
+def _sha256(result: Result, *, about_the_run: bool) -> str:
     digest = hashlib.sha256()
-    for field in fields:
-        value = getattr(result, field.name)
-        if not _is_default(field, value):
+    for field in dataclasses.fields(result):
+        value, volatile = (
+            getattr(result, field.name),
+            field.name == "provenance" or field.metadata.get("volatile", False),
+        )
+        if volatile == about_the_run and not _is_default(field, value):
             digest.update(f"\0{field.name}\0".encode())
             _digest(digest, value)
     return digest.hexdigest()
 
 
 def _is_default(field: dataclasses.Field[Any], value: Any) -> bool:
-    if field.default_factory is not dataclasses.MISSING:
-        default = field.default_factory()
-    elif field.default is not dataclasses.MISSING:
-        default = field.default
-    else:
+    if required(field):
         return False
+    default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
     return type(value) is type(default) and dumps(value) == dumps(default)
 
 
@@ -230,40 +224,25 @@ def _storage(array: np.ndarray) -> dict[str, Any]:
         room //= chunk[-1]
     sample = np.ascontiguousarray(array.ravel()[: _CHUNKED // array.itemsize]).view(np.uint8)
     shuffled = sample.reshape(-1, array.itemsize).T.tobytes()
-    compress = {"compression": "gzip", "compression_opts": 1} if _gains(shuffled) else {}
+    # random directions and eigenvectors shrink by 5 % at 30 MB/s: not worth the time
+    gains = len(zlib.compress(shuffled, 1)) < 0.9 * len(shuffled)
+    compress = {"compression": "gzip", "compression_opts": 1} if gains else {}
     return {"chunks": tuple(reversed(chunk)), "shuffle": bool(compress), "fletcher32": True, **compress}
 
 
-def _gains(sample: bytes) -> bool:
-    # random directions and eigenvectors shrink by 5 % at 30 MB/s: not worth the time
-    return len(zlib.compress(sample, 1)) < 0.9 * len(sample)
-
-
 def _attach_scales(group: h5py.Group, result: Result) -> None:
-    """Make coordinates dimension scales: an array named like its only dimension, or the one called ``grid``."""
-    fields = [f for f in dataclasses.fields(result) if getattr(result, f.name) is not None]
-    single = [f for f in fields if role_of(f) == "array" and len(f.metadata["dims"]) == 1]
-    scales = {f.metadata["dims"][0]: f.name for f in single if f.name in (f.metadata["dims"][0], "grid")}
-    for name in scales.values():
-        group[name].make_scale(name)
-    for field in fields:
-        if role_of(field) == "array":
-            paths = [field.name] if field.name not in scales.values() else []
-        elif role_of(field) == "arrays":
-            paths = [home(type(result), field) + key for key in getattr(result, field.name)]
-        else:
-            continue
-        for path in paths:
-            for axis, dim in enumerate(field.metadata["dims"]):
-                if dim in scales:
-                    _attach(group[path], axis, group[scales[dim]])
+    """Give every dimension its scale: the coordinate, or a name that netCDF readers know, which takes no room on the disk.
 
-
-def _name_dimensions(group: h5py.Group) -> None:
-    """Give every dimension without a coordinate a name that netCDF readers know: an empty scale, which takes no room on the disk.
-
-    Source: netCDF-4 format specification, "dimensions without dimension scales".
+    A coordinate is an array named like its only dimension, or the one called ``grid``. Source: netCDF-4 format specification,
+    "dimensions without dimension scales".
     """
+    coordinates: dict[str, h5py.Dataset] = {}
+    for field in dataclasses.fields(result):
+        dims = field.metadata.get("dims", ())
+        if role_of(field) == "array" and len(dims) == 1 and field.name in (dims[0], "grid") and field.name in group:
+            coordinates[dims[0]] = group[field.name]
+    for scale in coordinates.values():
+        scale.make_scale(scale.name.rpartition("/")[2])
     datasets: list[h5py.Dataset] = []
     group.visititems(lambda _, part: datasets.append(part) if isinstance(part, h5py.Dataset) else None)
     for dataset in datasets:
@@ -272,12 +251,22 @@ def _name_dimensions(group: h5py.Group) -> None:
             if not label or dataset.is_scale or len(dataset.dims[axis]):
                 continue
             name = label + "'" * labels[:axis].count(label)  # a matrix has one dimension twice, which netCDF does not
-            if name not in dataset.parent:
-                scale = dataset.parent.create_dataset(name, shape=(dataset.shape[axis],), dtype=">f4")
-                scale.make_scale(f"{NAMELESS}{dataset.shape[axis]:10d}")
-            scale = dataset.parent[name]
-            if is_dimension(scale) and scale.shape == (dataset.shape[axis],):
+            scale = coordinates.get(label) or _named_dimension(dataset.parent, name, dataset.shape[axis])
+            if scale is not None and scale.shape != (dataset.shape[axis],):
+                raise LandscapeError(
+                    f"{dataset.name.rpartition('/')[2]!r} has {dataset.shape[axis]} points along {label!r}, "
+                    f"but the coordinate has {scale.shape[0]}"
+                )
+            if scale is not None:
                 dataset.dims[axis].attach_scale(scale)
+
+
+def _named_dimension(group: h5py.Group, name: str, size: int) -> h5py.Dataset | None:
+    """Return the empty scale that names a dimension of a group, or `None` where something else has its name."""
+    if name not in group:
+        group.create_dataset(name, shape=(size,), dtype=">f4").make_scale(f"{NAMELESS}{size:10d}")
+    scale = group[name]
+    return scale if is_dimension(scale) and scale.shape == (size,) else None
 
 
 def is_dimension(part: Any) -> bool:
@@ -287,12 +276,3 @@ def is_dimension(part: Any) -> bool:
         and part.is_scale
         and h5py.h5ds.get_scale_name(part.id).startswith(NAMELESS.encode())
     )
-
-
-def _attach(dataset: h5py.Dataset, axis: int, scale: h5py.Dataset) -> None:
-    if dataset.shape[axis] != scale.shape[0]:
-        raise LandscapeError(
-            f"{dataset.name.rsplit('/', 1)[1]!r} has {dataset.shape[axis]} points along "
-            f"{dataset.dims[axis].label!r}, but the coordinate has {scale.shape[0]}"
-        )
-    dataset.dims[axis].attach_scale(scale)

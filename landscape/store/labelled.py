@@ -10,9 +10,8 @@ import numpy as np
 
 from landscape.errors import LandscapeError
 from landscape.results import Result, dims_of, role_of
-from landscape.store.columns import to_columns
 from landscape.store.encode import home
-from landscape.store.text import to_attribute
+from landscape.store.values import to_attribute, to_columns
 
 Variable = tuple[tuple[str, ...], np.ndarray, dict[str, str]]
 

@@ -52,15 +52,10 @@ def command(argv: list[str]) -> str:
 def caller_commit() -> str | None:
     """Return the git commit of the folder that holds the running script, or `None` outside a repository."""
     script = Path(sys.argv[0]) if sys.argv and sys.argv[0] else Path()
+    folder = script.parent if script.is_file() else Path.cwd()
+    asked: dict[str, Any] = {"cwd": folder, "capture_output": True, "text": True, "timeout": 5, "check": False}
     try:
-        found = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=script.parent if script.is_file() else Path.cwd(),
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=False,
-        )
+        found = subprocess.run(["git", "rev-parse", "HEAD"], **asked)
     except (OSError, subprocess.SubprocessError):
         return None
     return found.stdout.strip() or None if found.returncode == 0 else None

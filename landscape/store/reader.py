@@ -6,19 +6,23 @@ import html
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import groupby
+from textwrap import shorten
 from typing import Any
 
 import h5py
 
 from landscape.errors import LandscapeError
 from landscape.lazy import verb
-from landscape.results import Result
+from landscape.results import Comparison, Result, describe
 from landscape.store.decode import read_attributes, read_result, stored_results
 from landscape.store.files import ordinary
+from landscape.store.labelled import to_xarray
 from landscape.store.rows import growing, read_rows
 from landscape.store.run import partial_file, unfinished
-from landscape.store.safe import member, opened
+from landscape.store.safe import link_problem, member, opened, read_attribute
 from landscape.store.writer import check_format, read_checked
+from landscape.tables import hanging
 
 
 def open_study(path: str | os.PathLike[str], *, verify: bool = True) -> Study:
@@ -136,15 +140,14 @@ class Study(Mapping[str, Result]):
 
     def to_xarray(self) -> Any:
         """Return an `xarray.DataTree` of all results (see `landscape.store.labelled.to_xarray`)."""
-        return verb("xarray")(self)
+        return to_xarray(self)
 
     def card(self) -> Any:
         """Return the flatness card of this study (see `landscape.report.card`)."""
         return verb("card")(self)
 
     def __repr__(self) -> str:
-        text: str = verb("tree")(self)
-        return text
+        return _tree(self)
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(repr(self))}</pre>"
@@ -155,3 +158,80 @@ class Study(Mapping[str, Result]):
         with opened(self.path) as file:
             check_format(file, self.path)
             yield file
+
+
+def info(path: str | os.PathLike[str]) -> str:
+    """Return a readable tree of a study file: its making, checkpoints, results with their shapes, unfinished rows.
+
+    Raises:
+        LandscapeError: the file is missing, foreign, truncated or damaged.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from landscape.results import Estimate
+    >>> path = Path(tempfile.mkdtemp()) / "study.h5"
+    >>> Estimate(value=2.0, standard_error=0.1, matvecs=3, method="xtrace", quantity="trace").save(path, "sgd-0/trace")
+    >>> print(info(path))
+    study.h5: 1 result, schema 2
+    ...
+    sgd-0
+      trace  estimate
+    """
+    return repr(open_study(path))
+
+
+def _tree(study: Study) -> str:
+    unfinished = [f"unfinished: {name}" for name in study.unfinished]
+    if not study.path.exists():
+        return "\n".join([f"{study.path.name}: nothing finished yet", *unfinished])
+    with study.open() as file:
+        about, version = read_attributes(file), read_attribute(file, "schema_version")
+        found = [(name, kind, _shapes(group)) for name, kind, group in stored_results(file)]
+        read = [read_result(group) for _, kind, group in stored_results(file) if kind == "comparison"]
+    described = study.checkpoints
+    lines = [
+        f"{study.path.name}: {len(found)} result{'' if len(found) == 1 else 's'}, schema {version}",
+        shorten(f"created {about.get('created')} by {about.get('command')}", 120, placeholder=" …"),
+        f"landscape {about.get('landscape_version')}, torch {about.get('torch_version')}",
+    ]
+    owners: dict[str, list[tuple[str, str, str]]] = {name: [] for name in described}
+    texts = [result.verdict for result in read if isinstance(result, Comparison)]
+    said = [hanging("  ", line) for text in texts for line in text.splitlines()]
+    for name, kind, shapes in found:
+        owner, _, entry = name.rpartition("/")
+        owners.setdefault(owner, []).append((entry, kind, shapes))
+    widths = [max((len(row[i]) for rows in owners.values() for row in rows), default=0) for i in (0, 1)]
+    for owner, rows in owners.items():
+        facts = ", ".join(
+            f"{key} {describe(value)[:60]}" for key, value in described.get(owner, {}).items() if "sha256" not in key
+        )
+        lines.append(f"{owner or 'of several checkpoints'}{'  ' + facts if facts else ''}")
+        lines += [
+            hanging(f"  {entry:<{widths[0]}}  {kind:<{widths[1]}}  ", text).rstrip() for entry, kind, text in rows
+        ]
+    return "\n".join([*lines, *(["verdict", *said] if said else []), *unfinished])
+
+
+def _shapes(group: h5py.Group) -> str:
+    """Return ``name (shape)`` of every array of a result; columns of rows and large groups are counted, not listed."""
+    texts: list[str] = []
+    for name, parts in groupby(_arrays(group), lambda text: text.partition("/")[0]):
+        found = [*parts]
+        texts += found if len(found) <= 3 else [f"{name}/ {len(found)} arrays"]
+    return ", ".join(text.replace(" ", "\N{NO-BREAK SPACE}") for text in texts)
+
+
+def _arrays(group: h5py.Group, prefix: str = "") -> Iterator[str]:
+    columns = 0
+    for name in group:
+        if link_problem(group, name):
+            continue
+        part: Any = group[name]
+        if isinstance(part, h5py.Group):
+            yield from _arrays(part, f"{prefix}{name}/")
+        elif part.dims and part.dims[0].label in ("", "row") and part.ndim == 1:
+            columns += 1
+        else:
+            yield f"{prefix}{name} {part.shape}"
+    if columns:
+        yield f"{prefix}{columns} columns"

@@ -23,7 +23,7 @@ from landscape.store.identity import canonical, difference
 from landscape.store.journal import Journal, Payload, read_journal
 from landscape.store.names import check_slug, path_of
 from landscape.store.safe import explained
-from landscape.store.text import dumps, loads
+from landscape.store.values import dumps, loads
 from landscape.store.writer import batch, stored_as
 
 R = TypeVar("R", bound=Result)

@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 
 from landscape.errors import LandscapeError
-from landscape.store.text import from_attribute
+from landscape.store.values import from_attribute
 
 _DEPTH = 12
 _LARGEST = 2**28  # bytes of an array that may unfold from less than a sixteenth of its size
@@ -28,13 +28,14 @@ _H5_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeE
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[h5py.File]:
+def opened(path: Path, *, expected: str = "a study file written by this package") -> Iterator[h5py.File]:
     """Open a file for reading within a `with` block; whatever HDF5 raises there becomes a `LandscapeError`.
 
     Raises:
-        LandscapeError: the file is missing, foreign, truncated, damaged or being edited; the message says which.
+        LandscapeError: the file is missing, foreign, truncated, damaged or being edited; the message says which, and what was
+            expected.
     """
-    _check_signature(path)
+    _check_signature(path, expected)
     # through a file of our own: HDF5 refuses a second look at what the same process opened in another way
     with explained(path), open(path, "rb", buffering=0) as raw:
         check_not_edited(raw.fileno(), path)
@@ -82,19 +83,19 @@ def check_not_edited(fd: int, path: Path) -> None:
         pass  # a file system without locks
 
 
-def _check_signature(path: Path) -> None:
+def _check_signature(path: Path, expected: str) -> None:
     try:
         if path.is_dir():
-            raise LandscapeError(f"{path.name} is a folder; expected a study file such as 'study.h5'")
+            raise LandscapeError(f"{path.name} is a folder; expected {expected}")
         if h5py.is_hdf5(path):
             return
         with open(path, "rb") as file:
             what = "is no HDF5 file, or its first bytes are damaged" if os.fstat(file.fileno()).st_size else "is empty"
     except FileNotFoundError:
-        raise LandscapeError(f"there is no file {path.name}; expected a study file written by this package") from None
+        raise LandscapeError(f"there is no file {path.name}; expected {expected}") from None
     except OSError as error:
         raise LandscapeError(f"cannot read {path.name}: {error.strerror}") from error
-    raise LandscapeError(f"{path.name} {what}; expected a study file written by this package")
+    raise LandscapeError(f"{path.name} {what}; expected {expected}")
 
 
 def link_problem(group: h5py.Group, name: str) -> str | None:

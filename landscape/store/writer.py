@@ -17,14 +17,13 @@ import h5py
 from landscape.errors import LandscapeError
 from landscape.results import Result
 from landscape.store.decode import change_in, check_version, read_attributes, read_result, stored_results
-from landscape.store.disk import WorkingFile
 from landscape.store.encode import content_sha256, write_attributes, write_result
-from landscape.store.files import locked, ordinary, put_in_place
+from landscape.store.files import WorkingFile, locked, ordinary, put_in_place
 from landscape.store.identity import canonical, difference
 from landscape.store.names import check_slug, path_of
 from landscape.store.origin import FORMAT, root_attributes
 from landscape.store.safe import first_line, member, opened, read_attribute
-from landscape.store.text import dumps
+from landscape.store.values import dumps
 
 _NEW = "being-written"
 _OF_CHECKPOINTS = ("model", "parameters", "weights_sha256", "loss", "data_sha256")

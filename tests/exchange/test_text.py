@@ -1,4 +1,4 @@
-"""CSV and JSON: every digit, every kind of result."""
+"""CSV and JSON: every digit, every kind of result; and what all formats have in common."""
 
 import csv
 import json
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from landscape import export
+from landscape.errors import LandscapeError
 from landscape.results import Comparison, Diagonal, Eigenpairs, Estimate, Score, Scores
 
 
@@ -67,3 +68,11 @@ def test_spectra_and_estimates_have_tables_too():
     assert one.columns()["value"] == [2.0]
     entries = Diagonal(values=np.ones(3), standard_errors=np.zeros(3), operator="hessian", method="exact", matvecs=3)
     assert list(entries.columns()) == ["values", "standard_errors"]
+
+
+@pytest.mark.parametrize("name", sorted(export.FORMATS.keys() - {"latex"}))
+def test_every_format_refuses_a_place_that_cannot_be_written(name, plane, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(LandscapeError, match="cannot write"):
+        export.FORMATS[name](plane, tmp_path / "file" / "plane.out")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -27,7 +27,7 @@ def named(figure):
 
 
 def test_a_surface_is_as_high_as_its_colour_and_tells_its_value(valley):
-    [trace] = interactive.surface(valley, limit=2.0).data
+    [trace] = interactive.plot(valley, limit=2.0).data
     j, i = np.unravel_index(np.argmin(trace.customdata), trace.customdata.shape)
     assert (trace.x[j][i], trace.y[j][i]) == (0.5, 0.0)
     assert trace.z[j][i] == 0.0
@@ -82,18 +82,14 @@ def test_a_page_needs_nothing_else_and_has_the_same_bytes_every_time(valley, tmp
         interactive.save(interactive.surface(valley), tmp_path / "a.png")
 
 
-def test_results_are_drawn_by_their_kind(valley):
-    assert interactive.plot(valley, limit=2.0).data[0].type == "surface"
-    one = Estimate(value=1.0, standard_error=0.0, matvecs=1, method="x", quantity="trace")
-    with pytest.raises(LandscapeError, match="no interactive figure of a estimate, only of plane"):
-        interactive.plot(one)
-
-
 def test_wrong_requests(valley, monkeypatch):
     narrow = valley.replace(x=valley.x[:1], values={"train/loss": valley.loss[:, :1]}, computed=valley.computed[:, :1])
     for planes, message in (({}, "no planes"), (narrow, "2 × 2 points")):
         with pytest.raises(LandscapeError, match=message):
             interactive.surface(planes)
+    one = Estimate(value=1.0, standard_error=0.0, matvecs=1, method="x", quantity="trace")
+    with pytest.raises(LandscapeError, match="no interactive figure of a estimate, only of plane"):
+        interactive.plot(one)
     monkeypatch.setitem(sys.modules, "plotly", None)
     with pytest.raises(LandscapeError, match=r"pip install landscape-sharpness\[interactive\]"):
         interactive.surface(valley)

@@ -28,22 +28,12 @@ def band_of(ax, index=0):
     return tuple(np.array([pick(points[points[:, 0] == at, 1]) for at in x]) for pick in (np.min, np.max))
 
 
-def test_the_band_is_the_range_around_the_mean():
-    ax = plots.line(FIVE)
-    x = FIVE[0].x
-    np.testing.assert_allclose(ax.lines[0].get_ydata(), 0.1 + 4.0 * x**2)
+@pytest.mark.parametrize(("band", "scales"), [("range", (1, 4, 10)), ((0.25, 0.75), (2, 3, 4))])
+def test_the_band_is_the_range_around_the_mean_or_quantiles_around_the_median(band, scales):
+    ax = plots.line(FIVE, band=band)
     low, high = band_of(ax)
-    np.testing.assert_allclose(low, 0.1 + x**2)
-    np.testing.assert_allclose(high, 0.1 + 10 * x**2)
-
-
-def test_a_quantile_band_is_around_the_median():
-    ax = plots.line(FIVE, band=(0.25, 0.75))
-    x = FIVE[0].x
-    np.testing.assert_allclose(ax.lines[0].get_ydata(), 0.1 + 3.0 * x**2)
-    low, high = band_of(ax)
-    np.testing.assert_allclose(low, 0.1 + 2 * x**2)
-    np.testing.assert_allclose(high, 0.1 + 4 * x**2)
+    for drawn, scale in zip((low, ax.lines[0].get_ydata(), high), scales, strict=True):
+        np.testing.assert_allclose(drawn, 0.1 + scale * FIVE[0].x ** 2)
 
 
 def below(ax):
@@ -61,6 +51,8 @@ def test_train_is_solid_test_is_dashed_and_accuracy_in_per_cent_below():
     assert (ax.get_xlabel(), lower.get_xlabel()) == ("", "step along direction")
     assert not ax.collections
     assert below(plots.line(FIVE[0], accuracy=False)) is None
+    of_test = plots.line(FIVE[0].replace(dataset="test"))  # the line's own data set is the solid one
+    np.testing.assert_allclose(of_test.lines[0].get_ydata(), FIVE[0].values["test/loss"])
 
 
 @pytest.mark.parametrize("by_hand", [False, True])
@@ -80,17 +72,11 @@ def test_the_axis_is_logarithmic_where_positive_values_span_a_decade():
     flat = make_line(0.3)
     assert plots.line(flat).get_yscale() == "linear"  # 0.1 to 0.6
     assert plots.line(FIVE).get_yscale() == "log"
-    assert (
-        plots.line(make_line(9.0, **{"train/loss": 9 * FIVE[0].x ** 2})).get_yscale() == "linear"
-    )  # zero has no logarithm
+    zero = make_line(9.0, **{"train/loss": 9 * FIVE[0].x ** 2})  # which has no logarithm
+    assert plots.line(zero).get_yscale() == "linear"
     assert plots.line(FIVE, log=False).get_yscale() == "linear"
     panels = plots.lines_grid({"flat": flat, "sharp": FIVE}, accuracy=False).axes
     assert {ax.get_yscale() for ax in panels} == {"log"}
-
-
-def test_the_lines_own_data_set_is_the_solid_one():
-    ax = plots.line(FIVE[0].replace(dataset="test"))
-    np.testing.assert_allclose(ax.lines[0].get_ydata(), FIVE[0].values["test/loss"])
 
 
 def test_recipes_have_their_colours():

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 
-import matplotlib
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,10 +10,8 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from landscape import plots
-from landscape.errors import LandscapeError
 from landscape.plots.scales import LevelNorm, Scale, add_colourbar, distinct, scale_of
 from landscape.plots.style import canvas, ink
-from landscape.results import KINDS
 
 BOWL = np.linspace(0, 1, 1000) ** 2 * 50 + 2.0
 
@@ -26,11 +23,9 @@ def test_levels_are_spaced_logarithmically_above_the_minimum():
     assert len(scale.levels) == 10
     ratios = np.diff(np.log(scale.levels[1:] - scale.levels[0]))
     np.testing.assert_allclose(ratios, ratios[0])
-
-
-def test_the_innermost_ring_holds_a_few_points():
-    scale = scale_of([BOWL])
-    assert 0.01 < (scale.levels[1] >= BOWL).mean() < 0.06
+    assert 0.01 < (scale_of([BOWL]).levels[1] >= BOWL).mean() < 0.06  # the innermost ring holds a few points
+    linear = scale_of([np.array([0.0, 1.0])], levels=4, log=False)
+    np.testing.assert_allclose(linear.levels, [0, 0.25, 0.5, 0.75, 1])
 
 
 def test_one_scale_spans_all_arrays():
@@ -53,10 +48,6 @@ def test_given_levels_reach_down_to_the_minimum():
     np.testing.assert_array_equal(scale.levels, [2.0, 3.0, 4.0, 5.0])
     assert scale.clipped
     assert scale_of([BOWL], levels=scale) is scale
-
-
-def test_linear_levels():
-    np.testing.assert_allclose(scale_of([np.array([0.0, 1.0])], levels=4, log=False).levels, [0, 0.25, 0.5, 0.75, 1])
 
 
 @pytest.mark.parametrize("values", [np.full(5, 3.0), np.zeros(1), np.array([np.nan, np.inf])])
@@ -120,20 +111,6 @@ def test_a_colour_bar_is_labelled_at_the_levels(banded):
     assert bar.extend == "max"
 
 
-def test_the_style_embeds_fonts_and_goes_away():
-    before = matplotlib.rcParams["pdf.fonttype"]
-    with plots.style(axes_linewidth=2.0):
-        assert matplotlib.rcParams["pdf.fonttype"] == 42
-        assert matplotlib.rcParams["axes.linewidth"] == 2.0
-    assert matplotlib.rcParams["pdf.fonttype"] == before
-
-
-def test_the_style_goes_away_also_after_an_error(valley):
-    with pytest.raises(LandscapeError):
-        plots.contour(valley, limit=-1.0)
-    assert matplotlib.rcParams["font.size"] == matplotlib.rcParamsDefault["font.size"]
-
-
 def test_figures_have_the_width_of_columns(valley):
     assert plots.contour(valley).figure.get_figwidth() == plots.SINGLE == 3.25
     assert plots.grid({"a": valley, "b": valley}).get_figwidth() == plots.DOUBLE == 6.75
@@ -171,10 +148,6 @@ def test_ticks_that_a_caller_chose_stay():
         ax.set_xscale("log")
         ax.set_xticks([16, 64], ["16", "64"])
     assert [text.get_text() for text in ax.get_xticklabels()] == ["16", "64"]
-
-
-def test_every_kind_that_can_be_drawn_exists():
-    assert set(plots.KINDS) - {"scores", "comparison"} <= set(KINDS)
 
 
 def test_plot_dispatches_on_the_kind(valley, directions, ax):

@@ -1,4 +1,3 @@
-import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,10 +20,8 @@ def dots(ax):
 def test_every_seed_is_a_dot_and_the_median_a_dash():
     trace, gap = plots.scores(VALUES).axes
     assert [sorted(line.get_ydata()) for line in dots(trace)] == [[1.0, 2.0, 30.0], [4.0, 6.0]]
-    dashes = [
-        tuple(line.get_ydata()) for line in trace.lines if len(set(line.get_xdata())) == 2 and line not in dots(trace)
-    ]
-    assert dashes == [(2.0, 2.0), (5.0, 5.0)]
+    dashes = [line for line in trace.lines if len(set(line.get_xdata())) == 2 and line not in dots(trace)]
+    assert [tuple(line.get_ydata()) for line in dashes] == [(2.0, 2.0), (5.0, 5.0)]
     assert [tuple(line.get_ydata()) for line in trace.lines if line.get_linewidth() == 5] == [(1.0, 30.0), (4.0, 6.0)]
     assert (trace.get_yscale(), gap.get_yscale()) == ("log", "linear")
     assert [text.get_text() for text in gap.texts] == ["not defined"]
@@ -45,36 +42,20 @@ def test_a_comparison_is_drawn_without_scores_that_have_no_value():
     undefined = {"sgd": np.full(2, np.nan), "momentum": np.full(2, np.nan)}
     table = {"trace": {"sgd": np.array([1.0, 2.0]), "momentum": np.array([3.0, 4.0])}, "relative": undefined}
     result = SimpleNamespace(
-        recipes=("sgd", "momentum"),
-        long_names=("plain SGD", "momentum"),
-        scores=tuple(table),
-        score=table.__getitem__,
-        metrics={},
-        unconverged=("trace",),
-    )
+        recipes=("sgd", "momentum"), long_names=("plain SGD", "momentum"), scores=tuple(table), score=table.__getitem__,
+        metrics={}, unconverged=("trace",),
+    )  # fmt: skip
     figure = plots.comparison(result)
     assert [ax.get_title() for ax in figure.axes] == ["trace (not converged)"]
     assert figure.axes[0].get_xticklabels()[0].get_text() == "plain SGD"
 
 
-def row(score, difference, primary=True, scale="log10"):
+def row(score, difference, primary=True, scale="log10", **changes):
+    given = {"low": difference - 1, "high": difference + 2, **changes}
     return Test(
-        "sgd",
-        "momentum",
-        score,
-        primary,
-        scale,
-        difference,
-        difference - 1,
-        difference + 2,
-        0.1,
-        0.2,
-        0.5,
-        False,
-        True,
-        6,
-        6,
-    )
+        a="sgd", b="momentum", score=score, primary=primary, scale=scale, difference=difference, p_value=0.1, p_holm=0.2,
+        superiority=0.5, equivalent=False, sign_stable=True, seeds_a=6, seeds_b=6, **given,
+    )  # fmt: skip
 
 
 def test_effects_show_the_interval_and_whether_the_verdict_rests_on_them():
@@ -88,7 +69,7 @@ def test_effects_show_the_interval_and_whether_the_verdict_rests_on_them():
     assert ax.get_ylim()[0] > ax.get_ylim()[1]
     assert [tick.get_text() for tick in plots.effects(rows, scale="raw").get_yticklabels()] == ["gap"]
     assert ax.get_xlabel() == "log₁₀ ratio (right: sharper)"
-    control = dataclasses.replace(row("margin", 0.5), orientation="control")
+    control = row("margin", 0.5, orientation="control")
     ax = plots.effects([*rows, control])
     assert ax.get_xlabel() == "log₁₀ ratio (right: larger)"
     assert ax.get_yticklabels()[-1].get_text() == "margin (control)"
@@ -104,13 +85,10 @@ def test_the_values_of_a_pair_are_joined():
 
 
 def test_the_margin_of_a_tie_is_drawn():
-    row = Test(
-        a="sgd", b="momentum", score="trace", primary=True, scale="log10", difference=0.02, low=0.0, high=0.04, p_value=0.5,
-        p_holm=0.5, superiority=0.5, equivalent=True, sign_stable=True, seeds_a=3, seeds_b=3,
-    )  # fmt: skip
-    compared = SimpleNamespace(tests=[row], provenance={"margin": 0.05})
-    for ax in (plots.effects(compared), plots.effects([row], margin=0.05)):
+    tied = row("trace", 0.02, low=0.0, high=0.04)
+    compared = SimpleNamespace(tests=[tied], provenance={"margin": 0.05})
+    for ax in (plots.effects(compared), plots.effects([tied], margin=0.05)):
         (band,) = ax.patches
         assert (band.get_x(), band.get_x() + band.get_width()) == (-0.05, 0.05)
         assert "margin of a tie, ± 0.05" in [text.get_text() for text in ax.figure.legends[0].get_texts()]
-    assert not plots.effects([row]).patches
+    assert not plots.effects([tied]).patches

@@ -1,4 +1,4 @@
-"""Tables, matrices with numbers in their cells, and bars of layers."""
+"""Tables, and matrices with numbers in their cells."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from landscape import plots
-from landscape.results import Comparison, Estimate
+from landscape.results import Audit, AuditRow, Comparison, Estimate
 
 ROWS = [["trace", (123.4, 5.6), None], ["a much longer name of a score", (0.5, 0.01), 2.0]]
 
@@ -26,9 +26,6 @@ def test_numbers_are_flush_right_and_words_flush_left():
     assert [text.get_ha() for text in ax.texts[3:6]] == ["left", "right", "right"]
     assert [text.get_text() for text in ax.texts[3:6]] == ["trace", "123.4 ± 5.6", "–"]
     assert len(ax.lines) == 3
-
-
-def test_a_table_without_rows_has_its_header():
     assert [text.get_text() for text in plots.table(["a"], []).texts] == ["a"]
 
 
@@ -43,29 +40,17 @@ def result():
     values[0, :, 0, 0], values[1, :, 0, 0] = [1.0, 2.0, 3.0], [5.0, 5.0, 5.0]
     values[:, :, 1, 0] = 0.5
     return Comparison(
-        recipes=("a", "b"),
-        long_names=("A", "B"),
-        scores=("trace", "loss"),
-        radii=np.full((2, 1), np.nan),
-        values=values,
-        standard_errors=np.full_like(values, np.nan),
-        metrics={"train/loss": np.full((2, 3), 0.5)},
-        gates=(),
-        tests=(),
-        verdicts=(),
-        audited=(),
-    )
+        recipes=("a", "b"), long_names=("A", "B"), scores=("trace", "loss"), radii=np.full((2, 1), np.nan), values=values,
+        standard_errors=np.full_like(values, np.nan), metrics={"train/loss": np.full((2, 3), 0.5)}, gates=(), tests=(),
+        verdicts=(), audited=(),
+    )  # fmt: skip
 
 
-def test_mean_and_spread_over_seeds_and_no_row_twice():
+def test_a_comparison_has_mean_and_spread_over_seeds_and_no_row_or_panel_twice():
     ax = plots.comparison_table(result(), Figure().add_subplot())
     texts = [text.get_text() for text in ax.texts]
     assert texts == ["", "A", "B", "train/loss", "0.5", "0.5", "trace", "2.0 ± 1.0", "5"]
-
-
-def test_panels_leave_out_what_the_metrics_say_already():
-    figure = plots.comparison(result())
-    assert [ax.get_title() for ax in figure.axes] == ["trace"]
+    assert [ax.get_title() for ax in plots.comparison(result()).axes] == ["trace"]
 
 
 def texts(ax):
@@ -85,6 +70,7 @@ def test_barriers_leave_the_diagonal_empty_and_hatch_what_was_not_measured():
 def test_invariance_has_scores_in_rows_and_ratios_in_cells():
     ratios = np.array([[1.001, 100.0, 0.5], [np.nan, 1e6, np.inf]])
     ax = plots.invariance(ratios, ["trace", "keskar"], ["T1", "T2", "T3"])
+    assert texts(plots.invariance(np.array([[-2.0]]), ["gap"], ["T1"])) == {(0, 0): "-2"}  # it changed its sign
     assert texts(ax) == {(0, 0): "·", (0, 1): "×100", (0, 2): "÷2", (1, 0): "n/a", (1, 1): "×1e6", (1, 2): "×∞"}
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["trace", "keskar"]
     drawn = ax.images[0].get_array()
@@ -96,31 +82,21 @@ def test_invariance_has_scores_in_rows_and_ratios_in_cells():
     assert norm(0.5) + norm(2.0) == pytest.approx(1.0)
 
 
-def test_a_score_that_changes_sign_says_so():
-    assert texts(plots.invariance(np.array([[-2.0]]), ["gap"], ["T1"])) == {(0, 0): "-2"}
-
-
 def test_cosines_are_written_out(directions):
     ax = plots.cosines(directions(cosine=-0.25))
     assert texts(ax) == {(0, 0): "1.00", (0, 1): "-0.25", (1, 0): "-0.25", (1, 1): "1.00"}
 
 
-def test_bars_stand_in_order_with_their_errors():
-    ax = plots.layers({"conv": 3.0, "fc": 1.0}, errors={"conv": 0.5}, label="trace")
-    assert [bar.get_width() for bar in ax.patches] == [3.0, 1.0]
-    assert ax.get_ylim()[0] > ax.get_ylim()[1]
-    assert (ax.get_xlabel(), ax.get_xscale()) == ("trace", "linear")
-    ends = ax.collections[0].get_paths()[0].vertices[:, 0]
-    np.testing.assert_allclose(ends, [2.5, 3.5])
+def test_an_audit_is_a_matrix_with_what_does_not_apply_left_open():
+    def row(score, transformation, ratio, verdict):
+        return AuditRow(
+            score=score, radius=None, transformation=transformation, before=1.0, after=ratio, ratio=ratio,
+            standard_error=None, verdict=verdict, declared=False,
+        )  # fmt: skip
 
-
-def test_recipes_stand_side_by_side():
-    ax = plots.layers({"sgd": {"conv": 1.0, "fc": 2.0}, "momentum": {"fc": 100.0}})
-    assert ax.get_xscale() == "log"
-    np.testing.assert_array_equal(
-        np.concatenate([dots.get_xdata() for dots in ax.lines]).astype(float), [1, 2, np.nan, 100]
+    rows = (
+        row("trace", "T1", 4.0, "not invariant"),
+        row("trace", "T2", 9.0, "not applicable"),
+        row("keskar", "T1", 1.0, "invariant"),
     )
-    assert not ax.patches  # a bar would start nowhere
-    linear = plots.layers({"sgd": {"conv": 1.0, "fc": 2.0}, "momentum": {"fc": 9.0}})
-    spans = [(bar.get_y(), bar.get_y() + bar.get_height()) for bar in linear.patches]
-    assert spans[1][1] <= spans[3][0]
+    assert texts(plots.plot(Audit(rows=rows))) == {(0, 0): "×4", (0, 1): "n/a", (1, 0): "·", (1, 1): "n/a"}

@@ -53,6 +53,12 @@ def run(steps=5):
     )  # fmt: skip
 
 
+def test_a_trajectory_brings_its_distances_and_shares():
+    ax = plots.plot(run())
+    assert ax.get_xlabel() == "principal component 1 (90.0 %)"
+    np.testing.assert_array_equal(ax.collections[0].get_array(), run().off_plane)
+
+
 def pictures(path):
     with Image.open(path) as image:
         for frame in range(image.n_frames):

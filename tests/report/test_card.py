@@ -85,11 +85,8 @@ def test_a_study_hands_out_its_card(made, study_file):
 def test_it_shows_and_saves_itself(made, tmp_path):
     assert "Flatness card of study.h5" in repr(made)
     assert "<script" not in made._repr_html_()
-    for name, start in (
-        ("card.html", "<!DOCTYPE html>"),
-        ("card.tex", r"\paragraph{Methods.}"),
-        ("card.txt", "Flatness"),
-    ):
+    starts = {"card.html": "<!DOCTYPE html>", "card.tex": r"\paragraph{Methods.}", "card.txt": "Flatness"}
+    for name, start in starts.items():
         made.save(tmp_path / name)
         assert (tmp_path / name).read_text(encoding="utf-8").startswith(start)
     assert (tmp_path / "card.bib").read_text(encoding="utf-8") == made.bibtex()

@@ -33,99 +33,48 @@ def run_of(o, n=12):
     return [o.theta + 0.1 * k * torch.randn(o.size, generator=generator) for k in range(n)]
 
 
-def plane(path, o):
-    ls.plane(o, ls.random_directions(o), points=25, save=(path, "a/x"))
-
-
-def volume(path, o):
-    ls.volume(o, ls.random_directions(o, n=3), points=8, save=(path, "a/x"))
-
-
-def adaptive(path, o):
-    ls.slices.adaptive_plane(o, ls.random_directions(o), coarse=7, refinements=2, save=(path, "a/x"))
-
-
-def path_between(path, o):
-    ls.interpolate(o, o, run_of(o)[1], points=100, save=(path, "x"))
-
-
-def barriers(path, o):
-    ls.slices.barriers(o, run_of(o, 6), points=15, save=(path, "x"))
-
-
-def curve(path, o):
-    ls.connect(o, o, run_of(o)[1], points=100, steps=60, save=(path, "x"))
-
-
-def trajectory(path, o):
-    ls.trajectory_plane(run_of(o, 40), o, save=(path, "a/x"))
-
-
-def ratio(path, o):
-    ls.slices.eigen_ratio(o, ls.random_directions(o), points=3, save=(path, "a/x"))
-
-
-def eigenpairs(path, o):
-    ls.top_eigenpairs(ls.Hessian(o), k=8, tol=1e-5, save=(path, "a/x"))
-
-
-def bounded_eigenpairs(path, o):
-    ls.top_eigenpairs(ls.Hessian(o), k=4, certify=0.9, save=(path, "a/x"))
-
-
-def scores(path, o):
-    ls.sharpness(o, ["adaptive-worst-linf", "adaptive-average", "trace"], save=(path, "a/x"))
-
-
 def comparison(path, o):
     data = o.batches[0].inputs[:, :16], o.batches[0].target
     arms = {
-        name: [
-            ls.Checkpoint(mlp((16, 24, 10), seed=seed), loss="cross_entropy", train=data)
-            for seed in range(first, first + 3)
-        ]
+        name: [ls.Checkpoint(mlp((16, 24, 10), seed=first + i), loss="cross_entropy", train=data) for i in range(3)]
         for name, first in (("a", 0), ("b", 3))
     }
     ls.compare(arms, waive=("train accuracy", "train loss", "gradient"), save=path)
 
 
-RECIPE = ls.experiments.get_recipe("sgd", lr=0.1, examples=200, target=0.05)
+RECIPES = [
+    ls.experiments.get_recipe(name, lr=lr, examples=200, target=0.05) for name, lr in (("sgd", 0.1), ("momentum", 0.05))
+]
+SMALL, SEEDS = partial(mlp, (64, 32, 10)), {"seeds": range(3), "workers": 2}
 
 
-def training(path, o):
-    recipes, out = (
-        [RECIPE, ls.experiments.get_recipe("momentum", lr=0.05, examples=200, target=0.05)],
-        path.with_suffix(""),
-    )
-    split = ls.datasets.digits(flatten=True)
-    ls.experiments.train_many(recipes, split, partial(mlp, (64, 32, 10)), seeds=range(3), out=out, workers=2)
+def digits():
+    return ls.datasets.digits(flatten=True)
 
 
-def study(path, o):
-    ls.experiments.memorisation_test(
-        partial(mlp, (64, 64, 10)),
-        ls.datasets.digits(flatten=True),
-        recipe=RECIPE,
-        seeds=range(3),
-        workers=2,
-        save=path,
-    )
-
-
-def table(path, o):
-    ls.experiments.optimisers(
-        partial(mlp, (64, 32, 10)),
-        ls.datasets.digits(flatten=True),
-        recipes=[RECIPE, ls.experiments.get_recipe("momentum", lr=0.05, examples=200, target=0.05)],
-        scores=["trace"],
-        seeds=range(3),
-        workers=2,
-        save=path,
-    )
-
-
-CALLS = [plane, volume, adaptive, path_between, barriers, curve, trajectory, ratio, eigenpairs, bounded_eigenpairs, scores,
-         comparison, training, study, table]  # fmt: skip
+CALLS = {
+    "plane": lambda path, o: ls.plane(o, ls.random_directions(o), points=25, save=(path, "a/x")),
+    "volume": lambda path, o: ls.volume(o, ls.random_directions(o, n=3), points=8, save=(path, "a/x")),
+    "adaptive": lambda path, o: ls.slices.adaptive_plane(
+        o, ls.random_directions(o), coarse=7, refinements=2, save=(path, "a/x")
+    ),
+    "path": lambda path, o: ls.interpolate(o, o, run_of(o)[1], points=100, save=(path, "x")),
+    "barriers": lambda path, o: ls.slices.barriers(o, run_of(o, 6), points=15, save=(path, "x")),
+    "curve": lambda path, o: ls.connect(o, o, run_of(o)[1], points=100, steps=60, save=(path, "x")),
+    "trajectory": lambda path, o: ls.trajectory_plane(run_of(o, 40), o, save=(path, "a/x")),
+    "ratio": lambda path, o: ls.slices.eigen_ratio(o, ls.random_directions(o), points=3, save=(path, "a/x")),
+    "eigenpairs": lambda path, o: ls.top_eigenpairs(ls.Hessian(o), k=8, tol=1e-5, save=(path, "a/x")),
+    "bounded eigenpairs": lambda path, o: ls.top_eigenpairs(ls.Hessian(o), k=4, certify=0.9, save=(path, "a/x")),
+    "scores": lambda path, o: ls.sharpness(o, ["adaptive-worst-linf", "adaptive-average", "trace"], save=(path, "a/x")),
+    "comparison": comparison,
+    "training": lambda path, o: ls.experiments.train_many(RECIPES, digits(), SMALL, out=path.with_suffix(""), **SEEDS),
+    "study": lambda path, o: ls.experiments.memorisation_test(
+        partial(mlp, (64, 64, 10)), digits(), recipe=RECIPES[0], save=path, **SEEDS
+    ),
+    "table": lambda path, o: ls.experiments.optimisers(
+        SMALL, digits(), recipes=RECIPES, scores=["trace"], save=path, **SEEDS
+    ),
+}
 
 
 def started(call, path):
@@ -168,47 +117,42 @@ def killed(call, path, after):
 def content(folder):
     """Everything that a call has stored, by file and place."""
     found = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".lock"):
         name = str(path.relative_to(folder))
         if path.suffix == ".h5":
             with h5py.File(path) as file:
-                _attributes(found, name, file)
-                file.visititems(partial(_item, found, name))
+                items = [file]
+                file.visititems(lambda _, item, items=items: items.append(item))
+                for item in items:
+                    found |= {(name, item.name, key): repr(value) for key, value in item.attrs.items()}
+                    if isinstance(item, h5py.Dataset):
+                        value = item[()]
+                        plain = hasattr(value, "tobytes") and value.dtype.kind != "O"
+                        found[name, item.name] = value.tobytes() if plain else repr(value)
         elif path.suffix == ".json":
-            _flat(found, (name,), json.loads(path.read_text()))
-        elif path.suffix != ".lock":
+            found |= {(name, *place): repr(value) for place, value in leaves(json.loads(path.read_text()))}
+        else:
             found[name,] = path.read_bytes()
     return found
 
 
-def _item(found, name, place, item):
-    _attributes(found, name, item)
-    if isinstance(item, h5py.Dataset):
-        value = item[()]
-        found[name, place] = value.tobytes() if hasattr(value, "tobytes") and value.dtype.kind != "O" else repr(value)
-
-
-def _attributes(found, name, item):
-    for key, value in item.attrs.items():
-        found[name, item.name, key] = repr(value)
-
-
-def _flat(found, place, value):
-    if isinstance(value, dict):
-        for key, part in value.items():
-            _flat(found, (*place, key), part)
-    else:
-        found[place] = repr(value)
+def leaves(value, place=()):
+    if not isinstance(value, dict):
+        yield place, value
+        return
+    for key, part in value.items():
+        yield from leaves(part, (*place, key))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
-def test_a_call_that_was_killed_again_and_again_ends_as_if_it_had_not_been(call, tmp_path):
+@pytest.mark.parametrize("which", CALLS)
+def test_a_call_that_was_killed_again_and_again_ends_as_if_it_had_not_been(which, tmp_path):
+    call = CALLS[which]
     for name in ("whole", "again", "killed"):
         (tmp_path / name).mkdir()
     seconds = finished(call, tmp_path / "whole" / "s.h5")
     finished(call, tmp_path / "again" / "s.h5")
-    draw, kills, limit = random.Random(CALLS.index(call)), 0, time.monotonic() + 600
+    draw, kills, limit = random.Random(list(CALLS).index(which)), 0, time.monotonic() + 600
     while kills < KILLS and time.monotonic() < limit:
         if killed(call, tmp_path / "killed" / "s.h5", draw.uniform(0, 0.6 * seconds)):
             kills += 1

@@ -1,4 +1,4 @@
-"""Files of earlier schemas open, say what they were, and read as what they hold."""
+"""Files of earlier schemas open, say what they were, and read as what they hold; studies of schema 1 as trials."""
 
 import shutil
 from pathlib import Path
@@ -9,12 +9,15 @@ import pytest
 
 import landscape as ls
 from landscape import store
+from landscape.comparison.trend import noise_trends
 from landscape.errors import LandscapeError
-from landscape.results import Estimate, Score, Scores
-from landscape.store.migrations import MIGRATIONS, Migration
+from landscape.results import Comparison, Estimate, Score, Scores, Trials
+from landscape.store.migrations import MIGRATIONS, Migration, Old
 
 OLD = Path(__file__).parent / "data" / "schema-1.h5"
 """Written by the last version with schema 1: one result of every family, and values that JSON has no word for."""
+SHIPPED = Path(__file__).parents[2] / "data" / "randomisation.h5"
+AXES = ("recipe", "noise", "seed", "stage")
 
 
 def test_a_file_of_schema_1_opens_and_every_result_is_what_was_saved():
@@ -85,3 +88,112 @@ def test_other_versions_are_refused_in_a_line(path, version, message, place):
         file[place].attrs["schema_version"] = version
     with pytest.raises(LandscapeError, match=message):
         ls.open_study(path)["sgd-0/trace"]
+
+
+@pytest.fixture(scope="module")
+def table():
+    return ls.open_study(SHIPPED)["randomisation-table"]
+
+
+def test_the_shipped_table_says_what_it_was(table):
+    assert isinstance(table, Trials)
+    assert table.study == "randomisation-table"
+    assert table.provenance["schema"] == "1, kind randomisation-table"
+    assert table.provenance["torch"] == "2.13.0+cpu"
+    assert dict(table.summary())["rows"] == "840: 3 recipe × 7 noise × 8 seed × 5 stage"
+    assert store.validate(SHIPPED) == []
+    assert [ax.get_ylabel() for ax in table.plot().axes][:2] == ["test error", "step"]
+
+
+def test_every_number_of_the_shipped_table_is_there(table):
+    with h5py.File(SHIPPED) as file:
+        old = file["experiments/randomisation-table"]
+        for name in ("train/loss", "train/accuracy", "test/loss", "test/error", "epoch", "step", "reached"):
+            np.testing.assert_array_equal(table.array(name, *AXES), old[f"metrics/{name}"])
+        for name in table.geometric:
+            for mine, theirs in ((table.measures[name], "scores"), (table.errors.get(name), "errors")):
+                kept = old[f"{theirs}/{name}"][...]
+                if mine is None:
+                    assert np.isnan(kept).all()
+                    continue
+                found = table.array(mine, *AXES)
+                found = found[..., None] if found.ndim == 4 else found
+                np.testing.assert_array_equal(found, kept[..., : found.shape[-1]])
+                assert np.isnan(kept[..., found.shape[-1] :]).all()
+        curves = table.array("training loss", *AXES)
+        kept = np.isfinite(curves).any(axis=4)
+        assert (kept.sum(axis=3) == 1).all()  # a run has one curve, at the last place that it got to
+        np.testing.assert_array_equal(curves[kept], old["curves/train/loss"][...].reshape(168, -1))
+        steps = table.array("steps to accuracy 1", *AXES)
+        np.testing.assert_array_equal(steps, np.repeat(old["lengths/steps to accuracy 1"][...][..., None], 5, axis=3))
+        for column, name in (("change", "difference"), ("spread", "sd"), ("tau", "tau"), ("p_value", "p_value")):
+            theirs = old[f"trends/{column}"][...]
+            mine = np.array([getattr(effect, name) for effect in table.effects], dtype=float)
+            np.testing.assert_array_equal(mine, np.where(np.isfinite(theirs), theirs, np.nan))
+        assert [f.verdict for f in table.findings if f.verdict] == [v.decode() for v in old["verdicts/verdict"]]
+        np.testing.assert_array_equal(table.placebo.called, old["placebo/called"])
+        assert len(table.audited) == 42
+
+
+def test_xarray_has_it_with_its_dimensions(table):
+    pytest.importorskip("xarray")
+    tree = ls.open_study(SHIPPED).to_xarray()
+    scores = tree["randomisation-table/measures/own"]
+    assert scores["adaptive-average"].dims == ("run", "of4")
+    np.testing.assert_array_equal(scores["adaptive-average"], table.measures["own/adaptive-average"])
+
+
+def test_trends_are_computed_from_it_as_they_were(table):
+    part = table.where(recipe="momentum", stage="loss-0.001")
+    again = noise_trends(part, list(table.geometric))
+    assert [row.measure for row in again] == [row.measure for row in part.effects]
+    for name in ("difference", "tau", "p_value", "p_holm"):
+        assert [getattr(row, name) for row in again] == [getattr(row, name) for row in part.effects]
+
+
+def test_a_table_of_its_own_is_the_same_in_the_file(table, tmp_path):
+    table.save(tmp_path / "new.h5", "table")
+    again = ls.open_study(tmp_path / "new.h5")["table"]
+    assert again.findings == table.findings
+    np.testing.assert_array_equal(again["own/adaptive-average"], table["own/adaptive-average"])
+
+
+def test_runs_that_were_rows_with_curves_beside_them():
+    old = Old(
+        kind="edge-of-stability",
+        attributes={"runs": 2, "settings": {"every": 25}, "seconds": 1.0},
+        arrays={"step": np.array([[0.0, 25.0], [0.0, np.nan]]), "batch_sharpness": np.ones((2, 2))},
+        columns={
+            "runs/problem": ["one", "two"], "runs/descent": ["SGD, η = 0.1"] * 2, "runs/rule": ["sgd"] * 2,
+            "runs/seed": [0, 1], "runs/late_batch": [0.5, np.nan], "runs/lr": [0.1, 0.1],
+        },
+        results={},
+    )  # fmt: skip
+    trials = MIGRATIONS[1]["edge-of-stability"].read(old)
+    assert trials.levels("descent") == ("one, SGD, η = 0.1", "two, SGD, η = 0.1")
+    np.testing.assert_array_equal(trials["batch"], [0.5, np.nan])
+    np.testing.assert_array_equal(trials.arrays["step"], old.arrays["step"])
+    assert trials.settings == {"every": 25}
+
+
+def test_optimisers_keep_their_comparison():
+    values = np.arange(8.0).reshape(2, 2, 1, 2)
+    comparison = Comparison(
+        recipes=("a", "b"), long_names=("A", "B"), scores=("adaptive-average",), radii=np.array([[0.1, 0.2]]), values=values,
+        standard_errors=np.full_like(values, np.nan), metrics={}, gates=(), tests=(), verdicts=(),  audited=(),
+    )  # fmt: skip
+    old = Old(
+        kind="optimisers",
+        attributes={"recipes": ("a", "b"), "long_names": ("A", "B")},
+        arrays={
+            "seeds": np.array([3, 4]), "lr": np.array([0.1, 0.2]), "momentum": np.zeros(2), "batch_size": np.array([8, 8]),
+            "thresholds": np.array([20.0, 10.0]), "metrics/reached": np.ones((2, 2)), "relative/lambda-max": np.eye(2),
+        },
+        columns={},
+        results={"comparison": comparison},
+    )  # fmt: skip
+    trials = MIGRATIONS[1]["optimisers"].read(old)
+    np.testing.assert_array_equal(trials.array("adaptive-average", "recipe", "seed"), values[:, :, 0])
+    np.testing.assert_array_equal(trials.array("lambda-max", "recipe", "seed"), np.eye(2))
+    assert trials.where(recipe="b")["η"].tolist() == [0.2, 0.2]
+    assert trials.comparison is comparison

@@ -15,7 +15,7 @@ from landscape import store
 from landscape.errors import LandscapeError
 from landscape.results import KINDS, Estimate, Plane, Result, array, rows
 from landscape.store.encode import content_sha256
-from landscape.store.text import dumps, loads
+from landscape.store.values import dumps, loads
 
 
 def name_for(cls):

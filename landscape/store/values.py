@@ -1,22 +1,26 @@
-"""Values as HDF5 attributes: numbers, truth values and text as themselves, everything else as JSON text.
+"""Python values as HDF5 knows them: one by one as attributes, and rows as columns; both come back as they were.
 
-JSON has one kind of list and only text keys. So that Python values come back as they were, an array directly in an
-attribute or within a tuple stands for a tuple, and one within a mapping or list for a list; the other cases, keys that
-are not text and NumPy arrays are objects with one key: ``__tuple__``, ``__list__``, ``__items__``, ``__array__``;
-``__blob__`` is the place of an array that is kept beside the text.
+In attributes numbers, truth values and text are themselves, everything else is JSON text. JSON has one kind of list
+and only text keys. So that Python values come back as they were, an array directly in an attribute or within a tuple
+stands for a tuple, and one within a mapping or list for a list; the other cases, keys that are not text and NumPy
+arrays are objects with one key: ``__tuple__``, ``__list__``, ``__items__``, ``__array__``; ``__blob__`` is the place
+of an array that is kept beside the text.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from landscape.errors import LandscapeError
 
+_NO_INT = -(2**63)
 _TAGS = {"__tuple__", "__list__", "__items__", "__array__", "__blob__"}
 
 
@@ -133,3 +137,90 @@ def _untag(value: Any, sequence: type, blobs: Sequence[np.ndarray]) -> Any:
         if (tag := f"__{kind.__name__}__") in value:
             return kind(_untag(item, kind, blobs) for item in value[tag])
     return {key: _untag(item, list, blobs) for key, item in value.items()}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: what is stored, which rows are `None`, and what the stored values mean.
+
+    Attributes:
+        values: (rows,) float64, int64, bool, int8 or text.
+        missing: indices of the rows that hold `None`.
+        encoding: ``plain``, ``bool`` (int8 with −1 where missing) or ``json`` (text).
+        fill: what stands for `None` in a column of integers, otherwise `None`.
+    """
+
+    values: np.ndarray
+    missing: tuple[int, ...] = ()
+    encoding: str = "plain"
+    fill: int | None = None
+
+
+def to_columns(rows: Iterable[Any], cls: type) -> dict[str, Column]:
+    """Return the columns of a tuple of rows.
+
+    Raises:
+        LandscapeError: a row is of another class.
+    """
+    rows, hints = tuple(rows), get_type_hints(cls)
+    wrong = next((row for row in rows if type(row) is not cls), None)
+    if wrong is not None:
+        raise LandscapeError(f"a row is a {type(wrong).__name__}, expected a {cls.__name__}")
+    fields = dataclasses.fields(cls)
+    return {field.name: _column([getattr(row, field.name) for row in rows], hints[field.name]) for field in fields}
+
+
+def from_columns(columns: dict[str, Column], cls: type, count: int) -> tuple[Any, ...]:
+    """Invert `to_columns`; a column that an older file lacks takes the default of its field.
+
+    Raises:
+        LandscapeError: a column is of another length, or one without a default is absent.
+    """
+    lists = {}
+    for field in dataclasses.fields(cls):
+        column = columns.get(field.name)
+        if column is None and required(field):
+            raise LandscapeError(f"the column {field.name!r} is missing")
+        if column is None:
+            continue
+        if column.values.shape != (count,):
+            raise LandscapeError(f"the column {field.name!r} has shape {column.values.shape}, expected ({count},)")
+        lists[field.name] = values_of(column)
+    return tuple(cls(**{name: values[i] for name, values in lists.items()}) for i in range(count))
+
+
+def _column(values: list[Any], hint: Any) -> Column:
+    values = [value.item() if isinstance(value, np.generic) else value for value in values]
+    missing = tuple(i for i, value in enumerate(values) if value is None)
+    members = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    declared = set(members) - {type(None)}
+    kinds = {type(value) for value in values if value is not None} or declared
+    if kinds == {float} or (kinds in ({int, float}, {int}) and float in declared and int not in declared):
+        return Column(np.array([np.nan if v is None else v for v in values], dtype=np.float64), missing)
+    if kinds == {bool} and missing:
+        return Column(np.array([-1 if v is None else v for v in values], dtype=np.int8), missing, "bool", -1)
+    if kinds == {bool}:
+        return Column(np.array(values, dtype=np.bool_))
+    if kinds == {int} and all(value is None or _NO_INT < value < 2**63 for value in values):
+        filled = np.array([_NO_INT if v is None else v for v in values], dtype=np.int64)
+        return Column(filled, missing, fill=_NO_INT if missing else None)
+    if kinds == {str} and all(value is None or storable(value) for value in values):
+        return Column(np.array(["" if v is None else v for v in values], dtype=object), missing)
+    return Column(np.array([dumps(value) for value in values], dtype=object), (), "json")
+
+
+def values_of(column: Column) -> list[Any]:
+    """Return the values of a column, one per row."""
+    if column.encoding == "json":
+        return [loads(text) for text in column.values]
+    values = column.values.astype(bool).tolist() if column.encoding == "bool" else column.values.tolist()
+    for i in column.missing:
+        if not 0 <= i < len(values):
+            raise LandscapeError(f"row {i} is marked missing in a column of {len(values)} rows")
+        values[i] = None
+    return values
+
+
+def required(field: dataclasses.Field[Any]) -> bool:
+    """Whether a field has no default."""
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
