@@ -61,7 +61,7 @@ def follow(model: nn.Module, example_inputs: Inputs) -> Analysis:
     _settle_shared(tracker)
     return Analysis(
         [u for u in tracker.all_units if u.parent is None],
-        [s for s in tracker.all_scales if s.parent is None],
+        tracker.all_scales,
         output,
         tracker.folds,
     )
@@ -115,7 +115,7 @@ def _settle_shared(tracker: Tracker) -> None:
             for units, _ in owners:
                 units.pin(f"{name} is also used in a way that is not understood")
     users: dict[str, list[tuple[Scale, Use]]] = {}
-    for scale in (s for s in tracker.all_scales if s.parent is None):
+    for scale in tracker.all_scales:
         for use in [*scale.producers, *scale.consumers]:
             users.setdefault(use.view.name, []).append((scale, use))
     for name, of_name in users.items():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
+from typing import Any
 
 from torch import Tensor
 from torch.fx import Node, map_arg
@@ -31,34 +32,29 @@ class Use:
         return along.reshape(self.outer, self.size, -1).transpose(0, 1).reshape(self.size, -1)
 
 
-C = TypeVar("C", bound="_Class")
-
-
 @dataclass(eq=False)
-class _Class:
-    """An equivalence class that grows as the data flow is followed (a union–find forest)."""
+class Units:
+    """Hidden units that must be permuted together: a class that grows as the data flow is followed (a union–find forest).
 
-    parent: _Class | None = None
+    Attributes:
+        size: how many.
+        pinned: why they may not be permuted, if they may not.
+        uses: where they lie in parameters and buffers.
+    """
+
+    size: int = 0
     pinned: str | None = None
+    uses: list[Use] = field(default_factory=list)
+    parent: Units | None = None
 
-    def root(self: C) -> C:
-        node = self
-        while node.parent is not None:
-            node = node.parent  # type: ignore[assignment]
-        return node
+    def root(self) -> Units:
+        """Return the class that this one has been merged into."""
+        return self if self.parent is None else self.parent.root()
 
     def pin(self, reason: str) -> None:
         """Forbid any change of this class; the first reason is kept for the message."""
         root = self.root()
         root.pinned = root.pinned or reason
-
-
-@dataclass(eq=False)
-class Units(_Class):
-    """Hidden units that must be permuted together."""
-
-    size: int = 0
-    uses: list[Use] = field(default_factory=list)
 
     @property
     def distinct(self) -> list[Use]:
@@ -90,28 +86,22 @@ class NormStatistics:
 
 
 @dataclass(eq=False)
-class Scale(_Class):
-    """The scale of hidden units between the parameters that set it and those that read it."""
+class Scale:
+    """The scale of hidden units between the parameters that set it and those that read it; `pinned` says why it must stay."""
 
+    pinned: str | None = None
     producers: list[Use] = field(default_factory=list)
     consumers: list[Use] = field(default_factory=list)
     norms: list[NormStatistics] = field(default_factory=list)
 
-    def join(self, other: Scale) -> None:
-        """Merge with a scale that must stay equal to this one."""
-        mine, theirs = self.root(), other.root()
-        if mine is theirs:
-            return
-        theirs.parent = mine
-        mine.producers += theirs.producers
-        mine.consumers += theirs.consumers
-        mine.norms += theirs.norms
-        mine.pinned = mine.pinned or theirs.pinned
+    def pin(self, reason: str) -> None:
+        """Forbid any change of this scale; the first reason is kept for the message."""
+        self.pinned = self.pinned or reason
 
     @property
     def name(self) -> str:
         """The module whose parameters set the scale."""
-        return module_of(self.root().producers[0].view.name) if self.root().producers else "the input"
+        return module_of(self.producers[0].view.name) if self.producers else "the input"
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,6 +151,24 @@ class Segment:
         self.units.pin(reason)
         self.scale.pin(reason)
 
+    def use(self, view: View, dim: int, start: int, node: str) -> Use:
+        """Return where these units lie in a tensor along whose dimension they are laid out from an entry on."""
+        return Use(view, dim, start, self.size, self.inner, self.outer, node)
+
+    def set_by(self, use: Use) -> None:
+        """Record that a parameter sets the scale of these units and is reordered with them."""
+        self.reordered(use)
+        self.scale.producers.append(use)
+
+    def read_by(self, use: Use) -> None:
+        """Record that a parameter reads these units."""
+        self.reordered(use)
+        self.scale.consumers.append(use)
+
+    def reordered(self, use: Use) -> None:
+        """Record that a tensor is reordered with these units."""
+        self.units.root().uses.append(use)
+
 
 Axis = tuple[Segment, ...]
 
@@ -181,19 +189,33 @@ class Signal:
         for segment in self.segments():
             segment.pin(reason)
 
+    def each(self, change: Callable[[Segment], Segment]) -> Signal:
+        """Return the activation with every segment changed."""
+        return Signal(tuple(axis and tuple(map(change, axis)) for axis in self.axes))
+
+    def without_layer(self) -> Signal:
+        """Forget which layer the activation comes from: it is no longer that layer's output."""
+        return self.each(lambda segment: replace(segment, layer=None))
+
+
+def pin(axis: Axis | None, reason: str) -> None:
+    """Forbid permuting and scaling the units along a dimension."""
+    Signal((axis,)).pin(reason)
+
 
 def module_of(name: str) -> str:
     """Return the module that owns a tensor: the name without its last part, or the name itself at the top level."""
     return name.rpartition(".")[0] or name
 
 
+def starts(axis: Axis) -> Iterator[tuple[Segment, int]]:
+    """Yield the segments along a dimension, and at which entry each begins."""
+    yield from zip(axis, accumulate((segment.length for segment in axis), initial=0), strict=False)
+
+
 def uses_along(view: View, dim: int, axis: Axis, node: str) -> list[tuple[Segment, Use]]:
     """Lay the segments of an axis along a dimension of a tensor."""
-    found, start = [], 0
-    for segment in axis:
-        found.append((segment, Use(view, dim, start, segment.size, segment.inner, segment.outer, node)))
-        start += segment.length
-    return found
+    return [(segment, segment.use(view, dim, start, node)) for segment, start in starts(axis)]
 
 
 class Tracker:
@@ -221,21 +243,11 @@ class Tracker:
         given = node.args[position] if position < len(node.args) else node.kwargs.get(name, default)
         return map_arg(given, lambda n: self.values.get(n))
 
-    def produce(self, segment: Segment, use: Use) -> None:
-        """Record that a parameter sets the scale of these units and is reordered with them."""
-        segment.units.root().uses.append(use)
-        segment.scale.root().producers.append(use)
-
-    def consume(self, segment: Segment, use: Use) -> None:
-        """Record that a parameter reads these units."""
-        segment.units.root().uses.append(use)
-        segment.scale.root().consumers.append(use)
-
     def fresh(self, size: int, producers: list[tuple[View, int]], node: Node, layer: Layer | None = None) -> Segment:
         """Make units set by the given dimensions of parameters."""
         segment = Segment(self.units(size), self.scale(), size, layer=layer)
         for view, dim in producers:
-            self.produce(segment, Use(view, dim, 0, size, 1, 1, node.name))
+            segment.set_by(Use(view, dim, 0, size, 1, 1, node.name))
         return segment
 
     def refuse(self, node: Node, reason: str) -> Signal | None:
