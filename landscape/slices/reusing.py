@@ -21,8 +21,8 @@ from landscape.function.batches import Batch, few
 from landscape.function.forward import forward, logits
 from landscape.function.objective import Objective
 from landscape.graphs import Piece, TraceError, extract, flatten, fuse_convolutions, signature, trace
-from landscape.graphs.affine import Dependence, ancestors, dependence
 from landscape.graphs.ops import elements, flops
+from landscape.graphs.split import Dependence, ancestors, dependence
 
 FLOPS_A_BYTE = {"cpu": 4, "cuda": 16}
 """Work that must be saved for each byte of the responses read and written; measured break-even on a CPU: 1 to 2."""
