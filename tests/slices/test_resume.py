@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 
 import numpy as np
@@ -13,17 +12,16 @@ import torch
 from torch import nn
 
 import landscape as ls
-from landscape.results.trajectory import Trajectory
 from landscape.slices import paths
 from landscape.store.run import partial_file, read_parts
 
 
-def objective_of(metrics=None, seed=0):
+def objective_of(metrics=None, seed=0, normed=False):
     torch.manual_seed(seed)
-    data = (torch.linspace(-1, 1, 40).reshape(10, 4), torch.arange(10) % 3)
-    return ls.Objective(
-        nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)), data, "cross_entropy", metrics=metrics
-    )
+    data = (torch.linspace(-1, 1, 40).reshape(10, 4).sin(), torch.arange(10) % 3)
+    norm = nn.BatchNorm1d(5) if normed else nn.Identity()
+    net = nn.Sequential(nn.Linear(4, 5), norm, nn.ReLU(), nn.Linear(5, 3))
+    return ls.Objective(net, data, "cross_entropy", metrics=metrics)
 
 
 class Budget:
@@ -39,60 +37,65 @@ class Budget:
         return output.mean()
 
 
-def normed_objective(metrics):
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3))
-    data = (torch.linspace(-1, 1, 40).reshape(10, 4).sin(), torch.arange(10) % 3)
-    return ls.Objective(net, data, "cross_entropy", metrics=metrics)
-
-
 def other_end(objective):
     return objective.at(objective.theta + torch.randn(objective.size, generator=torch.Generator().manual_seed(3)))
 
 
-COMPUTATIONS = {  # how to compute, where it is stored, evaluations before the interruption, in all, and kept
+def run_of(objective):
+    return [objective.theta * (1 - 0.2 * step) + (0.1 * step) ** 2 for step in range(5)]
+
+
+COMPUTATIONS = {  # how to compute, where it is stored, evaluations before the interruption, and those that may be lost
+    "line": (lambda o, **k: ls.line(o, ls.random_directions(o, 1), points=9, **k), "sgd-0/line", 4, 1),
+    "plane": (lambda o, **k: ls.plane(o, ls.random_directions(o), points=5, **k), "sgd-0/plane", 9, 5),
+    "volume": (lambda o, **k: ls.volume(o, ls.random_directions(o, 3), points=4, **k), "sgd-0/volume", 27, 16),
     "adaptive": (
         lambda o, **k: ls.slices.adaptive_plane(
             o, ls.random_directions(o), coarse=5, refinements=2, tolerance=0.05, span=2.0, **k
         ),
-        "sgd-0/adaptive", 33,
+        "sgd-0/adaptive", 33, 8,
     ),
-    "path": (lambda o, **k: ls.interpolate(o, o, other_end(o), points=9, **k), "a-to-b", 5),
-    "curve": (lambda o, **k: ls.connect(o, o, other_end(o), points=9, steps=3, **k), "a-to-b", 5),
+    "path": (lambda o, **k: ls.interpolate(o, o, other_end(o), points=9, **k), "a-to-b", 5, 8),
+    "curve": (lambda o, **k: ls.connect(o, o, other_end(o), points=9, steps=3, **k), "a-to-b", 5, 8),
+    "trajectory": (lambda o, **k: ls.trajectory_plane(run_of(o), o, **k), "sgd-0/run", 5, 2),
 }  # fmt: skip
+
+
+def loss_of(result):
+    return result.values["projected/loss"] if result.kind == "trajectory" else result.loss
 
 
 @pytest.mark.parametrize("normed", [False, True])
 @pytest.mark.parametrize("kind", COMPUTATIONS)
 def test_every_kind_of_slice_resumes_and_computes_nothing_twice(tmp_path, kind, normed):
-    compute, name, limit = COMPUTATIONS[kind]
-    budget = Budget()
-    objective = (normed_objective if normed else objective_of)({"mean": budget})
+    compute, name, limit, lost = COMPUTATIONS[kind]
+    budget, study = Budget(), tmp_path / "study.h5"
+    objective = objective_of({"mean": budget}, normed=normed)
     whole = compute(objective)
     calls = budget.calls
     budget.calls, budget.limit = 0, limit
     with pytest.raises(KeyboardInterrupt) as interrupted:
-        compute(objective, save=(tmp_path / "study.h5", name))
+        compute(objective, save=(study, name))
     assert f"what is finished of {name!r} is kept beside study.h5" in interrupted.value.__notes__[0]
-    partial = ls.open_study(tmp_path / "study.h5")[name]
-    done = np.isfinite(partial.loss)
+    assert not study.exists()
+    partial = ls.open_study(study)[name]
+    done = np.isfinite(loss_of(partial))
     assert 0 < done.sum() < done.size
-    np.testing.assert_array_equal(partial.loss[done], whole.loss[done])
-    if kind == "adaptive":
-        np.testing.assert_array_equal(partial.computed, done)
-    first, budget.calls, budget.limit = limit, 0, 10**9
-    resumed = compute(objective, save=(tmp_path / "study.h5", name))
-    assert calls / 2 < first + budget.calls <= calls + 8  # at most a row and the names are evaluated again
+    np.testing.assert_array_equal(loss_of(partial)[done], loss_of(whole)[done])
+    budget.calls, budget.limit = 0, 10**9
+    resumed = compute(objective, save=(study, name))
+    assert calls / 2 < limit + budget.calls <= calls + lost + 1  # at most a row and the names are evaluated again
     assert budget.calls < calls
-    stored = ls.open_study(tmp_path / "study.h5")[name]
+    stored = ls.open_study(study)[name]
     for result in (resumed, stored):
         assert set(result.values) == set(whole.values)
         for key in whole.values:
             np.testing.assert_array_equal(result.values[key], whole.values[key])
-    if kind == "adaptive":
+    if hasattr(whole, "computed"):
+        np.testing.assert_array_equal(partial.computed, done)
         np.testing.assert_array_equal(stored.computed, whole.computed)
     budget.calls = 0
-    compute(objective, save=(tmp_path / "study.h5", name))
+    compute(objective, save=(study, name))
     assert budget.calls <= 1  # finished: nothing is computed again, not even the curve
 
 
@@ -110,35 +113,6 @@ def test_a_curve_is_trained_once(tmp_path, monkeypatch):
         except KeyboardInterrupt:
             budget.limit = 10**9
     assert len(trained) == 1
-
-
-def test_a_trajectory_resumes_and_evaluates_no_checkpoint_twice(tmp_path):
-    budget = Budget()
-    objective = objective_of({"mean": budget})
-    run = [objective.theta * (1 - 0.2 * step) + (0.1 * step) ** 2 for step in range(5)]
-    whole = ls.trajectory_plane(run, objective)
-    assert budget.calls == 10  # each checkpoint and its projection
-    budget.calls, budget.limit = 0, 5
-    target = (tmp_path / "study.h5", "sgd-0/run")
-    with pytest.raises(KeyboardInterrupt) as interrupted:
-        ls.trajectory_plane(run, objective, save=target)
-    assert "what is finished of 'sgd-0/run' is kept beside study.h5" in interrupted.value.__notes__[0]
-    assert (
-        np.isfinite(ls.open_study(target[0])[target[1]].values["projected/loss"]).tolist() == [True] * 2 + [False] * 3
-    )
-    budget.calls, budget.limit = 0, 10**9
-    with pytest.raises(ls.LandscapeError, match="another computation"):
-        ls.trajectory_plane(run[::-1], objective, save=target)
-    budget.calls = 0
-    resumed = ls.trajectory_plane(run, objective, save=target)
-    assert budget.calls == 6
-    for result in (resumed, ls.open_study(target[0])[target[1]]):
-        np.testing.assert_array_equal(result.points, whole.points)
-        for key in whole.values:
-            np.testing.assert_array_equal(result.values[key], whole.values[key])
-    budget.calls = 0
-    ls.trajectory_plane(run, objective, save=target)
-    assert budget.calls == 0
 
 
 def test_barriers_keep_every_path(tmp_path):
@@ -200,41 +174,6 @@ def test_overwriting_replaces_another_slice(tmp_path):
     assert ls.open_study(save[0])["sgd-0/plane"].loss.shape == (5, 5)
 
 
-@pytest.mark.parametrize("kind", ["line", "plane", "volume"])
-def test_an_interrupted_slice_resumes_where_it_stopped(tmp_path, kind):
-    calls, limit = [], [7]
-
-    def metric(output, target):
-        calls.append(1)
-        if len(calls) > limit[0]:
-            raise KeyboardInterrupt
-        return output.mean()
-
-    objective = objective_of({"mean": metric})
-    d = ls.random_directions(objective, {"line": 1, "plane": 2, "volume": 3}[kind])
-    make = {"line": ls.line, "plane": ls.plane, "volume": ls.slices.volume}[kind]
-    save = (tmp_path / "study.h5", f"sgd-0/{kind}")
-    limit[0] = {"line": 4, "plane": 9, "volume": 27}[kind]
-    with pytest.raises(KeyboardInterrupt):
-        make(objective, d, points={"line": 9, "plane": 5, "volume": 4}[kind], save=save)
-    assert not (tmp_path / "study.h5").exists()
-    before, limit[0] = len(calls), 10**9
-    resumed = make(objective, d, points={"line": 9, "plane": 5, "volume": 4}[kind], save=save)
-    done = {"line": 4, "plane": 5, "volume": 16}[kind]
-    total = {"line": 9, "plane": 25, "volume": 64}[kind]
-    assert len(calls) - before == total - done
-    whole = make(objective, d, points={"line": 9, "plane": 5, "volume": 4}[kind])
-    for name in whole.values:
-        np.testing.assert_array_equal(resumed.values[name], whole.values[name])
-    stored = ls.open_study(tmp_path / "study.h5")[f"sgd-0/{kind}"]
-    np.testing.assert_array_equal(stored.loss, whole.loss)
-    if kind != "line":
-        assert stored.computed.all()
-    again = len(calls)
-    make(objective, d, points={"line": 9, "plane": 5, "volume": 4}[kind], save=save)
-    assert len(calls) - again <= 1  # finished: nothing is computed again
-
-
 def test_a_slice_of_another_objective_is_not_mixed_in(tmp_path):
     save = (tmp_path / "study.h5", "sgd-0/plane")
     objective = objective_of()
@@ -255,55 +194,36 @@ def finished(path):
         return 0
 
 
+SCRIPT = """
+import runpy, sys, time
+tests, path, slow, kind = sys.argv[1:]
+names = runpy.run_path(tests)
+compute, name, *_ = names["COMPUTATIONS"][kind]
+metric = lambda output, target: time.sleep(float(slow)) or output.mean()
+compute(names["objective_of"]({"mean": metric}), save=(path, name))
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["plane", "adaptive", "path", "curve", "trajectory"])
 def test_a_killed_process_leaves_its_rows_and_the_resumed_file_is_the_same(tmp_path, kind):
-    script = textwrap.dedent("""
-        import sys, time, torch, landscape as ls
-        from torch import nn
-        torch.manual_seed(0)
-        path, slow, kind = sys.argv[1], float(sys.argv[2]), sys.argv[3]
-        def metric(output, target):
-            time.sleep(slow)
-            return output.mean()
-        data = (torch.linspace(-1, 1, 40).reshape(10, 4), torch.arange(10) % 3)
-        net = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3))
-        objective = ls.Objective(net, data, "cross_entropy", metrics={"mean": metric})
-        end = objective.theta + torch.randn(objective.size)
-        if kind == "plane":
-            ls.plane(objective, ls.random_directions(objective), points=7, save=(path, "sgd-0/plane"))
-        elif kind == "adaptive":
-            d = ls.random_directions(objective)
-            ls.slices.adaptive_plane(objective, d, coarse=5, refinements=2, save=(path, "sgd-0/plane"))
-        elif kind == "path":
-            ls.interpolate(objective, objective, end, points=30, save=(path, "a-to-b"))
-        elif kind == "trajectory":
-            run = [objective.theta * (1 - 0.05 * step) + (0.1 * step) ** 2 for step in range(20)]
-            ls.trajectory_plane(run, objective, save=(path, "sgd-0/plane"))
-        else:
-            ls.connect(objective, objective, end, points=30, steps=5, save=(path, "a-to-b"))
-    """)
-    environment = {**os.environ, "LANDSCAPE_PROGRESS": "0"}
-    name = "a-to-b" if kind in ("path", "curve") else "sgd-0/plane"
+    name = COMPUTATIONS[kind][1]
 
     def run(path, slow):
-        return subprocess.Popen([sys.executable, "-c", script, str(path), str(slow), kind], env=environment)
+        command = [sys.executable, "-c", SCRIPT, __file__, str(path), str(slow), kind]
+        return subprocess.Popen(command, env={**os.environ, "LANDSCAPE_PROGRESS": "0"})
 
     open_study = ls.open_study  # imported before the race begins
-    victim = run(tmp_path / "killed.h5", 0.1)
+    victim = run(tmp_path / "killed.h5", 0.3)
     rows = partial_file(tmp_path / "killed.h5", name)
     while victim.poll() is None and not (rows.exists() and finished(rows) >= 2):
         time.sleep(0.01)
     partial = open_study(tmp_path / "killed.h5")[name]
     victim.send_signal(signal.SIGKILL)
     victim.wait()
-    assert 0 < np.isfinite(_loss(partial)).mean() < 1  # a second process read it while the first wrote
+    assert 0 < np.isfinite(loss_of(partial)).mean() < 1  # a second process read it while the first wrote
     assert run(tmp_path / "killed.h5", 0.0).wait() == 0
     assert run(tmp_path / "whole.h5", 0.0).wait() == 0
     first, second = (ls.open_study(tmp_path / file)[name] for file in ("killed.h5", "whole.h5"))
-    np.testing.assert_array_equal(_loss(first), _loss(second))
+    np.testing.assert_array_equal(loss_of(first), loss_of(second))
     assert ls.store.validate(tmp_path / "killed.h5") == []
-
-
-def _loss(result):
-    return result.values["loss"] if isinstance(result, Trajectory) else result.loss
