@@ -27,11 +27,7 @@ from landscape.transforms import Transformed
 
 @dataclass(frozen=True)
 class ReorderedSpace(ParameterSpace):
-    """A parameter space whose flat vector lists the entries of each tensor in another order.
-
-    Attributes:
-        order: entry i of the network's own flat vector is entry ``order[i]`` of this one's.
-    """
+    """A parameter space in which entry i of the network's own flat vector is entry ``order[i]``."""
 
     order: Tensor
 
@@ -49,11 +45,8 @@ def reindexed(objective: Objective, mapping: Mapping[str, Tensor]) -> Objective:
     """Return the objective of a permuted network in the coordinates of the network it was permuted from.
 
     Every draw, direction and probe of a score then meets the weight it met before the permutation, as a comparison of both
-    networks requires: a permuted network needs permuted noise.
-
-    Args:
-        objective: the objective at the permuted weights.
-        mapping: for each tensor whose entries moved, the flat positions they came from.
+    networks requires: a permuted network needs permuted noise. The mapping has, for each tensor whose entries moved, the flat
+    positions they came from.
     """
     order = torch.arange(objective.size)
     for name, where in objective.space.slices.items():
@@ -129,7 +122,9 @@ def audit(
     (('T1', 'T7'), ())
     """
     started = time.perf_counter()
-    names = _wanted(transformations)
+    names = list(TRANSFORMATIONS) if transformations is None else list(transformations)
+    if unknown := [name for name in names if name not in APPLY]:
+        raise LandscapeError(f"unknown transformations {', '.join(unknown)}; expected some of {', '.join(APPLY)}")
     panel = Panel(scores, seed, radii, options=options or {})
     model = network(objective)
     whole = examples is None or bool(objective.batches.uncut)
@@ -168,14 +163,6 @@ def audit(
 def _gives_logits(objective: Objective) -> bool:
     target = objective.batches[0].target
     return objective.task == "classes" or (target is not None and not target.is_floating_point())
-
-
-def _wanted(transformations: Sequence[str] | None) -> list[str]:
-    chosen = list(TRANSFORMATIONS) if transformations is None else list(transformations)
-    unknown = [name for name in chosen if name not in APPLY]
-    if unknown:
-        raise LandscapeError(f"unknown transformations {', '.join(unknown)}; expected some of {', '.join(APPLY)}")
-    return chosen
 
 
 def _compare(row: Score, twin: Score | None, name: str, tolerance: float = 0.0, note: str = "") -> AuditRow:

@@ -38,13 +38,8 @@ def ends(
 ) -> list[Measurement]:
     """Return the largest eigenvalue, and the smallest for two names: of the whole spectrum where the products suffice.
 
-    Args:
-        op: the operator.
-        names: of the rows, each with what is said of an end whose residual exceeds ``tol`` of the largest magnitude.
-        tol: relative residual asked for.
-        max_matvecs: products at most.
-        seed: of the start vector.
-        note: what is said of an end that has converged.
+    Each name comes with what is said of an end whose residual exceeds ``tol`` of the largest magnitude, ``note`` is said of
+    others.
     """
     count, arrived = len(names), True
     if max_matvecs >= op.size:

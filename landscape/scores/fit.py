@@ -157,10 +157,10 @@ def margins(objective: Objective, *, percentile: float = PERCENTILE) -> list[Mea
     Source: Jiang et al. 2020 (arXiv 1912.02178), who use the inverse square of the 10th percentile.
 
     >>> import torch, landscape as ls
-    >>> net = torch.nn.Identity()
-    >>> net.w = torch.nn.Parameter(torch.zeros(1))
     >>> logits, y = torch.tensor([[2.0, 0.0, 0.0], [0.0, 4.0, 0.0]]), torch.tensor([0, 1])
-    >>> [round(row.value, 3) for row in margins(ls.Objective(net, (logits, y), "cross_entropy"), percentile=0.5)]
+    >>> net = torch.nn.Linear(3, 3, bias=False)
+    >>> objective = ls.Objective(net, (logits, y), "cross_entropy").at(torch.eye(3).flatten())
+    >>> [round(row.value, 3) for row in margins(objective, percentile=0.5)]
     [3.0, 1.225]
     """
     found = []

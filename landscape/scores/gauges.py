@@ -49,20 +49,11 @@ class Gauged:
         self._made: dict[Gauge, tuple[Objective, tuple[str, ...]]] = {none: (objective, ())}
 
     def at(self, gauge: Gauge, *, fix: bool = True) -> Objective:
-        """Return the objective in a gauge.
-
-        Args:
-            gauge: what is taken out.
-            fix: whether the shift of all logits and the basis of products are taken out as well, where the gauge does so.
-        """
+        """Return the objective in a gauge; without ``fix`` the shift of all logits and the basis of products stay."""
         return self._at(gauge if fix else Gauge(normalised=gauge.normalised))[0]
 
     def suited(self, sums: str) -> Gauged:
-        """Return what a score is measured on: in several processes their sums, or all data in each where it is no sum.
-
-        Args:
-            sums: what it is a sum of, as in its `Definition`.
-        """
+        """Return what a score is measured on, by what it is a sum of: the parts of several processes, or all data in each."""
         world = self.objective.world
         if world.count == 1 or sums == "shards" or (sums and not world.sharded):
             return self

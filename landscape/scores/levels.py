@@ -99,14 +99,8 @@ def find_levels(
 ) -> tuple[Any, Any, Any, Any]:
     """Find the levels of K networks that are evaluated together, as `find_level` does of one.
 
-    Args:
-        errors: ``levels (K,) -> rises of the errors (samples, K)``.
-        starts: errors of the unperturbed networks, (K,).
-        guesses: first levels tried, (K,).
-        rise: rise of the mean error looked for.
-
-    Returns:
-        The levels and their standard errors, how many levels were tried, and why there is none (empty where there is), (K,) each.
+    ``errors`` takes levels (K,) and returns rises (samples, K). Returned are the levels and their standard errors, how many were
+    tried, and why there is none (empty where there is), (K,) each.
     """
     waiting = {k: _search(*each, rise) for k, each in enumerate(zip(starts, guesses, strict=True))}
     levels, found = guesses.astype(float), np.full((2, len(starts)), np.nan)

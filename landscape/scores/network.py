@@ -29,12 +29,7 @@ def network(objective: Objective) -> nn.Module:
 
 
 def in_double(objective: Objective, model: nn.Module | None = None) -> Objective:
-    """Return the objective in float64, on the same data and with the same loss.
-
-    Args:
-        objective: the function.
-        model: its network in float64; `None`: made by `network`.
-    """
+    """Return the objective in float64, on the same data and with the same loss; of a model in float64, if one is given."""
     chosen = set(objective.names)
     return Objective(
         network(objective) if model is None else model,

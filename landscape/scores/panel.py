@@ -141,16 +141,13 @@ class Panel:
 
     def _measure(self, together: list[Definition], network: Gauged) -> tuple[Score, ...]:
         """Run one function for all the scores that it measures."""
-        first = together[0]
-        assert first.compute is not None
+        compute = together[0].compute
+        assert compute is not None
         try:
-            return first.compute(network, **self._arguments(together, seed=self.seed, checkpoint=self.checkpoint))
-        except LandscapeError as error:
-            if len(self.definitions) == len(together):
-                raise  # nothing else was asked for
-            return tuple(member.missing(error, self.seed) for member in together)
+            return compute(network, **self._arguments(together, seed=self.seed, checkpoint=self.checkpoint))
         except Exception as error:  # one score that meets what nobody foresaw is one row, not the end of the others
             if len(self.definitions) == len(together):
-                raise  # the user's own line says more than a row
-            unforeseen = LandscapeError(f"{type(error).__name__}: {error}".partition("\n")[0])
-            return tuple(member.missing(unforeseen, self.seed) for member in together)
+                raise  # nothing else was asked for, and the user's own line says more than a row
+            if not isinstance(error, LandscapeError):
+                error = LandscapeError(f"{type(error).__name__}: {error}".partition("\n")[0])
+            return tuple(member.missing(error, self.seed) for member in together)

@@ -63,14 +63,7 @@ class Quantity:
 
 
 def values_at(objective: Objective | Stack, points: Iterable[Tensor], share: Share, meter: Meter) -> np.ndarray:
-    """Return a quantity of the data set at many points, (K,), in float64: one guard, one wait for the device; of a stack (K, …).
-
-    Args:
-        objective: the function.
-        points: vectors theta (P,), made one at a time.
-        share: what a batch contributes, ``loss_share`` or ``error_share``.
-        meter: counts the forward passes.
-    """
+    """Return a quantity of the data set at points theta, (K,) in float64, of a stack (K, …): one guard and one wait for all."""
     found = []
     of: Callable[[Any, Tensor, Batch], Tensor] = share
     if isinstance(objective, Stack):

@@ -254,15 +254,9 @@ def register(
     module: str,
     text: str,
 ) -> Compute:
-    """Enter scores into the register and return the function that measures them and returns rows.
+    """Enter scores into the register and return the function that measures them and returns rows, in their order.
 
-    Args:
-        definitions: the scores, in the order of their rows.
-        measure: takes a `Gauged` network and the options.
-        options: the keyword-only parameters of the function.
-        name: of the function.
-        module: where it is defined.
-        text: its docstring; options that it does not describe are added.
+    ``measure`` takes a `Gauged` network and the options; ``name``, ``module`` and ``text`` are those of the function returned.
     """
     own = inspect.Parameter("objective", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation="Objective")
     signature = inspect.Signature([own, *options.values()])

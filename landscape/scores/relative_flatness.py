@@ -90,7 +90,8 @@ def relative_flatness(objective: Objective) -> list[Measurement]:
     True
     """
     head = head_of(objective)
-    if head is None or head.weight.name not in objective.names or not _is_linear(objective, head.name):
+    modules = dict(objective.model.named_modules())
+    if head is None or head.weight.name not in objective.names or not isinstance(modules.get(head.name), nn.Linear):
         raise UndefinedError("no linear layer of its own computes the logits")
     features = _inputs_of(objective, head.name).double()
     if features.ndim != 2:
@@ -103,14 +104,13 @@ def relative_flatness(objective: Objective) -> list[Measurement]:
     p = outputs.softmax(1)
     scale = feature_scale(features)
     scaled_features, scaled_weights = normalized(features, scale), weights * scale
+    sizes = scaled_weights.square().sum(1).tolist()
     largest = sum(
-        float(scaled_weights[s].square().sum()) * float(torch.linalg.eigvalsh(_block(scaled_features, p[:, s]))[-1])
-        for s in range(len(weights))
+        size * float(torch.linalg.eigvalsh(_block(scaled_features, p[:, s]))[-1]) for s, size in enumerate(sizes)
     )
+    normalised = softmax_layer_flatness(scaled_features, scaled_weights, p)
     return [
-        Measurement(
-            softmax_layer_flatness(scaled_features, scaled_weights, p), gradients=2 * FORWARD, name="relative-flatness"
-        ),
+        Measurement(normalised, gradients=2 * FORWARD, name="relative-flatness"),
         Measurement(softmax_layer_flatness(features, weights, p), name="relative-flatness-raw"),
         Measurement(largest, name="relative-flatness-max"),
     ]
@@ -121,18 +121,11 @@ def _block(features: Tensor, p: Tensor) -> Tensor:
     return features.T @ (features * (p * (1 - p))[:, None]) / len(features)
 
 
-def _is_linear(objective: Objective, module: str) -> bool:
-    return isinstance(dict(objective.model.named_modules()).get(module), nn.Linear)
-
-
 def _inputs_of(objective: Objective, module: str) -> Tensor:
     """Return what enters a layer on all examples, (N, …, d)."""
     found: list[Tensor] = []
-    with (
-        objective.guard(),
-        torch.no_grad(),
-        observed(objective.network, {module: lambda _, inputs, __: found.append(inputs[0])}),
-    ):
+    keep = {module: lambda _, inputs, __: found.append(inputs[0])}
+    with objective.guard(), torch.no_grad(), observed(objective.network, keep):
         for batch in objective.batches:
             objective.batch_outputs(objective.theta, batch)
     return torch.cat(found)

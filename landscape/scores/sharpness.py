@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -44,26 +43,6 @@ def panel_identity(
         given["trained"] = {name: getattr(checkpoint, name) for name in _TRAINED}
         given["init"] = None if checkpoint.init is None else objective.at(checkpoint.init).theta
     return identity(objective, **given)
-
-
-@contextmanager
-def keeping(run: Run[Scores], slugs: Sequence[str]) -> Iterator[Finished]:
-    """Open the scores measured so far.
-
-    Args:
-        run: the run of the panel.
-        slugs: the scores that are asked for.
-
-    Raises:
-        LandscapeError: scores of another identity are kept or stored there, or a finished panel has other scores.
-    """
-    with run:
-        if run.result is not None and (held := {row.name for row in run.result.rows}) != set(slugs):
-            raise LandscapeError(
-                f"that name already holds a panel of other scores ({', '.join(sorted(held))}); choose another name, "
-                "or replace it with overwrite=True"
-            )
-        yield Finished(run)
 
 
 @checked
@@ -116,7 +95,6 @@ def sharpness(
     """
     started = time.perf_counter()
     panel = Panel(scores, seed, radii, checkpoint, options or {})
-    slugs = [definition.slug for definition in panel.definitions]
     run: Run[Scores] = Run(
         save,
         lambda: panel_identity(objective, seed, radii, options, checkpoint, audit),
@@ -124,10 +102,15 @@ def sharpness(
         overwrite=overwrite,
         world=objective.world,
     )
-    with keeping(run, slugs) as finished:
+    with run:
         if run.result is not None:
+            if (held := set(run.result.names)) != {definition.slug for definition in panel.definitions}:
+                raise LandscapeError(
+                    f"that name already holds a panel of other scores ({', '.join(sorted(held))}); choose another name, "
+                    "or replace it with overwrite=True"
+                )
             return run.result
-        result = measured(objective, panel, finished)
+        result = measured(objective, panel, Finished(run))
         if audit:
             report = audited(objective, scores, seed, radii=radii, options=options)
             rows = tuple(replace(row, audited=report.measured(row.name, row.radius)) for row in result.rows)
@@ -136,13 +119,7 @@ def sharpness(
 
 
 def measured(objective: Objective, panel: Panel, finished: MutableMapping[str, Measured] | None = None) -> Scores:
-    """Return the scores of a panel as a result; those that are finished are not measured again.
-
-    Args:
-        objective: the function, at the trained weights.
-        panel: which scores, and how.
-        finished: rows and seconds by slug, as `Panel.together` gives them for small networks; the others are added.
-    """
+    """Return the scores of a panel as a result; those finished, as by `Panel.together`, are kept and the others added."""
     finished, radii = {} if finished is None else finished, panel.radii
     rows = panel.rows(objective, finished)
     return Scores(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.func import grad, jvp, vmap
+from torch.utils._pytree import tree_map
 
 from landscape.errors import NotDefinedError
 from landscape.function.batches import Batch
@@ -25,23 +26,8 @@ CHUNK_BYTES = 16 * 2**20
 Quantity = Callable[[Tensor, Batch], Tensor]
 
 
-def lifted(inputs: Any) -> Any:
-    """Give one example its batch dimension back."""
-    if isinstance(inputs, Tensor):
-        return inputs[None]
-    if isinstance(inputs, tuple):
-        return tuple(lifted(item) for item in inputs)
-    if isinstance(inputs, dict):
-        return {key: lifted(item) for key, item in inputs.items()}
-    return inputs
-
-
 def gradient_rows(objective: Objective, quantity: Quantity | None = None) -> Iterator[Tensor]:
-    """Yield gradients in theta of a scalar of each example, as rows (chunk, P).
-
-    Args:
-        objective: the function.
-        quantity: ``(theta, batch of one example) -> scalar``; `None`: the loss of the example.
+    """Yield gradients in theta of a quantity of each example, by default its loss, as rows (chunk, P).
 
     Raises:
         NotDefinedError: the loss is a `BatchLoss`, or the network cannot be mapped over examples.
@@ -52,7 +38,8 @@ def gradient_rows(objective: Objective, quantity: Quantity | None = None) -> Ite
     scalar = quantity or (lambda at, one: objective.batch_value(at, one).reshape(()))
 
     def row(inputs: Any, target: Tensor) -> Tensor:
-        return grad(lambda at: scalar(at, Batch(lifted(inputs), target[None], (inputs, target), 1)))(theta)
+        one = tree_map(lambda item: item[None] if isinstance(item, Tensor) else item, inputs)
+        return grad(lambda at: scalar(at, Batch(one, target[None], (inputs, target), 1)))(theta)
 
     chunks = objective.rebatch(max(1, CHUNK_BYTES // (objective.size * theta.element_size())))
     with objective.guard(second=True):
@@ -116,10 +103,6 @@ def layer_snr(objective: Objective, moments: Moments | None = None) -> dict[str,
 
     with each tensor's own mean gradient and covariance, both quadratic.
 
-    Args:
-        objective: the function.
-        moments: moments that are known already.
-
     Source: Shwartz-Ziv and Tishby 2017 (arXiv 1703.00810), section 3.3, for drift and diffusion.
     """
     m = moments or gradient_moments(objective)
@@ -176,13 +159,12 @@ def gradient_noise(objective: Objective) -> list[Measurement]:
     moments = gradient_moments(objective)
     noise, signal = float(moments.variance.sum()), float(moments.mean.square().sum())
     ratios = layer_snr(objective, moments)
-    finite = [ratio for ratio in ratios.values() if 0 < ratio < np.inf]
-    snr = Measurement(
-        np.nan, status="not defined", note="no tensor has both a mean gradient and noise", name="gradient-snr"
-    )
-    listed = ", ".join(f"{name} {ratio:.2g}" for name, ratio in list(ratios.items())[:8])
-    if finite:
+    if finite := [ratio for ratio in ratios.values() if 0 < ratio < np.inf]:
+        listed = ", ".join(f"{name} {ratio:.2g}" for name, ratio in list(ratios.items())[:8])
         snr = Measurement(float(np.exp(np.mean(np.log(finite)))), note=listed, name="gradient-snr")
+    else:
+        why = "no tensor has both a mean gradient and noise"
+        snr = Measurement(np.nan, status="not defined", note=why, name="gradient-snr")
     return [
         Measurement(noise, gradients=2, name="gradient-covariance"),
         Measurement(noise / signal if signal > 0 else np.inf, name="noise-scale"),
@@ -230,9 +212,7 @@ def fisher_quadratic(objective: Objective, v: Tensor) -> float:
 
     Networks without forward-mode rules are multiplied by F instead.
     """
-    rule = FisherRule(objective)
-    total = torch.zeros((), dtype=torch.float64, device=objective.device)
-    theta = objective.theta
+    rule, theta = FisherRule(objective), objective.theta
 
     def along(batch: Batch) -> Tensor:
         output, tangent = jvp(lambda at: rule.values(at, batch), (theta,), (v,))[:2]
@@ -240,9 +220,7 @@ def fisher_quadratic(objective: Objective, v: Tensor) -> float:
 
     try:
         with objective.guard(second=True):
-            for batch in objective.batches:
-                total += along(batch)
-        return float(total)
+            return float(sum(along(batch) for batch in objective.batches))
     except (RuntimeError, NotImplementedError):
         return float(v.double() @ (Fisher(objective) @ v).double())
 

@@ -136,14 +136,7 @@ def batch_sharpness(
 
 
 def minibatch_quotients(objective: Objective, size: int, seed: int, *, most: int | None = None) -> torch.Tensor:
-    """Return gᵀHg/‖g‖² of disjoint random minibatches, (K,) in float64; those with zero gradient are left out.
-
-    Args:
-        objective: the training loss.
-        size: examples per minibatch.
-        seed: of the partition.
-        most: how many minibatches of it to take; `None`: all.
-    """
+    """Return gᵀHg/‖g‖² of disjoint random minibatches, of all or the first few, (K,) in float64; zero gradients are left out."""
     order = torch.randperm(objective.n, generator=seeded_generator(seed))
     part = objective.subset(order if most is None else order[: size * most])
     quotients = quotients_along_gradients(part.rebatch(min(size, part.n)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,35 +88,35 @@ def sampling_error(
     drawn = np.random.default_rng([seed, 1]).multinomial(count, np.full(count, 1 / count), size=draws) * shares
     drawn /= drawn.sum(1, keepdims=True)
     resampled = np.linalg.eigvalsh(np.tensordot(drawn, forms, 1))[:, ::-1]
-    left = 0.0 if population is None else n / population
+    left = n / population if population else 0.0
     # a bootstrap of count groups spreads too little by (count − 1)/count, and a part n/N of the data is known already
     widen = (count / (count - 1) * (1 - left)) ** 0.5
     by_probe = shares @ traces
     sizes, means, bias, bias_error = _bias(objective, operator, order, vectors[0], left, seed)
-    found = SamplingError(
-        values=np.asarray(pairs.values[:k], dtype=np.float64),
-        standard_errors=widen * resampled.std(0, ddof=1),
+    estimates: dict[str, Any] = {
+        "values": np.asarray(pairs.values[:k], dtype=np.float64),
+        "standard_errors": widen * resampled.std(0, ddof=1),
+        "trace": float(by_probe.mean()),
+        "trace_error": float(widen * (drawn @ traces.mean(1)).std(ddof=1)),
+        "bias": bias,
+    }
+    return SamplingError(
+        **estimates,
+        **_judged(**estimates, n=n, population=population or 0, tol=tol),
         bootstrap=np.ascontiguousarray(resampled),
-        trace=float(by_probe.mean()),
-        trace_error=float(widen * (drawn @ traces.mean(1)).std(ddof=1)),
         trace_probe_error=float(by_probe.std(ddof=1) / probes**0.5),
         subset_sizes=np.array([*sizes, n]),
         subset_means=np.array([*means, float(pairs.values[0])]),
-        bias=bias,
         bias_error=bias_error,
         n=n,
         population=population or 0,
         groups=count,
         tol=tol,
-        enough=False,
-        needed=0,
-        verdict="",
         operator=pairs.operator,
         seed=seed,
         provenance=objective.provenance(),
         seconds=time.perf_counter() - started,
     )
-    return _judged(found)
 
 
 def _kept(
@@ -164,28 +165,32 @@ def _bias(
     return sizes, means, float(np.mean(slopes)) * unknown, float(error) * unknown
 
 
-def _judged(found: SamplingError) -> SamplingError:
+def _judged(
+    values: np.ndarray,
+    standard_errors: np.ndarray,
+    trace: float,
+    trace_error: float,
+    bias: float,
+    *,
+    n: int,
+    population: int,
+    tol: float,
+) -> dict[str, Any]:
     """Say whether the sample is large enough: errors fall as 1/√n, the bias as 1/n."""
-    scale = abs(float(found.values[0])) or 1.0
-    spread = float(found.standard_errors[0]) / scale
-    bias = max(found.bias, 0.0) / scale
-    trace = found.trace_error / (abs(found.trace) or 1.0)
-    enough = max(spread, bias, trace) <= found.tol
-    factor = max((max(spread, trace) / found.tol) ** 2, bias / found.tol, 1.0)
-    needed = math.ceil(found.n * factor)
-    if found.population:
-        needed = min(needed, found.population)
-    told = (
-        f"λmax = {scale if found.values[0] >= 0 else -scale:.4g} ± {spread:.1%} from {found.n} examples, biased upward by "
-        f"about {bias:.1%}; trace ± {trace:.1%}"
-    )
-    if found.n == found.population:
-        told = f"{told}: the sample is the whole data set"
-    elif enough:
-        told = f"{told}: enough data for {found.tol:.0%}"
+    scale = abs(float(values[0])) or 1.0
+    spread, upward, total = float(standard_errors[0]) / scale, max(bias, 0.0) / scale, trace_error / (abs(trace) or 1.0)
+    enough = max(spread, upward, total) <= tol
+    needed = math.ceil(n * max((max(spread, total) / tol) ** 2, upward / tol, 1.0))
+    needed = min(needed, population) if population else needed
+    if n == population:
+        told = "the sample is the whole data set"
     else:
-        told = f"{told}: more data is needed for {found.tol:.0%}, about {needed} examples"
-    return found.replace(enough=enough, needed=needed, verdict=told)
+        told = f"enough data for {tol:.0%}" if enough else f"more data is needed for {tol:.0%}, about {needed} examples"
+    verdict = (
+        f"λmax = {scale if values[0] >= 0 else -scale:.4g} ± {spread:.1%} from {n} examples, biased upward by about "
+        f"{upward:.1%}; trace ± {total:.1%}: {told}"
+    )
+    return {"enough": enough, "needed": needed, "verdict": verdict}
 
 
 def _check(

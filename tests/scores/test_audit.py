@@ -41,25 +41,32 @@ def test_every_declared_invariance_holds(classifier):
     assert wrong == []
 
 
-def test_places_that_do_not_exist_are_marked(classifier):
+def verdicts(report, score):
+    return {name: report.verdict(score, name) for name in report.transformations}
+
+
+def test_places_that_do_not_exist_are_marked(classifier, regression):
     report = ls.audit(classifier(activation="gelu"), ["margin"])
-    assert report.verdict("margin", "T1") == "not applicable"
+    assert verdicts(report, "margin")["T1"] == "not applicable"
     assert "homogeneous" in next(row.note for row in report.rows if row.transformation == "T1")
     assert report.survived("margin") == ("T4", "T5")
+    assert (
+        verdicts(ls.audit(regression, None), "adaptive-average")["T4"] == "not applicable"
+    )  # nor is the score defined
+    # outputs of a regression are no logits
+    X = torch.randn(30, 5, generator=torch.Generator().manual_seed(0))
+    outputs = ls.Objective(ls.models.mlp((5, 8, 2), seed=0), (X, X[:, :2].sin()), "mse_loss")
+    found = verdicts(ls.audit(outputs, ["lambda-max"], transformations=["T4", "T5", "T7"]), "lambda-max")
+    assert found == {"T4": "invariant", "T5": "not applicable", "T7": "not applicable"}
 
 
 def test_norm_layers_and_convolutions():
     X = torch.randn(12, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     objective = ls.Objective(ls.models.small_cnn(), (X, torch.arange(12) % 10), "cross_entropy")
     report = ls.audit(objective, ["margin", "weight-norm", "adaptive-average"])
-    assert report.verdict("margin", "T3") == "invariant"
-    assert report.verdict("weight-norm", "T3") == "not invariant"
-    assert report.verdict("adaptive-average", "T4") == "invariant"
-
-
-def test_undefined_scores_are_not_silent(regression):
-    report = ls.audit(regression, None)
-    assert report.verdict("adaptive-average", "T4") == "not applicable"
+    assert verdicts(report, "margin")["T3"] == "invariant"
+    assert verdicts(report, "weight-norm")["T3"] == "not invariant"
+    assert verdicts(report, "adaptive-average")["T4"] == "invariant"
 
 
 def test_permuted_draws_meet_the_weights_they_met_before(classifier):
@@ -75,18 +82,12 @@ def test_permuted_draws_meet_the_weights_they_met_before(classifier):
     assert not torch.equal(back.space.unflatten(back.theta)["linear1.weight"], expected)
 
 
-def test_some_parameters_only(classifier):
+def test_the_parameters_and_weights_of_the_objective_are_audited(classifier):
     objective = classifier()
     part = ls.Objective(objective.model, objective.batches[0].raw, "cross_entropy", parameters="linear2.*")
-    report = ls.audit(part, ["weight-norm"], transformations=["T1", "T4"])
-    assert report.verdict("weight-norm", "T4") == "invariant"
-    assert report.verdict("weight-norm", "T1") == "not invariant"
-
-
-def test_weights_of_the_objective_not_of_the_model_are_audited(classifier):
-    objective = classifier()
-    elsewhere = objective.at(1.5 * objective.theta)
-    report = ls.audit(elsewhere, ["weight-norm"], transformations=["T4"])
+    found = verdicts(ls.audit(part, ["weight-norm"], transformations=["T1", "T4"]), "weight-norm")
+    assert found == {"T1": "not invariant", "T4": "invariant"}
+    report = ls.audit(objective.at(1.5 * objective.theta), ["weight-norm"], transformations=["T4"])
     assert report.rows[0].before == pytest.approx(1.5 * float(objective.theta.norm()))
 
 
@@ -148,12 +149,3 @@ def test_hidden_units_of_networks_that_are_called_by_name_are_followed(network):
     objective = ls.Objective(network(), {"x": X, "shift": X, "labels": torch.arange(12) % 3}, "cross_entropy")
     report = ls.audit(objective, ["adaptive-average"], transformations=["T1", "T4"])
     assert {row.verdict for row in report.rows} == {"invariant"}
-
-
-def test_outputs_of_a_regression_are_no_logits():
-    X = torch.randn(30, 5, generator=torch.Generator().manual_seed(0))
-    objective = ls.Objective(ls.models.mlp((5, 8, 2), seed=0), (X, X[:, :2].sin()), "mse_loss")
-    report = ls.audit(objective, ["lambda-max"])
-    assert {name: report.verdict("lambda-max", name) for name in ("T4", "T5", "T7")} == {
-        "T4": "invariant", "T5": "not applicable", "T7": "not applicable",
-    }  # fmt: skip

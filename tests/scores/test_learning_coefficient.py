@@ -25,17 +25,22 @@ def test_the_formula_of_a_quadratic():
     assert 0.5 * soft_rank_of(VALUES.numpy(), GAMMA / NBETA) == pytest.approx(1.759, abs=1e-3)
 
 
+class Weights(nn.Module):
+    """Weights of a shape, all zero, that a loss reads directly."""
+
+    def __init__(self, *shape):
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(*shape, dtype=torch.float64))
+
+
+def of_weights(loss, *shape):
+    return ls.Objective(Weights(*shape), [(torch.zeros(1, 1),)], ls.BatchLoss(lambda model, batch: loss(model.w)))
+
+
 def copies(count):
     """Independent copies of the quadratic as one network, so that one chain is many."""
     values = VALUES.repeat(count)
-
-    class Points(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.w = nn.Parameter(torch.zeros(len(values), dtype=torch.float64))
-
-    loss = ls.BatchLoss(lambda model, batch: 0.5 * (values * model.w.square()).sum())
-    return ls.Objective(Points(), [(torch.zeros(1, 1),)], loss)
+    return of_weights(lambda w: 0.5 * (values * w.square()).sum(), len(values))
 
 
 def test_the_step_does_not_bias_a_quadratic():
@@ -53,10 +58,10 @@ def linear_model(largest, examples=1000, features=16):
     X[:, 0] *= largest**0.5
     y = torch.randn(examples, 1, generator=generator).double()
     model = nn.Linear(features, 1, bias=False).double()
-    with torch.no_grad():
-        model.weight.copy_(torch.linalg.lstsq(X, y).solution.T)
     objective = ls.Objective(model, (X, y), lambda out, t: 0.5 * (out - t).square().mean())
-    return objective, exact_quadratic(torch.linalg.eigvalsh(X.T @ X / examples), gamma=5.0)
+    return objective.at(torch.linalg.lstsq(X, y).solution.flatten()), exact_quadratic(
+        torch.linalg.eigvalsh(X.T @ X / examples), gamma=5.0
+    )
 
 
 @pytest.mark.parametrize("largest", [2, 20, 200, 2000])
@@ -112,18 +117,14 @@ def test_chains_that_have_not_arrived_give_no_value(spoil, reason):
     assert reason in row.note
 
 
-def test_a_point_that_is_no_minimum_is_invalid(quadratic):
-    (row,) = llc(
-        quadratic(torch.eye(3), at=[5.0, 5.0, 5.0], minimum=[0.0, 0.0, 0.0]), nbeta=100.0, gamma=1.0, burn_in=700
-    )
+def test_what_is_invalid(quadratic):
+    """A point that is no minimum, and a step too large."""
+    away = quadratic(torch.eye(3), at=[5.0, 5.0, 5.0], minimum=[0.0, 0.0, 0.0])
+    (row,) = llc(away, nbeta=100.0, gamma=1.0, burn_in=700)
     assert row.value < 0
     assert row.status == "invalid"
     assert "lower loss" in row.note
-
-
-def test_a_step_too_large_is_invalid(quadratic):
-    (row,) = llc(quadratic(torch.eye(3)), nbeta=100.0, gamma=1.0, step=0.1, chains=1, draws=400)
-    assert row.status == "invalid"
+    assert llc(quadratic(torch.eye(3)), nbeta=100.0, gamma=1.0, step=0.1, chains=1, draws=400)[0].status == "invalid"
 
 
 def test_n_beta_is_that_of_the_data_not_of_the_batch(classifier):
@@ -145,6 +146,19 @@ def test_network_stays_in_evaluation_mode():
     np.testing.assert_allclose(*values, rtol=1e-12)
 
 
+def test_the_loss_at_the_weights_is_that_of_all_data():
+    """A chain that cannot move has λ̂ = 0 up to its minibatches' noise, whose mean over many draws vanishes."""
+    generator = torch.Generator().manual_seed(0)
+    y = torch.randn(50, 1, generator=generator).double()
+    objective = ls.Objective(nn.Linear(1, 1).double(), (torch.zeros(50, 1).double(), y), "mse_loss")
+    at = objective.at(torch.tensor([0.0, float(y.mean())]).double())
+    still = partial(sample_losses, at, burn_in=0, step=1e-20, nbeta=50 / np.log(50), gamma=100.0)
+    assert still(chains=1, draws=3).mean() == pytest.approx(at.loss(), abs=1e-6)
+    part = 50 / np.log(50) * (still(chains=2, draws=400, subset=5).mean() - at.loss())
+    spread = 50 / np.log(50) * float((y - y.mean()).square().std()) / np.sqrt(2 * 400 * 5)
+    assert abs(part) < 4 * spread
+
+
 def test_minibatches_agree_with_all_data(classifier):
     objective = classifier(n=200, fit=300)
     full = llc(objective, chains=3)[0]
@@ -154,30 +168,15 @@ def test_minibatches_agree_with_all_data(classifier):
     assert abs(full.value - part.value) < 6 * np.hypot(full.standard_error, part.standard_error) + 0.3 * full.value
 
 
-@pytest.mark.parametrize("wrong", [{"chains": 0}, {"draws": 0}, {"burn_in": -1}])
-def test_wrong_counts(quadratic, wrong):
-    with pytest.raises(LandscapeError, match="expected at least"):
-        llc(quadratic(torch.eye(2)), nbeta=10.0, **wrong)
-
-
-def test_too_few_examples(quadratic):
-    with pytest.raises(LandscapeError, match="pass nbeta="):
-        llc(quadratic(torch.eye(2)))
+@pytest.mark.parametrize("wrong", [{"chains": 0}, {"draws": 0}, {"burn_in": -1}, {"nbeta": None}])
+def test_wrong_requests(quadratic, wrong):
+    with pytest.raises(LandscapeError, match="pass nbeta=" if "nbeta" in wrong else "expected at least"):
+        llc(quadratic(torch.eye(2)), **{"nbeta": 10.0} | wrong)
 
 
 def crossing(powers, copies):
     """Independent copies of a model with one output w₁^k₁ w₂^k₂, whose half squared error is the loss."""
-
-    class Weights(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.w = nn.Parameter(torch.zeros(2, copies, dtype=torch.float64))
-
-    def loss(model, batch):
-        a, b = model.w
-        return 0.5 * (a ** powers[0] * b ** powers[1]).square().sum()
-
-    return ls.Objective(Weights(), [(torch.zeros(1, 1),)], ls.BatchLoss(loss))
+    return of_weights(lambda w: 0.5 * (w[0] ** powers[0] * w[1] ** powers[1]).square().sum(), 2, copies)
 
 
 def exact_crossing(powers, nbeta, gamma):

@@ -17,18 +17,36 @@ from landscape.scores.sharpness import panel_identity
 PRIMARY = {"adaptive-worst-symmetric", "adaptive-average", "inverse-sigma-mag"}
 
 
-def test_panel_holds_the_primary_scores_and_the_controls(classifier):
-    panel = ls.sharpness(classifier())
-    assert set(panel.names) >= PRIMARY
-    assert {"lambda-max", "trace", "lambda-min", "gradient-norm", "keskar", "margin", "loss"} <= set(panel.names)
+def test_panel_of_a_network(classifier):
+    """The primary scores at four radii each, and the controls, at 400 gradients; the network is as it was."""
+    objective = classifier(n=200)
+    model = objective.model.train()
+    before = {name: (tensor.clone(), tensor._version) for name, tensor in model.state_dict(keep_vars=True).items()}
+    state = torch.random.get_rng_state()
+    panel = ls.sharpness(objective)
+    ls.sharpness(objective, ["local-volume", "kl-radius", "lpf"])
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        assert torch.equal(before[name][0], tensor)
+        assert before[name][1] == tensor._version
+        assert tensor.grad is None
+        assert tensor.requires_grad
+    assert model.training
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert set(panel.names) >= {
+        *PRIMARY,
+        "lambda-max",
+        "trace",
+        "lambda-min",
+        "gradient-norm",
+        "keskar",
+        "margin",
+        "loss",
+    }
     assert {d.slug for d in REGISTRY.values() if d.primary} == PRIMARY
     assert len(panel.all("adaptive-worst-symmetric")) == len(panel.all("adaptive-average")) == 4
     assert all(math.isfinite(row.value) for row in panel.rows)
     assert set(panel.timings) == set(panel.names)
-
-
-def test_panel_costs_at_most_four_hundred_gradients(classifier):
-    assert ls.sharpness(classifier(n=200)).gradients <= 400
+    assert panel.gradients <= 400
 
 
 @pytest.mark.slow
@@ -72,18 +90,6 @@ def test_same_seed_same_panel_other_seed_other_draws(classifier):
     assert other["adaptive-average"].seed == 1
 
 
-def test_model_and_random_state_are_untouched(classifier):
-    objective = classifier()
-    model = objective.model.train()
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    state = torch.random.get_rng_state()
-    ls.sharpness(objective)
-    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
-    assert model.training
-    assert all(p.grad is None and p.requires_grad for p in model.parameters())
-    assert torch.equal(state, torch.random.get_rng_state())
-
-
 def test_undefined_scores_are_marked_in_a_panel_and_raise_by_name(regression):
     panel = ls.sharpness(regression)
     for name in PRIMARY | {"margin", "accuracy"}:
@@ -93,25 +99,24 @@ def test_undefined_scores_are_marked_in_a_panel_and_raise_by_name(regression):
     assert panel["lambda-max"].status == "ok"
     with pytest.raises(NotDefinedError, match="inverse-sigma-mag is not defined here"):
         ls.sharpness(regression, "inverse-sigma-mag")
-    both = ls.sharpness(
-        regression, ["inverse-sigma-mag", "weight-norm"]
-    )  # one that is not defined takes no other with it
-    assert [row.status for row in both.rows] == ["not defined", "ok"]
 
 
-def test_a_family_a_slug_and_a_list(classifier):
-    objective = classifier()
-    assert ls.sharpness(objective, "fit").names == ("loss", "accuracy", "weight-norm", "igs")
-    assert ls.sharpness(objective, "lambda-max").names == ("lambda-max",)
-    assert ls.sharpness(objective, ["loss", "margin"]).names == ("loss", "margin")
+ASKED_FOR = {
+    # what is asked for: the names and radii of the rows
+    "family": ("fit", {}, [("loss", None), ("accuracy", None), ("weight-norm", None), ("igs", None)]),
+    "slug": ("lambda-max", {}, [("lambda-max", None)]),
+    "list": (["loss", "margin"], {}, [("loss", None), ("margin", None)]),
+    "radii": ("adaptive-average", {"radii": [0.05, 0.3]}, [("adaptive-average", 0.05), ("adaptive-average", 0.3)]),
+    "radii by slug": (
+        ["lpf", "keskar"], {"radii": {"keskar": [2e-3, 4e-3]}}, [("lpf", 0.01), ("keskar", 2e-3), ("keskar", 4e-3)],
+    ),
+}  # fmt: skip
 
 
-def test_radii_for_all_or_by_slug(classifier):
-    objective = classifier()
-    panel = ls.sharpness(objective, "adaptive-average", radii=[0.05, 0.3])
-    assert [row.radius for row in panel.rows] == [0.05, 0.3]
-    panel = ls.sharpness(objective, ["adaptive-average", "keskar"], radii={"keskar": [2e-3]})
-    assert [row.radius for row in panel.rows] == [0.1, 0.2, 0.4, 0.8, 2e-3]
+@pytest.mark.parametrize(("asked", "options", "rows"), ASKED_FOR.values(), ids=ASKED_FOR)
+def test_what_is_asked_for(classifier, asked, options, rows):
+    panel = ls.sharpness(classifier(fit=5), asked, **options)
+    assert [(row.name, row.radius) for row in panel.rows] == rows
 
 
 def test_options_reach_the_score(classifier):
@@ -120,23 +125,18 @@ def test_options_reach_the_score(classifier):
     assert panel.settings == {"trace": {"matvecs": 12}}
 
 
-def test_a_score_that_meets_an_error_of_any_kind_is_one_row(classifier, monkeypatch):
+def test_a_score_that_fails_does_not_take_the_panel_with_it(quadratic, monkeypatch):
+    """Keskar's sharpness of a loss below −1 is an error by name and a marked row in a panel, as is an error of any kind."""
+
     def broken(network, **arguments):
         raise RuntimeError("nobody foresaw this\nat all")
 
     monkeypatch.setitem(REGISTRY, "trace", dataclasses.replace(REGISTRY["trace"], compute=broken))
-    panel = ls.sharpness(classifier(), ["trace", "keskar"])
-    assert panel["trace"].status == "failed"
-    assert panel["trace"].note == "RuntimeError: nobody foresaw this"
-    assert panel["keskar"].status != "failed"
-
-
-def test_a_score_that_fails_does_not_take_the_panel_with_it(quadratic):
-    """Keskar's sharpness of a loss below −1 is an error by name and a marked row in a panel."""
     objective = quadratic(-torch.eye(2), at=[3.0, 1.0], minimum=[0.0, 0.0])
     panel = ls.sharpness(objective)
-    assert panel["keskar"].status == "failed"
+    assert (panel["keskar"].status, panel["trace"].status) == ("failed", "failed")
     assert "divides by 1" in panel["keskar"].note
+    assert panel["trace"].note == "RuntimeError: nobody foresaw this"
     assert panel["lambda-max"].value == pytest.approx(-1.0)
     with pytest.raises(LandscapeError, match="divides by 1"):
         ls.sharpness(objective, "keskar")
@@ -282,20 +282,15 @@ def test_an_interrupted_panel_goes_on_where_it_was(objective, counted, tmp_path)
     assert interrupted(objective, counted, save) == [
         "what is finished of 'net/scores' is kept beside study.h5; the same call goes on from there"
     ]
-    panel = ls.sharpness(objective, ASKED, save=save)
-    assert counted[0] == ASKED
-    alone = ls.sharpness(objective, ASKED)
-    assert panel.rows == alone.rows
-    assert list(tmp_path.iterdir()) == [tmp_path / "study.h5"]
-    assert ls.open_study(save[0])["net/scores"].rows == panel.rows
-
-
-def test_the_seconds_of_kept_scores_are_those_that_they_took(objective, counted, tmp_path):
-    save = (tmp_path / "study.h5", "net/scores")
-    interrupted(objective, counted, save)
+    with pytest.raises(LandscapeError, match="belongs to another computation"):
+        ls.sharpness(objective.at(2 * objective.theta), ASKED, save=save)
     with ls.Run(save, panel_identity(objective, 0, None, None, None, False)) as run:
         _, seconds = run.done["trace"]
-    assert ls.sharpness(objective, ASKED, save=save).timings["trace"] == seconds > 0
+    panel = ls.sharpness(objective, ASKED, save=save)
+    assert counted[0] == ASKED
+    assert panel.timings["trace"] == seconds > 0
+    assert panel.rows == ls.sharpness(objective, ASKED).rows == ls.open_study(save[0])["net/scores"].rows
+    assert list(tmp_path.iterdir()) == [save[0]]
 
 
 def test_a_finished_panel_is_found_again_and_replaced_only_when_asked(objective, counted, tmp_path):
@@ -313,13 +308,6 @@ def test_a_finished_panel_is_found_again_and_replaced_only_when_asked(objective,
     assert ls.sharpness(objective, ["trace"], seed=1, save=save, overwrite=True).names == ("trace",)
 
 
-def test_scores_kept_of_other_weights_are_refused(objective, counted, tmp_path):
-    save = (tmp_path / "study.h5", "net/scores")
-    interrupted(objective, counted, save)
-    with pytest.raises(LandscapeError, match="belongs to another computation"):
-        ls.sharpness(objective.at(2 * objective.theta), ASKED, save=save)
-
-
 def test_nothing_is_left_of_a_panel_without_a_finished_score(objective, counted, tmp_path):
     counted[1].add("trace")
     with pytest.raises(KeyboardInterrupt):
@@ -331,6 +319,9 @@ def test_without_a_study_the_remedy_is_named(objective, counted):
     assert interrupted(objective, counted, None) == [
         "nothing is kept; pass save=('study.h5', name) to a computation that is to be resumed"
     ]
+    with pytest.raises(LandscapeError, match="does not say what to call the result"):
+        ls.sharpness(objective, ASKED, save="study.h5")
+    assert counted[0] == ASKED[:2]
 
 
 def test_what_a_checkpoint_says_of_its_training_decides(objective):
@@ -341,9 +332,3 @@ def test_what_a_checkpoint_says_of_its_training_decides(objective):
     assert panel_identity(objective, 0, None, None, one, False) != panel_identity(
         objective, 0, None, None, other, False
     )
-
-
-def test_a_save_without_a_name_is_refused_before_anything_is_measured(objective, counted):
-    with pytest.raises(LandscapeError, match="does not say what to call the result"):
-        ls.sharpness(objective, ASKED, save="study.h5")
-    assert counted[0] == []

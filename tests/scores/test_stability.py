@@ -36,16 +36,10 @@ def checkpoint(**how):
 
 
 def test_largest_eigenvalue_over_the_threshold():
-    made = checkpoint(lr=0.1, momentum=0.9)
-    (row,) = stability(made.objective(), checkpoint=made)  # λmax = 4
-    assert row.value == pytest.approx(4 / 38)
-
-
-def test_panel_hands_the_checkpoint_on():
-    made = checkpoint(lr=0.1)
-    panel = ls.sharpness(made.objective(), ["stability"], checkpoint=made)
-    assert panel["stability"].value == pytest.approx(4 / 20)
-    assert ls.sharpness(made.objective(), "all")["stability"].status == "not defined"
+    """λmax = 4; the panel hands the checkpoint on."""
+    made, plain = checkpoint(lr=0.1, momentum=0.9), checkpoint(lr=0.1)
+    assert stability(made.objective(), checkpoint=made)[0].value == pytest.approx(4 / 38)
+    assert ls.sharpness(plain.objective(), "stability", checkpoint=plain)["stability"].value == pytest.approx(4 / 20)
 
 
 def test_batch_sharpness_of_single_examples():
@@ -59,19 +53,19 @@ def test_batch_sharpness_of_single_examples():
 
 
 @pytest.mark.parametrize(
-    ("how", "message"),
-    [({}, "learning rate"), ({"lr": 0.1, "optimizer": "Adam"}, "second moments")],
+    ("compute", "how", "message"),
+    [
+        (stability, {}, "learning rate"),
+        (stability, {"lr": 0.1, "optimizer": "Adam"}, "second moments"),
+        (batch_sharpness, {"lr": 0.1}, "batch size"),
+    ],
 )
-def test_unknown_training(how, message):
+def test_unknown_training(compute, how, message):
     made = checkpoint(**how)
     with pytest.raises(NotDefinedError, match=message):
-        stability(made.objective(), checkpoint=made)
-
-
-def test_unknown_batch_size():
-    made = checkpoint(lr=0.1)
-    with pytest.raises(NotDefinedError, match="batch size"):
-        batch_sharpness(made.objective(), checkpoint=made)
+        compute(made.objective(), checkpoint=made)
+    with pytest.raises(NotDefinedError, match="learning rate"):
+        compute(made.objective())
 
 
 @pytest.mark.parametrize("wrong", [{"lr": 0.0}, {"lr": 0.1, "momentum": 1.0}, {"lr": 0.1, "rule": "adagrad"}])

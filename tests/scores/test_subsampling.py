@@ -38,24 +38,16 @@ def test_errors_and_bias_agree_with_repeated_samples():
     assert biases.mean() == pytest.approx(expected, rel=0.3)
 
 
-def test_subsets_rise_as_they_shrink():
-    found = sampling_error(regression(400), k=1)
-    assert found.subset_sizes.tolist() == [200, 100, 400]
-    assert found.subset_means[1] > found.subset_means[0] > found.subset_means[2]
-    assert found.bias > 0
-
-
-def test_the_whole_data_set_has_no_error():
-    found = sampling_error(regression(200), k=1, population=200)
-    assert found.standard_errors[0] == found.trace_error == found.bias == 0
-    assert found.enough
-    assert "whole data set" in found.verdict
-
-
-def test_a_part_of_a_finite_data_set_errs_less():
-    some, unlimited = (sampling_error(regression(200), k=1, population=size) for size in (400, None))
+def test_samples_of_a_finite_data_set():
+    unlimited, some, whole = (sampling_error(regression(200), k=1, population=size) for size in (None, 400, 200))
+    assert unlimited.subset_sizes.tolist() == [100, 50, 200]
+    assert unlimited.subset_means[1] > unlimited.subset_means[0] > unlimited.subset_means[2]
+    assert unlimited.bias > 0
     assert some.standard_errors[0] == pytest.approx(unlimited.standard_errors[0] * 0.5**0.5)
     assert some.bias == pytest.approx(unlimited.bias / 2)
+    assert whole.standard_errors[0] == whole.trace_error == whole.bias == 0
+    assert whole.enough
+    assert "whole data set" in whole.verdict
 
 
 def test_the_verdict_says_how_much_data_is_needed():
@@ -94,29 +86,23 @@ def test_round_trip(tmp_path):
     assert found.verdict in " ".join(repr(back).split())
 
 
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        ({"groups": 4}, "at least 8"),
-        ({"groups": 200}, "at most 100"),
-        ({"k": 21}, "1 ≤ k ≤ P"),
-        ({"population": 50}, "smaller than the sample"),
-        ({"tol": 0}, "tol"),
-        ({"probes": 1}, "at least 2"),
-    ],
-)
-def test_wrong_requests_name_the_remedy(options, told):
-    with pytest.raises(LandscapeError, match=told):
-        sampling_error(regression(100), **options)
-
-
-def test_pairs_that_do_not_belong_are_refused():
-    pairs = ls.top_eigenpairs(ls.Hessian(regression(100, seed=1)), 3)
-    with pytest.raises(LandscapeError, match="do not belong"):
-        sampling_error(regression(100), pairs=pairs)
-    with pytest.raises(LandscapeError, match="which='LA'"):
-        sampling_error(regression(100), pairs=pairs.replace(which="LM"))
+def refused():
+    """What is asked for in vain, and the remedy that is named."""
+    objective, pairs = regression(100), ls.top_eigenpairs(ls.Hessian(regression(100, seed=1)), 3)
     X = torch.zeros(20, 2)
+    yield {"groups": 4}, "at least 8", objective
+    yield {"groups": 200}, "at most 100", objective
+    yield {"k": 21}, "1 ≤ k ≤ P", objective
+    yield {"population": 50}, "smaller than the sample", objective
+    yield {"tol": 0}, "tol", objective
+    yield {"probes": 1}, "at least 2", objective
+    yield {"pairs": pairs}, "do not belong", objective
+    yield {"pairs": pairs.replace(which="LM")}, "which='LA'", objective
     summed = ls.Objective(torch.nn.Linear(2, 1), (X, X[:, :1]), torch.nn.MSELoss(reduction="sum"))
-    with pytest.raises(LandscapeError, match="reduction='mean'"):
-        sampling_error(summed)
+    yield {}, "reduction='mean'", summed
+
+
+def test_wrong_requests_name_the_remedy():
+    for options, message, objective in refused():
+        with pytest.raises(LandscapeError, match=message):
+            sampling_error(objective, **options)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -88,14 +90,11 @@ def compressibility(objective: Objective, *, rise: float = RISE) -> list[Measure
         return float(values_at(objective, [theta], error_share, meter)[0]) <= limit
 
     fewest = next((b for b in range(2, MOST_BITS + 1) if holds(quantized(objective, b))), None)
-    cost_of_bits = meter.gradients
+    bits = Measurement(fewest or math.nan, gradients=meter.gradients, name="bits")
+    if fewest is None:
+        bits = replace(bits, status="not defined", note=f"{MOST_BITS} bits are too few")
     share = largest_that_holds(lambda s: holds(pruned(objective, s)))
-    return [
-        Measurement(float("nan"), gradients=cost_of_bits, name="bits", status="not defined", note="16 bits are too few")
-        if fewest is None
-        else Measurement(float(fewest), gradients=cost_of_bits, name="bits"),
-        Measurement(share, gradients=meter.gradients - cost_of_bits, name="pruned"),
-    ]
+    return [bits, Measurement(share, gradients=meter.gradients - bits.gradients, name="pruned")]
 
 
 def largest_that_holds(holds: Callable[[float], bool]) -> float:
@@ -157,7 +156,7 @@ def intrinsic_dimension(
             dimension *= 2
             progress.update()
     note = f"{top} random directions do not reach {share:.0%} of the accuracy in {steps} steps"
-    return Measurement(float("nan"), gradients=meter.gradients, status="not defined", note=note)
+    return Measurement(math.nan, gradients=meter.gradients, status="not defined", note=note)
 
 
 def _subspace_accuracy(start: Objective, dimension: int, steps: int, lr: float, seed: int, meter: Meter) -> float:

@@ -21,15 +21,9 @@ from landscape.scores.single_gradients import gradient_rows
 
 
 def linearised_outputs(start: Objective, theta: Tensor, batch: Batch) -> Tensor:
-    r"""Return :math:`f(w_0) + J(w_0)(w - w_0)` on a batch, (N, C), by one forward-mode product. Use inside the guard.
-
-    Args:
-        start: the objective at w₀.
-        theta: w, (P,).
-        batch: one of its batches.
-    """
-    both: Any = jvp(lambda at: start.batch_outputs(at, batch), (start.theta,), (theta.to(start.theta) - start.theta,))
-    value, change = both
+    r"""Return :math:`f(w_0) + J(w_0)(w - w_0)` on a batch, (N, C), by one forward-mode product. Use inside the guard."""
+    origin = start.theta
+    value, change = jvp(lambda at: start.batch_outputs(at, batch), (origin,), (theta.to(origin) - origin,))[:2]
     total: Tensor = value + change
     return total
 
