@@ -43,46 +43,29 @@ def crossing_radii(directions: Sequence[Tensor], heights: Heights, level: float,
         found = heights([r * d for r, d in zip(radii, vectors, strict=True)]) - level
         return np.where(np.isnan(found), -level, found)
 
-    low, high = np.zeros(len(vectors)), np.full(len(vectors), np.inf)
-    below, above = np.full(len(vectors), -level), np.full(len(vectors), np.inf)
+    every, finite = np.arange(len(vectors)), np.zeros(len(vectors), dtype=bool)
+    ends, values = np.zeros((2, len(vectors))), np.full((2, len(vectors)), -level)  # below the level, and above it
     radius = np.full(len(vectors), guess)
     for _ in bar(range(OCTAVES), desc="radii"):
-        open_ended = np.isinf(high)
-        if not open_ended.any():
+        if finite.all():
             break
         found = excess(radius)
-        crossed = found >= 0
-        high, above = (np.where(open_ended & crossed, *pair) for pair in ((radius, high), (found, above)))
-        low, below = (np.where(open_ended & ~crossed, *pair) for pair in ((radius, low), (found, below)))
-        radius = np.where(np.isinf(high), 2 * radius, radius)
-    return _between(low, high, below, above, excess)
-
-
-def _between(
-    low: np.ndarray,
-    high: np.ndarray,
-    below: np.ndarray,
-    above: np.ndarray,
-    excess: Callable[[np.ndarray], np.ndarray],
-) -> np.ndarray:
-    """Return the roots of ``excess`` in brackets, by false position; the end that stays has its value halved."""
-    finite = np.isfinite(high)
-    low, high, below, above = (np.where(finite, x, 0.0) for x in (low, high, below, above))
-    best, error = high, above
-    side = np.zeros(len(high))
+        open_ended, side = every[~finite], (found >= 0).astype(int)[~finite]
+        ends[side, open_ended], values[side, open_ended] = radius[~finite], found[~finite]
+        finite[open_ended] = side == 1
+        radius = np.where(finite, radius, 2 * radius)
+    ends, values = np.where(finite, ends, 0.0), np.where(finite, values, 0.0)
+    best, error, last = ends[1], values[1], np.full(len(vectors), -1)
     for _ in range(STEPS):
+        (low, high), (below, above) = ends, values
         with np.errstate(invalid="ignore", divide="ignore"):
             secant = high - above * (high - low) / (above - below)
         radius = np.where((secant > low) & (secant < high), secant, (low + high) / 2)
         found = excess(radius)
-        crossed = found >= 0
-        closer = np.abs(found) < np.abs(error)
+        closer, side = np.abs(found) < np.abs(error), (found >= 0).astype(int)
         best, error = np.where(closer, radius, best), np.where(closer, found, error)
-        halved = np.where(crossed, side > 0, side < 0)
-        below = np.where(crossed, np.where(halved, below / 2, below), found)
-        above = np.where(crossed, found, np.where(halved, above / 2, above))
-        low, high = np.where(crossed, low, radius), np.where(crossed, radius, high)
-        side = np.where(crossed, 1.0, -1.0)
+        values[1 - side, every] /= np.where(side == last, 2, 1)  # an end that stays twice has its value halved
+        ends[side, every], values[side, every], last = radius, found, side
     return np.where(finite, best, np.inf)
 
 

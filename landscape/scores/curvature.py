@@ -153,9 +153,6 @@ def extreme_eigenvalues(
 def trace_and_norm(objective: Objective, *, matvecs: int = PROBES, seed: int = 0) -> list[Measurement]:
     """Estimate the trace and the Frobenius norm of the Hessian from the same products with random signs.
 
-    Args:
-        matvecs: products with the Hessian; from P on both are exact.
-
     >>> import torch, landscape as ls
     >>> X = torch.diag(torch.tensor([2.0, 1.0], dtype=torch.float64))
     >>> net = torch.nn.Linear(2, 1, bias=False, dtype=torch.float64)

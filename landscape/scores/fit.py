@@ -12,16 +12,17 @@ from torch import Tensor
 from landscape.function.checkpoint import Checkpoint
 from landscape.function.objective import Objective
 from landscape.scores.quantities import FORWARD, Meter, error_share, values_at
-from landscape.scores.register import Definition, Measurement, UndefinedError, score
+from landscape.scores.register import OF_DECISIONS, OF_PROBABILITIES, Definition, Measurement, UndefinedError, score
 from landscape.transforms.logits import normalize_logits
 
 PERCENTILE = 0.1
 control = partial(score, orientation="control", panel=True, sums="batches")
 """`score` for what accompanies every panel."""
-_PROBABILITIES = "T1 T2 T3 T4 T5 T6"
 
 
-@control("loss", "loss", family="fit", formula="L(w)", cost=0.33, invariant=_PROBABILITIES, unit="loss", sums="shards")
+@control(
+    "loss", "loss", family="fit", formula="L(w)", cost=0.33, invariant=OF_PROBABILITIES, unit="loss", sums="shards"
+)
 def loss(objective: Objective) -> Measurement:
     """Return the loss, which must match before sharpness is compared."""
     return Measurement(objective.loss(), gradients=1 / 3)
@@ -33,7 +34,7 @@ def loss(objective: Objective) -> Measurement:
     family="fit",
     formula="share of decisions that are right",
     cost=0.33,
-    invariant=f"{_PROBABILITIES} T7",
+    invariant=OF_DECISIONS,
     needs=("errors",),
     sums="shards",
 )
@@ -134,7 +135,7 @@ def class_margins(output: Tensor, target: Tensor) -> Tensor:
         formula="10th percentile of f_y − max over k ≠ y of f_k",
         source="Dziugaite et al. 2020, arXiv 2010.11924, margin",
         cost=0.33,
-        invariant=_PROBABILITIES,
+        invariant=OF_PROBABILITIES,
         unit="logit",
     ),
     Definition(
@@ -143,7 +144,7 @@ def class_margins(output: Tensor, target: Tensor) -> Tensor:
         formula="10th percentile of (f_y − max over k ≠ y of f_k) / ‖f − mean f‖₂",
         source="Dziugaite et al. 2020, arXiv 2010.11924; Andriushchenko et al. 2023, arXiv 2302.07011",
         cost=0.0,
-        invariant=f"{_PROBABILITIES} T7",
+        invariant=OF_DECISIONS,
     ),
     family="function space",
     needs=("classes",),
@@ -212,7 +213,7 @@ def expected_calibration_error(confidence: Tensor, right: Tensor, bins: int = 15
     ),
     family="function space",
     panel=False,
-    invariant=_PROBABILITIES,
+    invariant=OF_PROBABILITIES,
     needs=("classes",),
 )
 def calibration(objective: Objective, *, bins: int = 15) -> list[Measurement]:

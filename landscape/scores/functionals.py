@@ -59,7 +59,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Functional:
-    """A functional, and what can be said of every score that uses it.
+    """A functional, and what can be said of every score that uses it; ``@partial(Functional, …)`` makes one of a function.
 
     Attributes:
         measure: ``(case, radii, **options) -> measurements``, or without radii for scores that have none.

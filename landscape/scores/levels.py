@@ -60,19 +60,26 @@ def _search(start: float, guess: float, rise: float) -> Search:
         raise UndefinedError(f"the error is {start:.3g} already and cannot rise by {rise:g}")
     seen: dict[float, np.ndarray] = {}
 
-    def rises(octave: float) -> Generator[float, np.ndarray, np.ndarray]:
+    def below(octave: float) -> Generator[float, np.ndarray, bool]:
         if octave not in seen:
             seen[octave] = yield 2.0**octave
-        return seen[octave]
+        return bool(seen[octave].mean() < rise)
 
-    def below(octave: float) -> Generator[float, np.ndarray, bool]:
-        return bool((yield from rises(octave)).mean() < rise)
-
-    low, high = yield from _bracket(below, float(np.log2(guess)), rise)
+    first = float(np.log2(guess))
+    step = 1 if (yield from below(first)) else -1
+    for octave in range(1, OCTAVES + 1):
+        level = first + step * octave
+        if (yield from below(level)) != (step == 1):
+            break
+    else:
+        raise UndefinedError(f"levels up to 2^{first + step * OCTAVES:.0f} do not move the error by {rise:g}")
+    low, high = sorted((level - step, level))
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
         low, high = (middle, high) if (yield from below(middle)) else (low, middle)
-    under, over = (yield from rises(low)), (yield from rises(high))
+    for end in (low, high):
+        yield from below(end)
+    under, over = seen[low], seen[high]
     slope = (over.mean() - under.mean()) / (high - low)
     weight = (rise - under.mean()) / (over.mean() - under.mean())
     level = 2.0 ** (low + weight * (high - low))
@@ -80,18 +87,6 @@ def _search(start: float, guess: float, rise: float) -> Search:
         return float(level), 0.0
     spread = ((1 - weight) * under + weight * over).std(ddof=1) / np.sqrt(len(under))
     return float(level), float(level * np.log(2) * spread / slope)
-
-
-def _bracket(
-    below: Callable[[float], Generator[float, np.ndarray, bool]], guess: float, rise: float
-) -> Generator[float, np.ndarray, tuple[float, float]]:
-    """Return neighbouring octaves (in log2) between which the mean error passes the rise."""
-    step = 1 if (yield from below(guess)) else -1
-    for octave in range(OCTAVES):
-        level = guess + step * (octave + 1)
-        if (yield from below(level)) != (step == 1):
-            return (level - 1, level) if step == 1 else (level, level + 1)
-    raise UndefinedError(f"levels up to 2^{guess + step * OCTAVES:.0f} do not move the error by {rise:g}")
 
 
 def find_levels(

@@ -29,7 +29,9 @@ TRANSFORMATIONS = {
     "T6": "GL(h) on attention",
     "T7": "temperature",
 }
-"""The transformations that invariances are declared for. T1 to T6 keep the predicted probabilities, T7 the decisions."""
+"""The transformations that invariances are declared for."""
+OF_PROBABILITIES, OF_DECISIONS = "T1 T2 T3 T4 T5 T6", "T1 T2 T3 T4 T5 T6 T7"
+"""What keeps the predicted probabilities, and what keeps the decisions."""
 
 FAMILIES = (
     "worst case",

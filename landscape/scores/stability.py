@@ -116,7 +116,7 @@ def batch_sharpness(
     Args:
         objective: the training loss.
         checkpoint: what the network was trained with (``lr``, ``momentum``, ``optimizer``, ``batch_size``).
-        subset: examples a minibatch; `None`: the checkpoint's batch size.
+        subset: examples per minibatch; `None`: the checkpoint's batch size.
         seed: of the partition into minibatches.
 
     Raises:

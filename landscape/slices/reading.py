@@ -154,7 +154,7 @@ def read_slice(
         curvature=tuple(_curvature(axis, line) for axis, line in zip(grid.axes, lines, strict=True)),
         hessian=None if hessian is None else tuple(map(float, hessian)),
         half_widths={
-            f"{tau:g}": tuple((_reach(*left, value + tau), _reach(*right, value + tau)) for left, right in halves)
+            f"{tau:g}": tuple((reach(*left, value + tau), reach(*right, value + tau)) for left, right in halves)
             for tau in taus
         },
         asymmetry=tuple(_asymmetry(left, right) for left, right in halves),
@@ -242,7 +242,7 @@ def _curvature(axis: np.ndarray, line: np.ndarray) -> float:
     return float(second_differences(line[at - 1 : at + 2], axis[at - 1 : at + 2], 0)[0])
 
 
-def _reach(distance: np.ndarray, values: np.ndarray, level: float) -> float:
+def reach(distance: np.ndarray, values: np.ndarray, level: float) -> float:
     """Return the distance at which the values first reach a level, inf if they do not; NaN cells reach nothing."""
     above = np.flatnonzero(values >= level)
     if above.size == 0:

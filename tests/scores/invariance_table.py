@@ -22,13 +22,9 @@ DENSE = {"max_matvecs": 100}
 
 
 def by_name(slug, **options):
-    return lambda objective: ls.scores.REGISTRY[slug].compute(objective, **options)[-1].value
-
-
-def row(slug, name, **options):
     def value(objective):
         rows = ls.scores.REGISTRY[slug].compute(objective, **options)
-        return next(r.value for r in rows if r.name == name)
+        return [row.value for row in rows if row.name == slug][-1]
 
     return value
 
@@ -75,28 +71,24 @@ def whole_renyi(objective):
 
 
 def whole_snr(objective):
-    return 1 / row("gradient-covariance", "noise-scale")(objective)
+    return 1 / by_name("noise-scale")(objective)
 
 
 def trace_of_tic(objective):
-    return row("gradient-covariance", "gradient-covariance")(objective) / row("trace", "trace", matvecs=100)(objective)
+    return by_name("gradient-covariance")(objective) / by_name("trace", matvecs=100)(objective)
 
 
-def isotropic(objective):
-    return mean_rise(Case(objective, Noise(objective, ones)), [0.05], pairs=50, seed=0)[0].value
-
-
-def adaptive(objective):
-    return mean_rise(Case(objective, Noise(objective, weights)), [0.05], pairs=50, seed=0)[0].value
+def average(scale):
+    return lambda o: mean_rise(Case(o, Noise(o, scale)), [0.05], pairs=50, seed=0)[0].value
 
 
 TABLE = {
     # name: (score, the transformations that move it)
-    "λmax(H)": (row("lambda-max", "lambda-max", **DENSE), "T1 T2"),
-    "Tr H": (row("trace", "trace", matvecs=100), "T1 T2"),
-    "Frobenius norm of H": (row("trace", "frobenius", matvecs=100), "T1 T2"),
+    "λmax(H)": (by_name("lambda-max", **DENSE), "T1 T2"),
+    "Tr H": (by_name("trace", matvecs=100), "T1 T2"),
+    "Frobenius norm of H": (by_name("frobenius", matvecs=100), "T1 T2"),
     "gradient norm": (by_name("gradient-norm"), "T1 T2"),
-    "Tr C": (row("gradient-covariance", "gradient-covariance"), "T1 T2"),
+    "Tr C": (by_name("gradient-covariance"), "T1 T2"),
     "Tr C / Tr H": (trace_of_tic, "T1 T2"),
     "Tr(F⁺C)": (by_name("tic"), ""),
     "soft rank, z = 1e-3": (by_name("soft-rank"), "T1 T2"),
@@ -108,8 +100,8 @@ TABLE = {
     "first-order adaptive ℓ∞": (first_order(torch.abs), "T5"),
     "first-order Keskar box": (first_order(lambda w: w.abs() + 1), "T1 T2 (T5)"),
     "Fisher–Rao wᵀFw": (by_name("fisher-rao"), ""),
-    "relative flatness, raw": (row("relative-flatness", "relative-flatness-raw"), "T2"),
-    "relative flatness, features normalised": (row("relative-flatness", "relative-flatness"), ""),
+    "relative flatness, raw": (by_name("relative-flatness-raw"), "T2"),
+    "relative flatness, features normalised": (by_name("relative-flatness"), ""),
     "‖W‖² Tr H_W, one hidden layer": (norm_times_trace(2), "T2"),
     "‖W‖ Tr H_W": (norm_times_trace(1), "T1 T2"),
     "Rényi, layer-wise": (by_name("renyi-sharpness"), "T2"),
@@ -117,10 +109,10 @@ TABLE = {
     "dᵀHd, filter-normalised": (along("filter"), "T2 T5"),
     "dᵀHd, layer-normalised": (along("layer"), "T2 T5"),
     "dᵀHd, |d| = |w|": (element_direction, "T5"),
-    "gradient SNR, per layer": (row("gradient-covariance", "gradient-snr"), "T2"),
+    "gradient SNR, per layer": (by_name("gradient-snr"), "T2"),
     "gradient SNR, whole network": (whole_snr, "T1 T2"),
-    "average sharpness, N(0, s²)": (isotropic, "T1 T2"),
-    "average sharpness, element-wise adaptive": (adaptive, "T5"),
+    "average sharpness, N(0, s²)": (average(ones), "T1 T2"),
+    "average sharpness, element-wise adaptive": (average(weights), "T5"),
     "symmetrised adaptive worst case ℓ∞, normalised logits": (by_name("adaptive-worst-symmetric"), ""),
     "adaptive average case, normalised logits": (by_name("adaptive-average"), ""),
     "1/σ′², 0–1 error": (by_name("inverse-sigma-mag"), ""),
@@ -132,23 +124,21 @@ LOGARITHMS = ("Rényi, layer-wise", "Rényi, whole network")
 """Scores in nats, whose differences are shown instead of ratios, and 0.05 nat is what counts as moved."""
 
 
+LOWER = (1e-3, 1e-2), (1e-9, 1e-5)
+KEPT = ((1 - 1e-6, 1 + 1e-6),) * 2
 TEMPERATURE = {
     # name: (score, bounds of the ratio at doubled logits, bounds at fourfold logits)
-    "λmax(H)": (TABLE["λmax(H)"][0], (1e-3, 1e-2), (1e-9, 1e-5)),
-    "Σ w_i² H_ii": (TABLE["Σ w_i² H_ii"][0], (1e-3, 1e-2), (1e-9, 1e-5)),
-    "λmax(D H D)": (TABLE["λmax(D H D)"][0], (1e-3, 1e-2), (1e-9, 1e-5)),
-    "Fisher–Rao": (TABLE["Fisher–Rao wᵀFw"][0], (1e-3, 1e-2), (1e-9, 1e-5)),
-    "relative flatness": (TABLE["relative flatness, features normalised"][0], (1e-3, 1e-2), (1e-9, 1e-5)),
-    "filter-normalised curvature": (TABLE["dᵀHd, filter-normalised"][0], (1e-3, 1e-2), (1e-9, 1e-5)),
+    "λmax(H)": (TABLE["λmax(H)"][0], *LOWER),
+    "Σ w_i² H_ii": (TABLE["Σ w_i² H_ii"][0], *LOWER),
+    "λmax(D H D)": (TABLE["λmax(D H D)"][0], *LOWER),
+    "Fisher–Rao": (TABLE["Fisher–Rao wᵀFw"][0], *LOWER),
+    "relative flatness": (TABLE["relative flatness, features normalised"][0], *LOWER),
+    "filter-normalised curvature": (TABLE["dᵀHd, filter-normalised"][0], *LOWER),
     "Tr(F⁺C)": (TABLE["Tr(F⁺C)"][0], (1e-4, 1e-2), (1e-10, 1e-3)),
     "margin": (by_name("margin-normalized"), (1 - 1e-9, 1 + 1e-9), (1 - 1e-9, 1 + 1e-9)),
-    "symmetrised adaptive worst case, normalised logits": (
-        by_name("adaptive-worst-symmetric"),
-        (1 - 1e-6, 1 + 1e-6),
-        (1 - 1e-6, 1 + 1e-6),
-    ),
-    "adaptive average, normalised logits": (by_name("adaptive-average"), (1 - 1e-6, 1 + 1e-6), (1 - 1e-6, 1 + 1e-6)),
-    "1/σ′², 0–1 error": (by_name("inverse-sigma-mag"), (1 - 1e-6, 1 + 1e-6), (1 - 1e-6, 1 + 1e-6)),
+    "symmetrised adaptive worst case, normalised logits": (by_name("adaptive-worst-symmetric"), *KEPT),
+    "adaptive average, normalised logits": (by_name("adaptive-average"), *KEPT),
+    "1/σ′², 0–1 error": (by_name("inverse-sigma-mag"), *KEPT),
 }
 
 

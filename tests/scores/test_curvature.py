@@ -11,7 +11,6 @@ from landscape.errors import NotDefinedError, NumericalError
 from landscape.operators import GaussNewton, Hessian
 from landscape.scores import adaptive_lambda_max, curvature_at_scale, slice_shape, spikiness
 from landscape.scores.curvature import extreme_eigenvalues, trace_and_norm
-from landscape.scores.more.slice_shape import first_crossing
 from landscape.scores.more.spectral_summaries import renyi_of, renyi_sharpness, soft_rank, soft_rank_of
 from landscape.scores.network import piecewise_functions
 from landscape.spectra import top_eigenpairs
@@ -95,12 +94,6 @@ def test_shapes_of_slices():
     assert 1 / width == pytest.approx(np.sqrt(2 * 0.01) / 0.5**0.5, rel=1e-3)
     assert shape(lambda output, target: torch.sin(20 * (output - target)).mean(), points=201)[1] > 1
     assert shape(lambda output, target: ((output - target).square() + 5 * (output - target) ** 3).mean())[0] > 0.1
-
-
-def test_crossing_is_interpolated():
-    t = np.array([0.0, 1.0, 2.0])
-    assert first_crossing(t, np.array([0.0, 0.05, 0.15]), 0.1) == pytest.approx(1.5)
-    assert first_crossing(t, np.array([0.0, 0.0, 0.05]), 0.1) == 2.0
 
 
 def test_spikiness_of_a_network(classifier):

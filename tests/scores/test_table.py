@@ -1,12 +1,12 @@
 """What transformations do to scores: the pattern of invariance, and the effect of temperature (see `invariance_table`)."""
 
 import pytest
-from invariance_table import DENSE, LOGARITHMS, TABLE, TEMPERATURE, by_name, isotropic, load
+from invariance_table import DENSE, LOGARITHMS, TABLE, TEMPERATURE, average, by_name, load
 
 from landscape.scores import quantities
 from landscape.scores.functionals import Case, mean_rise
 from landscape.scores.gauges import logit_normalized
-from landscape.scores.perturbations import Noise, weights
+from landscape.scores.perturbations import Noise, ones, weights
 
 TOLERANCE = 1e-6
 
@@ -77,6 +77,6 @@ def test_error_under_relative_noise_ignores_every_reparametrisation(networks):
 
 def test_normalised_logits_alone_do_not_remove_the_scale_of_layers(networks):
     objective, moved = networks["learning"]
-    isotropic_at = {t: isotropic(logit_normalized(o)) for t, o in {"": objective, **moved}.items()}
+    isotropic_at = {t: average(ones)(logit_normalized(o)) for t, o in {"": objective, **moved}.items()}
     assert abs(isotropic_at["T1"] / isotropic_at[""] - 1) > 0.05
     assert abs(isotropic_at["t=2"] / isotropic_at[""] - 1) > 1e-3

@@ -113,7 +113,6 @@ def largest_that_holds(holds: Callable[[float], bool]) -> float:
     formula="min d: training in w₀ + span of d random directions reaches 90 % of the accuracy",
     source="Li et al. 2018, arXiv 1804.08838, d_int90",
     cost=4000,
-    invariant="",
     needs=("errors",),
     unit="dimension",
 )
@@ -140,7 +139,6 @@ def intrinsic_dimension(
         steps: of Adam a dimension.
         lr: its learning rate.
         largest: largest dimension tried, at most P.
-        seed: of the subspaces.
 
     Raises:
         NotDefinedError: no 0–1 error, or the initial weights are not known.

@@ -6,7 +6,6 @@ import math
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.func import jacrev, vmap
@@ -17,7 +16,7 @@ from landscape.function.gradients import value_and_gradient
 from landscape.function.objective import Objective
 from landscape.scores.fit import class_margins
 from landscape.scores.quantities import FORWARD
-from landscape.scores.register import Definition, Measurement, UndefinedError, score
+from landscape.scores.register import OF_DECISIONS, OF_PROBABILITIES, Definition, Measurement, UndefinedError, score
 from landscape.scores.requirements import class_count
 from landscape.transforms.logits import normalize_logits
 
@@ -38,24 +37,20 @@ def flipped(objective: Objective, batch: Batch, radius: float, iterations: int) 
         output = objective.batch_outputs(theta, batch)
     if output.ndim != 2:
         raise UndefinedError(f"logits have shape {tuple(output.shape)}, expected (N, C)")
-    decision = output.argmax(1)
+    decision, moved = output.argmax(1), torch.zeros_like(x)
     found = torch.zeros(len(decision), dtype=torch.bool, device=decision.device)
-    moved = torch.zeros_like(x)
+
+    def lead(at: Tensor) -> Tensor:
+        """By how much each example's decision leads over the next class, (N,)."""
+        return class_margins(objective.batch_outputs(theta, replace(batch, inputs=at)), decision)
+
     for _ in range(iterations):
         at = (x + moved).requires_grad_()
-        margins, gradient = value_and_gradient(
-            objective, theta, partial(_margins, objective, replace(batch, inputs=at), decision), at
-        )
+        margins, gradient = value_and_gradient(objective, theta, partial(lead, at), at)
         found |= margins < 0
         moved = (moved - STEP * radius * gradient.sign()).clamp(-radius, radius)
     with torch.no_grad():
-        last = _margins(objective, replace(batch, inputs=x + moved), decision)
-    return found | (last < 0)
-
-
-def _margins(objective: Objective, batch: Batch, decision: Tensor) -> Tensor:
-    """Return by how much each example's decision leads over the next class at theta, (N,)."""
-    return class_margins(objective.batch_outputs(objective.theta, batch), decision)
+        return found | (lead(x + moved) < 0)
 
 
 @score(
@@ -65,7 +60,7 @@ def _margins(objective: Objective, batch: Batch, decision: Tensor) -> Tensor:
     formula="share of x with argmax f(x̂) ≠ argmax f(x) for an x̂ with |x̂ − x| ≤ r σ(x)",
     source="Arpit et al. 2017, arXiv 1706.05394, section 4.2",
     cost=80,
-    invariant="T1 T2 T3 T4 T5 T6 T7",
+    invariant=OF_DECISIONS,
     needs=("classes", "tensor inputs"),
     radii=(0.01, 0.03, 0.1, 0.3),
     reference=0.1,
@@ -108,8 +103,12 @@ def critical_sample_ratio(objective: Objective, *, radius: float, iterations: in
     with objective.guard():
         for batch in objective.batches:
             hits += int(flipped(objective, batch, half, iterations).sum())
-    share = hits / objective.n
-    return Measurement(share, gradients=iterations + 2 * FORWARD, note=_saturation(share))
+    share, note = hits / objective.n, ""
+    if share >= SATURATED:
+        note = "saturated: nearly all examples are critical, use smaller radii"
+    elif share == 0:
+        note = "no example is critical: use larger radii"
+    return Measurement(share, gradients=iterations + 2 * FORWARD, note=note)
 
 
 def spread(objective: Objective) -> float:
@@ -129,14 +128,7 @@ def spread(objective: Objective) -> float:
     return math.sqrt(variance)
 
 
-def _saturation(share: float) -> str:
-    if share >= SATURATED:
-        return "saturated: nearly all examples are critical, use smaller radii"
-    return "" if share > 0 else "no example is critical: use larger radii"
-
-
 CHUNK = 64
-_ALL = "T1 T2 T3 T4 T5 T6"
 
 
 @score(
@@ -145,14 +137,14 @@ _ALL = "T1 T2 T3 T4 T5 T6"
         "mean norm of the Jacobian of the probabilities in the inputs",
         formula="E_x ‖∂p/∂x‖_F",
         source="Novak et al. 2018, arXiv 1802.08760, section 3.1",
-        invariant=_ALL,
+        invariant=OF_PROBABILITIES,
     ),
     Definition(
         "input-jacobian-normalized",
         "mean norm of the Jacobian of the normalised logits in the inputs",
         formula="E_x ‖∂(f − mean f)/‖f − mean f‖ / ∂x‖_F",
         source="after Novak et al. 2018, arXiv 1802.08760",
-        invariant=f"{_ALL} T7",
+        invariant=OF_DECISIONS,
     ),
     family="function space",
     cost=10,
@@ -165,7 +157,7 @@ def input_jacobian(objective: Objective) -> list[Measurement]:
     Returns:
         Two rows, exact on the given examples (no error over examples is given).
     """
-    theta, raw, normalized = objective.theta, [], []
+    theta, norms = objective.theta, []
 
     def both(x: Tensor) -> tuple[Tensor, Tensor]:
         output = objective.batch_outputs(theta, Batch(x[None], None, None, 1))
@@ -174,15 +166,12 @@ def input_jacobian(objective: Objective) -> list[Measurement]:
     with objective.guard(second=True):
         for batch in objective.batches:
             try:
-                p, z = vmap(jacrev(both), chunk_size=CHUNK)(batch.inputs)
+                jacobians = vmap(jacrev(both), chunk_size=CHUNK)(batch.inputs)
             except RuntimeError as error:
                 raise UndefinedError(f"the network cannot be mapped over examples ({error})") from error
-            raw.append(p.detach().double().flatten(1).norm(dim=1))
-            normalized.append(z.detach().double().flatten(1).norm(dim=1))
-    cost = float(class_count(objective))
+            norms.append(torch.stack([J.detach().double().flatten(1).norm(dim=1) for J in jacobians]))
+    cost, (raw, normalized) = float(class_count(objective)), torch.cat(norms, 1).mean(1).tolist()
     return [
-        Measurement(float(np.mean(torch.cat(raw).cpu().numpy())), gradients=cost, name="input-jacobian"),
-        Measurement(
-            float(np.mean(torch.cat(normalized).cpu().numpy())), gradients=cost, name="input-jacobian-normalized"
-        ),
+        Measurement(raw, gradients=cost, name="input-jacobian"),
+        Measurement(normalized, gradients=cost, name="input-jacobian-normalized"),
     ]

@@ -186,9 +186,6 @@ def tic_diagonal(objective: Objective, *, epsilon: float = 1e-7) -> Measurement:
 def tic_trace(objective: Objective, *, matvecs: int = 30, seed: int = 0) -> Measurement:
     """Return Tr C / Tr F, with the centred covariance C, as in the other forms.
 
-    Args:
-        matvecs: products with the Fisher matrix; from P on its trace is exact.
-
     Raises:
         NotDefinedError: no likelihood, or single gradients are not defined.
 

@@ -79,7 +79,6 @@ def train_linearised(
     source="Lee et al. 2019, arXiv 1902.06720, eq. 4; Fort et al. 2020, arXiv 2010.15110",
     orientation="control",
     cost=1.33,
-    invariant="",
     needs=("classes",),
 )
 def linearisation_error(objective: Objective, *, checkpoint: Any = None) -> Measurement:
@@ -108,7 +107,6 @@ def linearisation_error(objective: Objective, *, checkpoint: Any = None) -> Meas
     source="Lee et al. 2019, arXiv 1902.06720; Chizat et al. 2019, arXiv 1812.07956",
     orientation="control",
     cost=1000,
-    invariant="",
     needs=("classes",),
 )
 def linearised_agreement(
@@ -190,7 +188,6 @@ def tangent_kernel(objective: Objective, examples: int = EXAMPLES) -> Tensor:
     formula="⟨Θ, YYᵀ⟩ / (‖Θ‖_F ‖YYᵀ‖_F), Y centred one-hot labels",
     source="Cortes et al. 2012, JMLR 13; Arora et al. 2019, arXiv 1901.08584",
     orientation="control",
-    cost=1,
     invariant="T4",
     needs=("classes",),
 )
@@ -224,7 +221,6 @@ def ntk_alignment(objective: Objective, *, examples: int = EXAMPLES) -> Measurem
         formula="‖Θ − Θ₀‖_F / ‖Θ₀‖_F",
         source="Chizat et al. 2019, arXiv 1812.07956; Fort et al. 2020, arXiv 2010.15110",
         cost=2,
-        invariant="",
     ),
     Definition(
         "ntk-distance",

@@ -98,12 +98,10 @@ def local_volume(
 
     Args:
         radii: KL levels in nats.
-        directions: number of directions.
         prior: s; `None`: the root mean square of the weights.
         precondition: ``curvature`` or ``none``.
         epsilon: ε of the preconditioner.
         probes: products spent on the diagonal.
-        seed: of directions and probes.
 
     Raises:
         NotDefinedError: no class probabilities.

@@ -72,7 +72,6 @@ def pac_bayes(objective: Objective, *, checkpoint: Any = None, samples: int = 16
 
     Args:
         objective: a classifier on its training data.
-        samples: draws at each noise level.
 
     Raises:
         NotDefinedError: no 0–1 error, the initial weights are not known, or no noise level raises the error.

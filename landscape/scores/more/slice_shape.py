@@ -9,6 +9,7 @@ from landscape.scores.functionals import over_samples
 from landscape.scores.perturbations import filters
 from landscape.scores.quantities import Meter, loss_share, values_at
 from landscape.scores.register import Definition, Measurement, score
+from landscape.slices.reading import reach
 
 
 @score(
@@ -74,7 +75,7 @@ def slice_shape(
     skew = np.abs(right[:, -1] - left[:, -1]) / np.where(rise != 0, np.abs(rise), np.inf)
     lines = np.concatenate([right, left])
     rough = np.abs(np.diff(lines)).sum(1) - np.abs(lines[:, -1] - lines[:, 0])
-    widths = np.array([first_crossing(t, line - line[0], level) for line in lines])
+    widths = np.minimum([reach(t, line - line[0], level) for line in lines], span)
     inverse = 1 / widths.mean()
     (asymmetry,), (roughness,) = over_samples(skew[:, None]), over_samples(rough[:, None])
     return [
@@ -84,12 +85,3 @@ def slice_shape(
             float(inverse), float(inverse**2 * widths.std(ddof=1) / np.sqrt(len(drawn))), level, name="half-width"
         ),
     ]
-
-
-def first_crossing(t: np.ndarray, rise: np.ndarray, level: float) -> float:
-    """Return where a slice first rises to a level, interpolated; its end where it never does."""
-    above = np.flatnonzero(rise >= level)
-    if not len(above):
-        return float(t[-1])
-    i = int(above[0])
-    return float(t[i - 1] + (t[i] - t[i - 1]) * (level - rise[i - 1]) / (rise[i] - rise[i - 1]))

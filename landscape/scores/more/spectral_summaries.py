@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from landscape.function.objective import Objective
-from landscape.operators import GaussNewton, Hessian, Operator
-from landscape.results import Estimate, SpectralDensity
+from landscape.operators import GaussNewton, Hessian
 from landscape.scores.curvature import spectrum
 from landscape.scores.quantities import PRODUCT
 from landscape.scores.register import Measurement, UndefinedError, score
@@ -17,18 +16,6 @@ from landscape.spectra.functionals import effective_dimension, renyi_entropy, sp
 
 EXACT = 300
 """Up to this size spectra are computed in full, and the scores are deterministic."""
-
-
-def _known(op: Operator, **lanczos: int) -> tuple[np.ndarray | SpectralDensity, float]:
-    """Return the whole spectrum of a small operator, else its density by quadrature, and the cost."""
-    if op.size <= EXACT:
-        return spectrum(op), PRODUCT * op.size
-    density = spectral_density(op, **lanczos)
-    return density, PRODUCT * density.matvecs
-
-
-def _of(found: Estimate | float) -> tuple[float, float]:
-    return (found, 0.0) if isinstance(found, float) else (found.value, found.standard_error)
 
 
 def soft_rank_of(values: np.ndarray, z: float) -> float:
@@ -85,9 +72,14 @@ def soft_rank(
 
     Source: arXiv 2506.17809, equation 2.
     """
-    known, cost = _known(GaussNewton(objective), probes=probes, steps=steps, seed=seed)
-    of = soft_rank_of if isinstance(known, np.ndarray) else effective_dimension
-    return [Measurement(*_of(of(known, z)), z, cost / len(radii)) for z in radii]
+    op = GaussNewton(objective)
+    if objective.size <= EXACT:
+        values = spectrum(op)
+        return [Measurement(soft_rank_of(values, z), 0.0, z, PRODUCT * objective.size) for z in radii]
+    density = spectral_density(op, probes=probes, steps=steps, seed=seed)
+    found = [effective_dimension(density, z) for z in radii]
+    cost = PRODUCT * density.matvecs / len(radii)
+    return [Measurement(e.value, e.standard_error, z, cost) for e, z in zip(found, radii, strict=True)]
 
 
 @score(
@@ -117,16 +109,26 @@ def renyi_sharpness(
     Raises:
         NotDefinedError: there is no weight matrix, or no curvature.
     """
-    H = Hessian(objective)
-    matrices = [name for name, shape in zip(objective.names, objective.space.shapes, strict=True) if len(shape) > 1]
-    if not matrices:
+    H, cost = Hessian(objective), 0.0
+    entropies, errors = [], []
+    for name, shape in zip(objective.names, objective.space.shapes, strict=True):
+        if len(shape) < 2:
+            continue
+        block = H.block(name)
+        if block.size <= EXACT:
+            entropies.append(renyi_of(spectrum(block), order))
+            errors.append(0.0)
+            cost += PRODUCT * block.size
+        else:
+            density = spectral_density(block, probes=probes, steps=steps, seed=seed)
+            found = renyi_entropy(density, order)
+            entropies.append(found.value)
+            errors.append(found.standard_error)
+            cost += PRODUCT * density.matvecs
+    if not entropies:
         raise UndefinedError("no weight matrix is selected")
-    known = [_known(H.block(name), probes=probes, steps=steps, seed=seed) for name in matrices]
-    entropies, errors = zip(
-        *(_of((renyi_of if isinstance(found, np.ndarray) else renyi_entropy)(found, order)) for found, _ in known)
-    )
     error = float(np.linalg.norm(errors)) / len(entropies)
-    return Measurement(-float(np.mean(entropies)), error, gradients=sum(cost for _, cost in known))
+    return Measurement(-float(np.mean(entropies)), error, gradients=cost)
 
 
 @score(
@@ -157,19 +159,25 @@ def local_entropy_quadratic(
 
     Args:
         radii: values of γ; each must exceed every negative eigenvalue's size.
-        probes: of the quadrature.
 
     Raises:
         NotDefinedError: an eigenvalue is −γ or below, where the integral diverges.
     """
-    known, cost = _known(Hessian(objective), probes=probes, steps=steps, seed=seed)
-    if isinstance(known, np.ndarray) and known[0] <= -min(radii):
-        raise UndefinedError(f"the eigenvalue {known[0]:.3g} is below −γ; use a larger γ")
+    H = Hessian(objective)
+    if objective.size <= EXACT:
+        values = spectrum(H)
+        if values[0] <= -min(radii):
+            raise UndefinedError(f"the eigenvalue {values[0]:.3g} is below −γ; use a larger γ")
+        cost = PRODUCT * objective.size / len(radii)
+        return [Measurement(0.5 * float(np.log1p(values / gamma).sum()), 0.0, gamma, cost) for gamma in radii]
+    density = spectral_density(H, probes=probes, steps=steps, seed=seed)
+    cost, found = PRODUCT * density.matvecs / len(radii), []
+    for gamma in radii:
 
-    def log_determinant(gamma: float) -> Estimate | float:
-        if isinstance(known, np.ndarray):
-            return float(np.log1p(known / gamma).sum())
-        return spectral_sum(known, lambda values: np.log1p(values / gamma), "log-determinant")
+        def term(values: np.ndarray, gamma: float = gamma) -> np.ndarray:
+            terms: np.ndarray = np.log1p(values / gamma)
+            return terms
 
-    halves = [(gamma, [0.5 * x for x in _of(log_determinant(gamma))]) for gamma in radii]
-    return [Measurement(*half, gamma, cost / len(radii)) for gamma, half in halves]
+        estimate = spectral_sum(density, term, "log-determinant")
+        found.append(Measurement(0.5 * estimate.value, 0.5 * estimate.standard_error, gamma, cost))
+    return found
