@@ -161,9 +161,10 @@ def orthonormalise(
 ) -> Orthonormalised:
     """Split rows W (b, P) into their part inside an orthonormal basis and orthonormal rows outside it.
 
-    Classical Gram–Schmidt twice, by a few matrix products and one transfer to the host per block, which keeps the loss of orthogonality at the rounding level (Giraud, Langou, Rozložník
-    and van den Eshof 2005), with the factorisation inside the block by QR. A row that has nothing new is replaced by a
-    random one with coupling zero: without it an invariant subspace would end the process and hide multiplicities.
+    Classical Gram–Schmidt twice, by a few matrix products and one transfer to the host per block, which keeps the loss of
+    orthogonality at the rounding level (Giraud, Langou, Rozložník and van den Eshof 2005), with the factorisation inside the
+    block by QR. A row that has nothing new is replaced by a random one with coupling zero: without it an invariant subspace
+    would end the process and hide multiplicities.
 
     Args:
         rows: W (b, P).
@@ -171,13 +172,10 @@ def orthonormalise(
         room: how many directions the space has left.
         negligible: norm below which a remainder counts as zero.
         draw: makes a random row (P,).
-
-    Returns:
-        `Orthonormalised`.
     """
     if not room:
-        return Orthonormalised(rows[:0], host(_project(rows, basis)), np.zeros((0, len(rows))), 0)
-    first = _project(rows, basis)
+        return Orthonormalised(rows[:0], host(basis.project(rows)), np.zeros((0, len(rows))), 0)
+    first = basis.project(rows).double()
     inner, scale = _factor(basis.subtract(rows, first.to(rows.dtype)), basis.world)
     second = basis.project(inner)
     outer, correction = _factor(basis.subtract(inner, second), basis.world)
@@ -191,10 +189,6 @@ def orthonormalise(
     if not np.all(np.isfinite(packed)):
         return Orthonormalised(outer, found, scales, 0)
     return _row_by_row(rows, basis, room, negligible, draw)
-
-
-def _project(rows: Tensor, basis: Basis) -> Tensor:
-    return basis.project(rows).double()
 
 
 def _factor(rows: Tensor, world: World) -> tuple[Tensor, Tensor]:

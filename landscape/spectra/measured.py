@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,6 @@ import torch
 from scipy.linalg import eigh
 from torch import Tensor
 
-from landscape.function.world import World
 from landscape.spectra.basis import host
 from landscape.spectra.goal import Goal, select
 from landscape.spectra.lanczos import Lanczos
@@ -40,13 +40,6 @@ class Found:
     converged: bool
     message: str
 
-    @property
-    def ends(self) -> tuple[float, float]:
-        """The smallest and the largest number that a Ritz interval reaches to."""
-        values = np.concatenate([self.values, self.others[:, 0]])
-        residuals = np.concatenate([self.residuals, self.others[:, 1]])
-        return float((values - residuals).min()), float((values + residuals).max())
-
 
 def measure(run: Lanczos, goal: Goal, values: np.ndarray, coefficients: np.ndarray, residuals: np.ndarray) -> Found:
     """Take the wanted Ritz pairs out of the basis and measure ‖Av − λv‖ with one block of fresh products.
@@ -63,13 +56,13 @@ def measure(run: Lanczos, goal: Goal, values: np.ndarray, coefficients: np.ndarr
         found = host(world.dot(vectors, applied)) / squared
         left = host(world.norm(applied - torch.as_tensor(found).to(applied)[:, None] * vectors)) / np.sqrt(squared)
         run.products.require_finite(left)
-    norm = float(np.abs(values).max())
-    excess = goal.excess(found, left, norm)
-    converged = bool(np.all(excess <= 1)) and len(found) == goal.k
-    message = "" if converged else _remedy(goal, run, excess, residuals[wanted], norm)
     rest = np.setdiff1d(np.arange(len(values)), wanted)
     others = np.stack([values[rest], residuals[rest]], axis=1)
-    return in_order(goal, run.products, found, left, vectors, applied, others, converged, message)
+
+    def remedy(excess: np.ndarray, norm: float) -> str:
+        return _remedy(goal, run, excess, residuals[wanted], norm)
+
+    return _found(goal, run.products, found, left, vectors, applied, others, remedy)
 
 
 def joined(found: Found, run: Lanczos, goal: Goal, coefficients: np.ndarray, others: np.ndarray) -> Found:
@@ -103,20 +96,15 @@ def joined(found: Found, run: Lanczos, goal: Goal, coefficients: np.ndarray, oth
         turned = (rotation.T @ rows.double()).to(rows.dtype)
         applied = rotation.T @ applied
         left = host(world.norm(applied - torch.as_tensor(values).to(applied)[:, None] * turned))
-    wanted = select(values, goal.which, goal.k)
-    rest = np.setdiff1d(np.arange(len(values)), wanted)
-    others = np.concatenate([found.others, others, np.stack([values[rest], left[rest]], axis=1)])
-    norm = max(np.abs(values).max(), np.abs(others[:, 0]).max(initial=0.0))
-    excess = goal.excess(values[wanted], left[wanted], norm)
-    converged = bool(np.all(excess <= 1))
-    message = "" if converged else f"the largest relative residual is {excess.max() * goal.tol:.1e} after the check"
-    return in_order(
-        goal, products, values[wanted], left[wanted], turned[torch.as_tensor(wanted.copy())],
-        None if applied is None else applied[torch.as_tensor(wanted.copy())], others, converged, message,
-    )  # fmt: skip
+
+    def remedy(excess: np.ndarray, norm: float) -> str:
+        return f"the largest relative residual is {excess.max() * goal.tol:.1e} after the check"
+
+    others = np.concatenate([found.others, others])
+    return _found(goal, products, values, left, turned, applied, others, remedy)
 
 
-def in_order(
+def _found(
     goal: Goal,
     products: Products,
     values: np.ndarray,
@@ -124,23 +112,26 @@ def in_order(
     vectors: Tensor,
     applied: Tensor | None,
     others: np.ndarray,
-    converged: bool,
-    message: str,
+    remedy: Callable[[np.ndarray, float], str],
 ) -> Found:
-    """Put the pairs in the order asked for, the largest entry of each vector positive, with their gaps."""
-    gaps = _gaps(values, residuals, others, products.size)
+    """Take the wanted pairs in the order asked for, the largest entry of each vector positive, and judge them."""
     order = select(values, goal.which, goal.k)
-    index = torch.as_tensor(order.copy())
-    signs = _signs(vectors, products.world)
+    rest = np.setdiff1d(np.arange(len(values)), order)
+    others = np.concatenate([others, np.stack([values[rest], residuals[rest]], axis=1)])
+    values, residuals, index = values[order], residuals[order], torch.as_tensor(order.copy())
+    norm = float(np.abs(np.concatenate([values, others[:, 0]])).max())
+    excess = goal.excess(values, residuals, norm)
+    converged = bool(np.all(excess <= 1)) and len(values) == goal.k
+    signs = torch.where(products.world.largest(vectors) < 0, -1.0, 1.0).to(vectors.dtype)  # eigenvectors have none
     return Found(
-        values=values[order],
-        residuals=residuals[order],
+        values=values,
+        residuals=residuals,
         vectors=(vectors * signs)[index],
         applied=None if applied is None else (applied * signs.double())[index],
         others=others,
-        gaps=gaps[order],
+        gaps=_gaps(values, residuals, others, products.size),
         converged=converged,
-        message=message,
+        message="" if converged else remedy(excess, norm),
     )
 
 
@@ -166,8 +157,3 @@ def _remedy(goal: Goal, run: Lanczos, excess: np.ndarray, implied: np.ndarray, n
         return f"{reached}: rounding in the products limits the residual; use float64, or a larger tol"
     larger = f", a max_basis above {goal.max_basis}" if run.restarts else ""
     return f"{reached} after {run.products.count} products: raise max_matvecs{larger}, or start from these vectors"
-
-
-def _signs(vectors: Tensor, world: World) -> Tensor:
-    """Return the sign (K, 1) that makes the largest entry of each row positive; eigenvectors have none of their own."""
-    return torch.where(world.largest(vectors) < 0, -1.0, 1.0).to(vectors.dtype)

@@ -1,11 +1,15 @@
-"""Sums, scalings, blocks, block diagonals and Rayleigh quotients against dense matrices; checks that find a bad matrix."""
+"""Sums, scalings and blocks against dense matrices; vectors of every kind; checks that find a bad matrix."""
 
+import numpy as np
 import pytest
 import torch
+from scipy.sparse.linalg import eigsh
 from torch import nn
 
 import landscape as ls
 from landscape.errors import LandscapeError, NotDefinedError, NumericalError
+
+KINDS = [ls.Hessian, ls.GaussNewton, ls.Fisher, ls.EmpiricalFisher, ls.GradientCovariance]
 
 
 def problem(dropout=0.0, **options):
@@ -51,6 +55,8 @@ def test_blocks_of_sums_and_of_names(pair):
     H, G, h, g = pair
     inside = H.objective.space.mask(["0.weight", "3.bias"])
     close((H - G).block(["0.weight", "3.bias"]), (h - g)[inside][:, inside])
+    with pytest.raises(LandscapeError, match="matches no parameter"):
+        H.block("nothing.*")
 
 
 def test_the_block_diagonal_holds_every_layers_own_block(pair):
@@ -87,15 +93,6 @@ def test_finite_differences_come_close(pair):
     assert not (F @ torch.zeros_like(v)).any()
 
 
-def test_gauss_newton_is_the_hessian_of_a_linear_network():
-    torch.manual_seed(0)
-    model = nn.Linear(4, 3)
-    objective = ls.Objective(
-        model, (torch.randn(9, 4), torch.randint(0, 3, (9,))), "cross_entropy", dtype=torch.float64
-    )
-    close(ls.GaussNewton(objective), ls.Hessian(objective).dense())
-
-
 def test_the_sampled_fisher_matrix_has_the_exact_one_as_its_mean_however_the_data_is_cut():
     objective = problem()
     exact = ls.Fisher(objective).dense()
@@ -110,8 +107,8 @@ def test_the_sampled_fisher_matrix_has_the_exact_one_as_its_mean_however_the_dat
     assert not torch.equal(ls.Fisher(objective, samples=20, seed=2).dense(), ls.Fisher(objective, samples=20).dense())
 
 
-@pytest.mark.parametrize(("loss", "target"), [("mse_loss", None), ("binary_cross_entropy_with_logits", None)])
-def test_sampled_fisher_matrices_of_elementwise_losses(loss, target):
+@pytest.mark.parametrize("loss", ["mse_loss", "binary_cross_entropy_with_logits"])
+def test_sampled_fisher_matrices_of_elementwise_losses(loss):
     torch.manual_seed(0)
     target = torch.randint(0, 2, (12, 3)).double()
     objective = ls.Objective(nn.Linear(4, 3), (torch.randn(12, 4), target), loss, dtype=torch.float64)
@@ -136,6 +133,8 @@ def test_losses_without_a_likelihood_or_outputs_have_no_fisher_or_gauss_newton_m
     for kind in (ls.GaussNewton, ls.Fisher):
         with pytest.raises(NotDefinedError, match="not a function of outputs and targets"):
             kind(own)
+    with pytest.raises(LandscapeError, match="samples is 0"):
+        ls.Fisher(objective, samples=0)
     close(ls.EmpiricalFisher(own), ls.EmpiricalFisher(objective).dense())
     close(ls.GradientCovariance(own), ls.GradientCovariance(objective).dense())
 
@@ -153,16 +152,66 @@ def test_a_criterion_of_ones_own_has_an_empirical_fisher_matrix(reduction):
     close(ls.GradientCovariance(objective.with_loss(own)), scale * ls.GradientCovariance(objective).dense())
 
 
-def test_no_samples_are_refused():
-    with pytest.raises(LandscapeError, match="samples is 0"):
-        ls.Fisher(problem(), samples=0)
+# --- what goes in and comes out -----------------------------------------------------------------------------------------
+
+
+def test_numpy_in_numpy_out_and_torch_in_torch_out():
+    H = ls.Hessian(problem())
+    v = torch.randn(H.size, dtype=torch.float64)
+    product = H @ v
+    assert isinstance(product, torch.Tensor)
+    torch.testing.assert_close(H @ torch.stack([v, 2 * v], 1), torch.stack([product, 2 * product], 1))
+    back = H @ v.numpy()
+    assert isinstance(back, np.ndarray)
+    np.testing.assert_array_equal(back, product.numpy())
+    assert (H @ v.numpy().astype(np.float32)).dtype == np.float32
+
+
+def test_scipy_finds_the_top_eigenvalue(pair):
+    H, _, h, _ = pair
+    top = eigsh(H.to_scipy(), k=1, which="LA", v0=np.ones(H.size))[0][0]
+    assert top == pytest.approx(float(torch.linalg.eigvalsh(h)[-1]), rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("vector", "message"),
+    [
+        (torch.zeros(3, dtype=torch.float64), "shape"),
+        (torch.zeros(43, 2, 2, dtype=torch.float64), "shape"),
+        (torch.zeros(43), "float32, expected torch.float64"),
+        (np.zeros(43, dtype=int), "floating point"),
+        ([0.0] * 43, "not list"),
+        (torch.zeros(43, dtype=torch.float64, device="meta"), "on meta, expected cpu"),
+    ],
+)
+def test_wrong_vectors_are_refused(vector, message):
+    with pytest.raises(LandscapeError, match=message):
+        ls.Hessian(problem()) @ vector
+
+
+def test_a_loss_without_curvature_has_the_zero_matrix():
+    objective = problem().with_loss(ls.BatchLoss(lambda model, batch: model[0].weight.sum() + model[3].bias.sum()))
+    assert not (ls.Hessian(objective) @ objective.theta).any()
+
+
+@pytest.mark.parametrize("kind", [*KINDS, ls.operators.FiniteDifferenceHessian])
+def test_a_matrix_of_something_else_is_refused(kind):
+    with pytest.raises(
+        LandscapeError, match=r"got a Linear, expected an Objective: pass ls.Objective\(model, data, loss\)"
+    ):
+        kind(nn.Linear(2, 2))
+    checkpoint = ls.Checkpoint(nn.Linear(2, 2), loss="mse_loss", train=(torch.zeros(3, 2), torch.zeros(3, 2)))
+    with pytest.raises(
+        LandscapeError, match=r'got a Checkpoint, expected an Objective: pass checkpoint\.objective\("train"\)'
+    ):
+        kind(checkpoint)
 
 
 # --- is it one symmetric matrix? ----------------------------------------------------------------------------------------
 
 
 def test_sound_operators_pass_their_check():
-    for kind in (ls.Hessian, ls.GaussNewton, ls.Fisher, ls.EmpiricalFisher, ls.GradientCovariance):
+    for kind in KINDS:
         kind(problem(dropout=0.5)).check()
 
 
@@ -194,15 +243,18 @@ class Wrong(torch.autograd.Function):
         return g * ctx.saved_tensors[0].roll(1, 1)
 
 
-def test_a_wrong_second_derivative_shows_as_asymmetry():
-    torch.manual_seed(0)
-
+def activated(act, width):
     class Net(nn.Sequential):
         def forward(self, x):
-            return self[1](Wrong.apply(self[0](x)))
+            return self[1](act(self[0](x)))
 
-    data = torch.randn(12, 4), torch.randint(0, 3, (12,))
-    objective = ls.Objective(Net(nn.Linear(4, 5), nn.Linear(5, 3)), data, "cross_entropy", dtype=torch.float64)
+    torch.manual_seed(0)
+    data = torch.randn(40, 4), torch.randint(0, 3, (40,))
+    return ls.Objective(Net(nn.Linear(4, width), nn.Linear(width, 3)), data, "cross_entropy", dtype=torch.float64)
+
+
+def test_a_wrong_second_derivative_shows_as_asymmetry():
+    objective = activated(Wrong.apply, 5)
     with pytest.raises(NumericalError, match="not symmetric"):
         ls.Hessian(objective, check=False).check()
 
@@ -225,13 +277,7 @@ class Dropped(torch.autograd.Function):
     [(Dropped.apply, True), (lambda x: x.relu() ** 2, False), (torch.relu, False), (torch.tanh, False)],
 )
 def test_a_dropped_term_shows_beside_the_differences_of_gradients(act, dropped):
-    class Net(nn.Sequential):
-        def forward(self, x):
-            return self[1](act(self[0](x)))
-
-    torch.manual_seed(0)
-    data = torch.randn(40, 4), torch.randint(0, 3, (40,))
-    H = ls.Hessian(ls.Objective(Net(nn.Linear(4, 64), nn.Linear(64, 3)), data, "cross_entropy", dtype=torch.float64))
+    H = ls.Hessian(activated(act, 64))
     if dropped:
         with pytest.raises(NumericalError, match=r"off by [\d.]+\): Dropped drops a term of its second derivative"):
             H.check()

@@ -7,8 +7,6 @@ import warnings
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 
 import landscape as ls
@@ -21,8 +19,6 @@ from landscape.operators.programs.choose import Settings, _cheaper, coalesced
 from landscape.operators.programs.costs import Costs, measure
 from landscape.operators.programs.program import Kept, Recompute
 from landscape.operators.programs.split import Split
-
-KINDS = [ls.Hessian, ls.GaussNewton, ls.Fisher, ls.EmpiricalFisher, ls.GradientCovariance]
 
 
 def problem(n=40, batch_size=8, dtype=torch.float64, **options):
@@ -40,19 +36,6 @@ def problem(n=40, batch_size=8, dtype=torch.float64, **options):
 
 def vector(op, seed=1):
     return torch.randn(op.size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(op.dtype)
-
-
-# --- the matrix is symmetric and linear ---------------------------------------------------------------------------------
-
-
-@settings(deadline=None, max_examples=10)
-@given(seed=st.integers(0, 1000), a=st.floats(-3, 3), b=st.floats(-3, 3), kind=st.sampled_from(KINDS))
-def test_products_are_symmetric_and_linear(seed, a, b, kind):
-    op = kind(problem(batch_size=15))
-    u, v = vector(op, seed), vector(op, seed + 1)
-    Au, Av = op @ u, op @ v
-    torch.testing.assert_close(u @ Av, v @ Au, rtol=1e-10, atol=1e-12)
-    torch.testing.assert_close(op @ (a * u + b * v), a * Au + b * Av, rtol=1e-9, atol=1e-11)
 
 
 # --- memory -------------------------------------------------------------------------------------------------------------

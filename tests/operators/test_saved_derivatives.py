@@ -37,17 +37,6 @@ def test_two_derivatives_are_those_of_pytorch(name):
         torch.testing.assert_close(a, b, rtol=1e-13, atol=1e-14)
 
 
-@pytest.mark.parametrize("kind", [ls.Hessian, ls.GaussNewton, ls.Fisher, ls.EmpiricalFisher, ls.GradientCovariance])
-def test_products_with_a_kept_graph_are_those_of_forward_mode(kind):
-    torch.manual_seed(0)
-    layers = [nn.Linear(4, 6), nn.GELU(), nn.Linear(6, 6), nn.SiLU(), nn.Linear(6, 3), nn.Tanh()]
-    data = torch.randn(20, 4), torch.randint(0, 3, (20,))
-    objective = ls.Objective(nn.Sequential(*layers), data, "cross_entropy", dtype=torch.float64)
-    v = torch.randn(objective.size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    kept, recomputed = (kind(objective, program=program) @ v for program in ("kept", "recompute"))
-    torch.testing.assert_close(kept, recomputed, rtol=1e-11, atol=1e-13)
-
-
 def test_a_smooth_loss_of_ones_own_works_inside_functional_transforms():
     torch.manual_seed(0)
     data = torch.randn(20, 4), torch.randn(20, 3)

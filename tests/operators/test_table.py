@@ -190,50 +190,40 @@ def data(X, y, sizes):
     return list(zip(X.split(sizes), y.split(sizes), strict=True))
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_layers(layer):
+def slow_but(quick, keys):
+    return [key if key in quick else pytest.param(key, marks=pytest.mark.slow) for key in keys]
+
+
+def compare_layer(layer, programs, dtype=torch.float64, tolerance=1e-10):
+    """Compare operators, each by some programs, with the dense matrices of a layer with a read-out."""
     model, X, y = network(layer)
     weights = torch.full((7,), 1 / 7, dtype=torch.float64)
     reference = dense.Dense(model, X, y, F.cross_entropy, weights, F.cross_entropy)
-    objective = ls.Objective(model, data(X, y, (3, 2, 2)), "cross_entropy")
-    for name, operator in OPERATORS.items():
+    objective = ls.Objective(model, data(X, y, (3, 2, 2)), "cross_entropy", dtype=dtype)
+    for name, used in programs.items():
         matrix = expected(reference, name)
-        compare(operator(objective, program="kept", coalesce=False), matrix)
-        if name in ("hessian", "gauss_newton"):
-            compare(operator(objective, program="recompute", coalesce=False), matrix)
+        for program in used:
+            compare(OPERATORS[name](objective, program=program, coalesce=program == "split"), matrix, tolerance)
 
 
-def slow_but(quick, keys):
-    return [key if key in quick else pytest.param(key, marks=pytest.mark.slow) for key in keys]
+TWO = ("hessian", "gauss_newton")
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_layers(layer):
+    compare_layer(layer, {name: ("kept", "recompute") if name in TWO else ("kept",) for name in OPERATORS})
 
 
 @pytest.mark.parametrize(
     "layer", slow_but(("conv2d", "attention", "tied"), [layer for layer in LAYERS if layer not in UNTRACED])
 )
 def test_layers_by_the_split_program(layer):
-    model, X, y = network(layer)
-    weights = torch.full((7,), 1 / 7, dtype=torch.float64)
-    reference = dense.Dense(model, X, y, F.cross_entropy, weights, F.cross_entropy)
-    objective = ls.Objective(model, (X, y), "cross_entropy")
-    for name in ("hessian", "gauss_newton"):
-        compare(OPERATORS[name](objective, program="split"), expected(reference, name))
+    compare_layer(layer, dict.fromkeys(TWO, ("split",)))
 
 
 @pytest.mark.parametrize("layer", slow_but(("batch norm", "attention", "lstm"), LAYERS))
 def test_layers_in_single_precision(layer):
-    model, X, y = network(layer)
-    weights = torch.full((7,), 1 / 7, dtype=torch.float64)
-    reference = dense.Dense(model, X, y, F.cross_entropy, weights, F.cross_entropy)
-    objective = ls.Objective(model, data(X, y, (3, 2, 2)), "cross_entropy", dtype=torch.float32)
-    for name in ("hessian", "gauss_newton"):
-        compare(OPERATORS[name](objective, program="kept"), expected(reference, name), 1e-4)
-
-
-def ignoring(output, target, reduction="mean"):
-    return F.cross_entropy(output, target, ignore_index=1, reduction=reduction)
-
-
-CLASS_WEIGHTS = torch.tensor([0.5, 2.0, 1.0], dtype=torch.float64)
+    compare_layer(layer, dict.fromkeys(TWO, ("kept",)), torch.float32, 1e-4)
 
 
 def cases():
@@ -242,7 +232,7 @@ def cases():
     y = torch.tensor([0, 1, 2, 1, 0, 2, 2])
     real, binary = torch.randn(7, C).double(), torch.randint(0, 2, (7, C)).double()
     even = torch.full((7,), 1.0, dtype=torch.float64)
-    counted = (y != 1).double()
+    each, counted, weight = even[:, None].expand(7, C), (y != 1).double(), torch.tensor([0.5, 2.0, 1.0]).double()
 
     def ignored(output, target, **options):
         return F.cross_entropy(output, target, ignore_index=1, **options) if (target != 1).any() else output.sum() * 0
@@ -250,45 +240,31 @@ def cases():
     return {
         "cross_entropy": (nn.CrossEntropyLoss, {}, y, even, F.cross_entropy, "categorical"),
         "ignore_index": (nn.CrossEntropyLoss, {"ignore_index": 1}, y, counted, ignored, "categorical"),
-        "class weights": (
-            nn.CrossEntropyLoss,
-            {"weight": CLASS_WEIGHTS},
-            y,
-            CLASS_WEIGHTS[y],
-            F.cross_entropy,
-            "categorical",
-        ),
-        "mse": (nn.MSELoss, {}, real, even[:, None].expand(7, C), F.mse_loss, "gaussian"),
-        "bce": (
-            nn.BCEWithLogitsLoss,
-            {},
-            binary,
-            even[:, None].expand(7, C),
-            F.binary_cross_entropy_with_logits,
-            "bernoulli",
-        ),
+        "class weights": (nn.CrossEntropyLoss, {"weight": weight}, y, weight[y], F.cross_entropy, "categorical"),
+        "mse": (nn.MSELoss, {}, real, each, F.mse_loss, "gaussian"),
+        "bce": (nn.BCEWithLogitsLoss, {}, binary, each, F.binary_cross_entropy_with_logits, "bernoulli"),
     }
+
+
+def compare_loss(case, names, sizes, reduction="mean", **options):
+    kind, settings, target, weights, single, family = cases()[case]
+    model, X, _ = network("linear")
+    weights = weights / weights.sum() if reduction == "mean" else weights
+    criterion = kind(**settings, reduction=reduction)
+    reference = dense.Dense(model, X, target, criterion, weights, single, family)
+    objective = ls.Objective(model, data(X, target, sizes), criterion)
+    for name in names:
+        compare(OPERATORS[name](objective, **options), expected(reference, name))
 
 
 @pytest.mark.parametrize("sizes", [(7,), (4, 3), (1, 4, 2)], ids=["one batch", "two", "ragged"])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("case", cases())
 def test_losses(case, reduction, sizes):
-    kind, options, target, weights, single, family = cases()[case]
-    model, X, _ = network("linear")
-    weights = weights / weights.sum() if reduction == "mean" else weights
-    criterion = kind(**options, reduction=reduction)
-    reference = dense.Dense(model, X, target, criterion, weights, single, family)
-    objective = ls.Objective(model, data(X, target, sizes), criterion)
-    for name, operator in OPERATORS.items():
-        compare(operator(objective, program="kept", coalesce=len(sizes) == 2), expected(reference, name))
+    compare_loss(case, OPERATORS, sizes, reduction, program="kept", coalesce=len(sizes) == 2)
 
 
 @pytest.mark.parametrize("name", OPERATORS)
 @pytest.mark.parametrize("case", slow_but(("ignore_index", "mse"), cases()))
 def test_losses_by_the_split_program(case, name):
-    kind, options, target, weights, single, family = cases()[case]
-    model, X, _ = network("linear")
-    reference = dense.Dense(model, X, target, kind(**options), weights / weights.sum(), single, family)
-    objective = ls.Objective(model, data(X, target, (3, 3, 1)), kind(**options))
-    compare(OPERATORS[name](objective, program="split", coalesce=False), expected(reference, name))
+    compare_loss(case, [name], (3, 3, 1), program="split", coalesce=False)

@@ -183,14 +183,6 @@ def test_a_multiple_of_the_identity(value):
     assert np.trapezoid(density.density, density.grid) == pytest.approx(1, abs=1e-3)
 
 
-def test_blocks_of_probes_change_nothing(matrix_with, counting):
-    operator = counting(matrix_with(np.linspace(0, 1, 50)))
-    one = spectral_density(operator, probes=3, steps=10)
-    operator.block_size = 2
-    np.testing.assert_allclose(spectral_density(operator, probes=3, steps=10).nodes, one.nodes, atol=1e-10)
-    assert one.matvecs == 30
-
-
 SPECTRUM = np.concatenate([[40.0, 30.0], np.linspace(0.01, 2, 98)])
 
 

@@ -55,14 +55,6 @@ def test_low_rank_is_exact_with_xdiag(matrix_with):
     np.testing.assert_allclose(diagonal(matrix, 20, "xdiag").values, matrix.diagonal(), atol=1e-10)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_blocks_of_probes_change_nothing(matrix_with, counting, method):
-    operator = counting(matrix_with(0.9 ** np.arange(40)))
-    one = diagonal(operator, 20, method).values
-    operator.block_size = 3
-    np.testing.assert_allclose(diagonal(operator, 20, method).values, one, atol=1e-10)
-
-
 def test_wrong_requests_name_the_remedy(counting):
     with pytest.raises(LandscapeError, match="use one of hutchinson, xdiag"):
         diagonal(torch.eye(9), method="exact")

@@ -39,22 +39,18 @@ def test_low_rank_is_exact(matrix_with, method):
     assert estimate.standard_error < 1e-8
 
 
-@pytest.mark.parametrize("method", ["hutchinson", "xtrace", "xnystrace"])
-def test_a_multiple_of_the_identity_is_exact_because_probes_are_rescaled(method):
-    estimate = trace(3 * torch.eye(80, dtype=torch.float64), 12, method)
-    assert estimate.value == pytest.approx(240, rel=1e-10)
+@pytest.mark.parametrize(
+    ("method", "multiple"), [*((method, 0.0) for method in METHODS), *((m, 3.0) for m in METHODS if m != "hutch++")]
+)
+def test_a_multiple_of_the_identity_is_exact_because_probes_are_rescaled(method, multiple):
+    estimate = trace(multiple * torch.eye(80, dtype=torch.float64), 12, method)
+    assert estimate.value == pytest.approx(80 * multiple, rel=1e-10)
     assert estimate.standard_error < 1e-9
 
 
 def test_the_shift_of_xnystrace_does_not_bias_float32():
     matrix = torch.diag(torch.cat([torch.tensor([4.0, 2.0, 1.0]), torch.zeros(1997)]))
     assert trace(matrix, 12, "xnystrace").value == pytest.approx(7, rel=2e-5)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_zero_operator(method):
-    estimate = trace(torch.zeros(50, 50), 12, method)
-    assert (estimate.value, estimate.standard_error) == (0, 0)
 
 
 @pytest.mark.parametrize("method", ["hutchinson", "hutch++", "xtrace"])
@@ -147,13 +143,6 @@ def test_longer_runs_extend_shorter_ones(matrix_with):
     matrix = matrix_with(DECAY)
     short, long = (trace(matrix, count, "hutchinson", seed=3) for count in (20, 30))
     np.testing.assert_array_equal(long.samples[:20], short.samples)
-
-
-def test_blocks_of_probes_change_nothing(matrix_with, counting):
-    operator = counting(matrix_with(DECAY))
-    one = [trace(operator, 30, method).value for method in METHODS]
-    operator.block_size = 4
-    np.testing.assert_allclose([trace(operator, 30, method).value for method in METHODS], one, rtol=1e-9)
 
 
 def test_frobenius_norm_comes_free(matrix_with, counting):

@@ -1,4 +1,4 @@
-"""Spectra where every process holds a part of theta: threads stand for processes, and each sees its own rows only."""
+"""Spectra do not depend on how vectors are multiplied: in blocks, or by processes (threads here) that each see their own rows."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -86,3 +86,11 @@ def test_every_part_finds_what_one_process_finds(quantity):
         found = list(pool.map(lambda rank: quantity(Sharded(Part(rank, table, barrier))), range(len(PARTS))))
     assert np.array_equal(found[0], found[1])
     np.testing.assert_allclose(found[0], expected, atol=1e-7 * np.abs(expected).max(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("quantity", QUANTITIES.values(), ids=QUANTITIES)
+def test_blocks_of_vectors_change_nothing(quantity, counting):
+    operator = counting(MATRIX)
+    operator.block_size = 3
+    expected = quantity(MATRIX)
+    np.testing.assert_allclose(quantity(operator), expected, atol=1e-7 * np.abs(expected).max(), rtol=1e-6)
