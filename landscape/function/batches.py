@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from landscape.errors import LandscapeError
 
@@ -34,6 +33,7 @@ class Batch:
         size: number of examples.
         scale: the factor that turns the batch's loss into its share of the data set's: the shares add up to L.
         rows: whether it is rows of examples, of which some may be picked.
+        draws: numbers of each example (n, …) that a rule has drawn or weighs it with.
     """
 
     inputs: Any
@@ -42,6 +42,7 @@ class Batch:
     size: int
     scale: float = 1.0
     rows: bool = True
+    draws: Tensor | None = None
 
     def rescaled(self, scale: float) -> Batch:
         """Return the same batch with another share."""
@@ -290,14 +291,8 @@ def pick(batch: Batch, index: Tensor) -> Batch:
     if not batch.rows:
         raise LandscapeError("single examples cannot be taken out of these batches, which are not rows or are fixed")
 
-    def cut(x: Any) -> Any:
-        return take(x, index, batch.size)
-
-    raw = None if batch.raw is None else cut(batch.raw)
-    own, inputs = (tree_leaves(tree) for tree in (_told_apart(batch.raw)[0], batch.inputs))
-    if raw is None or list(map(id, own)) != list(map(id, inputs)):  # a rule has put draws or weights of its own there
-        return Batch(cut(batch.inputs), cut(batch.target), raw, len(index), batch.scale)
-    return Batch(*_told_apart(raw), raw, len(index), batch.scale)  # cut once: inputs and target are parts of it
+    raw, draws = (take(part, index, batch.size) for part in (batch.raw, batch.draws))
+    return Batch(*_told_apart(raw), raw, len(index), batch.scale, draws=draws)
 
 
 def few(batch: Batch, most: int) -> Batch:

@@ -44,11 +44,11 @@ class EmpiricalFisherRule(JacobianRule):
         elif self.objective.count is not None:
             counts = [self._counted(self._one(batch, i)) for i in range(batch.size)]
         else:
-            return replace(batch, raw=None)
+            return batch
         weights = torch.tensor(counts, dtype=self.objective.dtype, device=self.objective.device)
         if self.objective.reduction == "mean":
             weights = weights / weights.sum()
-        return replace(batch, raw=(batch.raw, weights * batch.scale))
+        return replace(batch, draws=weights * batch.scale)
 
     def _one(self, batch: Batch, i: int) -> Batch:
         return pick(batch, torch.tensor([i], device="cpu"))
@@ -64,10 +64,9 @@ class EmpiricalFisherRule(JacobianRule):
     def values(self, theta: Tensor, batch: Batch) -> Tensor:
         """Return √ω_i ℓ_i, (n,), with the weights of L = Σ_i ω_i ℓ_i."""
         if isinstance(self.objective.given_loss, BatchLoss):
-            raw, weights = batch.raw
-            bare = replace(batch, raw=raw)
-            values = [self.objective.batch_value(theta, self._one(bare, i)).reshape(()) for i in range(batch.size)]
-            losses = torch.stack(values)
+            values = [self.objective.batch_value(theta, self._one(batch, i)).reshape(()) for i in range(batch.size)]
+            losses, weights = torch.stack(values), batch.draws
+            assert weights is not None
             return (losses / weights if self.objective.reduction == "sum" else losses) * weights.sqrt()
         known, target = self.objective.known, batch.target
         assert target is not None
@@ -95,16 +94,16 @@ class EmpiricalFisherRule(JacobianRule):
         with self.objective.guard(), torch.no_grad():
             for batch in self.objective.batches:
                 dressed = self.dress(batch, ())
-                if dressed.raw is not None:
-                    total += float(dressed.raw[1].sum())
+                if dressed.draws is not None:
+                    total += float(dressed.draws.sum())
                 else:
                     outputs = self.objective.batch_outputs(self.objective.theta, batch)
                     total += float(self._weights(outputs, dressed).sum())
         return self.objective.world.sum(total)
 
     def _weights(self, outputs: Tensor, batch: Batch) -> Tensor:
-        if batch.raw is not None:
-            return batch.raw[1]
+        if batch.draws is not None:
+            return batch.draws
         assert batch.target is not None
         if self.objective.known.task == "classes" and not batch.target.is_floating_point():
             # rounding may leave an ignored target a weight of −1e-17

@@ -41,7 +41,7 @@ class FisherRule(JacobianRule):
         stream = np.random.Philox(key=self.seed).advance(skipped // 4)  # a step of the counter makes four numbers
         numbers = np.random.Generator(stream).random(skipped % 4 + int(np.prod(shape)))[skipped % 4 :]
         uniform = torch.as_tensor(numbers.reshape(shape)).to(self.objective.device, self.objective.dtype)
-        return replace(batch, raw=uniform)
+        return replace(batch, draws=uniform)
 
     def _drawn(self, batches: Sequence[Batch]) -> int:
         return self.samples * sum(int(np.prod(self._targets(batch))) for batch in batches)
@@ -64,7 +64,8 @@ class FisherRule(JacobianRule):
         # for these two the second moment is the loss's own (diagonal) Hessian in the outputs
         if not self.samples:
             return loss_curvature(self.objective, values, batch)
-        ones, uniform = torch.ones_like(values), batch.raw
+        ones, uniform = torch.ones_like(values), batch.draws
+        assert uniform is not None
         if self.family == "bernoulli":
             p = values.sigmoid()[..., None]
             drawn = (p - (uniform < p).to(p.dtype)).square().mean(-1)
@@ -80,7 +81,8 @@ class FisherRule(JacobianRule):
         if not self.samples:
             # Σ_c p_c (e_c − p)(e_c − p)ᵀ, the sum over all classes in closed form
             return lambda tangent: weight * p * (tangent - (p * tangent).sum(1, keepdim=True))
-        below = p.cumsum(1).unsqueeze(-1) < batch.raw.unsqueeze(1)
+        assert batch.draws is not None
+        below = p.cumsum(1).unsqueeze(-1) < batch.draws.unsqueeze(1)
         drawn = below.sum(1, keepdim=True).clamp_max(p.shape[1] - 1)
         classes = torch.arange(p.shape[1], device=p.device).reshape(1, -1, *[1] * (below.ndim - 2))
         scores = p.unsqueeze(-1) - (drawn == classes).to(p.dtype)  # (n, C, …, S)

@@ -67,8 +67,7 @@ class Split(Program):
             tensors, rebuild = flatten(_parts(batch))
 
             def product(theta: Tensor, *rest: Tensor) -> Tensor:
-                inputs, target, raw = rebuild(rest[:-1])
-                return self.rule.product(theta, replace(batch, inputs=inputs, target=target, raw=raw), rest[-1])
+                return self.rule.product(theta, replace(batch, **rebuild(rest[:-1])), rest[-1])
 
             program = split(product, [self.theta, *tensors], [torch.ones_like(self.theta)], room=self.room)
             moved, v = self._check(program, _another(self.rule, batch, self.batches))
@@ -168,8 +167,8 @@ class Compiled(Split):
         return second
 
 
-def _parts(batch: Batch) -> tuple[Any, Any, Any]:
-    return batch.inputs, batch.target, batch.raw
+def _parts(batch: Batch) -> dict[str, Any]:
+    return {"inputs": batch.inputs, "target": batch.target, "raw": batch.raw, "draws": batch.draws}
 
 
 def _close(product: Tensor, expected: Tensor) -> bool:
