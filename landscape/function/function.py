@@ -19,28 +19,20 @@ from landscape.function.batches import Batch, leaves, pick
 from landscape.function.forward import forward, logits, takes_keywords, unwrapped
 from landscape.function.guard import Guard
 from landscape.function.losses import BatchLoss, Loss, OfEverything, OwnLoss, describe, first_output, resolve
-from landscape.function.metrics import Metric, checked, hits
 from landscape.function.norms import Norm, couples, following
 from landscape.function.parameters import ParameterSpace, Selection, cast
 from landscape.function.structure import Structure
+from landscape.hashing import fingerprint, fingerprint_of_parts
 
 if TYPE_CHECKING:
     from landscape.function.shards import Shards
 
+Metric = Callable[[Tensor, Tensor], Tensor]
+"""``f(output, target)``: a mean over the examples, or one value each."""
+
 
 class Function:
-    r"""(θ, batch) ↦ loss, outputs: network, loss and parameter space, without data.
-
-    Args:
-        model: the network.
-        loss: a function or module ``criterion(output, target)``, a name in `torch.nn.functional`, or a `BatchLoss`.
-        count: ``count(output, target) -> float``, the divisor of a mean loss in a batch.
-        parameters: which parameters make up theta, see `ParameterSpace.select`.
-        device: where to compute; `None`: where the model is.
-        dtype: floating-point type to compute in; `None`: the model's own.
-        mode: ``eval`` or ``train``.
-        metrics: further quantities of outputs and targets.
-        norm: ``frozen`` or ``batch``.
+    """(θ, batch) ↦ loss, outputs: network, loss and parameter space, without data. Made of what an `Objective` is given.
 
     Attributes:
         model: the user's network, without wrappers.
@@ -61,13 +53,13 @@ class Function:
         model: nn.Module,
         loss: Any,
         *,
-        count: Callable[[Any, Tensor], float] | None = None,
-        parameters: Selection = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        mode: str = "eval",
-        metrics: Mapping[str, Metric] | None = None,
-        norm: Norm = "frozen",
+        count: Callable[[Any, Tensor], float] | None,
+        parameters: Selection,
+        device: torch.device | str | None,
+        dtype: torch.dtype | None,
+        mode: str,
+        metrics: Mapping[str, Metric] | None,
+        norm: Norm,
     ):
         if not isinstance(model, nn.Module):
             remedy = "; of a function f(params, x), pass ls.Functional(f, params)" if callable(model) else ""
@@ -75,7 +67,15 @@ class Function:
         if mode not in ("eval", "train"):
             raise LandscapeError(f"mode is {mode!r}, expected 'eval' or 'train'")
         self.model = unwrapped(model)
-        self.mode, self.metrics = mode, checked(metrics)
+        self.mode, self.metrics = mode, dict(metrics or {})
+        for name, metric in self.metrics.items():
+            if name in ("loss", "accuracy"):
+                raise LandscapeError(
+                    f"a metric is called {name!r}, which the objective computes itself; choose another name"
+                )
+            if not callable(metric):
+                found = type(metric).__name__
+                raise LandscapeError(f"the metric {name!r} is {found}, expected a function (output, target)")
         self.shards = _shards_of(self.model)
         self.space = ParameterSpace.select(self.model, parameters, dtype)
         if self.shards is not None:
@@ -363,7 +363,13 @@ class Function:
 
     def hits(self, output: Tensor, target: Tensor) -> Tensor | None:
         """Return which targets are predicted rightly, as their shape; `None` where the task is no classification."""
-        return None if self._criterion is None else hits(self._criterion, output, target)
+        return None if self._criterion is None else self._criterion.hits(output, target)
+
+    def weights_sha256(self, theta: Tensor) -> str:
+        """Hash theta (P,) and what the network holds besides; of a sharded network one parameter at a time."""
+        if self.shards is None:
+            return fingerprint(theta, *self._fixed.values())
+        return fingerprint_of_parts(theta.dtype, self.size, self.shards.one_by_one(theta), *self._fixed.values())
 
 
 def _shards_of(model: nn.Module) -> Shards | None:

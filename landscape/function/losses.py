@@ -146,6 +146,23 @@ class Loss:
     elementwise: bool = False
     on_logits: Criterion | None = None
 
+    def is_graded(self, target: Tensor) -> bool:
+        """Whether a prediction is right or wrong, so that there is an accuracy."""
+        return self.task == "binary" or (self.task == "classes" and not target.is_floating_point())
+
+    def graded(self, target: Tensor) -> int:
+        """Return how many of the targets count for the accuracy."""
+        return int((target != self.ignore_index).sum()) if self.task == "classes" else target.numel()
+
+    def hits(self, output: Tensor, target: Tensor) -> Tensor | None:
+        """Return which targets are predicted rightly, as their shape; `None` where the task is no classification."""
+        if not self.is_graded(target):
+            return None
+        if self.task == "classes":
+            sure = ~output.amax(1).isnan()  # the largest of NaN is the first: right wherever the label is 0
+            return sure & (output.argmax(1) == target) & (target != self.ignore_index)
+        return ~output.isnan() & ((output > 0) == (target > 0.5))
+
 
 def resolve(loss: Any, count: Count | None = None) -> Loss:
     """Recognise a criterion: a name in `torch.nn.functional`, one of its functions, a loss module, or any callable.

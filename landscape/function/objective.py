@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import copy
 import math
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from landscape._version import __version__
 from landscape.arguments import checked
 from landscape.errors import LandscapeError, NotDefinedError, NumericalError
-from landscape.function import metrics as _metrics
 from landscape.function.batches import Batch
 from landscape.function.data import Data, Examples, read
 from landscape.function.fitting import fit_weights
-from landscape.function.function import Function
+from landscape.function.function import Function, Metric
 from landscape.function.group import world_of
 from landscape.function.losses import BatchLoss
-from landscape.function.metrics import Metric
 from landscape.function.norms import Norm, reestimated
 from landscape.function.parameters import ParameterSpace, Selection
-from landscape.function.provenance import identity, weights_sha256
 from landscape.function.stream import Stream
 from landscape.function.weighting import check, in_batches, weighted
 from landscape.function.world import ALONE, World
@@ -131,7 +131,7 @@ class Objective(Function):
                 how |= {"examples": examples, "sized": self.norm == "batch"}
                 data = read(data, batch_size, self.device, self.data_dtype, resident, **how)
         self._examples = examples if callable(examples) else None
-        self.world.agree(models=str(self.whole_space), weights=weights_sha256(self, self._theta), losses=self.loss_name)
+        self.world.agree(models=str(self.whole_space), weights=self.weights_sha256(self._theta), losses=self.loss_name)
         self._take_data(self.world.divided(data), tried=False)
 
     def _take_data(self, data: Data, *, tried: bool) -> None:
@@ -174,7 +174,7 @@ class Objective(Function):
         if self._criterion is None:
             return ["loss"]
         target = self.batches[0].target
-        graded = target is not None and _metrics.is_graded(self.known, target)
+        graded = target is not None and self.known.is_graded(target)
         return ["loss", *(["accuracy"] if graded else []), *self.metrics]
 
     def metrics_of(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
@@ -195,7 +195,7 @@ class Objective(Function):
     def graded(self) -> int:
         """Number of targets that accuracy is the share of: all but those with the loss's ``ignore_index``."""
         targets = [batch.target for batch in self.batches.stored]
-        return self.world.sum(sum(_metrics.graded(self.known, target) for target in targets if target is not None))
+        return self.world.sum(sum(self.known.graded(target) for target in targets if target is not None))
 
     def evaluate(self, theta: Weights | None = None) -> dict[str, float]:
         """Return the loss, the accuracy (classification only) and the user's metrics at theta."""
@@ -408,8 +408,15 @@ class Objective(Function):
 
     def provenance(self) -> dict[str, Any]:
         """Return what identifies function and machine: versions, device, dtype, fingerprints of weights and data."""
+        count = sum(1 for _ in self.model.parameters())
         return {
-            **identity(self, self._theta),
+            **environment(),
+            "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "model": type(self.model).__qualname__,
+            "parameters": self.size,
+            "selection": "all" if len(self.names) == count else list(self.names),
+            "weights_sha256": self.weights_sha256(self._theta),
             "data_sha256": self.batches.fingerprint(self.world.relayed),
             "examples": self.n,
             "loss": self.loss_name,
@@ -437,3 +444,17 @@ class Objective(Function):
         if theta.shape != (self.space.size,):
             raise LandscapeError(f"theta has shape {tuple(theta.shape)}, expected ({self.space.size},)")
         return theta.to(self.device, self.dtype)
+
+
+def environment() -> dict[str, str]:
+    """Return the versions that decide numbers.
+
+    >>> sorted(environment())
+    ['numpy', 'package', 'python', 'torch']
+    """
+    return {
+        "package": __version__,
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }

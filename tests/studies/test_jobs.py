@@ -16,7 +16,7 @@ import torch
 
 import landscape as ls
 from landscape.errors import LandscapeError
-from landscape.function.provenance import environment
+from landscape.function.objective import environment
 from landscape.results import Estimate
 from landscape.store import Run
 from landscape.studies.grid import JobsRun, run_jobs
