@@ -10,7 +10,10 @@ from torch import Tensor
 
 
 def tensor_bytes(tensor: Tensor) -> bytes:
-    """Return the values of a tensor as bytes, in C order."""
+    """Return the values of a tensor as bytes, in C order; of a sparse one its indices and values."""
+    if tensor.layout is not torch.strided:
+        sparse = tensor.detach().to_sparse_coo().coalesce()
+        return tensor_bytes(sparse.indices()) + tensor_bytes(sparse.values())
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
