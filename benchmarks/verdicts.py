@@ -33,7 +33,7 @@ import torch
 
 import landscape as ls
 from landscape.comparison import PRIMARY, placebo
-from landscape.comparison.families import agreement
+from landscape.comparison.decide import agreement
 from landscape.datasets import Split, digits
 from landscape.experiments import TrainedRun, as_checkpoint, get_recipe, train_many, training_set
 from landscape.models import mlp

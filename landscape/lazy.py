@@ -41,7 +41,6 @@ VERBS = {
     "card": "report:card",
     "contrast": "statistics.contrasts:contrast",
     "interval": "statistics.intervals:student_interval",
-    "peaks": "statistics.peaks:peaks",
     "resmooth": "spectra.density:resmooth",
 }
 """What results and studies do with themselves: ``module:function`` for each verb."""

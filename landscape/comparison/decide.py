@@ -3,23 +3,29 @@
 The decision rests on scores declared beforehand in the register: the worst and the average case of relative perturbations, on
 normalised logits, and the relative noise that the 0–1 error tolerates. In all three the first order cancels, so that none asks
 for a critical point, and none is moved by a rescaling of layers or neurons or by a change of temperature. All others are
-reported beside them.
+reported beside them, family by family.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
-from landscape.comparison.families import agreement, in_words
-from landscape.comparison.rule import called, compared_by_ratio, corrected, one_sign, phrase, saturated
+from landscape.comparison.rule import called, compared_by_ratio, corrected, phrase, steady
 from landscape.results.comparison import WAIVED, Gate, Test, Verdict, alike
 from landscape.scores import REGISTRY
 from landscape.scores.register import primary
 from landscape.statistics import mean_difference, pairs_needed, permutation_test, sign_flip_test, superiority
+
+SIGN = {"spikier": 1.0, "flatter": -1.0, "tie": 0.0, "different, negligibly": 0.0}
+"""The verdicts that other families can agree with, as the sign of the difference they expect."""
+_WORDS = {
+    "spikier": "rises more under relative perturbations of its weights",
+    "flatter": "rises less under relative perturbations of its weights",
+}
+"""What was measured: the loss under relative perturbations, and its errors under noise that may be as large as the weights."""
 
 
 def compare_scores(
@@ -61,115 +67,63 @@ def compare_scores(
         scores that are logarithms or entropies already (see the register) and those that are not positive throughout.
     """
     chosen = primary() if deciding is None else deciding
-    compare = partial(
-        _compare, a=a, b=b, margin=margin, level=level, paired=paired,
-        fewest=max(fewest, pairs_needed(level, max(1, len(chosen)))) if paired else fewest,
-    )  # fmt: skip
-    rows = [
-        compare(
-            name, arm_a[:, i], arm_b[:, i],
-            radii=None if radii is None else radii[i],
-            errors=None if errors is None else (errors[0][:, i], errors[1][:, i]),
-            primary=name in chosen,
-            converged=name not in unconverged,
+    fewest = max(fewest, pairs_needed(level, max(1, len(chosen)))) if paired else fewest
+    rows = []
+    for i, score in enumerate(scores):
+        shown = None if errors is None else [error[:, i] for error in errors]
+        by_ratio, (x, y), arms, shared = _on_one_scale(score, [arm_a[:, i], arm_b[:, i]], shown, paired)
+        if not len(x) or not len(y):
+            continue
+        stable, silent = steady(arms[0], arms[1], radii[i] if by_ratio and radii is not None else None)
+        notes = [f"saturated at {', '.join(f'{r:g}' for r in radii[i][silent])}: no vote"] if silent.any() else []  # type: ignore[index]
+        converged, seeds = score not in unconverged, min(len(x), len(y))
+        found = mean_difference(x, y, paired=paired, shared=shared) if converged and seeds > 1 else None
+        low, high = found.interval() if found else (np.nan, np.nan)
+        test = sign_flip_test if paired else permutation_test
+        rows.append(
+            Test(
+                a=a,
+                b=b,
+                score=score,
+                primary=score in chosen,
+                scale="log10" if by_ratio else "raw",
+                difference=float(y.mean() - x.mean()),
+                low=float(low),
+                high=float(high),
+                p_value=test(x, y, fewest=fewest).p_value if converged and seeds >= fewest else None,
+                p_holm=None,
+                superiority=superiority(x, y),
+                equivalent=bool(by_ratio and margin > 0 and found and found.within(margin) < level),
+                sign_stable=bool(stable),
+                seeds_a=len(x),
+                seeds_b=len(y),
+                beyond=bool(found and found.beyond(margin if by_ratio else 0.0)),
+                paired=paired,
+                orientation=REGISTRY[score].orientation if score in REGISTRY else "higher is sharper",
+                note="; ".join(notes if converged else [*notes, "not converged: not tested"]),
+            )
         )
-        for i, name in enumerate(scores)
-    ]  # fmt: skip
-    return corrected([row for row in rows if row is not None])
+    return corrected(rows)
 
 
-def _compare(
-    score: str,
-    arm_a: np.ndarray,
-    arm_b: np.ndarray,
-    *,
-    a: str,
-    b: str,
-    margin: float,
-    level: float,
-    fewest: int,
-    paired: bool,
-    radii: np.ndarray | None,
-    errors: tuple[np.ndarray, np.ndarray] | None,
-    primary: bool,
-    converged: bool,
-) -> Test | None:
-    """Compare the values (seed, radius) of one score; None if an arm has none."""
-    means = alike([arm_a, arm_b])
+def _on_one_scale(
+    score: str, arms: Sequence[np.ndarray], errors: Sequence[np.ndarray] | None, paired: bool
+) -> tuple[bool, list[np.ndarray], list[np.ndarray], float]:
+    """Return whether arms (seed, radius) are compared by ratio, and as they are compared the means of their seeds over radii,
+    all their values, NaN where missing, and the error of the draws that all seeds share: it does not average out over them.
+    """
+    means = alike(arms)
     known = [np.isfinite(mean) for mean in means]
     if paired:
         known = [known[0] & known[1]] * 2
-    x, y = (mean[there] for mean, there in zip(means, known, strict=True))
-    if not len(x) or not len(y):
-        return None
-    by_ratio = not any((arm <= 0).any() for arm in (arm_a, arm_b)) and compared_by_ratio(score)
-    if by_ratio:
-        x, y = np.log10(x), np.log10(y)
-    silent = _saturated(arm_a, arm_b, radii) if by_ratio and radii is not None else np.zeros(arm_a.shape[1], dtype=bool)
-    tested = converged and min(len(x), len(y)) >= fewest
-    several = converged and min(len(x), len(y)) > 1
-    shared = _shared(arm_a[known[0]], arm_b[known[1]], errors, known, by_ratio)
-    found = mean_difference(x, y, paired=paired, shared=shared) if several else None
-    low, high = found.interval() if found else (np.nan, np.nan)
-    test = sign_flip_test if paired else permutation_test
-    notes = [f"saturated at {', '.join(f'{r:g}' for r in radii[silent])}: no vote"] if silent.any() else []  # type: ignore[index]
-    return Test(
-        a=a,
-        b=b,
-        score=score,
-        primary=primary,
-        scale="log10" if by_ratio else "raw",
-        difference=float(y.mean() - x.mean()),
-        low=float(low),
-        high=float(high),
-        p_value=test(x, y, fewest=fewest).p_value if tested else None,
-        p_holm=None,
-        superiority=superiority(x, y),
-        equivalent=bool(by_ratio and margin > 0 and found and found.within(margin) < level),
-        sign_stable=bool(one_sign(_by_radius(arm_a, arm_b, by_ratio)[~silent])),
-        seeds_a=len(x),
-        seeds_b=len(y),
-        beyond=bool(found and found.beyond(margin if by_ratio else 0.0)),
-        paired=paired,
-        orientation=REGISTRY[score].orientation if score in REGISTRY else "higher is sharper",
-        note="; ".join(notes if converged else [*notes, "not converged: not tested"]),
-    )
-
-
-def _shared(
-    a: np.ndarray, b: np.ndarray, errors: tuple[np.ndarray, np.ndarray] | None, known: list[np.ndarray], by_ratio: bool
-) -> float:
-    """Return the error of a difference that comes from draws which all seeds share: it does not average out over them."""
-    if errors is None:
-        return 0.0
-    total = 0.0
-    for values, error, there in zip((a, b), errors, known, strict=True):
-        part = error[there] / (np.abs(values) * np.log(10)) if by_ratio else error[there]
-        total += float(np.nanmean(part)) ** 2 if np.isfinite(part).any() else 0.0
-    return total**0.5
-
-
-def _saturated(arm_a: np.ndarray, arm_b: np.ndarray, radii: np.ndarray) -> np.ndarray:
-    """Return at which radii either arm has saturated, (radius,); none where radii do not rise or values are missing."""
-    count = int(np.isfinite(radii).sum())
-    silent = np.zeros(arm_a.shape[1], dtype=bool)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        means = np.stack([np.nanmean(np.log(arm[:, :count]), axis=0) for arm in (arm_a, arm_b)])
-    if np.isfinite(means).all():
-        silent[:count] = saturated(means, radii[:count])
-    return silent
-
-
-def _by_radius(arm_a: np.ndarray, arm_b: np.ndarray, by_ratio: bool) -> np.ndarray:
-    """Return the difference of mean logarithms, or of means, at every radius; NaN where an arm has no value."""
-    differences = np.full(arm_a.shape[1], np.nan)
-    for r in range(arm_a.shape[1]):
-        x, y = (arm[np.isfinite(arm[:, r]), r] for arm in (arm_a, arm_b))
-        if by_ratio:
-            x, y = np.log(x[x > 0]), np.log(y[y > 0])
-        if len(x) and len(y):
-            differences[r] = y.mean() - x.mean()
-    return differences
+    by_ratio = not any((arm <= 0).any() for arm in arms) and compared_by_ratio(score)
+    scale: Callable[[np.ndarray], np.ndarray] = np.log10 if by_ratio else np.asarray
+    shared = 0.0
+    for arm, error, there in zip(arms, errors or (), known):
+        part = error[there] / (arm[there] * np.log(10) if by_ratio else 1)
+        shared += float(np.nanmean(part)) ** 2 if np.isfinite(part).any() else 0.0
+    values = [scale(np.where(np.isfinite(arm), arm, np.nan)) for arm in arms]
+    return by_ratio, [scale(mean[there]) for mean, there in zip(means, known, strict=True)], values, shared**0.5
 
 
 def decide(
@@ -210,7 +164,7 @@ def decide(
     verdict = _decided(a, b, gates, tests, level=level, names=names, descriptive=descriptive, deciding=chosen)
     at_rest = next((gate.value <= gate.limit for gate in gates if gate.gate == "gradient"), True)
     fit = [row for row in tests if at_rest or row.score not in REGISTRY or REGISTRY[row.score].family != "curvature"]
-    beside = in_words(agreement(fit, verdict.verdict, margin=margin))
+    beside = _beside(agreement(fit, verdict.verdict, margin=margin))
     instead = [f"{other} in the place of {slug}" for slug, other in chosen.items() if other != slug]
     sentences = [
         verdict.text,
@@ -277,13 +231,6 @@ def _decided(
     return Verdict(a, b, "inconclusive", f"{label_b} against {label_a} is inconclusive, {why}: {evidence}.")
 
 
-_WORDS = {
-    "spikier": "rises more under relative perturbations of its weights",
-    "flatter": "rises less under relative perturbations of its weights",
-}
-"""What was measured: the loss under relative perturbations, and its errors under noise that may be as large as the weights."""
-
-
 def _unfit(rows: Sequence[Test], descriptive: Collection[str], deciding: Mapping[str, str]) -> str:
     """Say why the scores that decide cannot; empty where they can."""
     if missing := sorted(set(deciding.values()) - {row.score for row in rows}):
@@ -325,3 +272,67 @@ def _sentence(row: Test) -> str:
     spread = f" [{ends[0]:.2f}, {ends[1]:.2f}]" if np.isfinite(ends).all() else ""
     note = f" ({row.note})" if row.note else ""
     return f"{phrase(row.score)} {shown}{spread}{p}{note}"
+
+
+def agreement(tests: Sequence[Test], verdict: str, *, margin: float) -> dict[str, str]:
+    """Return for each family with a score that does not decide whether it ``agrees``, ``disagrees`` or is ``divided``.
+
+    A score has a sign when the interval of its difference excludes zero and the difference exceeds the margin of
+    equivalence; one without leaves a family that has no other ``undecided``. With a tie a family agrees as long as none
+    of its scores has a sign.
+
+    Args:
+        tests: of one pair of recipes.
+        verdict: ``spikier``, ``flatter``, ``tie`` or ``different, negligibly``; for others there is nothing to agree with.
+        margin: half-width of equivalence in log10 S.
+
+    >>> row = dict(a="a", b="b", primary=False, scale="log10", p_value=None, p_holm=None, superiority=1.0,
+    ...            equivalent=False, sign_stable=True, seeds_a=8, seeds_b=8)
+    >>> rows = [Test(score="trace", difference=0.5, low=0.4, high=0.6, **row),
+    ...         Test(score="tic-diagonal", difference=-0.7, low=-0.9, high=-0.5, **row)]
+    >>> agreement(rows, "spikier", margin=0.05)
+    {'curvature': 'agrees', 'noise': 'disagrees'}
+    """
+    if verdict not in SIGN:
+        return {}
+    families: dict[str, set[float]] = {}
+    for row in tests:
+        known = REGISTRY.get(row.score)
+        if row.primary or known is None or known.orientation == "control":
+            continue
+        towards = -1.0 if known.orientation == "lower is sharper" else 1.0
+        families.setdefault(known.family, set()).add(towards * _sign(row, margin))
+    return {family: _of_family(signs, SIGN[verdict]) for family, signs in families.items()}
+
+
+def _sign(row: Test, margin: float) -> float:
+    uncertain = np.isfinite(row.low) and row.low <= 0 <= row.high
+    small = row.scale == "log10" and abs(row.difference) <= margin
+    return 0.0 if uncertain or small else float(np.sign(row.difference))
+
+
+def _of_family(signs: set[float], expected: float) -> str:
+    decided = signs - {0.0}
+    if len(decided) > 1:
+        return "divided"
+    if expected == 0:
+        return "disagrees" if decided else "agrees"
+    if not decided:
+        return "undecided"
+    return "agrees" if decided == {expected} else "disagrees"
+
+
+def _beside(found: Mapping[str, str]) -> str:
+    """Say which families agree, disagree, are divided or undecided; empty when there are none.
+
+    >>> _beside({"curvature": "agrees", "noise": "disagrees", "slice": "undecided", "volume": "undecided"})
+    'Of the families that do not decide, curvature agrees; noise disagrees; slice and volume are undecided.'
+    """
+    parts = []
+    for word, several in (("agrees", "agree"), ("disagrees", "disagree"), ("divided", ""), ("undecided", "")):
+        names = [family for family, said in found.items() if said == word]
+        if names:
+            listed = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+            be = "are" if len(names) > 1 else "is"
+            parts.append(f"{listed} {(several if len(names) > 1 else word) if several else f'{be} {word}'}")
+    return f"Of the families that do not decide, {'; '.join(parts)}." if parts else ""

@@ -15,13 +15,18 @@ from landscape.errors import LandscapeError, NotDefinedError
 from landscape.results.evidence import DESIGN, NO, UNJUDGED, YES, Evidence, Judged
 from landscape.results.trials import GATES, REACHED, Trials
 from landscape.scores.register import REGISTRY
-from landscape.statistics.cells import Cells
-from landscape.statistics.independence import conditional_information
-from landscape.statistics.kendall import granulated, kendall, tau_b
-from landscape.statistics.multiplicity import holm
-from landscape.statistics.selection import selection_regret
-from landscape.statistics.sign_error import sign_errors
-from landscape.statistics.within import Within, within_cells
+from landscape.statistics import (
+    Cells,
+    Within,
+    conditional_information,
+    granulated,
+    holm,
+    kendall,
+    selection_regret,
+    sign_errors,
+    tau_b,
+    within_cells,
+)
 
 Found = TypeVar("Found")
 FEWEST = 10

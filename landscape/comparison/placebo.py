@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from landscape.arguments import checked
-from landscape.comparison.rule import Outcome, one_sign, rule, saturated
+from landscape.comparison.rule import Outcome, rule, steady
 from landscape.errors import LandscapeError
 from landscape.results import Comparison, Placebo
 from landscape.scores.register import deciding
-from landscape.statistics import holm, mean_difference, permutation_p_values, sign_flip_p_values
+from landscape.statistics import holm, mean_difference, permutation_p_values
 
 
 @checked
@@ -147,7 +147,6 @@ def decisions(
     *,
     margin: float = 0.05,
     radii: np.ndarray | None = None,
-    paired: bool = False,
 ) -> Outcome:
     """Apply the rule to many pairs of arms at once.
 
@@ -157,16 +156,16 @@ def decisions(
         level: of the tests.
         margin: half-width of equivalence in log10 S.
         radii: (score, radius), for saturation; `None`: every radius has a vote.
-        paired: seeds of the same position belong together.
     """
     x, y = (np.moveaxis(np.nanmean(arm, axis=3), 2, 0) for arm in (a, b))  # (score, pair, seed)
-    tested = [sign_flip_p_values(v - u) if paired else permutation_p_values(u, v) for u, v in zip(x, y, strict=True)]
-    found = mean_difference(x, y, paired=paired)
-    change = b.mean(axis=1) - a.mean(axis=1)  # (pair, score, radius)
-    if radii is not None:
-        for i, j in np.ndindex(change.shape[:2]):
-            known = np.isfinite(radii[j])
-            growth = np.stack([arm[i, :, j, known].mean(axis=1) for arm in (a, b)]) * np.log(10)
-            change[i, j, np.flatnonzero(known)[saturated(growth, radii[j, known])]] = np.nan
-    return rule(np.sign(found.value).T, holm(np.stack(tested, axis=1)), one_sign(change), level=level,
-                beyond=found.beyond(margin).T)  # fmt: skip
+    tested = [permutation_p_values(u, v) for u, v in zip(x, y, strict=True)]
+    found = mean_difference(x, y)
+    grids = [None] * len(x) if radii is None else radii
+    stable = [steady(a[:, :, j], b[:, :, j], grid)[0] for j, grid in enumerate(grids)]
+    return rule(
+        np.sign(found.value).T,
+        holm(np.stack(tested, axis=1)),
+        np.stack(stable, axis=1),
+        level=level,
+        beyond=found.beyond(margin).T,
+    )

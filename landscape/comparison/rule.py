@@ -70,39 +70,47 @@ def rule(
     return Outcome(significant, np.where(called, signs[..., 0], 0.0), mixed)
 
 
-def one_sign(differences: np.ndarray) -> np.ndarray:
-    """Whether differences have one sign at every radius: (…, radius) → (…,); NaN where a score has no such radius.
+def steady(a: np.ndarray, b: np.ndarray, radii: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return whether the means of two arms differ with one sign at every radius that has a vote, (…,), and which have none.
 
-    >>> one_sign(np.array([[1.0, 2.0, np.nan], [1.0, -2.0, 3.0]]))
+    Args:
+        a: values of the first arm, or their logarithms, (…, seed, radius); NaN where one is missing.
+        b: of the second.
+        radii: (radius,), NaN beyond those of the score: where either arm has `saturated` no radius has a vote. `None`: all have.
+
+    >>> steady(np.zeros((2, 1, 2)), np.array([[[1.0, 2.0]], [[1.0, -2.0]]]))[0]
     array([ True, False])
     """
-    signs = np.sign(differences)
+    with np.errstate(invalid="ignore"):
+        means = np.stack([np.nansum(arm, axis=-2) / (~np.isnan(arm)).sum(axis=-2) for arm in (a, b)])
+    silent = np.zeros(means.shape[1:], dtype=bool) if radii is None else saturated(means, radii)
+    signs = np.sign(np.where(silent, np.nan, means[1] - means[0]))
     lowest, highest = (np.where(np.isnan(signs), end, signs) for end in (np.inf, -np.inf))
-    same: np.ndarray = lowest.min(axis=-1) >= highest.max(axis=-1)
-    return same
+    return lowest.min(axis=-1) >= highest.max(axis=-1), silent
 
 
 def saturated(growth: np.ndarray, radii: np.ndarray) -> np.ndarray:
-    """Return which radii a score has saturated at, where it can no longer tell two networks apart.
+    """Return which radii a score has saturated at, (…, radius), where it can no longer tell two networks apart.
 
     A bounded score grows with a power of the radius that falls as it nears its bound. A radius is saturated where, in any
-    row, that power has fallen below three quarters of the largest before; so are those after it. Two radii always remain.
+    arm, that power has fallen below three quarters of the largest before; so are those after it. Two radii always remain.
 
     Args:
-        growth: logarithms of the score, (…, radius), such as the mean of each arm.
-        radii: (radius,); nothing is said where they do not rise, or are fewer than three.
+        growth: logarithms of the score, (arm, …, radius); nothing is said where one is missing.
+        radii: (radius,), NaN beyond those of the score; nothing is said where they do not rise, or are fewer than three.
 
     >>> saturated(np.log([[0.01, 0.04, 0.16, 0.6], [0.1, 0.4, 0.9, 1.0]]), np.array([0.1, 0.2, 0.4, 0.8]))
     array([False, False,  True,  True])
     """
-    if len(radii) < 3 or (np.diff(radii) <= 0).any():
-        return np.zeros(len(radii), dtype=bool)
-    power = np.diff(growth, axis=-1) / np.diff(np.log(radii))
-    best = np.maximum.accumulate(power, axis=-1)
-    slow = np.zeros((*growth.shape[:-1], growth.shape[-1]), dtype=bool)
-    slow[..., 2:] = power[..., 1:] < SATURATION * best[..., :-1]
-    found: np.ndarray = np.logical_or.accumulate(slow.reshape(-1, slow.shape[-1]).any(axis=0))
-    return found
+    silent = np.zeros(growth.shape[1:], dtype=bool)
+    known = np.flatnonzero(np.isfinite(radii))
+    steps, growth = np.log(radii[known]), growth[..., known]
+    if len(known) < 3 or (np.diff(steps) <= 0).any():
+        return silent
+    power = np.diff(growth, axis=-1) / np.diff(steps)
+    slow = (power[..., 1:] < SATURATION * np.maximum.accumulate(power, axis=-1)[..., :-1]).any(axis=0)
+    silent[..., known[2:]] = np.logical_or.accumulate(slow, axis=-1) & np.isfinite(growth).all(axis=(0, -1))[..., None]
+    return silent
 
 
 def corrected(rows: Sequence[Tested]) -> list[Tested]:
@@ -113,7 +121,7 @@ def corrected(rows: Sequence[Tested]) -> list[Tested]:
 
 
 def called(
-    rows: Sequence[Tested], signs: Sequence[float], *, level: float, beyond: Sequence[bool] | None = None
+    rows: Sequence[Tested], signs: Sequence[float], *, level: float, beyond: Sequence[bool] | bool = True
 ) -> str:
     """Return what the rule calls one comparison: ``mixed``, ``spikier``, ``flatter``, or nothing.
 
@@ -121,11 +129,11 @@ def called(
         rows: of the scores that decide.
         signs: of their differences or trends.
         level: of the tests.
-        beyond: whether their intervals lie beyond the margin; `None`: where there is no margin.
+        beyond: whether their intervals lie beyond the margin; True where there is no margin.
     """
     p_values = np.array([np.nan if row.p_holm is None else row.p_holm for row in rows])
-    stable, outside = np.array([row.sign_stable for row in rows]), True if beyond is None else np.array(beyond)
-    outcome = rule(np.array(signs), p_values, stable, level=level, beyond=outside)
+    stable = np.array([row.sign_stable for row in rows])
+    outcome = rule(np.array(signs), p_values, stable, level=level, beyond=np.array(beyond))
     if outcome.mixed:
         return "mixed"
     return {1.0: "spikier", -1.0: "flatter"}.get(float(outcome.direction), "")

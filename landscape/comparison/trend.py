@@ -7,19 +7,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 
 from landscape.comparison.placebo import rates
-from landscape.comparison.rule import called, corrected, one_sign, phrase, rule
+from landscape.comparison.rule import called, corrected, phrase, rule, steady
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.results import Effect, Finding, Placebo, Trials
 from landscape.results.comparison import over_radii
 from landscape.scores.register import deciding
 from landscape.statistics import holm, trend_p_values, trend_test
 
+LEVEL = 0.05
 LOSS_TOLERANCE = 0.1
 ACCURACY_TOLERANCE = 0.005
+_SAID = {
+    "mixed": "mixed, significant scores disagree",
+    "spikier": "minima are spikier the more labels are redrawn",
+    "flatter": "minima are flatter the more labels are redrawn",
+    "inconclusive": "no trend is shown",
+}
 
 
 def noise_trends(trials: Trials, scores: Sequence[str]) -> list[Effect]:
@@ -51,17 +59,19 @@ def _trend(part: str, name: str, values: np.ndarray, levels: Sequence[str], chos
     known = np.flatnonzero(np.isfinite(table).any(axis=1))
     if len(known) < 2:
         return None
-    table = table[known]
+    table, values = table[known], values[known]
     positive = bool((table[np.isfinite(table)] > 0).all())
-    scaled = np.log10(table) if positive else table
-    ends = (scaled[-1] - scaled[0])[np.isfinite(scaled[-1] - scaled[0])]
+    if positive:
+        table, values = np.log10(table), np.log10(values)
+    ends = (table[-1] - table[0])[np.isfinite(table[-1] - table[0])]
     if not ends.size:
         return None
-    try:
-        test = trend_test(scaled.T)
-        tau, p_value, seeds = test.tau, test.p_value, test.seeds
-    except NotDefinedError:
-        tau, p_value, seeds = float("nan"), None, int(np.isfinite(scaled).all(axis=0).sum())
+    both = np.isfinite(values[0] + values[-1])
+    tau, p_value = np.nan, None
+    with suppress(NotDefinedError):
+        test = trend_test(table.T)
+        tau, p_value = test.tau, test.p_value
+    seeds = int(np.isfinite(table).all(axis=0).sum())
     return Effect(
         measure=name,
         factor="noise",
@@ -69,10 +79,10 @@ def _trend(part: str, name: str, values: np.ndarray, levels: Sequence[str], chos
         b=levels[known[-1]],
         part=part,
         scale="log10" if positive else "raw",
-        mean_a=float(np.nanmean(scaled[0])),
-        mean_b=float(np.nanmean(scaled[-1])),
+        mean_a=float(np.nanmean(table[0])),
+        mean_b=float(np.nanmean(table[-1])),
         difference=float(ends.mean()),
-        sd=float(ends.std(ddof=1)) if len(ends) > 1 else float("nan"),
+        sd=float(ends.std(ddof=1)) if len(ends) > 1 else np.nan,
         p_value=p_value,
         test="Page",
         tau=tau,
@@ -80,50 +90,31 @@ def _trend(part: str, name: str, values: np.ndarray, levels: Sequence[str], chos
         runs_b=seeds,
         larger=int((ends > 0).sum()),
         levels=len(known),
-        sign_stable=_stable(values),
+        sign_stable=bool(steady(*(np.where(both, end, np.nan) for end in (values[0], values[-1])))[0]),
         primary=name in chosen,
     )
 
 
-def _stable(values: np.ndarray) -> bool:
-    """Whether the change from the lowest to the highest level has one sign at every radius, (noise, seed, radius)."""
-    levels = values[np.isfinite(values).any(axis=(1, 2))]
-    changes = levels[-1] - levels[0]
-    return bool(one_sign(np.nanmean(changes[:, np.isfinite(changes).any(axis=0)], axis=0)))
-
-
-def noise_verdict(
-    trials: Trials, trends: Sequence[Effect], place: str, *, level: float = 0.05, descriptive: Sequence[str] = ()
-) -> Finding:
+def noise_verdict(trials: Trials, trends: Sequence[Effect], place: str, *, descriptive: Sequence[str] = ()) -> Finding:
     """Say what follows for one recipe at one place of its training, in words that claim geometry only.
 
     Args:
         trials: whose training losses, accuracies and gradients must match.
         trends: of these trials.
         place: the recipe and the place in words.
-        level: of the tests.
         descriptive: deciding scores that failed the audit and may not carry a verdict.
     """
-    failed = _failed_gates(trials)
     deciding = [row for row in trends if row.primary]
     scores = {row.measure.partition("/")[2] for row in deciding}
-    if failed:
-        return Finding(
-            trials.part[0], f"{place}: noise levels are not comparable, {'; '.join(failed)}.", "not comparable"
-        )
-    if _deciding([row.measure for row in trends]) != {f"own/{name}" for name in scores} or set(descriptive) & scores:
-        text = f"{place}: inconclusive, a primary score is missing or failed the invariance audit."
-        return Finding(trials.part[0], text, "inconclusive")
-    word = called(deciding, [float(np.sign(row.tau)) for row in deciding], level=level)
-    evidence = "; ".join(_sentence(row) for row in deciding)
-    said = {
-        "mixed": "mixed, significant scores disagree",
-        "spikier": "minima are spikier the more labels are redrawn",
-        "flatter": "minima are flatter the more labels are redrawn",
-    }
-    return Finding(
-        trials.part[0], f"{place}: {said.get(word, 'no trend is shown')}: {evidence}.", word or "inconclusive"
-    )
+    missing = _deciding([row.measure for row in trends]) != {f"own/{name}" for name in scores}
+    if failed := _failed_gates(trials):
+        word, text = "not comparable", f"noise levels are not comparable, {'; '.join(failed)}"
+    elif missing or set(descriptive) & scores:
+        word, text = "inconclusive", "inconclusive, a primary score is missing or failed the invariance audit"
+    else:
+        word = called(deciding, [float(np.sign(row.tau)) for row in deciding], level=LEVEL) or "inconclusive"
+        text = f"{_SAID[word]}: {'; '.join(map(_sentence, deciding))}"
+    return Finding(trials.part[0], f"{place}: {text}.", word)
 
 
 def _failed_gates(trials: Trials) -> list[str]:
@@ -162,8 +153,6 @@ def trend_placebo(
     levels: int,
     resamples: int = 2000,
     shifts: Sequence[float] = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5),
-    level: float = 0.05,
-    seed: int = 0,
 ) -> Placebo:
     """Apply the rule to noise grids made of runs of one noise level, as they are and with a known trend.
 
@@ -176,8 +165,6 @@ def trend_placebo(
         levels: noise levels of a grid.
         resamples: grids for each shift.
         shifts: rise of log10 S from the first to the last level, in equal steps; must begin with 0.
-        level: of the tests.
-        seed: of the draws.
 
     Raises:
         LandscapeError: fewer than 4 seeds, or a value that is not positive.
@@ -187,20 +174,16 @@ def trend_placebo(
     seeds = len(stacked[0])
     if seeds < 4 or any(not np.isfinite(values).any(axis=1).all() for values in stacked):
         raise LandscapeError(f"a placebo needs 4 seeds with positive primary scores; {recipe} has {seeds}")
-    rng = np.random.default_rng(seed)
-    cells = rng.integers(seeds, size=(resamples, seeds, levels))
+    cells = np.random.default_rng(0).integers(seeds, size=(resamples, seeds, levels))
     rise = np.linspace(0, 1, levels)
     outcomes = []
     for shift in shifts:
-        p_values, signs, stable = [], [], []
-        for values in stacked:
-            grid = values[cells] + shift * rise[:, None]  # (resample, seed, level, radius)
-            mean = np.nanmean(grid, axis=3)
-            p_values.append(trend_p_values(mean))
-            signs.append(np.sign((mean * (rise - 0.5)).sum(axis=(1, 2))))
-            stable.append(one_sign((grid[:, :, -1] - grid[:, :, 0]).mean(axis=1)))
-        adjusted, sign, holds = holm(np.stack(p_values, axis=1)), np.stack(signs, axis=1), np.stack(stable, axis=1)
-        outcomes.append(rule(sign, adjusted, holds, level=level))
+        grids = [values[cells] + shift * rise[:, None] for values in stacked]  # (resample, seed, level, radius)
+        means = [np.nanmean(grid, axis=3) for grid in grids]
+        p_values = np.stack([trend_p_values(mean) for mean in means], axis=1)
+        signs = np.stack([np.sign((mean * (rise - 0.5)).sum(axis=(1, 2))) for mean in means], axis=1)
+        stable = np.stack([steady(grid[:, :, 0], grid[:, :, -1])[0] for grid in grids], axis=1)
+        outcomes.append(rule(signs, holm(p_values), stable, level=LEVEL))
     return rates(
         shifts,
         outcomes,
@@ -210,7 +193,6 @@ def trend_placebo(
         seeds=seeds,
         arm=seeds,
         resamples=resamples,
-        level=level,
-        seed=seed,
+        level=LEVEL,
         seconds=time.perf_counter() - started,
     )

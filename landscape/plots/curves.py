@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from landscape.plots.scales import spans
 from landscape.plots.style import DOUBLE, GREY, PALETTE, by_recipe, canvas, colour, marker, panels, sheet
 from landscape.results import Placebo, SamplingError, ScaleCurvature, Smoothness
-from landscape.results.track import Track
+from landscape.results.trajectory import Track
 
 
 def scale_curvature(result: ScaleCurvature, ax: Axes | None = None) -> Axes:

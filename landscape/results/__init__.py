@@ -3,14 +3,12 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from landscape.results.audit import Audit, AuditRow
 from landscape.results.base import KINDS, Result
 from landscape.results.comparison import Comparison, Placebo
-from landscape.results.critical import CriticalPoint
+from landscape.results.curvature import CriticalPoint, Diagonal, LayerRow, Layers, SamplingError
 from landscape.results.effects import Effect, Finding
 from landscape.results.evidence import Evidence, Judged
 from landscape.results.memorisation import InfluentialPair, Memorisation, MemorisedExample
-from landscape.results.sampling import SamplingError
 from landscape.results.schema import (
     array,
     arrays,
@@ -23,12 +21,22 @@ from landscape.results.schema import (
     rows,
     volatile,
 )
-from landscape.results.scores import Score, Scores
-from landscape.results.slices import Directions, Line, Path, Plane, Slice, Volume
-from landscape.results.spectra import Diagonal, Eigenpairs, Estimate, LayerRow, Layers, SpectralDensity
-from landscape.results.topology import MergeNode, Minimum, Reading, ScaleCurvature, Topology
-from landscape.results.track import Track
-from landscape.results.trajectory import Smoothness, Trajectory
+from landscape.results.scores import Audit, AuditRow, Score, Scores
+from landscape.results.slices import (
+    Directions,
+    Line,
+    MergeNode,
+    Minimum,
+    Path,
+    Plane,
+    Reading,
+    ScaleCurvature,
+    Slice,
+    Topology,
+    Volume,
+)
+from landscape.results.spectra import Eigenpairs, Estimate, SpectralDensity
+from landscape.results.trajectory import Smoothness, Track, Trajectory
 from landscape.results.trials import Trials
 
 for _module in iter_modules(__path__):  # a kind is known as soon as its file is here

@@ -201,46 +201,40 @@ class Comparison(Result):
         Args:
             audit: add a column with what the audit found.
         """
-        body: list[tuple[Cell, ...]] = [(name, *map(over_seeds, values)) for name, values in self.metrics.items()]
+        values = {name: (name, list(value)) for name, value in self.metrics.items()}
         for name in self.scores:
             if f"train/{name}" not in self.metrics:  # loss and accuracy are there already
                 mark = " (not converged)" if name in self.unconverged else ""
-                body.append((name + mark, *map(over_seeds, self.score(name).values())))
+                values[name] = name + mark, list(self.score(name).values())
+        audits = {name: (self.audit_of(name),) for name in values} if audit and self.audited else {}
+        body = tuple((label, *map(over_seeds, arms), *audits.get(name, ())) for name, (label, arms) in values.items())
+        columns = ("score", *self.long_names, *(["audit"] if audits else []))
         note = "± is the standard deviation over seeds; scores are geometric means over radii."
-        columns: tuple[str, ...] = ("score", *self.long_names)
-        if audit and self.audited:
-            columns, body = (*columns, "audit"), [(*row, self.audit_of(str(row[0]).partition(" ")[0])) for row in body]
-        return Table("Losses, accuracies and scores by recipe", columns, tuple(body), note)
+        return Table("Losses, accuracies and scores by recipe", columns, body, note)
 
     def differences(self) -> tuple[Table, ...]:
         """Return the differences between recipes with their intervals and p values, one table per pair."""
         note = "Positive differences: the first recipe has the larger score. Intervals are Student's, p exact."
-        columns = ("score", "scale", "difference", "95 % interval", "p", "p (Holm)", "superiority", "note")
-        return tuple(
-            Table(f"Differences: {pair}", columns, tuple(map(_test_cells, found)), note).filled()
-            for pair, found in self._by_pair(self.tests).items()
-        )
+        pairs = self._by_pair(self.tests).items()
+        return tuple(Table.of(f"Differences: {pair}", map(_test_cells, rows), note).filled() for pair, rows in pairs)
 
     def conditions(self) -> tuple[Table, ...]:
         """Return the gates with what was measured and allowed, one table per pair."""
-        columns = ("gate", "outcome", "measured", "limit", "note")
-        return tuple(
-            Table(f"Gates: {pair}", columns, tuple(map(_gate_cells, found)))
-            for pair, found in self._by_pair(self.gates).items()
-        )
+        pairs = self._by_pair(self.gates).items()
+        return tuple(Table.of(f"Gates: {pair}", map(_gate_cells, rows)) for pair, rows in pairs)
 
     def audit_table(self) -> Table:
         """Return how the primary scores took transformations of the networks: S(T(w)) / S(w), farthest from 1 over radii."""
-        transformations = tuple(dict.fromkeys(row.transformation for row in self.audited))
-        body: list[tuple[Cell, ...]] = []
-        for recipe, score in dict.fromkeys((row.recipe, row.score) for row in self.audited):
-            found = {row.transformation: row for row in self.audited if (row.recipe, row.score) == (recipe, score)}
-            ratios = (found[name].ratio if name in found else np.nan for name in transformations)
-            cells = (Measured(ratio) if np.isfinite(ratio) else None for ratio in ratios)
-            moved = [name for name, row in found.items() if row.verdict == "not invariant"]
-            body.append((self._words[recipe], score, *cells, ", ".join(moved) or "none"))
+        body: dict[tuple[str, str], dict[str, Cell]] = {}
+        moved: dict[tuple[str, str], list[str]] = {}
+        for row in self.audited:
+            key = row.recipe, row.score
+            cells = body.setdefault(key, {"recipe": self._words[row.recipe], "score": row.score})
+            cells[row.transformation] = Measured(row.ratio) if np.isfinite(row.ratio) else None
+            moved.setdefault(key, []).extend([row.transformation] if row.verdict == "not invariant" else [])
+        rows = [{**cells, "moved by": ", ".join(moved[key]) or "none"} for key, cells in body.items()]
         note = "S(T(w)) / S(w) of the first checkpoint; a score that moves beyond its error describes only."
-        return Table("Audit", ("recipe", "score", *transformations, "moved by"), tuple(body), note).filled()
+        return Table.of("Audit", rows, note).filled()
 
     def tables(self) -> tuple[Table, ...]:
         """Return the overview, the differences and gates of each pair, and the audit."""
@@ -260,7 +254,7 @@ class Comparison(Result):
         recipe, seed, score, radius = np.indices(self.values.shape).reshape(4, -1)
         # a score with fewer radii than others is padded with NaN, which says nothing
         kept = ~np.isnan(self.radii[score, radius]) | (radius == 0)
-        recipe, seed, score, radius = where = tuple(index[kept] for index in (recipe, seed, score, radius))
+        recipe, seed, score, radius = where = recipe[kept], seed[kept], score[kept], radius[kept]
         return {
             "recipe": [self.recipes[i] for i in recipe],
             "seed": seed,
@@ -286,16 +280,13 @@ class Comparison(Result):
 
         ``=`` marks invariance, ``≈`` a change within the error, ``×`` the factor of any other.
         """
-        order = ("invariant", "within error", "not invariant")
-        worst: dict[str, Audited] = {}
+        order, marks = ("invariant", "within error", "not invariant"), {"invariant": "=", "within error": "≈"}
+        by_name: dict[str, list[Audited]] = {}
         for row in self.audited:
-            old = worst.get(row.transformation)
-            if row.score != score or row.verdict not in order:
-                continue
-            if old is None or order.index(row.verdict) > order.index(old.verdict):
-                worst[row.transformation] = row
-        marks = {"invariant": "=", "within error": "≈"}
-        return ", ".join(f"{name} {marks.get(row.verdict, f'×{row.ratio:.3g}')}" for name, row in worst.items())
+            if row.score == score and row.verdict in order:
+                by_name.setdefault(row.transformation, []).append(row)
+        worst = [max(rows, key=lambda row: order.index(row.verdict)) for rows in by_name.values()]
+        return ", ".join(f"{row.transformation} {marks.get(row.verdict, f'×{row.ratio:.3g}')}" for row in worst)
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield the recipes, then each verdict."""
@@ -360,13 +351,13 @@ class Placebo(Result):
 
     def tables(self) -> tuple[Table, ...]:
         """Return one row per shift: the factor given to the second arm, and the shares called different, in per cent."""
-        body: list[tuple[Cell, ...]] = []
-        for shift, error, called, *shares in zip(
-            self.shifts, self._errors, self.called, *self.significant, strict=True
-        ):
-            first = Measured(float(called), float(error) if np.isfinite(error) else None, percent=2)
-            body.append((f"× {10**shift:.2f}", first, *(Measured(float(share), percent=2) for share in shares)))
-        return (Table(self.title, ("factor", "called different", *self.scores), tuple(body)),)
+        rows = ((self.called, self._errors), *((row, np.full(len(row), np.nan)) for row in self.significant))
+        shares = (
+            [Measured(float(share), float(error), 2) for share, error in zip(*pair, strict=True)] for pair in rows
+        )
+        factors = [f"× {10**shift:.2f}" for shift in self.shifts]
+        body = tuple(zip(factors, *shares, strict=True))
+        return (Table(self.title, ("factor", "called different", *self.scores), body),)
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield the false-alarm rate, then the power curve."""
@@ -374,9 +365,8 @@ class Placebo(Result):
             "false alarms",
             f"{self.called[0]:.2%} of {self.resamples} comparisons of resampled arms, nominal {self.level:.0%}",
         )
-        power = [f"× {10**s:.2f}: {c:.0%}" for s, c in zip(self.shifts[1:], self.called[1:], strict=True)]
-        errors = [f" ± {error:.0%}" if np.isfinite(error) else "" for error in self._errors[1:]]
-        yield "power", ", ".join(map("".join, zip(power, errors, strict=True)))
+        power = zip(self.shifts[1:], self.called[1:], self._errors[1:], strict=True)
+        yield "power", ", ".join(f"× {10**s:.2f}: {c:.0%}" + (f" ± {e:.0%}" if e == e else "") for s, c, e in power)
         yield "arms", f"{self.arm} against {self.arm} seeds, resampled from {self.seeds} of {self.recipe}"
 
     @property
@@ -386,10 +376,9 @@ class Placebo(Result):
 
 def over_radii(values: np.ndarray) -> np.ndarray:
     """Combine the radii of a score, (seed, radius) → (seed,): the value itself, or the geometric mean of positive ones."""
-    present = ~np.isnan(values)
     out = np.full(len(values), np.nan)
-    for i, (row, there) in enumerate(zip(values, present, strict=True)):
-        chosen = row[there]
+    for i, row in enumerate(values):
+        chosen = row[~np.isnan(row)]
         if len(chosen) == 1:
             out[i] = chosen[0]
         elif len(chosen) > 1 and (chosen > 0).all():
@@ -406,28 +395,26 @@ def alike(arms: Sequence[np.ndarray]) -> list[np.ndarray]:
     means = [over_radii(arm) for arm in arms]
     if not any((np.isnan(mean) & ~np.isnan(arm).all(1)).any() for mean, arm in zip(means, arms, strict=True)):
         return means
-    counts = [(~np.isnan(arm)).sum(1) for arm in arms]
-    with np.errstate(invalid="ignore"):
-        return [
-            np.nansum(arm, axis=1) / np.where(count, count, np.nan) for arm, count in zip(arms, counts, strict=True)
-        ]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return [np.nansum(arm, axis=1) / (~np.isnan(arm)).sum(1) for arm in arms]
 
 
-def _test_cells(row: Test) -> tuple[Cell, ...]:
+def _test_cells(row: Test) -> dict[str, Cell]:
     role = "primary" if row.primary else row.orientation if row.orientation != "higher is sharper" else ""
-    return (
-        row.score + (f" ({role})" if role else ""),
-        row.scale,
-        Measured(row.difference),
-        interval(row.low, row.high),
-        None if row.p_value is None else Measured(row.p_value),
-        None if row.p_holm is None else Measured(row.p_holm),
-        Measured(row.superiority),
-        row.note,
-    )
+    return {
+        "score": row.score + (f" ({role})" if role else ""),
+        "scale": row.scale,
+        "difference": row.difference,
+        "95 % interval": interval(row.low, row.high),
+        "p": row.p_value,
+        "p (Holm)": row.p_holm,
+        "superiority": row.superiority,
+        "note": row.note,
+    }
 
 
-def _gate_cells(row: Gate) -> tuple[Cell, ...]:
+def _gate_cells(row: Gate) -> dict[str, Cell]:
     reported = REPORTED if row.note.startswith(REPORTED) else "passed"
     outcome = "waived" if waived(row) else reported if row.passed else "failed"
-    return row.gate, outcome, Measured(row.value), Measured(row.limit), "" if waived(row) else row.note
+    note = "" if waived(row) else row.note
+    return {"gate": row.gate, "outcome": outcome, "measured": float(row.value), "limit": float(row.limit), "note": note}

@@ -174,39 +174,25 @@ class Evidence(Result):
 
     def tables(self) -> tuple[Table, ...]:
         """Return the board: place, verdict, and every number with its interval."""
-        header = (
-            "place",
-            "score",
-            "knows more?",
-            "Ψ, one factor at a time",
-            "τ over cells",
-            "within cells ρ",
-            "better than best control",
-            "K",
-            "sign error (90 %)",
-            "regret",
-            "gradients",
-            "models",
-        )
-        known = _listed(self.baseline) or "nothing"
+        known = ", ".join(self.baseline) or "nothing"
         note = (
             f"{self.models} models in {self.cells} cells; 95 % bootstrap intervals over cells. Knows more: p < {self.level:g} "
             f"after Holm's correction between seeds of one cell, {known} taken out; only through the design: over cells "
             f"alone. c: a control, in the direction that suits it; the best is {self.best_control or 'none'}. Choosing at "
             f"random regrets {self.at_random:.3f}."
         )
-        return (Table(self.title, header, tuple(map(_line, self.rows)), note),)
+        return (Table.of(self.title, map(_line, self.rows), note),)
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield what was judged, how many scores know what, and what each of them does."""
         left_out = f"; {self.missed} left out, that missed their target or have no outcome" if self.missed else ""
-        yield "models", f"{self.models} in {self.cells} cells of {_listed(self.axes)}{left_out}"
+        yield "models", f"{self.models} in {self.cells} cells of {', '.join(self.axes)}{left_out}"
         for verdict in (YES, DESIGN, NO, UNJUDGED):
             names = [row.score for row in self.rows if row.verdict == verdict]
             if names:
-                yield verdict, f"{len(names)}: {_listed(names)}"
+                yield verdict, f"{len(names)}: {', '.join(names)}"
         better = [row.score for row in self.rows if row.lead_p < 0.05]
-        yield f"better than the best control ({self.best_control or 'there is none'})", _listed(better) or "none"
+        yield f"better than the best control ({self.best_control or 'there is none'})", ", ".join(better) or "none"
         told = self.asked or tuple(row.score for row in self.rows[:_TOLD])
         for row in self.rows:
             if row.score in told:
@@ -216,25 +202,19 @@ class Evidence(Result):
         yield "time", duration(self.seconds)
 
 
-def _listed(names: tuple[str, ...] | list[str]) -> str:
-    return ", ".join(names)
-
-
-def _line(row: Judged) -> tuple[Cell, ...]:
-    place = f"{row.place} ({row.place_low}–{row.place_high})" if row.place else None
-    lead = row.range("lead")
-    error = row.range("sign_error")
-    return (
-        place,
-        f"{row.score} (c)" if row.control else row.score,
-        row.verdict,
-        row.range("psi"),
-        row.range("tau"),
-        row.range("within"),
-        lead and f"{lead}, p = {row.lead_p:.2g}",
-        row.range("information"),
-        error and f"{error} ({row.sign_error_90:.2f})",
-        row.range("regret", 3),
-        None if np.isnan(row.gradients) else f"{row.gradients:.3g}",
-        f"{row.models}" + (f" (−{row.left_out})" if row.left_out else ""),
-    )
+def _line(row: Judged) -> dict[str, Cell]:
+    lead, error = row.range("lead"), row.range("sign_error")
+    return {
+        "place": f"{row.place} ({row.place_low}–{row.place_high})" if row.place else None,
+        "score": f"{row.score} (c)" if row.control else row.score,
+        "knows more?": row.verdict,
+        "Ψ, one factor at a time": row.range("psi"),
+        "τ over cells": row.range("tau"),
+        "within cells ρ": row.range("within"),
+        "better than best control": lead and f"{lead}, p = {row.lead_p:.2g}",
+        "K": row.range("information"),
+        "sign error (90 %)": error and f"{error} ({row.sign_error_90:.2f})",
+        "regret": row.range("regret", 3),
+        "gradients": None if np.isnan(row.gradients) else f"{row.gradients:.3g}",
+        "models": f"{row.models}" + (f" (−{row.left_out})" if row.left_out else ""),
+    }

@@ -23,6 +23,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import MISSING, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -42,6 +43,10 @@ def _declared(role: Role, optional: bool = False, *, empty: type | None = None, 
 def array(*dims: str, long_name: str, units: str = "1", optional: bool = False, **printing: Any) -> Any:
     """Declare a NumPy array field with its dimension names, e.g. ``array("k", "P", long_name="eigenvectors")``."""
     return _declared("array", optional, dims=dims, long_name=long_name, units=units, **printing)
+
+
+curvature = partial(array, units="loss per parameter squared")
+"""Declare an `array` of eigenvalues or other second derivatives."""
 
 
 def arrays(

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from scipy.signal import find_peaks
 
 from landscape.lazy import verb
 from landscape.results.base import Result
-from landscape.results.schema import array, describe, printed, rows
+from landscape.results.schema import array, curvature, describe
 from landscape.results.tabulate import aligned_table
 from landscape.tables import Cell, Measured, Table, cell, duration, number_text
-
-QUANTILES = {"smallest": 0.0, "5 %": 0.05, "25 %": 0.25, "median": 0.5, "75 %": 0.75, "95 %": 0.95, "largest": 1.0}
-"""The entries of a diagonal that its table shows."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -55,21 +53,11 @@ class Eigenpairs(Result):
     index: ClassVar[str] = "rank"
     note: ClassVar[str] = "± is the measured residual ‖Av − λv‖."
 
-    values: np.ndarray = array(
-        "k",
-        long_name="eigenvalue",
-        units="loss per parameter squared",
-        title="eigenvalue ± residual",
-        error="residuals",
-    )
-    residuals: np.ndarray = array("k", long_name="measured residual norm", units="loss per parameter squared")
+    values: np.ndarray = curvature("k", long_name="eigenvalue", title="eigenvalue ± residual", error="residuals")
+    residuals: np.ndarray = curvature("k", long_name="measured residual norm")
     vectors: np.ndarray | None = array("k", "P", long_name="unit eigenvectors, one per row", optional=True)
-    gaps: np.ndarray | None = array(
-        "k",
-        long_name="distance to the nearest other Ritz interval",
-        units="loss per parameter squared",
-        optional=True,
-        title="gap",
+    gaps: np.ndarray | None = curvature(
+        "k", long_name="distance to the nearest other Ritz interval", optional=True, title="gap"
     )
     history: np.ndarray | None = array("check", long_name="largest relative residual", optional=True)
     history_matvecs: np.ndarray | None = array("check", long_name="products spent", optional=True)
@@ -177,12 +165,15 @@ class Estimate(Result):
         ends: tuple[float, float] = verb("interval")(self.value, self.standard_error, self.degrees, level)
         return ends
 
+    @property
+    def title(self) -> str:
+        """What was estimated, of which operator."""
+        return self.quantity + (f" of the {self.operator}" if self.operator else "")
+
     def tables(self) -> tuple[Table, ...]:
         """Return one row: the value ± its standard error, the method and its cost."""
-        measured = Measured(self.value, self.standard_error)
-        row = (self.quantity, measured, self.method, self.matvecs)
-        of = f" of the {self.operator}" if self.operator else ""
-        return (Table(f"{self.quantity}{of}", ("quantity", "value ± s.e.", "method", "products"), (row,)),)
+        row = (self.quantity, Measured(self.value, self.standard_error), self.method, self.matvecs)
+        return (Table(self.title, ("quantity", "value ± s.e.", "method", "products"), (row,)),)
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield the value with its standard error, then the cost."""
@@ -194,48 +185,6 @@ class Estimate(Result):
             yield "error", f"{self.error_kind} standard error"
         if self.message:
             yield "message", self.message
-        yield "cost", f"{self.matvecs} products, {duration(self.seconds)}"
-
-
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Diagonal(Result):
-    """The diagonal of an operator, entry by entry, with standard errors.
-
-    Attributes:
-        values: (P,) the entries.
-        standard_errors: (P,) their standard errors over the probes; 0 when exact.
-        operator: what was multiplied.
-        method: ``hutchinson``, ``xdiag`` or ``exact``.
-        matvecs: products used.
-        error_kind: ``standard``, ``heuristic`` or ``exact``.
-        seed: seed of the probes.
-    """
-
-    kind: ClassVar[str] = "diagonal"
-    location: ClassVar[str] = "checkpoints/{owner}/diagonals/{entry}"
-
-    values: np.ndarray = array("P", long_name="diagonal entry", units="loss per parameter squared")
-    standard_errors: np.ndarray = array("P", long_name="standard error", units="loss per parameter squared")
-    operator: str
-    method: str
-    matvecs: int
-    error_kind: str = "standard"
-    seed: int = 0
-
-    def tables(self) -> tuple[Table, ...]:
-        """Return the smallest, the median, the largest entry and quantiles between, each ± its standard error."""
-        order = np.argsort(self.values)
-        places = {name: int(order[round(share * (order.size - 1))]) for name, share in QUANTILES.items() if order.size}
-        body = (
-            (name, i, Measured(float(self.values[i]), float(self.standard_errors[i]))) for name, i in places.items()
-        )
-        return (Table(self.title, ("quantile", "parameter", "entry ± s.e."), tuple(body)),)
-
-    def summary(self) -> Iterator[tuple[str, str]]:
-        """Yield the entries, their errors and the cost."""
-        yield "entries", f"{describe(self.values)}, {int((self.values < 0).sum())} negative"
-        yield "errors", f"{describe(self.standard_errors)} ({self.error_kind})"
-        yield "method", f"{self.method} on {self.operator}"
         yield "cost", f"{self.matvecs} products, {duration(self.seconds)}"
 
 
@@ -267,10 +216,10 @@ class SpectralDensity(Result):
     kind: ClassVar[str] = "density"
     location: ClassVar[str] = "checkpoints/{owner}/density/{entry}"
 
-    grid: np.ndarray = array("lambda", long_name="eigenvalue", units="loss per parameter squared")
+    grid: np.ndarray = curvature("lambda", long_name="eigenvalue")
     density: np.ndarray = array("lambda", long_name="eigenvalue density")
     standard_error: np.ndarray = array("lambda", long_name="standard error of the density")
-    nodes: np.ndarray = array("probe", "step", long_name="Ritz values", units="loss per parameter squared")
+    nodes: np.ndarray = curvature("probe", "step", long_name="Ritz values")
     weights: np.ndarray = array("probe", "step", long_name="quadrature weights")
     negative_density: np.ndarray | None = array(
         "lambda", long_name="density of the negative eigenvalues", optional=True
@@ -278,9 +227,7 @@ class SpectralDensity(Result):
     negative_standard_error: np.ndarray | None = array(
         "lambda", long_name="standard error of the density of the negative eigenvalues", optional=True
     )
-    outliers: np.ndarray | None = array(
-        "outlier", long_name="deflated eigenvalues", units="loss per parameter squared", optional=True
-    )
+    outliers: np.ndarray | None = curvature("outlier", long_name="deflated eigenvalues", optional=True)
     operator: str
     width: float
     size: int
@@ -297,8 +244,7 @@ class SpectralDensity(Result):
         eigenvalues smoothed with this width in `level` of the runs at each place, not everywhere at once, and says
         nothing of what the width hides. NaN for a single probe.
         """
-        degrees = len(self.nodes) - 1
-        if not degrees:
+        if not (degrees := len(self.nodes) - 1):
             return np.full_like(self.density, np.nan), np.full_like(self.density, np.nan)
         reach = verb("interval")(0.0, 1.0, float(degrees), level)[1] * self.standard_error
         exponent = reach / np.where(self.density > 0, self.density, 1.0)
@@ -310,7 +256,7 @@ class SpectralDensity(Result):
 
         The first exceeds the second where the smoothing carries the many eigenvalues near zero across it.
         """
-        top = max([float(np.abs(self.nodes).max()), *np.abs(self._listed(self.outliers))])
+        top = np.abs(np.append(self.nodes, _listed(self.outliers))).max()
         counted = float((self.weights * (self.nodes < -1e-3 * top)).sum() / len(self.weights))
         if self.axis == "log":
             positive, negative = (
@@ -324,20 +270,15 @@ class SpectralDensity(Result):
 
     def tables(self) -> tuple[Table, ...]:
         """Return the deflated outliers, then every peak of the density that rises above twice its standard error."""
-        outliers = np.sort(self._listed(self.outliers))[::-1]
+        outliers = np.sort(_listed(self.outliers))[::-1]
         body: list[tuple[Cell, ...]] = [("outlier", Measured(float(value)), "one eigenvalue") for value in outliers]
-        sides = [(1, self.density, self.standard_error)]
-        if self.negative_density is not None:
-            sides.append((-1, self.negative_density, self._listed(self.negative_standard_error)))
-        for sign, density, error in sides:
-            for i in verb("peaks")(density, error):
+        negative = _listed(self.negative_density), _listed(self.negative_standard_error)
+        for sign, density, error in ((1, self.density, self.standard_error), (-1, *negative)):
+            for i in _peaks(density, error):
                 height = Measured(float(density[i]), float(error[i]))
                 body.append(("peak", Measured(float(sign * self.grid[i])), height))
         unit = "density per decade" if self.axis == "log" else "density"
         return (Table(self.title, ("feature", "eigenvalue", f"{unit} ± s.e."), tuple(body)),)
-
-    def _listed(self, values: np.ndarray | None) -> np.ndarray:
-        return np.full(0, np.nan) if values is None else values
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield the range of the bulk, the outliers and the cost."""
@@ -355,60 +296,16 @@ class SpectralDensity(Result):
         yield "cost", f"{probes} probes of {steps} steps, {self.matvecs} products, {duration(self.seconds)}"
 
 
-@dataclass(frozen=True)
-class LayerRow:
-    """The curvature of one layer: of the diagonal block of its parameters.
+def _listed(values: np.ndarray | None) -> np.ndarray:
+    return np.zeros(0) if values is None else values
 
-    Attributes:
-        name: of the layer.
-        parameters: size of the block.
-        lambda_max: largest eigenvalue of the block, a Rayleigh quotient; never above that of the whole operator.
-        residual: measured ‖Av − λv‖ in the block; an eigenvalue of the block lies within it.
-        trace: trace of the block.
-        trace_error: its standard error over the probes.
-        share: the block's trace over the whole trace.
-        share_error: its standard error over the probes.
+
+def _peaks(curve: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Return where the maxima of a curve are, ends included, that rise above two standard errors and a thousandth of the highest.
+
+    >>> _peaks(np.array([0.0, 1.0, 0.9, 1.2, 0.0]), np.full(5, 0.1)).tolist()
+    [3]
     """
-
-    name: str = field(metadata=printed("layer"))
-    parameters: int
-    lambda_max: float = field(metadata=printed("λmax ± residual", error="residual"))
-    residual: float
-    trace: float = field(metadata=printed("trace ± s.e."))
-    trace_error: float
-    share: float = field(metadata=printed("share of the trace", percent=1))
-    share_error: float
-
-
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Layers(Result):
-    """Curvature layer by layer, and how much of the operator lies between layers.
-
-    Attributes:
-        rows: one per layer, in the operator's order.
-        missed: ‖A − D‖_F / ‖A‖_F with D the block diagonal: what ‖Av − Dv‖ / ‖Av‖ is for a random v.
-        missed_error: its standard error over the probes.
-        operator: what was multiplied.
-        tol: the relative residual asked for of each λmax.
-        converged: whether every layer reached it.
-        message: which layers did not, and what to do.
-        probes: random probes of the traces; 0 when every unit vector was multiplied.
-        matvecs: vectors multiplied, one per layer in each product with the block diagonal.
-        passes: passes over the data that these took.
-        seed: seed of start vectors and probes.
-    """
-
-    kind: ClassVar[str] = "layers"
-    location: ClassVar[str] = "checkpoints/{owner}/layers/{entry}"
-
-    rows: tuple[LayerRow, ...] = rows(LayerRow, dim="layer", title="layers")
-    missed: float = field(metadata=printed("missed by the block diagonal", percent=1))
-    missed_error: float
-    operator: str
-    tol: float
-    converged: bool
-    message: str = ""
-    probes: int
-    matvecs: int
-    passes: int = field(metadata=printed("passes over the data"))
-    seed: int = 0
+    places, about = find_peaks(np.concatenate([[0.0], curve, [0.0]]), prominence=0.0)
+    noise = np.nan_to_num(error[places - 1]) if error.size else 0.0
+    return places[about["prominences"] > np.maximum(2 * noise, 1e-3 * curve.max(initial=0.0))] - 1

@@ -151,7 +151,7 @@ class Trials(Result):
             several = wanted if isinstance(wanted, list | tuple | set | range | np.ndarray) else [wanted]
             chosen &= np.isin(self[factor], list(several))
         if not chosen.any():
-            there = "; ".join(f"{factor}: {', '.join(map(_text, self.levels(factor)))}" for factor in levels)
+            there = "; ".join(f"{factor}: {', '.join(map(in_words, self.levels(factor)))}" for factor in levels)
             raise KeyError(f"no run with {levels}; there are {there}")
         return self.take(np.flatnonzero(chosen))
 
@@ -169,7 +169,7 @@ class Trials(Result):
     def part(self) -> list[str]:
         """The part that each run belongs to: its levels of `parts`, in words."""
         columns = [self.factors[name].tolist() for name in self.parts]
-        return [", ".join(map(_text, levels)) for levels in zip(*columns)] if columns else [""] * len(self)
+        return [", ".join(map(in_words, levels)) for levels in zip(*columns)] if columns else [""] * len(self)
 
     def array(self, name: str | np.ndarray, *factors: str) -> np.ndarray:
         """Return a measure or an array of the runs by the levels of factors: (levels, levels, …), then its own axes.
@@ -280,7 +280,7 @@ class Trials(Result):
             KeyError: there is none.
         """
         for row in self.effects:
-            if row.measure == measure and part in (None, row.part) and (b is None or row.b == _text(b)):
+            if row.measure == measure and part in (None, row.part) and (b is None or row.b == in_words(b)):
                 return row
         raise KeyError(
             f"no effect on {measure!r}; there are {', '.join(dict.fromkeys(e.measure for e in self.effects))}"
@@ -367,7 +367,7 @@ class Trials(Result):
         return [_cell(mean, error) for mean, error in zip(self[name].tolist(), errors.tolist(), strict=True)]
 
     def _word(self, level: Any) -> str:
-        return self.words.get(_text(level), _text(level))
+        return self.words.get(in_words(level), in_words(level))
 
     def summary(self) -> Iterator[tuple[str, str]]:
         """Yield the study, how many runs there are of what, then the findings."""
@@ -405,5 +405,6 @@ def _cell(mean: float, error: float) -> Cell:
     return Measured(mean, error if error > 0 else None)
 
 
-def _text(level: Any) -> str:
+def in_words(level: Any) -> str:
+    """Return the level of a factor as it is printed."""
     return f"{level:g}" if isinstance(level, float) else str(level)

@@ -17,8 +17,7 @@ from landscape.bars import bar
 from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
 from landscape.function.parameters import ParameterSpace
-from landscape.results.audit import Audit, AuditRow
-from landscape.results.scores import Score
+from landscape.results.scores import Audit, AuditRow, Score
 from landscape.scores.network import in_double, network
 from landscape.scores.panel import Panel
 from landscape.scores.register import REGISTRY, TRANSFORMATIONS

@@ -15,7 +15,7 @@ from landscape.errors import LandscapeError
 from landscape.function.gradients import gradient_noise_ratio
 from landscape.function.objective import Objective
 from landscape.operators import Hessian
-from landscape.results.critical import CriticalPoint
+from landscape.results.curvature import CriticalPoint
 from landscape.scores.curvature import spectrum
 from landscape.spectra import spectral_density, top_eigenpairs
 from landscape.spectra.functionals import mass

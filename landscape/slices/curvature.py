@@ -16,7 +16,7 @@ from landscape.errors import LandscapeError
 from landscape.function.objective import Objective
 from landscape.operators import Hessian
 from landscape.results import Plane
-from landscape.results.topology import ScaleCurvature
+from landscape.results.slices import ScaleCurvature
 from landscape.slices.directions import as_directions, vectors_of
 from landscape.slices.evaluate import Engine, Values
 from landscape.slices.grid import Grid, Points, Span, grown

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from landscape.errors import LandscapeError
-from landscape.results.slices import Slice
-from landscape.results.topology import MergeNode, Minimum, Topology
+from landscape.results.slices import MergeNode, Minimum, Slice, Topology
 from landscape.slices.reading import Surface, surface_of
 
 

@@ -11,8 +11,7 @@ import numpy as np
 
 from landscape.errors import LandscapeError
 from landscape.results import Line, Plane
-from landscape.results.slices import Slice
-from landscape.results.topology import Reading
+from landscape.results.slices import Reading, Slice
 
 S = TypeVar("S", Line, Plane)
 

@@ -11,15 +11,32 @@ of all of them.
 SciPy computes every statistic it has; nothing here draws from the global random state.
 """
 
+from landscape.statistics.agreement import (
+    Kendall,
+    SignErrors,
+    conditional_information,
+    granulated,
+    hoeffding_weight,
+    kendall,
+    selection_regret,
+    sign_errors,
+    tau_b,
+)
 from landscape.statistics.cells import Cells
 from landscape.statistics.contrasts import contrast
-from landscape.statistics.differences import Difference, mean_difference
-from landscape.statistics.independence import conditional_information
-from landscape.statistics.intervals import Interval, bootstrap_interval, student_interval, superiority
-from landscape.statistics.kendall import Kendall, granulated, kendall, tau_b
-from landscape.statistics.multiplicity import holm
+from landscape.statistics.intervals import (
+    POWER,
+    Difference,
+    Interval,
+    bootstrap_interval,
+    detectable,
+    mean_difference,
+    student_interval,
+    superiority,
+)
 from landscape.statistics.permutation import (
     PermutationTest,
+    holm,
     pairs_needed,
     permutation_floor,
     permutation_p_values,
@@ -27,9 +44,6 @@ from landscape.statistics.permutation import (
     sign_flip_p_values,
     sign_flip_test,
 )
-from landscape.statistics.power import POWER, detectable
-from landscape.statistics.selection import selection_regret
-from landscape.statistics.sign_error import SignErrors, hoeffding_weight, sign_errors
 from landscape.statistics.trend import Trend, trend_p_values, trend_test
 from landscape.statistics.within import Within, within_cells
 

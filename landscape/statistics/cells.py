@@ -9,12 +9,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from landscape.errors import LandscapeError
-from landscape.statistics.samples import coded, equally_long, groups
+from landscape.statistics.samples import equally_long
 
 
 @dataclass(frozen=True)
 class Cells:
     """The cells of a design: models of equal factors, that differ in their seeds.
+
+    Statistics over cells take the means of a score and of an outcome, each (C,), NaN where a cell has none, and weights (R, C)
+    that say how often each cell counts, one row per bootstrap sample; `None` counts each once.
 
     Attributes:
         axes: the factors that vary and are compared across.
@@ -43,8 +46,15 @@ class Cells:
         Raises:
             LandscapeError: an empty design, or columns of different lengths.
         """
-        models = len(next(iter(design.values()), ()))
-        codes = coded(design, models)
+        if not design:
+            raise LandscapeError("The design is empty: name at least one hyperparameter and its value in each run.")
+        runs = len(next(iter(design.values())))
+        for name, values in design.items():
+            if len(values) != runs:
+                raise LandscapeError(
+                    f"Hyperparameter {name!r} has {len(values)} values for {runs} runs: give one per run."
+                )
+        codes = np.stack([numbered(values) for values in design.values()], axis=1)
         of, first = groups(codes), np.unique(groups(codes), return_index=True)[1]
         fixed = [i for i, name in enumerate(design) if name in strata]
         free = [i for i, name in enumerate(design) if name not in strata and len(np.unique(codes[:, i])) > 1]
@@ -85,12 +95,14 @@ class Cells:
         return drawn
 
 
-def weighed(weights: np.ndarray, table: np.ndarray) -> np.ndarray:
-    r"""Return $\sum_{ab} w_a w_b T_{ab}$ for each row of weights (R, C)."""
-    total: np.ndarray = np.einsum("rc,rc->r", weights @ table, weights)
-    return total
+def numbered(values: Sequence) -> np.ndarray:
+    """Number the distinct values in the order in which they come."""
+    seen: dict = {}
+    return np.array([seen.setdefault(value, len(seen)) for value in values], dtype=np.int64)
 
 
-def signs(values: np.ndarray) -> np.ndarray:
-    """Return the sign of every difference, (C, C); 0 where a value is missing."""
-    return np.nan_to_num(np.sign(np.subtract.outer(values, values)))
+def groups(codes: np.ndarray) -> np.ndarray:
+    """Number the distinct rows of `codes` (runs, axes): equal rows, equal number (runs,)."""
+    if codes.shape[1] == 0:
+        return np.zeros(len(codes), dtype=np.int64)
+    return np.unique(codes, axis=0, return_inverse=True)[1].reshape(-1)

@@ -9,7 +9,7 @@ import numpy as np
 
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.results.effects import Effect
-from landscape.results.trials import Trials
+from landscape.results.trials import Trials, in_words
 from landscape.statistics.intervals import bootstrap_interval
 from landscape.statistics.permutation import permutation_test, sign_flip_test
 
@@ -65,9 +65,12 @@ def contrast(
         scale = "log10" if len(x) and len(y) and (x > 0).all() and (y > 0).all() else "raw"
     if scale == "log10":
         x, y = np.log10(x), np.log10(y)
-    several, paired = min(len(x), len(y)) > 1, pair is not None
-    interval = bootstrap_interval(x, y, paired=paired) if several and not paired else None
-    interval = bootstrap_interval(y - x) if several and paired else interval
+    paired = pair is not None
+    low, high, sd = np.nan, np.nan, np.nan
+    if min(len(x), len(y)) > 1:
+        interval = bootstrap_interval(y - x) if paired else bootstrap_interval(x, y)
+        low, high = interval.low, interval.high
+        sd = float((y - x).std(ddof=1)) if paired else np.nan
     try:
         p_value = (sign_flip_test if paired else permutation_test)(x, y, fewest=fewest).p_value
     except NotDefinedError:
@@ -75,16 +78,16 @@ def contrast(
     return Effect(
         measure=measure,
         factor=factor,
-        a=_text(a),
-        b=_text(b),
+        a=in_words(a),
+        b=in_words(b),
         part=trials.part[0] if trials.parts and len(trials) else "",
         scale=scale,
         mean_a=_mean(x),
         mean_b=_mean(y),
         difference=_mean(y - x) if paired else _mean(y) - _mean(x),
-        low=interval.low if interval else np.nan,
-        high=interval.high if interval else np.nan,
-        sd=float((y - x).std(ddof=1)) if paired and several else np.nan,
+        low=low,
+        high=high,
+        sd=sd,
         p_value=p_value,
         test="sign flip" if paired else "permutation",
         runs_a=len(x),
@@ -104,7 +107,3 @@ def _runs(trials: Trials, measure: str, factor: str, level: Any, pair: str | Non
 
 def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else np.nan
-
-
-def _text(level: Any) -> str:
-    return f"{level:g}" if isinstance(level, float) else str(level)

@@ -1,4 +1,4 @@
-"""Randomisation tests of two arms: relabelling for independent seeds, flipping signs for paired ones."""
+"""Randomisation tests of two arms, relabelling independent seeds or flipping signs of pairs, and Holm's correction of several."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
 from math import ceil, comb, log2
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -65,9 +66,6 @@ def permutation_test(a: ArrayLike, b: ArrayLike, *, fewest: int = 6, seed: int =
             Holm's correction over nine tests).
         seed: of the drawn assignments; an exact test does not use it.
 
-    Returns:
-        The difference of means (b minus a) with its two-sided p value and the floor of these arm sizes.
-
     Raises:
         NotDefinedError: fewer than `fewest` seeds in an arm.
 
@@ -78,10 +76,10 @@ def permutation_test(a: ArrayLike, b: ArrayLike, *, fewest: int = 6, seed: int =
     (10.0, 0.00016, True)
     """
     first, second = vector(a, "a", fewest=fewest), vector(b, "b", fewest=fewest)
-    arrangements = comb(len(first) + len(second), len(first))
-    if arrangements > EXACT_LIMIT:
-        return _drawn((second, first), _difference_of_means, "independent", seed)
-    return _exact(second.mean() - first.mean(), permutation_p_values([first], [second]), arrangements)
+    every = comb(len(first) + len(second), len(first))
+    if every > EXACT_LIMIT:
+        return _drawn("independent", lambda x, y, axis: x.mean(axis) - y.mean(axis), (second, first), seed)
+    return _exact(second.mean() - first.mean(), permutation_p_values([first], [second]), every)
 
 
 def sign_flip_test(a: ArrayLike, b: ArrayLike, *, fewest: int = 9, seed: int = 0) -> PermutationTest:
@@ -96,9 +94,6 @@ def sign_flip_test(a: ArrayLike, b: ArrayLike, *, fewest: int = 9, seed: int = 0
         fewest: pairs below which significance is not defined.
         seed: of the drawn sign patterns.
 
-    Returns:
-        The mean of b - a with its two-sided p value.
-
     Raises:
         NotDefinedError: fewer than `fewest` pairs.
         LandscapeError: arms of different lengths.
@@ -110,10 +105,9 @@ def sign_flip_test(a: ArrayLike, b: ArrayLike, *, fewest: int = 9, seed: int = 0
     """
     first, second = vector(a, "a", fewest=fewest), vector(b, "b", fewest=fewest)
     equally_long(a=first, b=second)
-    arrangements = 2 ** len(first)
-    if arrangements > EXACT_LIMIT:
-        return _drawn((second - first,), _mean, "samples", seed)
-    return _exact((second - first).mean(), sign_flip_p_values([second - first]), arrangements)
+    if 2 ** len(first) > EXACT_LIMIT:
+        return _drawn("samples", lambda x, axis: x.mean(axis), (second - first,), seed)
+    return _exact((second - first).mean(), sign_flip_p_values([second - first]), 2 ** len(first))
 
 
 def pairs_needed(level: float, tests: int = 1) -> int:
@@ -129,42 +123,12 @@ def pairs_needed(level: float, tests: int = 1) -> int:
     return ceil(1 + log2(tests / level))
 
 
-def sign_flip_p_values(differences: ArrayLike) -> np.ndarray:
-    """Return the exact p values of many comparisons of pairs at once, those of `sign_flip_test`.
-
-    Args:
-        differences: b - a, one row per comparison (R, n), at most 17 pairs.
-
-    Returns:
-        Two-sided p values (R,).
-
-    Raises:
-        LandscapeError: no table of rows, or too many pairs to enumerate.
-
-    >>> sign_flip_p_values([[1.0, 2.0, 3.0, 4.0], [1.0, -1.0, 1.0, -1.0]])
-    array([0.125, 1.   ])
-    """
-    rows = np.asarray(differences, dtype=np.float64)
-    if rows.ndim != 2 or 2 ** rows.shape[1] > EXACT_LIMIT:
-        raise LandscapeError(f"differences of shape {rows.shape}: expected (R, n) with n ≤ 17, one row per comparison.")
-    patterns = 1.0 - 2.0 * ((np.arange(2 ** rows.shape[1])[:, None] >> np.arange(rows.shape[1])) & 1)
-    slack = 1e-12 * np.abs(rows).sum(axis=1)
-    # the patterns come with their negatives, so that both tails are alike
-    tails = [(patterns @ row >= abs(row.sum()) - edge).mean() for row, edge in zip(rows, slack, strict=True)]
-    return np.minimum(1.0, 2 * np.array(tails))
-
-
 def permutation_p_values(a: ArrayLike, b: ArrayLike) -> np.ndarray:
-    r"""Return the exact p values of many comparisons of equally sized arms at once, for placebo and power studies.
-
-    The pooled scores of R comparisons are multiplied by the table of all $\binom{n_a+n_b}{n_a}$ assignments.
+    """Return the exact p values (R,) of many comparisons at once, those of `permutation_test`, for placebo and power studies.
 
     Args:
         a: scores of the first arm, one row per comparison (R, n_a).
         b: scores of the second arm (R, n_b).
-
-    Returns:
-        Two-sided p values (R,).
 
     Raises:
         LandscapeError: arms that do not pair up, or too large to enumerate (10 against 10 is the limit).
@@ -180,17 +144,59 @@ def permutation_p_values(a: ArrayLike, b: ArrayLike) -> np.ndarray:
     size, total = first.shape[1], first.shape[1] + second.shape[1]
     if comb(total, size) > EXACT_LIMIT:
         raise LandscapeError(f"{size} against {total - size} seeds are too many to enumerate: use permutation_test.")
-    assignments = _assignments(total, size)
     pooled = np.hstack([first, second])
-    pooled = pooled - pooled.mean(axis=1, keepdims=True)
-    tolerance = 1e-12 * np.abs(pooled).sum(axis=1)
-    p_values = np.empty(len(pooled))
-    for i, row in enumerate(pooled):
-        sums = assignments @ row
-        observed = sums[0]
-        tail = min((sums >= observed - tolerance[i]).mean(), (sums <= observed + tolerance[i]).mean())
-        p_values[i] = min(1.0, 2 * tail)
-    return p_values
+    return _two_sided(_assignments(total, size), pooled - pooled.mean(axis=1, keepdims=True))
+
+
+def sign_flip_p_values(differences: ArrayLike) -> np.ndarray:
+    """Return the exact p values (R,) of many comparisons of pairs at once, those of `sign_flip_test`.
+
+    Args:
+        differences: b - a, one row per comparison (R, n), at most 17 pairs.
+
+    Raises:
+        LandscapeError: no table of rows, or too many pairs to enumerate.
+
+    >>> sign_flip_p_values([[1.0, 2.0, 3.0, 4.0], [1.0, -1.0, 1.0, -1.0]])
+    array([0.125, 1.   ])
+    """
+    rows = np.asarray(differences, dtype=np.float64)
+    if rows.ndim != 2 or 2 ** rows.shape[1] > EXACT_LIMIT:
+        raise LandscapeError(f"differences of shape {rows.shape}: expected (R, n) with n ≤ 17, one row per comparison.")
+    patterns = 1.0 - 2.0 * ((np.arange(2 ** rows.shape[1])[:, None] >> np.arange(rows.shape[1])) & 1)
+    return _two_sided(patterns, rows)
+
+
+def holm(p_values: ArrayLike) -> np.ndarray:
+    r"""Adjust p values so that the chance of any false claim among them stays below the level used.
+
+    The k-th smallest of m is multiplied by m - k + 1, made monotone, and cut at 1:
+    $\tilde p_{(k)} = \max_{j \le k} \min(1, (m - j + 1)\, p_{(j)})$.
+
+    Args:
+        p_values: one per test (m,), or many families of tests at once (…, m).
+
+    Returns:
+        Adjusted p values in the same order and shape.
+
+    Raises:
+        LandscapeError: a value outside [0, 1].
+
+    Source: Holm 1979, *Scandinavian Journal of Statistics* 6:65–70.
+
+    >>> [float(p) for p in holm([0.01, 0.04, 0.03])]
+    [0.03, 0.06, 0.06]
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    vector(p.ravel(), "p_values")
+    if ((p < 0) | (p > 1)).any():
+        raise LandscapeError(f"p values must lie in [0, 1], got {p.min():g} to {p.max():g}: give p values, not scores.")
+    order = np.argsort(p, axis=-1, kind="stable")
+    factors = np.arange(p.shape[-1], 0, -1)
+    adjusted = np.empty_like(p)
+    raised = np.maximum.accumulate(np.take_along_axis(p, order, axis=-1) * factors, axis=-1)
+    np.put_along_axis(adjusted, order, np.minimum(1.0, raised), axis=-1)
+    return adjusted
 
 
 @cache
@@ -202,19 +208,20 @@ def _assignments(total: int, size: int) -> np.ndarray:
     return assignments
 
 
-def _difference_of_means(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:
-    return np.mean(x, axis=axis) - np.mean(y, axis=axis)
+def _two_sided(arrangements: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return for each row twice the smaller tail of its sum as observed, the first, among those of all arrangements."""
+    tails = []
+    for row in rows:
+        sums, slack = arrangements @ row, 1e-12 * np.abs(row).sum()
+        tails.append(min((sums >= sums[0] - slack).mean(), (sums <= sums[0] + slack).mean()))
+    return np.minimum(1.0, 2 * np.array(tails))
 
 
-def _mean(x: np.ndarray, axis: int = -1) -> np.ndarray:
-    return np.mean(x, axis=axis)
+def _exact(difference: float, p_value: np.ndarray, every: int) -> PermutationTest:
+    return PermutationTest(float(difference), float(p_value[0]), True, every, min(1.0, 2 / every))
 
 
-def _exact(difference: float, p_value: np.ndarray, arrangements: int) -> PermutationTest:
-    return PermutationTest(float(difference), float(p_value[0]), True, arrangements, min(1.0, 2 / arrangements))
-
-
-def _drawn(data: tuple[np.ndarray, ...], statistic: Callable[..., np.ndarray], kind: str, seed: int) -> PermutationTest:
+def _drawn(kind: str, statistic: Callable[..., Any], data: tuple[np.ndarray, ...], seed: int) -> PermutationTest:
     test = stats.permutation_test(
         data,
         statistic,

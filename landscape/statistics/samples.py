@@ -1,8 +1,6 @@
-"""Checks that every statistic makes of its numbers, and the coding of a design of hyperparameters."""
+"""Checks that every statistic makes of its numbers."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -29,30 +27,3 @@ def equally_long(**vectors: np.ndarray) -> None:
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise LandscapeError(f"The runs do not pair up ({listed} values): give one value a run in each.")
-
-
-def fraction(value: float, name: str) -> float:
-    """Return `value` if it lies strictly between 0 and 1."""
-    if not 0 < value < 1:
-        raise LandscapeError(f"{name} is {value}: expected a number between 0 and 1, such as 0.95.")
-    return value
-
-
-def coded(design: Mapping[str, Sequence], runs: int) -> np.ndarray:
-    """Code each hyperparameter by whole numbers: an array (runs, axes); equal settings get equal codes."""
-    if not design:
-        raise LandscapeError("The design is empty: name at least one hyperparameter and its value in each run.")
-    columns = []
-    for name, values in design.items():
-        if len(values) != runs:
-            raise LandscapeError(f"Hyperparameter {name!r} has {len(values)} values for {runs} runs: give one per run.")
-        seen: dict = {}
-        columns.append([seen.setdefault(value, len(seen)) for value in values])
-    return np.array(columns, dtype=np.int64).T
-
-
-def groups(codes: np.ndarray) -> np.ndarray:
-    """Number the distinct rows of `codes` (runs, axes): equal rows, equal number (runs,)."""
-    if codes.shape[1] == 0:
-        return np.zeros(len(codes), dtype=np.int64)
-    return np.unique(codes, axis=0, return_inverse=True)[1].reshape(-1)

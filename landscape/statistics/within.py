@@ -12,8 +12,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from landscape.errors import LandscapeError, NotDefinedError
-from landscape.statistics.cells import Cells
-from landscape.statistics.samples import groups
+from landscape.statistics.cells import Cells, groups, numbered
 
 PERMUTATIONS = 19_999
 """Random relabellings of the seeds that the p value rests on."""
@@ -131,8 +130,7 @@ def _blocks(cells: Cells, seeds: Sequence, there: np.ndarray, shared: Sequence[s
     """Return sets of exchangeable seeds: positions of models, one row per cell and one column per seed, none missing."""
     own = [i for i, name in enumerate(cells.axes) if name not in shared]
     world = groups(np.column_stack([cells.stratum, cells.codes[:, own]]))[cells.of]
-    seen: dict = {}
-    number = np.array([seen.setdefault(one, len(seen)) for one in seeds])
+    number = numbered(seeds)
     if len(set(zip(cells.of.tolist(), number.tolist()))) < len(number):
         raise LandscapeError("two models of one cell share their seed; name more factors, or number the seeds apart")
     where: dict[tuple[int, int], dict[int, int]] = {}  # (world, seed) → cell → model
@@ -153,21 +151,23 @@ def _split(column: np.ndarray, blocks: Sequence[np.ndarray]) -> list[np.ndarray]
 def _centred(row: np.ndarray, blocks: Sequence[np.ndarray], *, logarithm: bool) -> np.ndarray:
     """Return what models deviate from the mean of their cell by, of the logarithm if all are positive."""
     parts = [row[block] for block in blocks]
-    scaled = [np.log10(part) for part in parts] if logarithm and all((part > 0).all() for part in parts) else parts
-    return np.concatenate([(part - part.mean(axis=1, keepdims=True)).ravel() for part in scaled])
+    positive = logarithm and all((part > 0).all() for part in parts)
+    return _less_means([np.log10(part) for part in parts] if positive else parts)
 
 
 def _ranked(column: np.ndarray, blocks: Sequence[np.ndarray]) -> np.ndarray:
     """Return the ranks within cells, less their mean."""
-    ranks = [stats.rankdata(part, axis=1) for part in _split(column, blocks)]
-    return np.concatenate([(part - part.mean(axis=1, keepdims=True)).ravel() for part in ranks])
+    return _less_means([stats.rankdata(part, axis=1) for part in _split(column, blocks)])
+
+
+def _less_means(parts: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate([(part - part.mean(axis=1, keepdims=True)).ravel() for part in parts])
 
 
 def _rounded(column: np.ndarray, of: np.ndarray) -> np.ndarray:
     """Return residuals without what rounding leaves of nothing, which would have ranks."""
     size = np.abs(of).max() or 1.0
-    rounded: np.ndarray = np.round(column / size, 9) * size
-    return rounded
+    return np.asarray(np.round(column / size, 9) * size)
 
 
 def _bounded(column: np.ndarray) -> np.ndarray:
@@ -189,11 +189,9 @@ def _relabelled(product: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if size <= _ENUMERATED:
         orders = np.array(list(permutations(range(size))))
         values = product[np.arange(size), orders].sum(axis=1)
-        drawn: np.ndarray = values[rng.integers(factorial(size), size=PERMUTATIONS)]
-        return drawn
+        return np.asarray(values[rng.integers(factorial(size), size=PERMUTATIONS)])
     orders = rng.random((PERMUTATIONS, size)).argsort(axis=1)
-    shuffled: np.ndarray = product[np.arange(size), orders].sum(axis=1)
-    return shuffled
+    return np.asarray(product[np.arange(size), orders].sum(axis=1))
 
 
 def _out_of_fold(

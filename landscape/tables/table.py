@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from landscape.tables.numbers import Measured
@@ -28,6 +28,18 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     note: str = ""
     significant: int = 4
+
+    @classmethod
+    def of(cls, title: str, rows: Iterable[Mapping[str, Cell]], note: str = "", significant: int = 4) -> Table:
+        """Return the table of one mapping per row, from headings to cells.
+
+        >>> Table.of("", ({"a": "1"}, {"a": "2", "b": "3"})).rows
+        (('1', None), ('2', '3'))
+        """
+        listed = list(rows)
+        columns = dict.fromkeys(name for row in listed for name in row)
+        cells = tuple(tuple(row.get(name) for name in columns) for row in listed)
+        return cls(title, tuple(columns), cells, note, significant)
 
     @property
     def numeric(self) -> tuple[bool, ...]:

@@ -21,7 +21,7 @@ from landscape.errors import LandscapeError
 from landscape.function.forward import unwrapped
 from landscape.function.norms import Norm
 from landscape.function.objective import Objective
-from landscape.results.track import Track
+from landscape.results.trajectory import Track
 from landscape.store import Run, identity
 from landscape.training.optimiser_state import StepRule, step_rule
 from landscape.training.tracked import Measure, Moment, Values, measure_named

@@ -41,9 +41,9 @@ def trends_of(scores):
     return noise_trends(trials(scores), list(scores))
 
 
-def decided(slopes, *, level=0.05, descriptive=(), **changes):
+def decided(slopes, *, descriptive=(), **changes):
     made = trials(grid(slopes), **changes)
-    return noise_verdict(made, trends_of(grid(slopes)), "SGD at loss 0.01", level=level, descriptive=descriptive)
+    return noise_verdict(made, trends_of(grid(slopes)), "SGD at loss 0.01", descriptive=descriptive)
 
 
 def test_slopes_are_recovered_with_their_corrected_p():

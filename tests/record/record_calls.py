@@ -206,15 +206,14 @@ def tests(note):
     for name in ("granulated", "conditional_information", "selection_regret"):
         note(name, getattr(s, name), cells, *means, cells.resamples(3))
     note("bootstrap of one", s.bootstrap_interval, a, resamples=500)
-    note("paired bootstrap", s.bootstrap_interval, a, b, paired=True, resamples=200)
+    note("paired bootstrap", s.bootstrap_interval, b - a, resamples=200)
     note("permutation, many", s.permutation_test, score[:14], noise[:14] + 0.3)
     note("too few", s.permutation_test, a[:3], b[:3])
     note("sign flips", s.sign_flip_test, a, b, fewest=6)
     note("p values", s.permutation_p_values, np.tile(a, (4, 1)), np.stack([b, a, b / 2, -b]))
     note("floor", s.permutation_floor, 5, 6)
     note("Holm", s.holm, [0.01, 0.04, 0.03])
-    near = {"test_size": 1000, "least_effective": 1.0}
-    note("sign errors", s.sign_errors, cells, score, 0.1 * np.tanh(outcome), **near)
+    note("sign errors", s.sign_errors, cells, score, 0.1 * np.tanh(outcome), test_size=1_000_000)
     note("within cells", s.within_cells, cells, [i % 2 for i in range(24)], score, outcome, [noise**2], resamples=9)
     note("Hoeffding", s.hoeffding_weight, [0.01, 0.1], 1000)
     note("trend", s.trend_test, outcome.reshape(6, 4))
