@@ -38,7 +38,6 @@ VERBS = {
     "save": "store:save",
     "plot": "plots:plot",
     "thumbnail": "plots.thumbnails:thumbnail",
-    "card": "report:card",
     "contrast": "statistics.contrasts:contrast",
     "interval": "statistics.intervals:student_interval",
     "resmooth": "spectra.density:resmooth",

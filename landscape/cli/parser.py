@@ -10,11 +10,6 @@ from landscape.cli import commands
 from landscape.cli.targets import add_own, add_target
 
 EXPORTS = ("csv", "goldstein", "json", "latex", "paraview")
-DROPPED = {
-    "netcdf": "use ls.open_study(FILE).to_xarray().to_netcdf(PATH)",
-    "obj": "use landscape plot --format html for a surface to turn, or export paraview",
-}
-"""Formats of former versions, and what does their work."""
 
 OVERVIEW = """\
 examples:
@@ -80,10 +75,14 @@ EXAMPLES = {
 """Shown below the help of each command; every command has at least one."""
 
 
-def _format(word: str) -> str:
-    if word in DROPPED:
-        raise argparse.ArgumentTypeError(f"{word} is no longer written: {DROPPED[word]}")
-    return word
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Help that ends with the default of an option, where it has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        value = action.default
+        if not action.option_strings or value is None or value is False or value in ([], argparse.SUPPRESS):
+            return action.help
+        return f"{action.help} (default: {' '.join(map(str, value)) if isinstance(value, list) else value})"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -99,7 +98,7 @@ def build() -> argparse.ArgumentParser:
         prog="landscape",
         description="Is this minimum flat or spiky, and would the answer survive a referee?",
         epilog=OVERVIEW,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     parser.add_argument("--version", action="version", version=f"landscape {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -110,7 +109,7 @@ def build() -> argparse.ArgumentParser:
             help=summary,
             description=summary[0].upper() + summary[1:] + ".",
             epilog=f"examples:\n{EXAMPLES[name]}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Help,
         )
         made.set_defaults(run=function)
         made.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -118,27 +117,21 @@ def build() -> argparse.ArgumentParser:
         return made
 
     demo = command("demo", commands.demo, "train SGD, momentum and random labels; measure, compare, draw")
-    demo.add_argument("--out", default="study", help="folder to write (default: study)")
-    demo.add_argument("--seeds", type=_positive, default=8, help="networks per recipe (default: 8)")
+    demo.add_argument("--out", default="study", help="folder to write")
+    demo.add_argument("--seeds", type=_positive, metavar="N", default=8, help="networks per recipe")
     demo.add_argument("--quick", action="store_true", help="small network, few examples, 2 seeds: a minute")
-    demo.add_argument("--workers", type=_positive, default=2, help="training processes (default: 2)")
+    demo.add_argument("--workers", type=_positive, metavar="N", default=2, help="training processes")
 
     train = command("train", commands.train, "train reference networks on the digits")
     train.add_argument("recipe", nargs="+", help="sgd, momentum, momentum-matched, large-batch, random-labels, …")
     train.add_argument("--out", required=True, help="folder for checkpoints and manifests")
-    train.add_argument("--seeds", type=_positive, default=1, help="runs per recipe (default: 1)")
-    train.add_argument("--first-seed", type=_seed, default=0, help="seed of the first run (default: 0)")
+    train.add_argument("--seeds", type=_positive, metavar="N", default=1, help="runs per recipe")
+    train.add_argument("--first-seed", type=_seed, default=0, help="seed of the first run")
     train.add_argument("--split-seed", type=_seed, default=0, help="seed of the split into training and test examples")
-    train.add_argument("--workers", type=_positive, default=1, help="training processes (default: 1)")
-    train.add_argument(
-        "--sizes",
-        type=_positive,
-        nargs="+",
-        default=[64, 256, 256, 10],
-        help="widths of the network (default: 64 256 256 10)",
-    )
+    train.add_argument("--workers", type=_positive, metavar="N", default=1, help="training processes")
+    train.add_argument("--sizes", type=_positive, nargs="+", default=[64, 256, 256, 10], help="widths of the network")
     train.add_argument("--target", type=float, help="training cross-entropy to stop at (default: 0.01)")
-    train.add_argument("--epochs", dest="max_epochs", type=_positive, help="where to give up")
+    train.add_argument("--epochs", dest="max_epochs", type=_positive, metavar="N", help="where to give up")
     train.add_argument("--lr", type=float, help="learning rate")
     train.add_argument("--momentum", type=float, help="0 to below 1")
     train.add_argument("--batch-size", type=_positive, help="examples per step")
@@ -151,18 +144,18 @@ def build() -> argparse.ArgumentParser:
 
     experiment = command("experiment", commands.experiment, "repeat a published experiment; without a name, list them")
     experiment.add_argument("name", nargs="?", metavar="NAME", help="randomisation, double-descent, …")
-    experiment.add_argument("--out", default="experiments", help="folder to write (default: experiments)")
+    experiment.add_argument("--out", default="experiments", help="folder to write")
     experiment.add_argument("--save", metavar="STUDY", help="another place for the study file (default: OUT/NAME.h5)")
-    experiment.add_argument("--workers", type=_positive, default=1, help="processes (default: 1)")
+    experiment.add_argument("--workers", type=_positive, metavar="N", default=1, help="processes")
     experiment.add_argument(
         "--quick", action="store_true", help="small settings: seconds, to see that everything works"
     )
 
     eigen = command("eigen", commands.eigen, "extreme eigenvalues of the Hessian, with measured residuals")
     add_target(eigen)
-    eigen.add_argument("-k", type=_positive, default=5, help="how many (default: 5)")
+    eigen.add_argument("-k", type=_positive, metavar="N", default=5, help="how many")
     eigen.add_argument("--which", choices=["LA", "SA", "LM", "BE"], default="LA", help="which end, as in SciPy")
-    eigen.add_argument("--tol", type=float, default=1e-3, help="relative residual (default: 1e-3)")
+    eigen.add_argument("--tol", type=float, default=1e-3, help="relative residual")
     eigen.add_argument(
         "--certify", type=float, metavar="P", help="go on until none was missed with probability P (as 0.99)"
     )
@@ -170,16 +163,16 @@ def build() -> argparse.ArgumentParser:
 
     slices = command("slice", commands.slice_, "loss along random filter-normalised directions")
     add_target(slices)
-    slices.add_argument("--dims", type=int, choices=[1, 2], default=2, help="a line or a plane (default: 2)")
-    slices.add_argument("--points", type=_positive, default=51, help="grid points per axis (default: 51)")
-    slices.add_argument("--span", type=float, default=1.0, help="from -span to span (default: 1)")
+    slices.add_argument("--dims", type=int, choices=[1, 2], default=2, help="a line or a plane")
+    slices.add_argument("--points", type=_positive, metavar="N", default=51, help="grid points per axis")
+    slices.add_argument("--span", type=float, default=1.0, help="from -span to span")
     slices.add_argument(
         "--normalize",
         choices=["filter", "layer", "model", "element", "none"],
         default="filter",
-        help="what gets the norm of the network's own weights (default: filter)",
+        help="what gets the norm of the network's own weights",
     )
-    slices.add_argument("--workers", type=_positive, default=1, help="processes that share the rows (default: 1)")
+    slices.add_argument("--workers", type=_positive, metavar="N", default=1, help="processes that share the rows")
     _measured(slices)
 
     score = command("score", commands.score, "sharpness scores with radius, standard error and cost")
@@ -192,10 +185,8 @@ def build() -> argparse.ArgumentParser:
     compare.add_argument("recipes", nargs="+", metavar="NAME=PATTERN", help="checkpoints of a recipe; first: reference")
     add_own(compare, arms=True)
     compare.add_argument("--scores", nargs="+", help="slugs (default: the panel)")
-    compare.add_argument("--margin", type=float, default=0.05, help="equivalence margin in log10 (default: 0.05)")
-    compare.add_argument(
-        "--loss-tolerance", type=float, default=0.1, help="allowed difference of losses (default: 0.1)"
-    )
+    compare.add_argument("--margin", type=float, default=0.05, help="equivalence margin in log10")
+    compare.add_argument("--loss-tolerance", type=float, default=0.1, help="allowed difference of losses")
     compare.add_argument(
         "--waive",
         nargs="+",
@@ -206,7 +197,7 @@ def build() -> argparse.ArgumentParser:
     compare.add_argument(
         "--match", choices=["temper"], help="when losses differ: bring every network to one loss by its last layer"
     )
-    compare.add_argument("--workers", type=_positive, default=1, help="processes that share the seeds (default: 1)")
+    compare.add_argument("--workers", type=_positive, metavar="N", default=1, help="processes that share the seeds")
     _measured(compare, entry="main", on=False)
 
     board = command(
@@ -218,35 +209,33 @@ def build() -> argparse.ArgumentParser:
         "--score", nargs="+", default=[], metavar="MODULE:FUNCTION", help="new scores, or names in the register"
     )
     board.add_argument("--zoo", metavar="PATH", help="another zoo (default: the one that ships with the repository)")
-    board.add_argument("--sample", type=_positive, default=300, metavar="N", help="networks to measure (default: 300)")
-    board.add_argument("--workers", type=_positive, default=2, help="processes (default: 2)")
-    board.add_argument(
-        "--save", default="leaderboard.h5", metavar="STUDY", help="keeps what is measured (default: leaderboard.h5)"
-    )
-    board.add_argument("--seed", type=_seed, default=0, help="seed of random draws (default: 0)")
+    board.add_argument("--sample", type=_positive, metavar="N", default=300, help="networks to measure")
+    board.add_argument("--workers", type=_positive, metavar="N", default=2, help="processes")
+    board.add_argument("--save", default="leaderboard.h5", metavar="STUDY", help="keeps what is measured")
+    board.add_argument("--seed", type=_seed, default=0, help="seed of random draws")
     board.add_argument("--overwrite", action="store_true", help="replace what another version of the score has left")
 
     plot = command("plot", commands.plot, "draw entries of a study")
     plot.add_argument("study", help="the HDF5 file")
     plot.add_argument("entries", nargs="*", help="sgd-0/plane … (default: everything that can be drawn)")
-    plot.add_argument("--out", default="figures", help="folder (default: figures)")
+    plot.add_argument("--out", default="figures", help="folder")
     plot.add_argument(
         "--format",
         nargs="+",
         default=["png", "pdf"],
         choices=["png", "pdf", "svg", "html"],
-        help="default: png pdf; html: to turn and zoom, where a kind has such a figure",
+        help="html: to turn and zoom, where a kind has such a figure",
     )
 
     export = command("export", commands.export, "write an entry of a study in another format")
-    export.add_argument("format", type=_format, choices=EXPORTS, metavar="FORMAT", help=", ".join(EXPORTS))
+    export.add_argument("format", choices=EXPORTS, metavar="FORMAT", help=", ".join(EXPORTS))
     export.add_argument("study", help="the HDF5 file")
     export.add_argument("entry", help="sgd-0/plane …")
     export.add_argument("-o", "--output", required=True, metavar="PATH", help="the file to write")
 
     report = command("report", commands.report, "one HTML page: verdict, tables, figures, methods and bibliography")
     report.add_argument("study", help="the HDF5 file")
-    report.add_argument("-o", "--output", default="report.html", metavar="PATH", help="default: report.html")
+    report.add_argument("-o", "--output", default="report.html", metavar="PATH", help="the page")
     report.add_argument("--latex", metavar="DIR", help="also write tables, figures and BibTeX for a paper into DIR")
 
     for name, function, summary in (
@@ -264,8 +253,8 @@ def build() -> argparse.ArgumentParser:
 
 def _measured(parser: argparse.ArgumentParser, *, entry: str | None = None, on: bool = True) -> None:
     if on:
-        parser.add_argument("--on", choices=["train", "test"], default="train", help="which data (default: train)")
-    parser.add_argument("--seed", type=_seed, default=0, help="seed of random draws (default: 0)")
+        parser.add_argument("--on", choices=["train", "test"], default="train", help="which data")
+    parser.add_argument("--seed", type=_seed, default=0, help="seed of random draws")
     parser.add_argument("--save", metavar="STUDY", help="store the result in this HDF5 file")
     parser.add_argument("--entry", default=entry, help="its name there")
     parser.add_argument("--overwrite", action="store_true", help="replace a different result of that name")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -14,17 +14,10 @@ import numpy as np
 from landscape.errors import LandscapeError
 from landscape.results import Line, Plane
 from landscape.store.files import replacing
-from landscape.store.names import path_of
-from landscape.store.safe import opened
 
 
-def paraview(
-    plane: Plane,
-    path: str | os.PathLike[str],
-    *,
-    study: tuple[str | os.PathLike[str], str] | None = None,
-) -> list[Path]:
-    """Write a plane for ParaView: ``STEM.xdmf``, which points into an HDF5 file.
+def paraview(plane: Plane, path: str | os.PathLike[str]) -> list[Path]:
+    """Write a plane for ParaView: ``STEM.xdmf``, which points into ``STEM.h5``.
 
     It describes the flat grid with all values as they are, NaN and infinities included; colour it, or raise it with *Warp By
     Scalar*.
@@ -32,14 +25,12 @@ def paraview(
     Args:
         plane: values (ny, nx).
         path: the XDMF file; the suffix ``.xdmf`` is added when absent.
-        study: (file, name) of the study file that holds this plane already, such as ``("study.h5", "sgd-0/plane")``;
-            the XDMF then points into it, wherever both are moved together; `None`: the values go to ``STEM.h5``.
 
     Returns:
         The files written.
 
     Raises:
-        LandscapeError: no plane, a study that does not hold it, or a place that cannot be written.
+        LandscapeError: no plane, or a place that cannot be written.
 
     >>> import tempfile
     >>> x, y = np.linspace(-1, 1, 11), np.linspace(-1, 1, 7)
@@ -50,41 +41,16 @@ def paraview(
     plane = check_slice(plane, "a VTK grid", Plane)
     target = Path(path).expanduser()
     target = target if target.suffix == ".xdmf" else target.with_name(f"{target.name}.xdmf")
-    own, files = target.with_suffix(".h5"), [target]
+    own = target.with_suffix(".h5")
     with ExitStack() as stack:
-        if study is None:
-            files.append(own)
-            with h5py.File(stack.enter_context(replacing(own)), "w") as file:
-                _write_values(file, plane)
-            where = f"{own.name}:"
-        else:
-            where = _inside(plane, study, target.parent)
-        tree = ElementTree.ElementTree(_grid(plane, where))
+        with h5py.File(stack.enter_context(replacing(own)), "w") as file:
+            arrays = {"x": plane.x, "y": plane.y, **plane.values, "computed": plane.computed}
+            for name, value in arrays.items():
+                file[name] = np.asarray(value, dtype=np.float64)
+        tree = ElementTree.ElementTree(_grid(plane, f"{own.name}:"))
         ElementTree.indent(tree)
         tree.write(stack.enter_context(replacing(target)), encoding="utf-8", xml_declaration=True)
-    return files
-
-
-def _write_values(file: h5py.File, plane: Plane) -> None:
-    for name in ("x", "y"):
-        file[name] = np.asarray(getattr(plane, name), dtype=np.float64)
-    for name, value in plane.values.items():
-        file[name] = np.asarray(value, dtype=np.float64)
-    file["computed"] = np.asarray(plane.computed, dtype=np.float64)
-
-
-def _inside(plane: Plane, study: tuple[str | os.PathLike[str], str], folder: Path) -> str:
-    """Return ``file.h5:/group`` of a plane in a study, seen from the folder of the XDMF file."""
-    file, name = Path(study[0]).expanduser(), study[1]
-    group = path_of(type(plane), name)
-    with opened(file) as stored:
-        held = [f"{group}/{part}" for part in ("x", "y", *plane.values)]
-        missing = [part for part in held if part not in stored]
-        fits = not missing and stored[held[0]].shape == plane.x.shape and stored[held[1]].shape == plane.y.shape
-    if not fits:
-        raise LandscapeError(f"{file.name} holds no plane of this size called {name!r}; save it there first")
-    relative = PurePosixPath(Path(os.path.relpath(file.resolve(), folder.resolve())))
-    return f"{relative}:/{group}"
+    return [target, own]
 
 
 def _grid(plane: Plane, where: str) -> ElementTree.Element:

@@ -23,13 +23,12 @@ SPAN = 100.0
 """The factor at which the colours of an audit end."""
 
 
-def barriers(values: np.ndarray, names: Sequence[str], ax: Axes | None = None, *, label: str = "loss barrier") -> Axes:
+def barriers(values: np.ndarray, names: Sequence[str], ax: Axes | None = None) -> Axes:
     """Draw the barriers between pairs of solutions.
 
     Args:
         values: (m, m) barriers; the diagonal is left empty.
         names: of the m solutions.
-        label: of the colour bar.
 
     Raises:
         LandscapeError: a matrix that does not fit the names.
@@ -42,7 +41,7 @@ def barriers(values: np.ndarray, names: Sequence[str], ax: Axes | None = None, *
     off = np.where(empty, np.nan, values) if values.shape == empty.shape else values
     finite = off[np.isfinite(off)]
     norm = Normalize(min(0.0, finite.min()) if finite.size else 0.0, (finite.max() if finite.size else 0.0) or 1.0)
-    return _matrix(off, names, names, ax, norm=norm, cmap=COLOURMAP, label=label, form=_number, empty=empty)
+    return _matrix(off, names, names, ax, norm=norm, cmap=COLOURMAP, label="loss barrier", form=_number, empty=empty)
 
 
 def invariance(

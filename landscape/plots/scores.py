@@ -183,16 +183,10 @@ def _sharper(row: Any) -> bool:
     return getattr(row, "orientation", "higher is sharper") == "higher is sharper"
 
 
-def evidence(
-    result: Evidence, figure: Figure | SubFigure | None = None, *, most: int | None = None
-) -> Figure | SubFigure:
+def evidence(result: Evidence, figure: Figure | SubFigure | None = None) -> Figure | SubFigure:
     """Draw a line per score, best Ψ first: Ψ, τ over cells and ρ within cells, with 95 % intervals.
 
     Colours are verdicts; open markers are controls, in the direction that suits them.
-
-    Args:
-        result: the board.
-        most: scores shown, from the top; `None`: all.
 
     Raises:
         LandscapeError: no score was judged.
@@ -201,7 +195,7 @@ def evidence(
     >>> len(evidence(Evidence(rows=(one,)), Figure()).axes)
     3
     """
-    rows = [row for row in result.rows if row.place][:most]
+    rows = [row for row in result.rows if row.place]
     if not rows:
         raise LandscapeError("no score was judged; there is nothing to draw")
     own = figure is None

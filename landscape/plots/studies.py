@@ -19,8 +19,8 @@ from landscape.results.trials import Trials
 
 FURTHER = (1, 2, 3, 4, 6, 8)
 """Further examples that a guess is to fit."""
-ACROSS = 8
-"""Pictures of memorised examples in a row."""
+SHOWN, ACROSS, PAIRS = 16, 8, 4
+"""Pictures of memorised examples, in rows of so many; pairs of a training example and the test example it helps."""
 
 
 def architecture(result: Trials, figure: Figure | SubFigure | None = None) -> Figure | SubFigure:
@@ -115,20 +115,13 @@ def _group_means(loss: np.ndarray, accuracy: np.ndarray) -> tuple[list[float], l
     return [float(loss[part].mean()) for part in parts], [float(accuracy[part].mean()) for part in parts]
 
 
-def memorisation(
-    result: Memorisation, figure: Figure | SubFigure | None = None, *, shown: int = 16, pairs: int = 4
-) -> Figure | SubFigure:
+def memorisation(result: Memorisation, figure: Figure | SubFigure | None = None) -> Figure | SubFigure:
     """Draw the histogram of memorisation scores, the pairs of most influence and the most memorised examples.
 
     A memorised example is headed by its label and by the class it is given by networks trained without it, in colour if
     its label had been changed.
-
-    Args:
-        result: scores, and pictures of the first examples and pairs.
-        shown: pictures of memorised examples.
-        pairs: pairs of a training example and the test example it helps.
     """
-    shown, pairs = min(shown, len(result.pictures)), min(pairs, len(result.pair_pictures))
+    shown, pairs = min(SHOWN, len(result.pictures)), min(PAIRS, len(result.pair_pictures))
     lines = max(1, -(-shown // ACROSS))
     with sheet(figure, width=DOUBLE, height=1.9 + 0.95 * lines) as figure:
         top, bottom = figure.subfigures(2, 1, height_ratios=[1.9, 0.95 * lines], squeeze=False)[:, 0]

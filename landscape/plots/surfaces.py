@@ -25,19 +25,17 @@ def surface(
     plane: Plane,
     ax: Any = None,
     *,
-    floor: bool = True,
     elevation: float = 32.0,
     azimuth: float = -58.0,
     **look: Unpack[Look],
 ) -> Axes:
-    """Draw a plane as a surface, its height on the same (logarithmic) scale as its colour.
+    """Draw a plane as a surface, its height on the same (logarithmic) scale as its colour, its level lines on the floor.
 
     Points that are infinite, NaN or not computed leave a hole, hatched on the floor.
 
     Args:
         plane: values (ny, nx) over x and y.
         ax: three-dimensional axes; `None`: a new figure as wide as one column.
-        floor: project the level lines onto the floor.
         elevation: angle of the camera above the floor, in degrees.
         azimuth: angle of the camera around the vertical, in degrees.
         look: as for `contour`; ``levels``, 8 by default, are the ticks and the contours on the floor, ``limit`` cuts higher
@@ -59,7 +57,7 @@ def surface(
         _room(axes, seen, elevation, azimuth)
         _hatch_floor(axes, seen)
         if np.isfinite(seen.values).any():
-            _draw(axes, seen, floor=floor)
+            _draw(axes, seen)
         if seen.colourbar:
             add_colourbar(
                 axes.figure, seen.scale, axes, label=seen.label, cmap=seen.cmap, banded=False, shrink=0.6, pad=0.12
@@ -70,7 +68,7 @@ def surface(
     return axes
 
 
-def _draw(axes: Any, seen: Seen, *, floor: bool) -> None:
+def _draw(axes: Any, seen: Seen) -> None:
     X, Y = seen.window.points()
     heights = seen.scale.norm(seen.values).filled(np.nan)
     corners = _corners(heights)
@@ -86,7 +84,7 @@ def _draw(axes: Any, seen: Seen, *, floor: bool) -> None:
     )
     levels = np.linspace(0, 1, len(seen.scale.levels))
     inside = levels[(levels > np.nanmin(heights)) & (levels < np.nanmax(heights))]
-    if floor and inside.size:
+    if inside.size:
         lines = axes.contour(
             X, Y, np.ma.masked_invalid(heights), levels=inside, zdir="z", offset=FLOOR, cmap=seen.cmap, vmin=0, vmax=1,
             linewidths=0.6, corner_mask=False,

@@ -31,8 +31,6 @@ def table(
     columns: Sequence[str],
     rows: Sequence[Sequence[Cell | tuple[float, float]]],
     ax: Axes | None = None,
-    *,
-    title: str = "",
 ) -> Axes:
     """Draw a table, on a new figure just as large as it; columns of numbers are set flush right, the others flush left.
 
@@ -40,7 +38,6 @@ def table(
         columns: headings.
         rows: cells: text, a number, (value, standard error), or `None` where there is nothing to say.
         ax: where to draw; `None`: a new figure.
-        title: a line above.
 
     Raises:
         LandscapeError: no columns, or a row of another length.
@@ -60,13 +57,10 @@ def table(
     size = float(PAPER["font.size"] if ax is None else rcParams["font.size"])
     widths = [max(_width(line[i]) for line in lines) for i in range(len(columns))]
     total = sum(widths) + GAP * (len(widths) - 1)
-    above = LINE if title else 0.0
-    height = LINE * len(lines) + above + 0.9
+    height = LINE * len(lines) + 0.9
     with canvas(ax, width=(total + 1.0) * size / 72, height=(height + 0.5) * size / 72) as ax:
         ax.set_axis_off()
-        ax.set(xlim=(-0.25, total + 0.25), ylim=(height - above, -above))
-        if title:
-            ax.text(0, -LINE / 2, title, va="center", fontsize=size, fontweight="bold")
+        ax.set(xlim=(-0.25, total + 0.25), ylim=(height, 0))
         lefts = np.concatenate([[0.0], np.cumsum(np.array(widths) + GAP)[:-1]])
         for number, line in enumerate(lines):
             y = LINE * (number + 0.5) + (0.2 if number == 0 else 0.5)

@@ -37,7 +37,6 @@ class View:
     where: Mapping[str, Any] = field(default_factory=dict)
     level: Mapping[str, float] = field(default_factory=dict)
     margin: Mapping[str, float] = field(default_factory=dict)
-    at: float | None = None
     limit: float | None = None
     effects: bool = False
 
@@ -66,7 +65,6 @@ def trials(
         where: levels of factors, to draw a part of the runs only.
         level: by name of y, where to draw a dashed horizontal line.
         margin: by name of y, the half-width in log10 of a grey band around the mean of the first colour: that of a tie.
-        at: where to draw a dashed vertical line.
         limit: the largest value shown.
 
     Raises:
@@ -187,8 +185,6 @@ def _x_axis(ax: Axes, whole: Trials, names: Sequence[str], view: View) -> None:
             ax.set_xscale("log")
             ax.set_xticks(levels, [_word(whole, one) for one in levels], rotation=45)
             ax.minorticks_off()
-    if view.at is not None:
-        ax.axvline(view.at, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import h5py
 from landscape.errors import LandscapeError
 from landscape.store.decode import change_in, read_result, stored_results
 from landscape.store.run import read_parts, unfinished
-from landscape.store.safe import dataset_problem, link_problem, opened, walk
-from landscape.store.writer import check_format
+from landscape.store.safe import dataset_problem, link_problem, walk
+from landscape.store.writer import opened_study
 
 
 def validate(path: str | os.PathLike[str]) -> list[str]:
@@ -40,8 +40,7 @@ def validate(path: str | os.PathLike[str]) -> list[str]:
 
 
 def _check_structure(path: Path) -> Iterator[str]:
-    with opened(path) as file:
-        check_format(file, path)
+    with opened_study(path) as file:
         for where, group in [("", file), *walk(file)]:
             for name in group:
                 if problem := link_problem(group, name):
@@ -51,7 +50,7 @@ def _check_structure(path: Path) -> Iterator[str]:
 
 
 def _check_results(path: Path) -> Iterator[str]:
-    with opened(path) as file:
+    with opened_study(path) as file:
         seen: set[str] = set()
         for name, kind, group in stored_results(file):
             try:

@@ -1,4 +1,4 @@
-"""Reading a result from an HDF5 group, driven by the roles of its fields alone."""
+"""Reading a result from an HDF5 group, driven by the roles of its fields alone; what does not fit is a `LandscapeError`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,7 @@ from landscape.store.values import Column, from_columns, loads, required, values
 
 
 def read_result(group: h5py.Group, expected: type[Result] = Result) -> Result:
-    """Return the result that a group holds, brought to the present schema.
-
-    Raises:
-        LandscapeError: its kind is unknown, its schema newer, or a part is missing or unsafe to read.
-    """
+    """Return the result that a group holds, brought to the present schema."""
     kind, version = read_attribute(group, "kind"), read_attribute(group, "schema_version")
     check_version(version, repr(group.name))
     if migration := migration_of(kind, version):
@@ -42,11 +38,7 @@ def read_result(group: h5py.Group, expected: type[Result] = Result) -> Result:
 
 
 def check_version(version: Any, name: str) -> None:
-    """Raise when a file or a result was not written by a schema that this package knows.
-
-    Raises:
-        LandscapeError: it was written by a newer version of the package, or by none.
-    """
+    """Raise when a file or a result was not written by a schema that this package knows."""
     if not isinstance(version, int) or version < 1:
         raise LandscapeError(f"{name} has no schema version: it was not written by this package; make a new study")
     if version > SCHEMA_VERSION:
@@ -78,6 +70,11 @@ def stored_results(file: h5py.File) -> Iterator[tuple[str, str, h5py.Group]]:
             migration = migration_of(kind, read_attribute(group, "schema_version"))
             kind = kind if migration is None else migration.kind
             yield name_of(kind, path), kind, group
+
+
+def results_called(file: h5py.File, name: str) -> Iterator[h5py.Group]:
+    """Yield the group of the result of that name: one, unless the file was edited."""
+    return (group for stored, _, group in stored_results(file) if stored == name)
 
 
 def _old(group: h5py.Group, kind: str) -> Old:

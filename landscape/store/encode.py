@@ -1,4 +1,4 @@
-"""Writing a result into an HDF5 group, driven by the roles of its fields alone."""
+"""Writing a result into an HDF5 group, driven by the roles of its fields alone; what does not fit is a `LandscapeError`."""
 
 from __future__ import annotations
 
@@ -29,11 +29,7 @@ TEXT = h5py.string_dtype("utf-8")
 
 
 def write_result(group: h5py.Group, result: Result) -> None:
-    """Write every field of a result into an empty group.
-
-    Raises:
-        LandscapeError: a field does not hold what it was declared to hold.
-    """
+    """Write every field of a result into an empty group."""
     attributes: dict[str, Any] = {}
     for field in dataclasses.fields(result):
         value, role = getattr(result, field.name), role_of(field)

@@ -17,11 +17,7 @@ Variable = tuple[tuple[str, ...], np.ndarray, dict[str, str]]
 
 
 def to_xarray(study: Any) -> Any:
-    """Return a `Study` as an `xarray.DataTree` with one node per result, at the result's name.
-
-    Raises:
-        LandscapeError: xarray is not installed.
-    """
+    """Return a `Study` as an `xarray.DataTree` with one node per result, at the result's name."""
     try:
         import xarray
     except ImportError as error:

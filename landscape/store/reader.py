@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from itertools import groupby
 from textwrap import shorten
 from typing import Any
@@ -13,15 +13,14 @@ from typing import Any
 import h5py
 
 from landscape.errors import LandscapeError
-from landscape.lazy import verb
 from landscape.results import Comparison, Result, describe
-from landscape.store.decode import read_attributes, read_result, stored_results
+from landscape.store.decode import read_attributes, read_result, results_called, stored_results
 from landscape.store.files import ordinary
 from landscape.store.labelled import to_xarray
 from landscape.store.rows import growing, read_rows
 from landscape.store.run import partial_file, unfinished
-from landscape.store.safe import link_problem, member, opened, read_attribute
-from landscape.store.writer import check_format, read_checked
+from landscape.store.safe import link_problem, member, read_attribute
+from landscape.store.writer import opened_study, read_checked
 from landscape.tables import hanging
 
 
@@ -84,9 +83,8 @@ class Study(Mapping[str, Result]):
     def _stored(self, name: str) -> Result | None:
         if self.path.exists():
             with self.open() as file:
-                for stored, _, group in stored_results(file):
-                    if stored == name:
-                        return read_checked(group, self.path) if self._verify else read_result(group)
+                for group in results_called(file, name):
+                    return read_checked(group, self.path) if self._verify else read_result(group)
         return None
 
     def __iter__(self) -> Iterator[str]:
@@ -114,8 +112,8 @@ class Study(Mapping[str, Result]):
     def identity(self, name: str) -> dict[str, Any] | None:
         """Return what decided the numbers of a result that a `Run` stored; `None` for others."""
         with self.open() as file:
-            found = [read_attributes(group, "identity") for stored, _, group in stored_results(file) if stored == name]
-        return found[0].get("identity") if found else None
+            group = next(results_called(file, name), None)
+            return None if group is None else read_attributes(group, "identity").get("identity")
 
     @property
     def unfinished(self) -> tuple[str, ...]:
@@ -139,12 +137,8 @@ class Study(Mapping[str, Result]):
             return {name: read_attributes(part) for name, part in found.items() if isinstance(part, h5py.Group)}
 
     def to_xarray(self) -> Any:
-        """Return an `xarray.DataTree` of all results (see `landscape.store.labelled.to_xarray`)."""
+        """Return an `xarray.DataTree` with one node per result, at the result's name; needs the extra ``[xarray]``."""
         return to_xarray(self)
-
-    def card(self) -> Any:
-        """Return the flatness card of this study (see `landscape.report.card`)."""
-        return verb("card")(self)
 
     def __repr__(self) -> str:
         return _tree(self)
@@ -152,12 +146,9 @@ class Study(Mapping[str, Result]):
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(repr(self))}</pre>"
 
-    @contextmanager
-    def open(self) -> Iterator[h5py.File]:
+    def open(self) -> AbstractContextManager[h5py.File]:
         """Open the HDF5 file for reading in a `with` block."""
-        with opened(self.path) as file:
-            check_format(file, self.path)
-            yield file
+        return opened_study(self.path)
 
 
 def info(path: str | os.PathLike[str]) -> str:

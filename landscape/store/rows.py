@@ -31,9 +31,6 @@ def filled(template: R, rows: Mapping[Any, Mapping[str, np.ndarray]]) -> R:
     Args:
         template: the result before any row was finished: coordinates, and values that are NaN.
         rows: the arrays of each row by its index; what is under other keys is left out.
-
-    Raises:
-        LandscapeError: the names or shapes of a row are not those of the result.
     """
     field = _rows_field(type(template))
     blank: Mapping[str, np.ndarray] = getattr(template, field.name)
@@ -64,11 +61,7 @@ def growing(study: Path) -> dict[str, Path]:
 
 
 def read_rows(file: Path) -> Result:
-    """Return an unfinished result with the rows kept so far, also while they are being computed.
-
-    Raises:
-        LandscapeError: the file is damaged, or its result does not grow by rows.
-    """
+    """Return an unfinished result with the rows kept so far, also while they are being computed."""
     parts = read_parts(file)
     if not isinstance(parts.get(TEMPLATE), Result):
         raise LandscapeError(

@@ -1,5 +1,5 @@
 """Reading HDF5 that a stranger may have written: nothing is executed, nothing outside the file is followed, and no size is
-believed that the file could not fill.
+believed that the file could not fill. Whatever is wrong is a `LandscapeError` that says what.
 
 `docs/study-file.md` says what a study defends against and what it does not.
 """
@@ -29,12 +29,7 @@ _H5_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeE
 
 @contextmanager
 def opened(path: Path, *, expected: str = "a study file written by this package") -> Iterator[h5py.File]:
-    """Open a file for reading within a `with` block; whatever HDF5 raises there becomes a `LandscapeError`.
-
-    Raises:
-        LandscapeError: the file is missing, foreign, truncated, damaged or being edited; the message says which, and what was
-            expected.
-    """
+    """Open a file for reading within a `with` block; whatever HDF5 raises there becomes a `LandscapeError`."""
     _check_signature(path, expected)
     # through a file of our own: HDF5 refuses a second look at what the same process opened in another way
     with explained(path), open(path, "rb", buffering=0) as raw:
@@ -65,11 +60,7 @@ def first_line(error: BaseException) -> str:
 
 
 def check_not_edited(fd: int, path: Path) -> None:
-    """Raise when another program, such as h5py, has an open file open for writing, as far as the system tells.
-
-    Raises:
-        LandscapeError: it has; what it writes may be half done, and would be lost in a copy.
-    """
+    """Raise when another program has an open file open for writing: what it writes may be half done, or lost in a copy."""
     if sys.platform == "win32":
         return  # there the file cannot even be opened
     import fcntl
@@ -106,11 +97,7 @@ def link_problem(group: h5py.Group, name: str) -> str | None:
 
 
 def member(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset | None:
-    """Return a member by its path below a group, following hard links only; `None` when it is absent.
-
-    Raises:
-        LandscapeError: a part of the path is a soft, external or user-defined link.
-    """
+    """Return a member by its path below a group, following hard links only; `None` when it is absent."""
     for part in path.split("/"):
         if not isinstance(group, h5py.Group) or group.get(part, getlink=True, default=None) is None:
             return None
@@ -140,11 +127,7 @@ def walk(group: h5py.Group) -> Iterator[tuple[str, h5py.Group]]:
 
 
 def read_dataset(dataset: Any) -> np.ndarray:
-    """Return the values of a dataset after checking what it is and how large.
-
-    Raises:
-        LandscapeError: its type, storage or size are not those of a plain stored array.
-    """
+    """Return the values of a dataset after checking what it is and how large."""
     if not isinstance(dataset, h5py.Dataset):
         raise LandscapeError(f"{getattr(dataset, 'name', 'a part')!r} is missing or no dataset")
     if problem := dataset_problem(dataset):
@@ -172,11 +155,7 @@ def dataset_problem(dataset: h5py.Dataset) -> str | None:
 
 
 def read_attribute(owner: h5py.Group | h5py.Dataset, name: str, *, is_json: bool = False) -> Any:
-    """Return one attribute as a Python value, or `None` when it is absent.
-
-    Raises:
-        LandscapeError: it is not a single number, truth value or text.
-    """
+    """Return one attribute as a Python value, or `None` when it is absent."""
     key = name.encode()
     if not h5py.h5a.exists(owner.id, key):
         return None

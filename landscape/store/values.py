@@ -27,9 +27,6 @@ _TAGS = {"__tuple__", "__list__", "__items__", "__array__", "__blob__"}
 def to_attribute(value: Any) -> tuple[Any, bool]:
     """Return (what HDF5 stores, whether that is JSON text).
 
-    Raises:
-        LandscapeError: the value is of a type that no rule covers.
-
     >>> to_attribute(0.5), to_attribute(None), to_attribute(("a", 1))
     ((np.float64(0.5), False), ('null', True), ('["a", 1]', True))
     """
@@ -81,11 +78,7 @@ def dumps(value: Any, blobs: list[np.ndarray] | None = None) -> str:
 
 
 def loads(text: str | bytes, blobs: Sequence[np.ndarray] = ()) -> Any:
-    """Invert `dumps`.
-
-    Raises:
-        LandscapeError: the text is no such JSON.
-    """
+    """Invert `dumps`."""
     try:
         return _untag(json.loads(text), tuple, blobs)
     except (ValueError, TypeError, AttributeError, IndexError, RecursionError) as error:
@@ -157,11 +150,7 @@ class Column:
 
 
 def to_columns(rows: Iterable[Any], cls: type) -> dict[str, Column]:
-    """Return the columns of a tuple of rows.
-
-    Raises:
-        LandscapeError: a row is of another class.
-    """
+    """Return the columns of a tuple of rows."""
     rows, hints = tuple(rows), get_type_hints(cls)
     wrong = next((row for row in rows if type(row) is not cls), None)
     if wrong is not None:
@@ -171,11 +160,7 @@ def to_columns(rows: Iterable[Any], cls: type) -> dict[str, Column]:
 
 
 def from_columns(columns: dict[str, Column], cls: type, count: int) -> tuple[Any, ...]:
-    """Invert `to_columns`; a column that an older file lacks takes the default of its field.
-
-    Raises:
-        LandscapeError: a column is of another length, or one without a default is absent.
-    """
+    """Invert `to_columns`; a column that an older file lacks takes the default of its field."""
     lists = {}
     for field in dataclasses.fields(cls):
         column = columns.get(field.name)

@@ -16,7 +16,7 @@ import h5py
 
 from landscape.errors import LandscapeError
 from landscape.results import Result
-from landscape.store.decode import change_in, check_version, read_attributes, read_result, stored_results
+from landscape.store.decode import change_in, check_version, read_attributes, read_result, results_called
 from landscape.store.encode import content_sha256, write_attributes, write_result
 from landscape.store.files import WorkingFile, locked, ordinary, put_in_place
 from landscape.store.identity import canonical, difference
@@ -219,8 +219,7 @@ class Writer:
             return _named(self._file, name)
         if not self._target.exists():
             return []
-        with opened(self._target) as file:
-            check_format(file, self._target)
+        with opened_study(self._target) as file:
             return _named(file, name)
 
     def _working(self, provenance: Mapping[str, Any]) -> h5py.File:
@@ -231,8 +230,8 @@ class Writer:
                 left.unlink(missing_ok=True)
         fresh = not self._target.exists()
         if not fresh:
-            with opened(self._target) as file:
-                check_format(file, self._target)
+            with opened_study(self._target):
+                pass
             shutil.copyfile(self._target, self._copy)
         self._disk = WorkingFile(self._copy, fresh=fresh)
         # HDF5 1.10's format keeps checksums of its own structures, and a list of the room that deleted results leave
@@ -253,15 +252,18 @@ class Writer:
             raise LandscapeError(f"cannot write {self._target.name}: {reason}; it is as it was before") from error
 
 
-def check_format(file: h5py.File, path: Path) -> None:
-    """Raise when an HDF5 file is not a study, or one of a later schema.
+@contextmanager
+def opened_study(path: Path) -> Iterator[h5py.File]:
+    """Open a study for reading within a `with` block.
 
     Raises:
-        LandscapeError: its root says so.
+        LandscapeError: the file is missing, foreign, truncated, damaged, no study, or one of a later schema.
     """
-    if read_attribute(file, "format") != FORMAT:
-        raise LandscapeError(f"{path.name} is an HDF5 file but no study (its root lacks format={FORMAT!r})")
-    check_version(read_attribute(file, "schema_version"), path.name)
+    with opened(path) as file:
+        if read_attribute(file, "format") != FORMAT:
+            raise LandscapeError(f"{path.name} is an HDF5 file but no study (its root lacks format={FORMAT!r})")
+        check_version(read_attribute(file, "schema_version"), path.name)
+        yield file
 
 
 def stored_as(path: Path, name: str, identity: Mapping[str, Any]) -> Any:
@@ -272,9 +274,8 @@ def stored_as(path: Path, name: str, identity: Mapping[str, Any]) -> Any:
     """
     if not path.exists():
         return None
-    with opened(path) as file:
-        check_format(file, path)
-        group = next((group for stored, _, group in stored_results(file) if stored == name), None)
+    with opened_study(path) as file:
+        group = next(results_called(file, name), None)
         if group is None:
             return None
         known = read_attributes(group, "identity").get("identity")
@@ -314,12 +315,11 @@ class _Stored(NamedTuple):
 def _named(file: h5py.File, name: str) -> list[_Stored]:
     """Return what is stored under a name: one result, unless the file was edited."""
     found = []
-    for stored, _, group in stored_results(file):
-        if stored == name:
-            known = read_attributes(group, "identity", "provenance")
-            identity = canonical(known["identity"]) if isinstance(known.get("identity"), Mapping) else None
-            content = str(read_attribute(group, "content_sha256") or "")
-            found.append(_Stored(group.name, content, dumps(known.get("provenance")), identity))
+    for group in results_called(file, name):
+        known = read_attributes(group, "identity", "provenance")
+        identity = canonical(known["identity"]) if isinstance(known.get("identity"), Mapping) else None
+        content = str(read_attribute(group, "content_sha256") or "")
+        found.append(_Stored(group.name, content, dumps(known.get("provenance")), identity))
     return found
 
 

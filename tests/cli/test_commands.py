@@ -160,11 +160,7 @@ WRONG = {
     "no entry": (["export", "csv", "study.h5", "sgd-1/plane", "-o", "out"], "holds no 'sgd-1/plane'"),
     "no plane": (["export", "paraview", "study.h5", "sgd-0/scores", "-o", "out"], "holds planes, not a Scores"),
     "no study": (["report", "absent.h5", "-o", "out"], "there is no file"),
-    "obj": (
-        ["export", "obj", "study.h5", "sgd-0/plane", "-o", "out"],
-        "obj is no longer written: use landscape plot --format html",
-    ),
-    "netcdf": (["export", "netcdf", "study.h5", "sgd-0/plane", "-o", "out"], "to_netcdf(PATH)"),
+    "obj": (["export", "obj", "study.h5", "sgd-0/plane", "-o", "out"], "invalid choice: 'obj'"),
 }
 
 

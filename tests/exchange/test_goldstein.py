@@ -35,9 +35,7 @@ def test_a_line_has_no_second_coordinate_because_that_is_how_the_scripts_tell(li
 
 
 def test_directions_are_float32_tensors_in_order_and_the_surface_names_their_file(plane, folder):
-    surface, directions, projection = export.goldstein(
-        plane, folder / "plane.h5", shapes={"weight": (2, 3), "bias": (4,)}, projection=np.array([[1.0, 2.0], [0, 0]])
-    )
+    surface, directions = export.goldstein(plane, folder / "plane.h5", shapes={"weight": (2, 3), "bias": (4,)})
     with h5py.File(surface) as file:
         assert file["dir_file"].asstr()[()] == directions.name
     with h5py.File(directions) as file:
@@ -46,9 +44,6 @@ def test_directions_are_float32_tensors_in_order_and_the_surface_names_their_fil
             assert [(t.shape, t.dtype) for t in tensors] == [((2, 3), np.float32), ((4,), np.float32)]
             np.testing.assert_array_equal(np.concatenate([t[()].ravel() for t in tensors]), vector.astype(np.float32))
         assert file["explained_variance_ratio_"][:].tolist() == [0.9, 0.06]
-    with h5py.File(projection) as file:
-        assert file["proj_xcoord"][:].tolist() == [1.0, 0.0]
-        assert file["proj_ycoord"][:].tolist() == [2.0, 0.0]
 
 
 def test_points_not_computed_are_minus_one_there_and_missing_again_here(plane, folder):
@@ -69,9 +64,7 @@ def test_points_not_computed_are_minus_one_there_and_missing_again_here(plane, f
 
 
 def test_what_goes_out_comes_back(plane, line, folder, minimum):
-    surface, direction_file, projection = export.goldstein(
-        plane, folder / "plane.h5", shapes=[(2, 3), (4,)], projection=np.array([[1.0, 2.0], [0, 0]])
-    )
+    surface, direction_file = export.goldstein(plane, folder / "plane.h5", shapes=[(2, 3), (4,)])
     directions = importers.goldstein_directions(direction_file)
     back = importers.goldstein(surface, directions=directions)
     minimum(back.loss)
@@ -80,7 +73,6 @@ def test_what_goes_out_comes_back(plane, line, folder, minimum):
         np.testing.assert_allclose(back.values[name], value, rtol=1e-15)
     np.testing.assert_allclose(directions.vectors, plane.directions.vectors, rtol=1e-6)
     assert directions.info["shapes"] == [[2, 3], [4]]
-    assert importers.goldstein_projection(projection).tolist() == [[1.0, 2.0], [0.0, 0.0]]
     [surface] = export.goldstein(line, folder / "line.h5")
     again = importers.goldstein(surface)
     assert type(again) is Line
@@ -100,7 +92,6 @@ def test_names_are_those_the_original_would_choose(plane, line):
         ({"values": {"train/margin": np.zeros((7, 11))}}, {}, "needs 'train/loss'"),
         ({"values": {"train/loss": np.zeros((11, 7))}}, {}, r"expected \(ny, nx\)"),
         ({}, {"shapes": [(3,)]}, "3 parameters"),
-        ({}, {"projection": np.zeros(3)}, "expected \\(T, 2\\)"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_nothing_is_left_behind(plane, folder, change, options, message):

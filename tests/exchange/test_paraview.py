@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from landscape import export
-from landscape.errors import LandscapeError
 
 
 def grid_of(xdmf):
@@ -37,15 +36,6 @@ def test_the_xdmf_describes_the_grid_and_points_to_its_values(plane, folder, min
     assert values.keys() == {*plane.values, "computed"}
 
 
-def test_the_xdmf_can_point_into_the_study_itself(plane, tmp_path, minimum):
-    study = tmp_path / "study.h5"
-    plane.save(study, "sgd-0/plane")
-    files = export.paraview(plane, tmp_path / "figures" / "plane.xdmf", study=(study, "sgd-0/plane"))
-    assert [file.suffix for file in files] == [".xdmf"]
-    assert "../study.h5:/checkpoints/sgd-0/slices/plane/train/loss" in files[0].read_text()
-    minimum(grid_of(files[0])[2]["train/loss"][0])
-
-
 def test_vtk_reads_it(plane, folder):
     vtk = pytest.importorskip("vtk")
     from vtk.util.numpy_support import vtk_to_numpy
@@ -56,12 +46,3 @@ def test_vtk_reads_it(plane, folder):
     grid = reader.GetOutputDataObject(0)
     smallest = int(vtk_to_numpy(grid.GetPointData().GetArray("train/loss")).argmin())
     assert grid.GetPoint(smallest)[:2] == pytest.approx((plane.x[7], plane.y[2]))
-
-
-def test_a_study_without_the_plane_is_refused(plane, line, tmp_path):
-    line.save(tmp_path / "study.h5", "sgd-0/plane")
-    for study in ((tmp_path / "study.h5", "sgd-0/plane"), (tmp_path / "study.h5", "sgd-1/plane")):
-        with pytest.raises(LandscapeError, match="holds no plane"):
-            export.paraview(plane, tmp_path / "a.xdmf", study=study)
-    with pytest.raises(LandscapeError, match=r"there is no file absent\.h5"):
-        export.paraview(plane, tmp_path / "a.xdmf", study=(tmp_path / "absent.h5", "sgd-0/plane"))

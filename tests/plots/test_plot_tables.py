@@ -12,7 +12,7 @@ ROWS = [["trace", (123.4, 5.6), None], ["a much longer name of a score", (0.5, 0
 
 
 def test_no_text_overlaps_or_leaves_the_figure():
-    ax = plots.table(["score", "value", "radius"], ROWS, title="Sharpness")
+    ax = plots.table(["score", "value", "radius"], ROWS)
     ax.figure.draw_without_rendering()
     renderer = ax.figure.canvas.get_renderer()
     boxes = [text.get_window_extent(renderer) for text in ax.texts if text.get_text()]

@@ -10,7 +10,6 @@ from landscape.report.citing import cite, to_html, to_text
 from landscape.report.content import gather
 from landscape.report.methods import methods
 from landscape.statistics import detectable
-from landscape.store import open_study
 from landscape.tables import Measured
 
 
@@ -76,10 +75,6 @@ def test_latex_and_bibtex_belong_together(made):
     stripped = re.sub(r"\\[{}]", "", latex)
     assert stripped.count("{") == stripped.count("}")
     assert latex.count(r"\begin{table}") == len(made.tables)
-
-
-def test_a_study_hands_out_its_card(made, study_file):
-    assert open_study(study_file).card() == made
 
 
 def test_it_shows_and_saves_itself(made, tmp_path):

@@ -135,27 +135,12 @@ def test_every_number_of_the_shipped_table_is_there(table):
         assert len(table.audited) == 42
 
 
-def test_xarray_has_it_with_its_dimensions(table):
-    pytest.importorskip("xarray")
-    tree = ls.open_study(SHIPPED).to_xarray()
-    scores = tree["randomisation-table/measures/own"]
-    assert scores["adaptive-average"].dims == ("run", "of4")
-    np.testing.assert_array_equal(scores["adaptive-average"], table.measures["own/adaptive-average"])
-
-
 def test_trends_are_computed_from_it_as_they_were(table):
     part = table.where(recipe="momentum", stage="loss-0.001")
     again = noise_trends(part, list(table.geometric))
     assert [row.measure for row in again] == [row.measure for row in part.effects]
     for name in ("difference", "tau", "p_value", "p_holm"):
         assert [getattr(row, name) for row in again] == [getattr(row, name) for row in part.effects]
-
-
-def test_a_table_of_its_own_is_the_same_in_the_file(table, tmp_path):
-    table.save(tmp_path / "new.h5", "table")
-    again = ls.open_study(tmp_path / "new.h5")["table"]
-    assert again.findings == table.findings
-    np.testing.assert_array_equal(again["own/adaptive-average"], table["own/adaptive-average"])
 
 
 def test_runs_that_were_rows_with_curves_beside_them():

@@ -112,13 +112,11 @@ def test_another_computation_is_refused_in_a_line_that_says_what_differs(path, f
     else:
         interrupted((path, "mine/x"), {"a": 1})
     other = {"of": {"weights_sha256": "34cd"}, "seed": 0}
+    start, remedy = (
+        ("of", "") if finished else (r"mine\+x\.journal in study\.h5\.partial belongs to", "repeat that one, ")
+    )
     message = (
-        r"of another computation \(of\.weights_sha256: '12ab' there, '34cd' here\); choose another name"
-        if finished
-        else (
-            r"mine\+x\.journal in study\.h5\.partial belongs to another computation "
-            r"\(of\.weights_sha256: '12ab' there, '34cd' here\); repeat that one, choose another name"
-        )
+        rf"{start} another computation \(of\.weights_sha256: '12ab' there, '34cd' here\); {remedy}choose another name"
     )
     with pytest.raises(LandscapeError, match=message), ls.Run((path, "mine/x"), other):
         pass
@@ -191,24 +189,19 @@ def test_a_part_that_is_kept_again_and_again_takes_its_room_once(path):
         assert run.done["state"][0] == 4
 
 
-def full(monkeypatch, limit):
-    """Let the disk be full for writes longer than some bytes."""
+def test_a_full_disk_keeps_what_was_there(path, monkeypatch):
     real = os.write
 
     def write(fd, data):
-        if len(data) > limit:
+        if len(data) > 1000:
             real(fd, data[:10])
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(fd, data)
 
-    monkeypatch.setattr(journal.os, "write", write)
-
-
-def test_a_full_disk_keeps_what_was_there(path, monkeypatch):
     with ls.Run((path, "mine/x"), IDENTITY) as run:
         run.keep("a", 1)
         with monkeypatch.context() as patch:
-            full(patch, 1000)
+            patch.setattr(journal.os, "write", write)
             for key in "ab":
                 with pytest.raises(LandscapeError, match=r"No space left on device; what was finished before is kept"):
                     run.keep(key, np.zeros(1000))

@@ -139,11 +139,8 @@ def test_a_link_to_the_file_stays_a_link_and_permissions_are_kept(path, tmp_path
 def test_another_writer_is_named_and_readers_go_on(path):
     estimate().save(path, "sgd-0/trace")
     with locked(path):
-        started = time.monotonic()
-        with (
-            pytest.raises(LandscapeError, match=r"study\.h5 is being written by another process"),
-            store.batch(path, wait=0.1),
-        ):
+        started, busy = time.monotonic(), r"study\.h5 is being written by another process"
+        with pytest.raises(LandscapeError, match=busy), store.batch(path, wait=0.1):
             pass
         assert time.monotonic() - started < 5
         assert ls.open_study(path)["sgd-0/trace"].value == 1.0
