@@ -14,9 +14,7 @@ from typing import Any
 
 from landscape.errors import LandscapeError
 from landscape.plots.curves import placebo, sampling, scale_curvature, smoothness, track
-from landscape.plots.grids import grid, lines_grid, volume
-from landscape.plots.lines import line
-from landscape.plots.matrices import audit, barriers, cosines, invariance
+from landscape.plots.lines import line, lines_grid
 from landscape.plots.merge_trees import merge_tree
 from landscape.plots.planes import contour, heatmap
 from landscape.plots.saving import save
@@ -25,8 +23,8 @@ from landscape.plots.scores import comparison, effects, evidence, scores
 from landscape.plots.spectra import by_layer, density, diagonal, eigenvalues, estimate, layers
 from landscape.plots.studies import memorisation
 from landscape.plots.style import DOUBLE, PALETTE, SINGLE, style
-from landscape.plots.surfaces import surface
-from landscape.plots.tables import comparison_table, panel, summary, table
+from landscape.plots.surfaces import grid, surface, volume
+from landscape.plots.tables import audit, barriers, comparison_table, cosines, invariance, panel, summary, table
 from landscape.plots.trajectories import animate, trajectory
 from landscape.plots.trials import trials
 from landscape.results import Result

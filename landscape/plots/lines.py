@@ -1,4 +1,4 @@
-"""Lines: loss and accuracy along directions and paths, with bands over several of them."""
+"""Lines: loss and accuracy along directions and paths, with bands over several of them; and checkpoints side by side."""
 
 from __future__ import annotations
 
@@ -7,13 +7,28 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.gridspec import SubplotSpec
 from matplotlib.patches import Patch
 from mpl_toolkits.axes_grid1 import make_axes_locatable
 
 from landscape.errors import LandscapeError
 from landscape.plots.planes import HATCHED, HATCHES, direction_name
 from landscape.plots.scales import logarithmic, spans
-from landscape.plots.style import DASHES, GREY, PALETTE, by_recipe, canvas, colour, entry
+from landscape.plots.style import (
+    DASHES,
+    GREY,
+    PALETTE,
+    by_recipe,
+    canvas,
+    check_panels,
+    colour,
+    entry,
+    outer_labels,
+    panels,
+    sheet,
+    size_of,
+)
 from landscape.plots.style import legend as add_legend
 from landscape.results import Line, Path
 
@@ -211,3 +226,65 @@ def legend_handles(groups: Mapping[str, list[Line]], metric: str, band: Band, *,
     if not all(np.isfinite(one.values[f"{dataset}/{metric}"]).all() for one in every for dataset in datasets):
         handles.append(Patch(hatch=HATCHES["inf"], label="inf or NaN", **HATCHED))
     return handles
+
+
+def lines_grid(
+    lines: Mapping[str, Lines],
+    figure: Figure | SubFigure | None = None,
+    *,
+    columns: int = 3,
+    metric: str = "loss",
+    accuracy: bool | None = None,
+    band: Band = "range",
+    log: bool | None = None,
+    limit: float | None = None,
+) -> Figure | SubFigure:
+    """Draw lines of several checkpoints side by side with shared limits.
+
+    Args:
+        lines: one line or several (a band) by the name above each panel.
+        columns: panels in a row.
+        metric: the metric drawn.
+        accuracy: add a row below with accuracies in per cent; `None`: where there are any.
+        band: as in `line`.
+        log: logarithmic values; `None`: where those of all panels are positive and together span a decade or more.
+        limit: the largest value shown.
+
+    Raises:
+        LandscapeError: no lines, or what `line` raises.
+
+    >>> from matplotlib.figure import Figure
+    >>> x = np.linspace(-1, 1, 5)
+    >>> both = {name: Line(x=x, values={"train/loss": a * x**2}) for name, a in (("flat", 1.0), ("sharp", 9.0))}
+    >>> a, b = lines_grid(both, Figure()).axes
+    >>> a.get_ylim() == b.get_ylim()
+    True
+    """
+    check_panels("lines", len(lines), columns)
+    groups = groups_of(lines)
+    own = figure is None
+    log = asks_for_log(groups, metric) if log is None else log
+    if accuracy is None:
+        accuracy = metric != "accuracy" and any(map(has_accuracy, groups.values()))
+    with sheet(figure, **size_of(len(groups), columns, height=2.4 if accuracy else 1.9)) as figure:
+        axes = panels(figure, len(groups), columns, heights=HEIGHTS if accuracy else (1,))
+        for ax, (name, members) in zip(axes, groups.items(), strict=True):
+            line(members, ax, metric=metric, accuracy=False, band=band, log=log, limit=limit, legend=False)
+            ax.set_title(name)
+        below = [figure.add_subplot(_under(ax), sharex=ax) for ax in axes if accuracy]
+        for ax, under, members in zip(axes, below, groups.values(), strict=False):
+            accuracies(ax, under, members, band)
+        bottom, top = zip(*(ax.get_ylim() for ax in axes), strict=True)
+        left, right = zip(*(ax.get_xlim() for ax in axes), strict=True)
+        for ax in axes:
+            ax.set(xlim=(min(left), max(right)), ylim=(min(bottom), max(top)))
+        add_legend(axes[0], legend_handles(groups, metric, band, named=False), own=own, columns=4)
+        outer_labels(axes, columns)
+        outer_labels(below, columns)
+    return figure
+
+
+def _under(ax: Axes) -> SubplotSpec:
+    place = ax.get_subplotspec()
+    assert place is not None
+    return place.get_gridspec()[place.rowspan.start + 1, place.colspan.start]

@@ -138,6 +138,24 @@ def panels(
     ]
 
 
+def size_of(count: int, columns: int, *, height: float) -> dict[str, float]:
+    """Return the size of a figure whose panels have a height, in inches."""
+    width = DOUBLE if min(count, columns) > 1 else SINGLE
+    return {"width": width, "height": height * math.ceil(count / columns) + 0.15}
+
+
+def outer_labels(axes: list[Axes], columns: int) -> None:
+    """Keep the labels and numbers of the outer axes only: the inner ones are the same."""
+    across = max(1, min(len(axes), columns))
+    for index, ax in enumerate(axes):
+        if index % across:
+            ax.set_ylabel("")
+            ax.tick_params(labelleft=False)
+        if index + across < len(axes):
+            ax.set_xlabel("")
+            ax.tick_params(labelbottom=False)
+
+
 def finished(drawn: Artist) -> None:
     """Do to everything drawn what holds for every figure: names as written, logarithmic axes with readable ticks."""
     for axis in drawn.findobj(Axis):

@@ -1,21 +1,36 @@
-"""Planes as surfaces in three dimensions."""
+"""Planes as surfaces in three dimensions; and several planes side by side, with one scale, one window and one camera."""
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from collections.abc import Callable, Mapping
+from typing import Any, Unpack, cast
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LightSource
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 from landscape.errors import LandscapeError
-from landscape.plots.planes import HATCHED, HATCHES, Look, Seen, around, hatch_legend, seen_of
+from landscape.plots.planes import (
+    HATCHED,
+    HATCHES,
+    Look,
+    Seen,
+    around,
+    contour,
+    hatch_handles,
+    hatch_legend,
+    heatmap,
+    panel_height,
+    seen_of,
+    seen_together,
+)
 from landscape.plots.scales import add_colourbar
-from landscape.plots.style import canvas
-from landscape.results import Plane
+from landscape.plots.style import canvas, check_panels, legend, outer_labels, panels, sheet, size_of
+from landscape.results import Plane, Volume
 
 FLOOR = -0.35
 """Height of the floor below the surface's lowest point, in units of the surface's full height."""
@@ -135,3 +150,96 @@ def _hatch_floor(axes: Any, seen: Seen) -> None:
     for reason, mask in seen.masks.items():
         cells = [[(X[at], Y[at], FLOOR) for at in around((j, j + 1), (i, i + 1))] for j, i in np.argwhere(mask)]
         axes.add_collection3d(Poly3DCollection(cells, hatch=HATCHES[reason], zorder=0, label=reason, **HATCHED))
+
+
+_DRAW: dict[str, Callable[..., Axes]] = {"contour": contour, "heatmap": heatmap, "surface": surface}
+"""What `grid` draws."""
+
+
+def grid(
+    planes: Mapping[str, Plane],
+    figure: Figure | SubFigure | None = None,
+    *,
+    kind: str = "contour",
+    columns: int = 3,
+    **options: Any,
+) -> Figure | SubFigure:
+    """Draw planes of several checkpoints side by side with shared levels, limits, colours and camera, and one colour bar.
+
+    Args:
+        planes: by the name above each panel.
+        kind: ``contour``, ``heatmap`` or ``surface``.
+        columns: panels in a row.
+        **options: those of `contour`, `heatmap` or `surface`; ``levels`` and ``limit`` hold for all panels together.
+
+    Raises:
+        LandscapeError: no planes, an unknown kind, or what the panels raise.
+
+    >>> from matplotlib.figure import Figure
+    >>> x, y = np.linspace(-1, 1, 11), np.linspace(-1, 1, 7)
+    >>> bowls = {
+    ...     name: Plane(x=x, y=y, values={"train/loss": a * (x**2 + y[:, None] ** 2)}, computed=np.ones((7, 11)))
+    ...     for name, a in (("flat", 1.0), ("sharp", 9.0))
+    ... }
+    >>> [ax.get_title() for ax in grid(bowls, Figure()).axes[:2]]
+    ['flat', 'sharp']
+    """
+    check_panels("planes", len(planes), columns)
+    if kind not in _DRAW:
+        raise LandscapeError(f"kind={kind!r}; expected one of {', '.join(_DRAW)}")
+    seen = seen_together(planes.values(), cast(Look, options), levels=12 if kind == "contour" else 8)
+    first, three = seen[0], kind == "surface"
+    every = np.array([one.window.limits(cells=kind == "heatmap") for one in seen])
+    (left, _, bottom, _), (_, right, _, top) = every.min(axis=0), every.max(axis=0)
+    across = min(len(planes), columns)
+    width = 2.1 if across == 1 else 4.9 / across
+    height = 1.9 if three else panel_height(first.window, (left, right, bottom, top), width=width)
+    own = figure is None
+    with sheet(figure, **size_of(len(planes), columns, height=height + 0.45)) as figure:
+        axes = panels(figure, len(planes), columns, projection="3d" if three else None)
+        for ax, (name, plane) in zip(axes, planes.items(), strict=True):
+            common = {"levels": first.scale, "limit": None, "colourbar": False, "legend": False}
+            _DRAW[kind](plane, ax, **{**options, **common})
+            ax.set(title=name, xlim=(left, right), ylim=(bottom, top))
+            if three:
+                ax.set_zlabel("")  # type: ignore[attr-defined]  # the colour bar says it
+        if not three:
+            outer_labels(axes, columns)
+        room = {"shrink": 0.7, "aspect": 15, "pad": 0.04} if three else {"aspect": 25, "pad": 0.02}
+        add_colourbar(
+            figure, first.scale, axes, label=first.label, cmap=first.cmap, banded=kind == "contour",
+            most=max(4, int(height / 0.16)), **room,
+        )  # fmt: skip
+        legend(figure, hatch_handles(reason for one in seen for reason in one.masks), own=own)
+    return figure
+
+
+def volume(result: Volume, figure: Figure | SubFigure | None = None, **options: Any) -> Figure | SubFigure:
+    """Draw the three planes of a volume that go through the point nearest the centre, on shared levels.
+
+    Args:
+        result: values (nz, ny, nx).
+        **options: passed on to `grid`: ``metric``, ``levels``, ``limit``, ``kind`` …
+
+    >>> axis = np.linspace(-1, 1, 3)
+    >>> values = axis**2 + axis[:, None] ** 2 + axis[:, None, None] ** 2
+    >>> found = Volume(x=axis, y=axis, z=axis, values={"train/loss": values}, computed=np.ones((3, 3, 3)))
+    >>> [ax.get_title() for ax in volume(found, Figure()).axes[:3]]
+    ['z = 0', 'y = 0', 'x = 0']
+    """
+    axes, planes = dict(reversed(result.axes.items())), {}
+    for axis, (name, values) in enumerate(axes.items()):
+        middle = int(np.abs(values).argmin())
+        second, first = (other for other in axes if other != name)
+        planes[f"{name} = {values[middle]:.3g}"] = Plane(
+            x=axes[first],
+            y=axes[second],
+            values={key: np.take(value, middle, axis) for key, value in result.values.items()},
+            computed=np.take(result.computed, middle, axis),
+            dataset=result.dataset,
+        )
+    figure = grid(planes, figure, **options)
+    for ax, name in zip(figure.axes, axes, strict=False):
+        second, first = (other for other in axes if other != name)
+        ax.set(xlabel=f"direction {'xyz'.index(first) + 1}", ylabel=f"direction {'xyz'.index(second) + 1}")
+    return figure

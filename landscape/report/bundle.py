@@ -9,10 +9,10 @@ from pathlib import Path
 
 from landscape import plots
 from landscape.report.card import card
-from landscape.report.citing import to_latex
 from landscape.report.content import Content, gather
 from landscape.report.drawings import drawings
 from landscape.report.layout import tex
+from landscape.report.methods import to_latex
 from landscape.results import Eigenpairs, Scores
 from landscape.store import Study
 from landscape.store.files import write_text

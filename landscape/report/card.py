@@ -12,10 +12,9 @@ import numpy as np
 from markupsafe import Markup
 
 from landscape import bibliography
-from landscape.report.citing import cited, to_html, to_latex, to_text
 from landscape.report.content import Content, gather
 from landscape.report.layout import Block, Part, page, shown
-from landscape.report.methods import methods
+from landscape.report.methods import cited, methods, to_html, to_latex, to_text
 from landscape.results import Audit, Comparison, Result
 from landscape.statistics import POWER, detectable, permutation_floor
 from landscape.store import Study
@@ -31,7 +30,7 @@ class Card:
         title: name of the study.
         verdicts: what may be said, one sentence per pair of recipes.
         tables: gates, audit, radii, power and fingerprints; those the study has nothing for are left out.
-        methods: the methods paragraph, with citations as in `landscape.report.citing`.
+        methods: the methods paragraph, with citations as in `landscape.report.methods`.
     """
 
     title: str

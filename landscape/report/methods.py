@@ -1,13 +1,17 @@
-"""The methods paragraph of a paper, generated from what the results say of themselves."""
+"""The methods paragraph of a paper, generated from what the results say of themselves, and set as HTML, LaTeX or plain text.
+
+A citation is ``[@key]`` or ``[@one;@other]``, where keys are those of the bibliography.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import html
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
 from landscape import bibliography
-from landscape.report.citing import cite
 from landscape.report.content import Content
 from landscape.results import (
     Audit,
@@ -24,7 +28,9 @@ from landscape.results import (
     Topology,
     Trajectory,
 )
+from landscape.tables import escape
 
+_CITATION = re.compile(r" ?\[@([^\]]+)\]")
 NORMALISATIONS = {
     "filter": "scaled filter by filter to the norms of the weights",
     "layer": "scaled layer by layer to the norms of the weights",
@@ -50,7 +56,7 @@ READINGS: dict[type[Result], str] = {
 
 
 def methods(content: Content) -> str:
-    """Return the paragraph, with citations as in `landscape.report.citing`."""
+    """Return the paragraph, with its citations."""
     return " ".join(_sentences(content))
 
 
@@ -225,3 +231,61 @@ def _statistics(comparison: Comparison) -> Iterator[str]:
 def _for(*topics: str) -> str:
     """Return the citation of everything cited for some topics."""
     return cite(key for topic in topics for key in bibliography.cited_for(topic))
+
+
+def cite(keys: Iterable[str]) -> str:
+    """Return the citation of some keys, with a space before; empty for none.
+
+    >>> cite(["dinh2017sharp", "holm1979simple"]), cite([])
+    (' [@dinh2017sharp;@holm1979simple]', '')
+    """
+    chosen = list(dict.fromkeys(keys))
+    return f" [@{';@'.join(chosen)}]" if chosen else ""
+
+
+def cited(text: str) -> tuple[str, ...]:
+    """Return the keys that a text cites, in their order.
+
+    >>> cited("A [@holm1979simple] and B [@dinh2017sharp;@holm1979simple].")
+    ('holm1979simple', 'dinh2017sharp')
+    """
+    return tuple(dict.fromkeys(key for found in _CITATION.findall(text) for key in _keys(found)))
+
+
+def to_latex(text: str) -> str:
+    r"""Return a text as LaTeX.
+
+    >>> print(to_latex("50 % of it [@dinh2017sharp;@holm1979simple]."))
+    50 \% of it~\cite{dinh2017sharp,holm1979simple}.
+    """
+    return _set(text, escape, lambda keys: rf"~\cite{{{','.join(keys)}}}")
+
+
+def to_html(text: str, numbers: dict[str, int]) -> str:
+    """Return a text as HTML whose citations are linked numbers, as given for each key."""
+    return _set(text, html.escape, lambda keys: " [" + ", ".join(_link(key, numbers[key]) for key in keys) + "]")
+
+
+def to_text(text: str) -> str:
+    """Return a text whose citations are names and years.
+
+    >>> to_text("As before [@dinh2017sharp].")
+    'As before (Dinh et al. 2017).'
+    """
+    entries = bibliography.entries()
+    return _set(
+        text, str, lambda keys: " (" + "; ".join(f"{entries[key].authors} {entries[key]['year']}" for key in keys) + ")"
+    )
+
+
+def _set(text: str, plain: Callable[[str], str], citation: Callable[[list[str]], str]) -> str:
+    parts = _CITATION.split(text)
+    return "".join(plain(part) if i % 2 == 0 else citation(_keys(part)) for i, part in enumerate(parts))
+
+
+def _keys(found: str) -> list[str]:
+    return [key.strip().removeprefix("@") for key in found.split(";")]
+
+
+def _link(key: str, number: int) -> str:
+    return f'<a href="#ref-{html.escape(key)}">{number}</a>'

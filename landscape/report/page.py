@@ -11,10 +11,10 @@ from pathlib import Path
 from landscape import bibliography, plots
 from landscape.report.bundle import bundle
 from landscape.report.card import Card, card
-from landscape.report.citing import to_latex
 from landscape.report.content import Content, gather
 from landscape.report.drawings import DRAWN_TOGETHER, Drawing, drawings
 from landscape.report.layout import Block, Part, page, shown
+from landscape.report.methods import to_latex
 from landscape.results import Estimate, Result, Scores
 from landscape.results.tabulate import summary_table
 from landscape.store import Study

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from landscape.report import card
-from landscape.report.citing import cite, to_html, to_text
 from landscape.report.content import gather
-from landscape.report.methods import methods
+from landscape.report.methods import cite, methods, to_html, to_text
 from landscape.statistics import detectable
 from landscape.tables import Measured
 
