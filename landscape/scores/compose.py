@@ -30,19 +30,7 @@ _OVER = {
 
 @dataclass(frozen=True)
 class Composition:
-    """A functional of a quantity under a perturbation, in a gauge.
-
-    Attributes:
-        slug: what it is called in messages.
-        quantity: what is read at the moved weights.
-        perturbation: how they are moved.
-        functional: what is made of it.
-        gauge: what is taken out of the network first.
-        radii: the grid that is measured unless another is given.
-
-    Raises:
-        LandscapeError: the parts do not fit.
-    """
+    """A functional of a quantity under a perturbation, in a gauge, as `compose` takes them; they must fit each other."""
 
     slug: str
     quantity: Quantity

@@ -101,12 +101,10 @@ def initial_weights(objective: Objective, checkpoint: Any) -> Objective:
     cost=0,
 )
 def distance_from_init(objective: Objective, *, checkpoint: Any = None) -> list[Measurement]:
-    """Return the Euclidean distance from the initial weights, and that distance over their length.
+    """Return the Euclidean distance from the initial weights, and that distance over their length, small in the lazy regime.
 
     Raises:
         NotDefinedError: the initial weights are not known.
-
-    Source: Chizat et al. 2019 (arXiv 1812.07956): small relative movement is the lazy regime.
     """
     start = initial_weights(objective, checkpoint).theta.double()
     moved = float(torch.linalg.vector_norm(objective.theta.double() - start))

@@ -26,18 +26,7 @@ Radii = Mapping[str, Sequence[float]] | Sequence[float] | None
 
 @dataclass(frozen=True)
 class Panel:
-    """Which scores are measured, and how.
-
-    Args:
-        scores: `None` for the primary panel, ``"all"``, a slug, a family, or a list of slugs and families.
-        seed: of every random draw.
-        radii: a grid for all scores that have radii, or ``{slug: grid}``.
-        checkpoint: for scores that need to know how the network was trained.
-        options: further keyword arguments by slug.
-
-    Raises:
-        LandscapeError: an unknown score, or options for one that is not measured.
-    """
+    """Which scores are measured, and how: the arguments of `landscape.sharpness`, checked."""
 
     scores: str | Sequence[str] | None = None
     seed: int = 0
@@ -71,9 +60,7 @@ class Panel:
     def together(self, objectives: Sequence[Objective], seeds: Sequence[int]) -> list[dict[str, Measured]]:
         """Measure what small networks of one architecture can be measured by at once: for each, scores with rows and seconds.
 
-        Args:
-            objectives: any; those that no other one can be stacked with come back without a score.
-            seeds: of the random draws of each, in the place of the panel's own.
+        Networks that no other one can be stacked with come back without a score; seeds stand in the place of the panel's own.
         """
         found: list[dict[str, Measured]] = [{} for _ in objectives]
         alone = all(objective.world.count == 1 for objective in objectives)
@@ -97,11 +84,8 @@ class Panel:
             for network in networks:
                 require(network.objective, definition.needs, definition.slug)
             measured = definition.together(networks, seeds, **self._arguments([definition]))
-        except (
-            LandscapeError,
-            RuntimeError,
-        ):  # each by itself then: the same numbers, or the error with its own network
-            return []
+        except (LandscapeError, RuntimeError):
+            return []  # each by itself then: the same numbers, or the error with its own network
         return [definition.rows(one, seed) for one, seed in zip(measured, seeds, strict=True)]
 
     def rows(self, objective: Objective, finished: MutableMapping[str, Measured] | None = None) -> tuple[Score, ...]:

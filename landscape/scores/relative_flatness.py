@@ -10,8 +10,6 @@ from landscape.scores.quantities import FORWARD
 from landscape.scores.register import Definition, Measurement, UndefinedError, score
 from landscape.transforms.head import head_of, observed
 
-_SOURCE = "Petzka et al. 2021, arXiv 2001.00939, definition 3"
-
 
 def softmax_layer_flatness(features: Tensor, weights: Tensor, probabilities: Tensor) -> float:
     r"""Return the relative flatness of a softmax layer in closed form.
@@ -65,7 +63,7 @@ def normalized(features: Tensor, scale: Tensor) -> Tensor:
         invariant="T1 T2 T4",
     ),
     family="relative flatness",
-    source=_SOURCE,
+    source="Petzka et al. 2021, arXiv 2001.00939, definition 3",
     needs=("classes", "likelihood"),
 )
 def relative_flatness(objective: Objective) -> list[Measurement]:

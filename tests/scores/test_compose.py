@@ -8,8 +8,9 @@ import torch
 import landscape as ls
 from landscape.errors import LandscapeError
 from landscape.scores import compose, gauges, levels, perturbations, quantities
-from landscape.scores.functionals import largest_rise, mean_rise, second_difference
-from landscape.scores.perturbations import box, filters, noise, ones, weights
+from landscape.scores.functionals import largest_mean_rise, largest_rise, mean_rise, second_difference
+from landscape.scores.panel import Panel
+from landscape.scores.perturbations import ball, box, filters, noise, ones, weights
 from landscape.scores.register import REGISTRY, Measurement, options_of, primary, score, select
 
 H = torch.diag(torch.tensor([4.0, 1.0, 0.25]))
@@ -152,3 +153,14 @@ def test_an_own_score_comes_last_and_never_decides():
     uniform()
     assert select("all")[-1].slug == "shaken"
     assert primary() == ("adaptive-worst-symmetric", "adaptive-average", "inverse-sigma-mag")
+
+
+def test_networks_of_a_stack_have_balls_of_their_own():
+    """A ball about all networks at once would let one of them take what the others leave."""
+    compose("round", "t", quantities.loss, ball(weights), largest_mean_rise, gauge=gauges.normalised, radii=(0.5,))
+    X = torch.randn(20, 4, generator=torch.Generator().manual_seed(0)).double()
+    data = (X, torch.arange(20) % 3)
+    nets = [ls.Objective(ls.models.mlp((4, 5, 3), seed=seed).double(), data, "cross_entropy") for seed in (0, 1)]
+    together = Panel("round").together(nets, [0, 1])
+    for seed, (net, found) in enumerate(zip(nets, together, strict=True)):
+        assert found["round"][0][0].value == pytest.approx(Panel("round", seed).rows(net)[0].value, rel=1e-9)

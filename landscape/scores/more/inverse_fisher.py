@@ -88,7 +88,7 @@ _SOURCE = "Thomas et al. 2020, arXiv 1906.07774"
     "Takeuchi's information criterion, full form",
     family="noise",
     formula="Tr(F⁺C), C = Cov g centred",
-    source=_SOURCE,
+    source=f"{_SOURCE}, eq. 5",
     cost=0,
     invariant="T1 T2 T4 T5",
     needs=("likelihood",),
@@ -108,8 +108,6 @@ def tic(objective: Objective, *, rtol: float | None = None) -> Measurement:
 
     Raises:
         NotDefinedError: no likelihood, or too many parameters to form F.
-
-    Source: Thomas et al. 2020 (arXiv 1906.07774), equation 5.
     """
     if objective.size > DENSE:
         raise UndefinedError(
@@ -151,7 +149,7 @@ def _dense(objective: Objective, rtol: float | None) -> tuple[float, int]:
     "Takeuchi's information criterion, diagonal form",
     family="noise",
     formula="Σ_i C_ii / (F_ii + 1e-7 max F_ii)",
-    source=f"{_SOURCE}; the small term is relative here",
+    source=f"{_SOURCE}, section 3; the small term is relative here",
     cost=12,
     invariant="T4 T5",
     needs=("likelihood", "classes"),
@@ -164,8 +162,6 @@ def tic_diagonal(objective: Objective, *, epsilon: float = 1e-7) -> Measurement:
 
     Raises:
         NotDefinedError: no class likelihood, or single gradients are not defined.
-
-    Source: Thomas et al. 2020 (arXiv 1906.07774), section 3.
     """
     diagonal, cost = fisher_diagonal(objective)
     variance = gradient_moments(objective).variance
@@ -178,18 +174,16 @@ def tic_diagonal(objective: Objective, *, epsilon: float = 1e-7) -> Measurement:
     "Takeuchi's information criterion, ratio of traces",
     family="noise",
     formula="Tr C / Tr F",
-    source=_SOURCE,
+    source=f"{_SOURCE}, section 3",
     cost=62,
     invariant="T4 T5",
     needs=("likelihood",),
 )
 def tic_trace(objective: Objective, *, matvecs: int = 30, seed: int = 0) -> Measurement:
-    """Return Tr C / Tr F, with the centred covariance C, as in the other forms.
+    """Return Tr C / Tr F, with the centred covariance C, as in the other forms; rescaling moves it.
 
     Raises:
         NotDefinedError: no likelihood, or single gradients are not defined.
-
-    Source: Thomas et al. 2020 (arXiv 1906.07774), section 3. It is not invariant to rescaling.
     """
     noise = float(gradient_moments(objective).variance.sum())
     found = trace(Fisher(objective), matvecs=matvecs, method="hutchinson", seed=seed)

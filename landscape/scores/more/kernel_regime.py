@@ -241,8 +241,6 @@ def ntk_movement(objective: Objective, *, checkpoint: Any = None, examples: int 
 
     Raises:
         NotDefinedError: the initial weights are not known.
-
-    Source: Fort et al. 2020 (arXiv 2010.15110), equation 2.
     """
     before = tangent_kernel(initial_weights(objective, checkpoint), examples)
     after = tangent_kernel(objective, examples)

@@ -13,7 +13,7 @@ from landscape.scores.fit import initial_weights
 from landscape.scores.register import Definition, Measurement, UndefinedError, score
 
 EPSILON = 1e-3
-_SOURCE = "Jiang et al. 2020, arXiv 1912.02178; Dziugaite et al. 2020, arXiv 2010.11924"
+_SOURCE = "Jiang et al. 2020, arXiv 1912.02178, and Dziugaite et al. 2020, arXiv 2010.11924, appendix C of both"
 
 
 def bound(square: float, sigma: float, examples: int) -> float:
@@ -75,8 +75,6 @@ def pac_bayes(objective: Objective, *, checkpoint: Any = None, samples: int = 16
 
     Raises:
         NotDefinedError: no 0–1 error, the initial weights are not known, or no noise level raises the error.
-
-    Source: Jiang et al. 2020 (arXiv 1912.02178), appendix C; Dziugaite et al. 2020 (arXiv 2010.11924), appendix C.
     """
     start = initial_weights(objective, checkpoint).theta
     theta, m = objective.theta, objective.n

@@ -43,7 +43,7 @@ def renyi_of(values: np.ndarray, order: float) -> float:
     "soft rank of the Gauss–Newton matrix",
     family="information",
     formula="Tr G(G + zI)⁻¹",
-    source="Shoham et al. 2025, arXiv 2506.17809; twice the learning coefficient of a quadratic at z = γ/(nβ)",
+    source="Shoham et al. 2025, arXiv 2506.17809, eq. 2; twice the learning coefficient of a quadratic at z = γ/(nβ)",
     cost=200,
     invariant="T4 T5",
     radii=(1e-3,),
@@ -69,8 +69,6 @@ def soft_rank(
 
     Raises:
         NotDefinedError: a `BatchLoss`, which has no Gauss–Newton matrix.
-
-    Source: arXiv 2506.17809, equation 2.
     """
     op = GaussNewton(objective)
     if objective.size <= EXACT:
