@@ -214,12 +214,8 @@ def expected_calibration_error(confidence: Tensor, right: Tensor, bins: int = 15
     invariant=OF_PROBABILITIES,
     needs=("classes",),
 )
-def calibration(objective: Objective, *, bins: int = 15) -> list[Measurement]:
-    """Measure how confident the predictions are and whether rightly so, from one forward pass.
-
-    Args:
-        bins: equal bins of confidence.
-    """
+def calibration(objective: Objective) -> list[Measurement]:
+    """Measure how confident the predictions are and whether rightly so, from one forward pass."""
     logits, target = objective.outputs().double(), objective.targets
     counted = (target != objective.known.ignore_index).flatten()
     rows = logits.movedim(1, -1).flatten(0, -2)[counted]
@@ -227,7 +223,7 @@ def calibration(objective: Objective, *, bins: int = 15) -> list[Measurement]:
     right = predicted == target.flatten()[counted]
     length = torch.linalg.vector_norm(rows - rows.mean(1, keepdim=True), dim=1)
     return [
-        Measurement(expected_calibration_error(confidence, right, bins), gradients=FORWARD, name="calibration-error"),
+        Measurement(expected_calibration_error(confidence, right), gradients=FORWARD, name="calibration-error"),
         Measurement(float(confidence.mean()), name="confidence"),
         Measurement(float(length.mean()), name="logit-norm"),
     ]
