@@ -78,6 +78,23 @@ def test_a_network_that_cannot_be_traced_has_a_head_through_a_transposition():
     assert find_head(model, inputs(), "T5").layer.name == "head"
 
 
+class AsFunction(nn.Module):
+    """Its last layer is called as a function, and its logits are pooled over positions."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.weight, self.bias = nn.Linear(6, 5), *map(nn.Parameter, (torch.randn(3, 5), torch.randn(3)))
+
+    def forward(self, x):
+        return F.linear(F.relu(self.stem(x)), self.weight, self.bias).mean(1)
+
+
+def test_a_head_that_no_module_is_can_be_followed():
+    model, x = AsFunction().double(), inputs()
+    assert torch.allclose(temperature(model, x, t=4.0).model(x), 4 * model(x))
+    assert gauge_fix(model, x).change < 1e-12
+
+
 def test_weight_normalised_heads():
     head = nn.utils.parametrizations.weight_norm(nn.Linear(4, 3))
     model, x = Sequences(lambda z: z.transpose(1, 2), head).double(), inputs()
