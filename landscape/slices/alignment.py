@@ -50,7 +50,10 @@ def align(objective: Objective, a: Solution, b: Solution, *, seed: int = 0) -> O
     True
     """
     start, end = centred(objective, a), centred(objective, b)
-    groups = _groups(objective)
+    units = follow_objective(objective).units
+    groups = [group.distinct for group in units if not group.pinned and group.uses and group.size > 1]
+    if not groups:
+        raise LandscapeError("no hidden units of this network may be reordered, so there is nothing to align")
     fixed, moved = _tensors(start), _tensors(end)
     generator = seeded_generator(seed)
     for _ in range(MAX_SWEEPS):
@@ -62,21 +65,10 @@ def align(objective: Objective, a: Solution, b: Solution, *, seed: int = 0) -> O
     return end.at(theta).with_fixed({name: moved[name] for name in end.fixed})
 
 
-def _groups(objective: Objective) -> list[list[Use]]:
-    """Return, for each group of units that can be reordered, the places in parameters and buffers that know of it."""
-    units = follow_objective(objective).units
-    groups = [group.distinct for group in units if not group.pinned and group.uses and group.size > 1]
-    if not groups:
-        raise LandscapeError("no hidden units of this network may be reordered, so there is nothing to align")
-    return groups
-
-
 def _tensors(objective: Objective) -> dict[str, Tensor]:
     """Return copies of all parameters and buffers by name."""
-    return {
-        name: tensor.detach().clone()
-        for name, tensor in {**objective.space.unflatten(objective.theta), **objective.fixed}.items()
-    }
+    named = {**objective.space.unflatten(objective.theta), **objective.fixed}
+    return {name: tensor.detach().clone() for name, tensor in named.items()}
 
 
 def _improve(uses: list[Use], fixed: dict[str, Tensor], moved: dict[str, Tensor]) -> bool:
@@ -84,7 +76,7 @@ def _improve(uses: list[Use], fixed: dict[str, Tensor], moved: dict[str, Tensor]
     size = uses[0].size
     gain = torch.zeros(size, size, dtype=torch.float64)
     for use in uses:
-        if not _is_statistic(use.view.name):
+        if not use.view.name.endswith(("running_mean", "running_var")):  # they move with the units but are not matched
             at = use.positions().to(moved[use.view.name].device)
             target, source = fixed[use.view.name].reshape(-1)[at], moved[use.view.name].reshape(-1)[at]
             gain += (target.double() @ source.double().T).cpu()
@@ -97,8 +89,3 @@ def _improve(uses: list[Use], fixed: dict[str, Tensor], moved: dict[str, Tensor]
         at = use.positions().to(flat.device)
         flat[at] = flat[at[torch.as_tensor(order, device=flat.device)]]
     return True
-
-
-def _is_statistic(name: str) -> bool:
-    """Whether a tensor is a running statistic, which moves with the units but is no weight to match."""
-    return name.rpartition(".")[2] in ("running_mean", "running_var")

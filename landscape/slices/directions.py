@@ -294,9 +294,9 @@ def describe_directions(vectors: np.ndarray, kind: str, **fields: Any) -> Direct
 
 
 def _cosines(vectors: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(vectors, axis=1)
-    safe = np.where(norms > 0, norms, 1.0)
-    return (vectors @ vectors.T) / np.outer(safe, safe)
+    lengths = np.linalg.norm(vectors, axis=1)
+    lengths[lengths == 0] = 1.0
+    return (vectors @ vectors.T) / np.outer(lengths, lengths)
 
 
 def _orthogonal(vectors: Tensor) -> Tensor:

@@ -70,8 +70,7 @@ def line(
         A line with ``values["train/loss"]``, ``["train/accuracy"]``, ``["test/loss"]`` … (n,). NaN and inf are kept.
 
     Raises:
-        LandscapeError: a direction of the wrong size, zero or NaN; fewer than 2 points; an empty span; a study that
-            holds another slice of that name.
+        LandscapeError: as `plane`.
 
     >>> import torch, landscape as ls
     >>> model, data = torch.nn.Linear(1, 1, bias=False), (torch.ones(4, 1), torch.zeros(4, 1))
@@ -186,10 +185,8 @@ class Grid:
         span = _covering(directions, n) if span is None else span
         found = as_directions(directions, n, objective.size)
         _require_origin(found, objective)
-        pairs = (
-            zip(per_axis(span, n, "span"), per_axis(points, n, "points"), strict=True) if n > 1 else [(span, points)]
-        )
-        axes = {name: coordinates(*pair) for name, pair in zip(names, pairs, strict=True)}
+        spans, numbers = (per_axis(span, n, "span"), per_axis(points, n, "points")) if n > 1 else ([span], [points])
+        axes = {name: coordinates(*pair) for name, *pair in zip(names, spans, numbers, strict=True)}
         require_room(prod(map(len, axes.values())))
         return cls(found, axes)
 
@@ -415,11 +412,7 @@ def log_coordinates(span: float = 1.0, points: int = 51, *, smallest: float = 1e
 
 
 def per_axis(value: Any, axes: int, what: str) -> tuple[Any, ...]:
-    """Return one entry for each axis: a tuple or list of that length is taken apart, anything else is used for all.
-
-    Raises:
-        LandscapeError: a tuple of another length.
-    """
+    """Return one entry for each axis: a tuple or list of that length is taken apart, anything else is used for all."""
     if not isinstance(value, tuple | list):
         return (value,) * axes
     if len(value) != axes:

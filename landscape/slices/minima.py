@@ -148,12 +148,12 @@ def _tree(flat: np.ndarray, merges: list[tuple[int, int, list[int]]], survivors:
 
 
 def _minimum(grid: Surface, cell: int, forest: _Forest, share: float) -> Minimum:
-    value = float(grid.values.reshape(-1)[cell])
-    end = forest.leaves[cell]
-    saddle = float("inf") if end < 0 else float(grid.values.reshape(-1)[end])
-    x, y, z = (*grid.coordinates(cell), None, None)[:3]
+    flat, end = grid.values.reshape(-1), forest.leaves[cell]
+    value, saddle = float(flat[cell]), float("inf") if end < 0 else float(flat[end])
+    place = np.unravel_index(cell, grid.values.shape)
+    x, y, z = (*(float(axis[i]) for axis, i in zip(grid.axes, reversed(place), strict=True)), None, None)[:3]
     assert x is not None
-    rim = any(i in (0, n - 1) for i, n in zip(grid.place(cell), grid.values.shape, strict=True))
+    rim = any(i in (0, n - 1) for i, n in zip(place, grid.values.shape, strict=True))
     return Minimum(x, y, z, value, saddle, saddle - value, share, rim)
 
 

@@ -280,10 +280,6 @@ def _train(
 def centred(objective: Objective, solution: Solution) -> Objective:
     """Return the objective centred at a solution, with the solution's buffers where it has any.
 
-    Args:
-        objective: the function: its data and loss are kept.
-        solution: an objective or a checkpoint of the same network, a state dict, or a vector (P,).
-
     Raises:
         LandscapeError: another network, or something that is none of these.
 

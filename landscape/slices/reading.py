@@ -45,14 +45,6 @@ class Surface:
         """Number of cells without a finite value."""
         return int((~np.isfinite(self.values)).sum())
 
-    def coordinates(self, cell: int) -> tuple[float, ...]:
-        """Return the coordinates of a cell given by its flat index, x first."""
-        return tuple(float(axis[i]) for axis, i in zip(self.axes, reversed(self.place(cell)), strict=True))
-
-    def place(self, cell: int) -> tuple[int, ...]:
-        """Return the index of a cell in ``values``, given its flat index."""
-        return tuple(int(i) for i in np.unravel_index(cell, self.values.shape))
-
 
 def surface_of(given: Slice | np.ndarray, metric: str = "loss", dataset: str | None = None) -> Surface:
     """Return the values of a line, plane or volume with their axes; an array gets its indices as coordinates.
@@ -142,9 +134,11 @@ def read_slice(
     grid = surface_of(surface, metric, dataset)
     if grid.values.ndim > 2:
         raise LandscapeError("a volume has no reading; take planes of it")
-    centre = _centre(grid)
-    lines = [grid.values[index] for index in _through(grid, centre)]
+    centre = tuple(centre_of(axis) for axis in reversed(grid.axes))
     value = float(grid.values[centre])
+    if not np.isfinite(value):
+        raise LandscapeError(f"the value at the centre is {value}; expected a finite one")
+    lines = [grid.values] if len(centre) == 1 else [grid.values[centre[0]], grid.values[:, centre[1]]]
     halves = [_halves(axis, line) for axis, line in zip(grid.axes, lines, strict=True)]
     return Reading(
         metric=grid.metric,
@@ -205,24 +199,6 @@ def nonconvex_share(grid: Surface) -> float | None:
     floor = 16 * np.finfo(np.float64).eps * float(np.abs(finite).max()) / step**2
     usable = lowest[np.isfinite(lowest)]
     return float((usable < -floor).mean()) if usable.size else None
-
-
-def _centre(grid: Surface) -> tuple[int, ...]:
-    """Return the index of the cell at coordinate 0 on every axis."""
-    found = tuple(centre_of(axis) for axis in reversed(grid.axes))
-    if not np.isfinite(grid.values[found]):
-        raise LandscapeError(f"the value at the centre is {grid.values[found]}; expected a finite one")
-    return found
-
-
-def _through(grid: Surface, centre: tuple[int, ...]) -> list[tuple[int | slice, ...]]:
-    """Return the indices of the lines through the centre, x first."""
-    out = []
-    for dimension in reversed(range(grid.values.ndim)):
-        index: list[int | slice] = list(centre)
-        index[dimension] = slice(None)
-        out.append(tuple(index))
-    return out
 
 
 Half = tuple[np.ndarray, np.ndarray]

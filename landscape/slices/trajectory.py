@@ -109,15 +109,13 @@ def _resolved(solution: Solution, objective: Objective | None) -> Objective:
 
 def _principal(thetas: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Return unit principal components (n, P) and their shares of the variance, by the Gram matrix of the T points."""
-    centred_ = thetas - thetas.mean(0)
-    variances, coefficients = np.linalg.eigh(centred_ @ centred_.T)
+    about_mean = thetas - thetas.mean(0)
+    variances, coefficients = np.linalg.eigh(about_mean @ about_mean.T)
     variances, coefficients = variances[::-1], coefficients[:, ::-1]
     total = float(variances.clip(0).sum())
     if not variances[n - 1] > 1e-12 * total:
         raise LandscapeError(f"the run spans fewer than {n} dimensions; its checkpoints lie on a line or are equal")
-    components = coefficients[:, :n].T @ centred_
-    components, _ = np.linalg.qr(components.T)
-    components = components.T
+    components = np.linalg.qr((coefficients[:, :n].T @ about_mean).T)[0].T
     components *= np.where(components @ (thetas[0] - thetas[-1]) < 0, -1.0, 1.0)[:, None]
     return components, variances[:n] / total
 
