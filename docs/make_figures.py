@@ -53,10 +53,9 @@ VIEWS = {
         ]
     },
 }
-FILES = {
-    name: f"experiments/{name}.h5"
-    for name in ("architecture", "basin-volume", "guess-and-check", "large-batch", "memorised-examples")
-} | {"randomisation-table": "randomisation.h5"}
+DATA = ROOT / "data"
+FILES = {path.stem: path for path in sorted((DATA / "experiments").glob("*.h5"))}
+FILES |= {"randomisation-table": DATA / "randomisation.h5"}
 
 
 THRESHOLDS = {"sgd": 40.0, "momentum": 76.0, "momentum-matched": 760.0}  # (2 + 2β)/η
@@ -85,7 +84,7 @@ def optimisers() -> Trials:
 
 def draw(name: str) -> Path:
     """Draw one experiment's figure into ``figures``."""
-    result = optimisers() if name == "optimisers" else ls.open_study(ROOT / "data" / FILES[name])[name]
+    result = optimisers() if name == "optimisers" else ls.open_study(FILES[name])[name]
     if name in WORDS:
         result = result.replace(words={**result.words, **WORDS[name]})
     (made,) = plots.save(result.plot(**VIEWS.get(name, {})), ROOT / "docs/figures" / name, formats=("png",), dpi=150)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -19,7 +18,7 @@ from landscape.models import resnet
 from landscape.results import Finding, Trials
 from landscape.scores import sharpness
 from landscape.slices import eigen_ratio, plane, random_directions, smoothness
-from landscape.studies.grid import Row, grid
+from landscape.studies.grid import Row, grid, protocol
 from landscape.studies.registry import Experiment, published
 from landscape.training import (
     Goal,
@@ -28,8 +27,6 @@ from landscape.training import (
     Recipe,
     TrainedRun,
     as_checkpoint,
-    check_factory,
-    describe_model,
     get_recipe,
     train_through,
 )
@@ -103,23 +100,15 @@ def architecture(
             f"{len(variants)} variants, epochs {list(epochs)}, {points} and {ratio_points} points, {examples} examples; "
             "expected at least one variant, positive epochs and 2 points and examples"
         )
-    for factory in variants.values():
-        check_factory(factory, split.train[0][:2], classes=split.classes)
     places = sorted(set(epochs))
     window: dict[str, Any] = {"span": span, "points": points, "ratio_points": ratio_points}
+    settings = protocol(variants, split, recipe=recipe, epochs=places, **window, examples=examples, mapped=seeds[0])
+    settings["variants"] = settings.pop("model")
     return grid(
         partial(_measure, split, recipe, places, examples, seeds[0], **window),
         {"architecture": variants, "seed": seeds},
         name=STUDY.name,
-        settings={
-            "variants": {name: describe_model(factory) for name, factory in variants.items()},
-            "data": split.fingerprint,
-            "recipe": dataclasses.asdict(recipe),
-            "epochs": places,
-            **window,
-            "examples": examples,
-            "mapped": seeds[0],
-        },
+        settings=settings,
         arrays=("beta", "loss", "eigen ratio"),
         coordinates={
             "beta": np.array([0.0, *places, -1.0]),

@@ -91,7 +91,7 @@ def basin_volume(
             f"poison={list(poison)}, {directions} directions; expected different positive numbers of poisoned points, and "
             "two directions"
         )
-    settings = protocol(factory, split, recipe, directions=directions)
+    settings = protocol(factory, split, recipe=recipe, directions=directions)
     weights = sum(p.numel() for p in factory(seed=0).parameters())
     task = f"{split.name}, {len(split.train[1])} clean examples, {weights} weights, loss {recipe.target:g}"
     return grid(

@@ -44,17 +44,7 @@ class Problem:
 
 
 def chebyshev_data(degree: int, points: int = 20) -> Pair:
-    """Return points evenly spaced on [−1, 1] and the Chebyshev polynomial of the first kind there.
-
-    Args:
-        degree: k of T_k.
-        points: N.
-
-    Returns:
-        Inputs (N, 1) and targets (N, 1), in float32.
-
-    Raises:
-        LandscapeError: a negative degree, or fewer than two points.
+    """Return N points (N, 1) evenly spaced on [−1, 1] and the Chebyshev polynomial T_k (N, 1) of a degree k there, in float32.
 
     Source: Cohen et al. 2021 (arXiv 2103.00065), appendix; their data set ``chebyshev-k-20``.
 
@@ -70,14 +60,7 @@ def chebyshev_data(degree: int, points: int = 20) -> Pair:
 
 
 def chebyshev_network(hidden: int = 10, *, seed: int = 0) -> nn.Sequential:
-    """Build one hidden tanh layer: Xavier normal weights (gain 1.9 in the first layer), no bias at the output.
-
-    Args:
-        hidden: units h; P = 3h.
-        seed: of the weights.
-
-    Returns:
-        A module from (N, 1) to (N, 1).
+    """Build one hidden tanh layer of h units, P = 3h: Xavier normal weights (gain 1.9 in the first layer), no bias at the output.
 
     Source: Cohen et al. 2021 (arXiv 2103.00065), the network of their Chebyshev experiments.
 

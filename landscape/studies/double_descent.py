@@ -37,14 +37,7 @@ RECIPE = Recipe(name="double-descent", long_name="SGD with momentum 0.9", lr=0.0
 
 
 def he_mlp(width: int, *, inputs: int = 40, classes: int = 10, hidden: int = 2, seed: int = 0) -> nn.Sequential:
-    """Build a ReLU network with hidden layers of one width, He-uniform weights and zero biases.
-
-    Args:
-        width: units h of each hidden layer; with two of them, P = 41h + h(h + 1) + 10(h + 1).
-        inputs: features of an example.
-        classes: logits C.
-        hidden: hidden layers.
-        seed: of the weights.
+    """Build a ReLU network with hidden layers of one width h, He-uniform weights and zero biases: P = 41h + h(h + 1) + 10(h + 1).
 
     >>> sum(p.numel() for p in he_mlp(40).parameters())
     3690
@@ -109,13 +102,15 @@ def double_descent(
     if recipe.label_noise or recipe.poison or recipe.examples or recipe.shift:
         raise LandscapeError("double descent trains on all examples with label_noise of its own; use a recipe without")
     y = corrupt_labels(split.train[1], label_noise, split.classes, seed=[0, LABELS])
-    asked: dict[str, Any] = {"label_noise": label_noise, "epochs": epochs, "scores": list(scores), "seeds": list(seeds)}
+    settings = protocol(
+        factory, split, recipe=recipe, widths=widths, label_noise=label_noise, epochs=epochs, scores=scores, seeds=seeds
+    )
     wrong = float((y != split.train[1]).double().mean())
     return grid(
         partial(_train_width, factory, (split.train[0], y), split.test, recipe, epochs, list(seeds), tuple(scores)),
         {"width": widths},
         name=STUDY.name,
-        settings=protocol(factory, split, recipe, widths=widths, **asked),
+        settings=settings,
         also=("seed",),
         findings=partial(_findings, scores=scores, examples=len(y), wrong=wrong),
         view={"x": "width", "y": [("test/error", "train/error"), *scores]},

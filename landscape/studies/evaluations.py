@@ -95,12 +95,7 @@ LIGHT = Panel(own=(*PRIMARY, "weight-norm"), label_free=(), shared=())
 
 @dataclass(frozen=True)
 class Shared:
-    """Training examples with one and the same label in every network of a noise grid.
-
-    Attributes:
-        clean: positions whose label is the true one at every noise level.
-        corrupted: positions with one and the same wrong label at every level above zero.
-    """
+    """Positions of examples whose label is true at every noise level, and of those with one wrong label at all above zero."""
 
     clean: np.ndarray
     corrupted: np.ndarray
@@ -117,13 +112,8 @@ def shared_examples(recipe: Recipe, split: Split, levels: Sequence[float], *, se
     >>> len(shared.clean) > 80, len(shared.corrupted) > 70
     (True, True)
     """
-    positive = [level for level in levels if level > 0]
-    if not positive:
-        everything = training_set(replace(recipe, label_noise=0.0), split, seed=seed)
-        return Shared(clean=np.arange(len(everything.y)), corrupted=np.arange(0))
-    most, least = (
-        training_set(replace(recipe, label_noise=level), split, seed=seed) for level in (max(positive), min(positive))
-    )
+    noise = [level for level in levels if level > 0] or [0.0]
+    most, least = (training_set(replace(recipe, label_noise=p), split, seed=seed) for p in (max(noise), min(noise)))
     return Shared(clean=np.setdiff1d(np.arange(len(most.y)), most.changed.numpy()), corrupted=least.changed.numpy())
 
 

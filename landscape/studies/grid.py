@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from itertools import product
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -23,7 +23,7 @@ from landscape.results import Effect, Finding, Result, Trials
 from landscape.results.comparison import Comparison, Placebo
 from landscape.results.trials import stacked
 from landscape.store import Run
-from landscape.training import Recipe, check_factory, describe_model
+from landscape.training import check_factory, describe_model
 from landscape.training.factories import check_width_factory
 from landscape.workers import Workers, completed
 
@@ -101,28 +101,42 @@ class JobsRun(Run[Any]):
         return whole
 
 
-def protocol(
-    factory: Any, split: Split, recipe: Recipe | None = None, *, widths: Sequence[int] | None = None, **settings: Any
-) -> dict[str, Any]:
-    """Check a factory against the data, and return what decides the numbers of a study.
+def described(value: Any) -> Any:
+    """Return what decides numbers as JSON values: data by their fingerprint, factories by name, recipes and the like by fields.
+
+    >>> described({"panel": (1, 2), "none": None})
+    {'panel': [1, 2], 'none': None}
+    """
+    if isinstance(value, Split):
+        return value.fingerprint
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, Mapping):
+        return {key: described(one) for key, one in value.items()}
+    if isinstance(value, list | tuple | range):
+        return [described(one) for one in value]
+    return describe_model(value) if callable(value) else value
+
+
+def protocol(factory: Any, split: Split, **settings: Any) -> dict[str, Any]:
+    """Check a factory, or several by name, against the data; return it with them and with all else that decides the numbers.
 
     Args:
-        factory: called with ``seed=``, or with ``(width, seed=)`` if there are widths.
+        factory: called with ``seed=``, or with ``(width, seed=)`` if there are ``widths``.
         split: the data.
-        recipe: how to train, if it is no factor.
-        widths: of the networks, if there are several.
-        **settings: everything else, in JSON values.
+        **settings: of the study, as `described` takes them.
 
     Raises:
         LandscapeError: a factory that does not build a new network for these data.
     """
-    if widths is None:
-        check_factory(factory, split.train[0][:2], classes=split.classes)
-    else:
-        check_width_factory(factory, widths, split.train[0][:2], classes=split.classes)
-        settings["widths"] = list(widths)
-    trained = {} if recipe is None else {"recipe": asdict(recipe)}
-    return {"model": describe_model(factory), "data": split.fingerprint, **trained, **settings}
+    example = split.train[0][:2]
+    for one in factory.values() if isinstance(factory, Mapping) else [factory]:
+        if "widths" in settings:
+            check_width_factory(one, settings["widths"], example, classes=split.classes)
+        else:
+            check_factory(one, example, classes=split.classes)
+    found: dict[str, Any] = described({"model": factory, "data": split, **settings})
+    return found
 
 
 def grid(

@@ -86,8 +86,10 @@ def guess_and_check(
             f"guesses={guesses}, networks={networks}, epochs={epochs}, together={together}, span={span}; expected "
             "positive numbers"
         )
-    drawn_by: dict[str, Any] = {"guesses": guesses, "span": span, "networks": networks, "epochs": epochs, "seed": seed}
-    settings = protocol(factory, split, recipe, **drawn_by, together=together)
+    settings = protocol(
+        factory, split, recipe=recipe, guesses=guesses, span=span, networks=networks, epochs=epochs, seed=seed,
+        together=together,
+    )  # fmt: skip
     if any(True for _ in factory(seed=0).buffers()):
         raise LandscapeError("networks with buffers (norm layers) have no weights to guess alone; use one without")
     sizes = [min(_JOB, guesses - begin) for begin in range(0, guesses, _JOB)]
@@ -146,12 +148,7 @@ def share_with(trials: Trials, m: int, *, wrong: bool = False) -> float:
     r"""Return the share of the fitting volume that also fits m further examples, averaged over their draw.
 
     Networks that fit m further examples of the task as well are a part of the set that fits: :math:`E[a^m]` with a the test
-    accuracy of a guess that fits; with wrong labels, :math:`E[(1 - a)^m]`.
-
-    Args:
-        trials: of this study.
-        m: number of further examples.
-        wrong: with the wrong label each; two classes.
+    accuracy of a guess that fits; with wrong labels, of two classes, :math:`E[(1 - a)^m]`.
     """
     accuracy = fitting(trials, "accuracy")
     return float(((1 - accuracy if wrong else accuracy) ** m).mean()) if len(accuracy) else math.nan
@@ -175,10 +172,7 @@ def matched(trials: Trials) -> tuple[float, float, float]:
     """Return mean test accuracy of trained networks and of guesses at the same normalised loss.
 
     The trained networks are cut into ten groups of equal size by their loss; guesses within the range of a group stand
-    against it, and groups without a guess are left out.
-
-    Returns:
-        Accuracy of trained networks, of guesses, and the share of trained networks compared.
+    against it, and groups without a guess are left out: the last number is the share of trained networks compared.
     """
     (loss, accuracy), (sgd_loss, sgd_accuracy) = (
         (fitting(trials, "loss", found_by), fitting(trials, "accuracy", found_by)) for found_by in ("guessing", "SGD")

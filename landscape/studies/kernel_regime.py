@@ -47,10 +47,7 @@ RECIPE = Recipe(name="kernel-regime", long_name="SGD", lr=1.0, batch_size=50, ta
 class ScaledLinear(nn.Linear):
     """A linear layer in the parametrisation of the tangent kernel: y = (gain/√inputs) W x, W standard normal, no bias.
 
-    Args:
-        inputs: features in.
-        outputs: features out.
-        gain: √2 before a ReLU, 1 at the output.
+    The gain is √2 before a ReLU and 1 at the output.
     """
 
     def __init__(self, inputs: int, outputs: int, *, gain: float):
@@ -64,14 +61,7 @@ class ScaledLinear(nn.Linear):
 
 
 def ntk_mlp(width: int, *, inputs: int = 64, classes: int = 10, hidden: int = 1, seed: int = 0) -> nn.Sequential:
-    """Build a ReLU network whose tangent kernel has a limit as the width grows.
-
-    Args:
-        width: hidden units per layer; with one layer, P = (inputs + classes)·width.
-        inputs: features of an example.
-        classes: logits C.
-        hidden: hidden layers.
-        seed: of the weights.
+    """Build a ReLU network whose tangent kernel has a limit as the width grows; P = (inputs + classes)·width of one layer.
 
     Source: Jacot et al. 2018 (arXiv 1806.07572), section 2; Lee et al. 2019 (arXiv 1902.06720).
 
@@ -137,12 +127,11 @@ def kernel_regime(
             "the linearised network is trained by plain SGD on the same examples; use a recipe of SGD without "
             "weight_decay, shift, poison or label_noise"
         )
-    asked: dict[str, Any] = {"labels": labels, "examples": examples, "seeds": list(seeds)}
     return grid(
         partial(_train, factory, split, recipe, examples),
         {"labels": labels, "width": widths, "seed": seeds},
         name=STUDY.name,
-        settings=protocol(factory, split, recipe, widths=widths, **asked),
+        settings=protocol(factory, split, recipe=recipe, widths=widths, labels=labels, examples=examples, seeds=seeds),
         findings=partial(_findings, examples=len(split.train[1]) if recipe.examples is None else recipe.examples),
         shown=("epoch", "test/accuracy", *LAZINESS),
         view={"x": "width", "hue": "labels", "y": [*LAZINESS[:5], LAZINESS[5:]]},

@@ -36,13 +36,6 @@ _UNREACHABLE = 1e-300
 def f1_mlp(width: int = 512, *, inputs: int = 64, classes: int = 10, hidden: int = 5, seed: int = 0) -> nn.Sequential:
     """Build a network like F1 of Keskar et al. 2017: hidden layers of 512 ReLU units, each with batch norm.
 
-    Args:
-        width: units of each hidden layer.
-        inputs: features of an example.
-        classes: logits C.
-        hidden: hidden layers.
-        seed: of the weights.
-
     >>> len([layer for layer in f1_mlp(8) if isinstance(layer, nn.BatchNorm1d)])
     5
     """
@@ -115,19 +108,16 @@ def large_batch(
     if recipe.examples is not None or recipe.poison:
         raise LandscapeError("the arms train on the whole training part; use a recipe without examples or poison")
     chosen = {name: list(radii[name]) for name in scores if name in radii}
-    asked: dict[str, Any] = {
-        "sizes": sizes,
-        "epochs": epochs,
-        "matchings": matchings,
-        "scores": list(scores),
-        "radii": chosen,
-    }
+    settings = protocol(
+        factory, split, recipe=recipe, sizes=sizes, epochs=epochs, matchings=matchings, scores=scores, radii=chosen,
+        seeds=seeds,
+    )  # fmt: skip
     columns = [f"{name}{end}" for name in scores for end in [f"/{radius:g}" for radius in chosen.get(name, ())] or [""]]
     return grid(
         partial(_train, factory, split, recipe, sizes, epochs, tuple(scores), chosen),
         {"matching": matchings, "batch": list(sizes), "seed": seeds},
         name=STUDY.name,
-        settings=protocol(factory, split, recipe, **asked, seeds=list(seeds)),
+        settings=settings,
         parts=("matching",),
         effects=_effects,
         findings=_findings,

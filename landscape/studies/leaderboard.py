@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from landscape.arguments import checked
 from landscape.comparison.evidence import evidence
 from landscape.errors import LandscapeError
 from landscape.results import Trials
@@ -30,6 +31,7 @@ SAMPLE = 300
 _WHY = " why"  # in a row, what follows the name of a score that has no value
 
 
+@checked
 def leaderboard(
     *scores: str | Callable[..., Any],
     path: str | os.PathLike[str] | None = None,
@@ -65,7 +67,7 @@ def leaderboard(
     Raises:
         LandscapeError: an unknown score, a sample that is too small, or a file with another version of the score.
     """
-    place = None if path is None else os.fspath(path)
+    place = os.fspath(path) if isinstance(path, os.PathLike) else path
     opened = _opened(place)
     trials = opened.trials
     if not scores:
@@ -181,15 +183,12 @@ def _first(jobs: Mapping[str, tuple[Any, ...]], run: JobsRun, workers: int, tell
     """Measure the first two networks, one to warm up and one to time, and say how long the others will take."""
     if run.done:
         return
-    each, whys = 0.0, dict[str, str]()
-    for key, arguments in islice(jobs.items(), 2):
-        started = time.perf_counter()
-        row = _measured(*arguments)
-        run.keep(key, dict(row))
-        each = time.perf_counter() - started
-        whys |= {slug: row[slug + _WHY] for slug in arguments[2] if row[slug + _WHY]}
+    first = dict(islice(jobs.items(), 2))
+    run_jobs(_measured, first, run, desc="networks")
     if tell is not None:
-        said = "".join(f"; {slug} has no value there ({why})" for slug, why in whys.items())
+        whys = {name: why for key in first for name, why in run.done[key].items() if name.endswith(_WHY) and why}
+        said = "".join(f"; {name.removesuffix(_WHY)} has no value there ({why})" for name, why in whys.items())
+        each = run.done[list(first)[-1]]["cpu"]
         about = duration(each * (len(jobs) - 2) / workers)
         tell(f"{len(jobs)} networks, {duration(each)} each: about {about} with {workers} workers{said}")
 

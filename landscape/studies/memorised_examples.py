@@ -78,11 +78,10 @@ def memorised_examples(
     ((60,), (60, 1737))
     """
     split = digits() if split is None else split
+    count = len(split.train[1])
     checks = {
         "networks must be at least 2": networks >= 2,
-        f"ratio must leave examples in and out of {len(split.train[1])}": 0
-        < round(ratio * len(split.train[1]))
-        < len(split.train[1]),
+        f"ratio must leave examples in and out of {count}": 0 < round(ratio * count) < count,
         "epochs must be at least 1": epochs >= 1,
         "together must be at least 1": together >= 1,
         "shown must not be negative": shown >= 0,
@@ -94,14 +93,10 @@ def memorised_examples(
     for message, holds in checks.items():
         if not holds:
             raise LandscapeError(f"memorised examples: {message}")
-    drawn_by: dict[str, Any] = {
-        "networks": networks,
-        "ratio": ratio,
-        "epochs": epochs,
-        "label_noise": label_noise,
-        "seed": seed,
-    }
-    settings = protocol(factory, split, recipe, **drawn_by, together=together)
+    settings = protocol(
+        factory, split, recipe=recipe, networks=networks, ratio=ratio, epochs=epochs, label_noise=label_noise, seed=seed,
+        together=together,
+    )  # fmt: skip
     (X, truth), (X_test, _) = split.train, split.test
     y = corrupt_labels(truth, label_noise, split.classes, seed=[seed, LABELS])
     groups = np.array_split(np.arange(networks), -(-networks // together))

@@ -80,17 +80,12 @@ def optimisers(
         )
     definitions = select(list(scores))
     names = [definition.slug for definition in definitions]
-    asked: dict[str, Any] = {
-        "recipes": [dataclasses.asdict(recipe) for recipe in recipes],
-        "scores": names,
-        "audited": seeds[0],
-    }
     primary = [name for name in PRIMARY if name in names]
     return grid(
         functools.partial(_measure, split, factory, names, seeds[0]),
         {"recipe": {recipe.name: recipe for recipe in recipes}, "seed": seeds},
         name=STUDY.name,
-        settings=protocol(factory, split, **asked),
+        settings=protocol(factory, split, recipes=recipes, scores=names, audited=seeds[0]),
         attributes={"recipe": {"η": "lr", "β": "momentum", "batch size": "batch_size"}},
         coordinates={d.slug: np.array(d.radii) for d in definitions if d.radii},
         comparison=functools.partial(judge, scores=names, margin=margin),

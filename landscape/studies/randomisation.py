@@ -41,14 +41,7 @@ DOES_NOT_SAY = (
 
 @dataclass(frozen=True)
 class Condition:
-    """How the training data were treated.
-
-    Attributes:
-        name: slug.
-        long_name: in words.
-        inputs: ``true``, ``shuffled-pixels``, ``random-pixels`` or ``gaussian``.
-        noise: probability with which a label was redrawn.
-    """
+    """How the training data were treated: the inputs as `Recipe` has them, and the probability that a label was redrawn."""
 
     name: str
     long_name: str
@@ -134,12 +127,11 @@ def run_conditions(
     """Train and measure one network per condition and seed; options are those of `grid`."""
     split = digits() if split is None else split
     levels = tuple(sorted({one.noise for one in conditions}))
-    asked: dict[str, Any] = {"levels": list(levels), "panel": dataclasses.asdict(panel)}
     return grid(
         functools.partial(_measure, recipe, split, factory, levels, panel),
         {"condition": {one.name: one for one in conditions}, "seed": seeds},
         name=name,
-        settings=protocol(factory, split, recipe, **asked),
+        settings=protocol(factory, split, recipe=recipe, levels=levels, panel=panel),
         attributes={"condition": {"inputs": "inputs", "noise": "noise"}},
         also=("stage",),
         arrays=CURVES,

@@ -88,13 +88,7 @@ def randomisation_table(
     goals: dict[str, Goal | int] = {f"loss-{loss:g}": LossGoal(loss) for loss in several(losses, "losses", "float")}
     goals |= {} if epoch is None else {f"epoch-{epoch}": epoch}
     goals |= {} if norm is None else {f"norm-{norm:g}": NormGoal(norm)}
-    asked: dict[str, Any] = {
-        "recipes": [dataclasses.asdict(recipe) for recipe in recipes],
-        "noise": list(noise),
-        "goals": {name: goal if isinstance(goal, int) else dict(vars(goal)) for name, goal in goals.items()},
-        "panel": dataclasses.asdict(panel),
-        "audited": [recipes[0].name, seeds[0]] if audit else [],
-    }
+    audited = [recipes[0].name, seeds[0]] if audit else []
     ends = (noise[0], noise[-1]) if audit else ()
     at_loss = [name for name in goals if name.startswith("loss-")]
     epochs = epoch_grid(max(recipe.max_epochs for recipe in recipes))
@@ -102,7 +96,7 @@ def randomisation_table(
         functools.partial(_measure, split, factory, goals, noise, panel, ends, recipes[0].name, seeds[0]),
         {"recipe": {recipe.name: recipe for recipe in recipes}, "noise": noise, "seed": seeds},
         name=STUDY.name,
-        settings=protocol(factory, split, **asked),
+        settings=protocol(factory, split, recipes=recipes, noise=noise, goals=goals, panel=panel, audited=audited),
         also=("stage",),
         parts=("recipe", "stage"),
         arrays=CURVES,

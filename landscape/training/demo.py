@@ -30,13 +30,7 @@ RECIPES = {"sgd": "SGD", "momentum-matched": "Momentum (matched)", "random-label
 
 @dataclass(frozen=True)
 class Demo:
-    """What the main job found and where it is.
-
-    Attributes:
-        comparison: scores, gates, tests and verdicts.
-        study: the HDF5 file with every result.
-        figures: the figures written, PNG and PDF.
-    """
+    """What the main job found, the HDF5 file with every result, and the figures as PNG and PDF."""
 
     comparison: Comparison
     study: Path

@@ -16,7 +16,7 @@ from landscape.errors import LandscapeError
 from landscape.training.recipes import Recipe
 from landscape.training.runs import ModelFactory
 from landscape.training.training_data import orders, training_set
-from landscape.training.vectorised import forward_of, stack
+from landscape.training.vectorised import Stacked, stack
 
 _ROWS = 8000
 """Examples, of all networks together, that are evaluated at once: more no longer fit a core's cache."""
@@ -25,13 +25,9 @@ _HALVINGS = 18
 
 @dataclass(frozen=True, eq=False)
 class Stopped:
-    """A network where its training ended.
+    """A network where its training ended: parameters by name, cross-entropy (norm statistics over all examples), optimiser steps.
 
-    Attributes:
-        weights: its parameters by name.
-        loss: training cross-entropy there, norm statistics taken over all training examples.
-        steps: optimiser steps.
-        reached: whether the recipe's target was met; else `max_epochs` had passed, or the loss was no longer finite.
+    It has reached the recipe's target, or `max_epochs` had passed, or the loss was no longer finite.
     """
 
     weights: Mapping[str, Tensor]
@@ -92,7 +88,6 @@ class _Fleet:
         self.shapes = {name: p.shape for name, p in self.module.named_parameters()}
         self.sizes = [shape.numel() for shape in self.shapes.values()]
         self.buffers = {name: b.clone() for name, b in self.module.named_buffers()}
-        self.forward = forward_of(self.module)
         self.keys: list[tuple[str, Recipe, int]] = []
         self.rows: dict[str, Tensor] = {}
 
@@ -195,9 +190,8 @@ class _Fleet:
         return torch.cat(found).numpy()
 
     def _logits(self, theta: Tensor, X: Tensor) -> Tensor:
-        return self.forward(
-            self.named(theta), {n: b.expand(len(X), *b.shape).clone() for n, b in self.buffers.items()}, X
-        )
+        buffers = {name: buffer.expand(len(X), *buffer.shape).clone() for name, buffer in self.buffers.items()}
+        return Stacked(self.module, self.named(theta), buffers).logits(X)
 
     def named(self, theta: Tensor) -> dict[str, Tensor]:
         """Return the parameters by name, (K, …), of rows of θ."""

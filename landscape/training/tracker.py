@@ -202,10 +202,8 @@ class Tracker:
             self._open(moment, save, overwrite)
             self._hooks.append(self.optimizer.register_step_pre_hook(self._before_step))
             self._moment = moment
-            if (
-                budget is not None
-            ):  # what the first measurement will take, from a second gradient: the first loads what loads once
-                objective.gradient()
+            if budget is not None:  # estimates the first measurement
+                objective.gradient()  # loads what loads once
                 began = time.perf_counter()
                 objective.gradient()
                 self._next = EXPECTED * (time.perf_counter() - began)

@@ -113,15 +113,7 @@ def met(goal: Goal, reading: Reading) -> bool:
 
 
 class Trainer:
-    """One network in training.
-
-    Args:
-        module: the network, which is trained in place.
-        recipe: how.
-        split: gives the shape of an image to augmentation.
-        data: the training examples.
-        seed: of the order of examples and of augmentation.
-    """
+    """One network in training, in place; the seed is that of the order of examples and of augmentation."""
 
     def __init__(self, module: nn.Module, recipe: Recipe, split: Split, data: TrainingSet, seed: int) -> None:
         self.module, self.recipe, self.split, self.data, self.seed = module.train(), recipe, split, data, seed
@@ -132,11 +124,7 @@ class Trainer:
         self.steps = 0
 
     def epoch(self, number: int) -> Reading:
-        """Take all steps of an epoch; return where that ends.
-
-        Raises:
-            NumericalError: the loss became NaN or infinite.
-        """
+        """Take all steps of an epoch; return where that ends."""
         for _ in self.walk(number):
             pass
         reading = self.check()
@@ -163,11 +151,7 @@ class Trainer:
             yield
 
     def approach(self, epoch: int, goal: Goal) -> float:
-        """Walk an epoch that is known to meet the goal up to its first step that does, and shorten that step.
-
-        Returns:
-            The fraction of the last step that was kept.
-        """
+        """Walk an epoch that meets the goal up to the first step that does; shorten it, and return the share that is kept."""
         before, ahead = self.theta.detach().clone(), True
         for _ in self.walk(epoch):
             reading = self.check()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any
 
@@ -22,7 +22,6 @@ from landscape.training.runs import ModelFactory
 from landscape.training.trainer import optimiser_of
 from landscape.training.training_data import orders
 
-Forward = Callable[[Mapping[str, Tensor], Mapping[str, Tensor], Tensor], Tensor]
 _CHUNK = 512
 
 
@@ -40,6 +39,31 @@ class Stacked:
     def network(self, k: int) -> dict[str, Tensor]:
         """Return the state dict of network k."""
         return {name: stack[k].clone() for name, stack in {**self.parameters, **self.buffers}.items()}
+
+    def logits(self, X: Tensor) -> Tensor:
+        """Return the logits (K, N, C) of each network for inputs of its own, (K, N, …), in the mode that the module is in.
+
+        A plain chain of linear layers and elementwise activations becomes batched matrix products, which take two thirds to
+        four fifths of the time of the general way, `torch.func.vmap`.
+
+        Raises:
+            LandscapeError: the architecture cannot be vectorised.
+        """
+        if isinstance(self.module, nn.Sequential) and _is_chain(self.module):
+            return _chain(self.module, self.parameters, X)
+
+        def one(*state_and_inputs: Any) -> Any:
+            return functional_call(self.module, state_and_inputs[:2], state_and_inputs[2:])
+
+        try:
+            with sdpa_kernel(SDPBackend.MATH):  # the only attention with a batching rule
+                logits: Tensor = vmap(one, randomness="different")(dict(self.parameters), dict(self.buffers), X)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise LandscapeError(
+                f"{type(self.module).__name__} cannot be run for many networks at once ({reason}); train them one by one"
+            ) from error
+        return logits
 
     @torch.no_grad()
     def predictions(self, X: Tensor) -> Tensor:
@@ -64,9 +88,9 @@ class Stacked:
         return total / len(y)
 
     def _chunks(self, X: Tensor) -> list[Tensor]:
-        forward, training = forward_of(self.module), self.module.training
+        training = self.module.training
         self.module.eval()
-        found = [forward(self.parameters, self.buffers, x.expand(len(self), *x.shape)) for x in X.split(_CHUNK)]
+        found = [self.logits(x.expand(len(self), *x.shape)) for x in X.split(_CHUNK)]
         self.module.train(training)
         return found
 
@@ -83,36 +107,6 @@ def stack(factory: ModelFactory, seeds: Sequence[int]) -> Stacked:
     networks = [factory(seed=seed) for seed in seeds]
     parameters, buffers = stack_module_state(networks)
     return Stacked(networks[0], {name: p.detach().clone() for name, p in parameters.items()}, buffers)
-
-
-def forward_of(module: nn.Module) -> Forward:
-    """Return ``parameters (K, …), buffers (K, …), inputs (K, N, …) -> logits (K, N, C)`` for stacked networks.
-
-    A plain chain of linear layers and elementwise activations becomes batched matrix products, which take two thirds to
-    four fifths of the time of the general way, `torch.func.vmap`.
-
-    Raises:
-        LandscapeError: the architecture cannot be vectorised.
-    """
-    if isinstance(module, nn.Sequential) and _is_chain(module):
-        return lambda parameters, _, X: _chain(module, parameters, X)
-
-    def one(parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], X: Tensor) -> Tensor:
-        output: Tensor = functional_call(module, (dict(parameters), dict(buffers)), (X,))
-        return output
-
-    def together(parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], X: Tensor) -> Tensor:
-        try:
-            with sdpa_kernel(SDPBackend.MATH):  # the only attention with a batching rule
-                logits: Tensor = vmap(one, randomness="different")(parameters, buffers, X)
-        except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            raise LandscapeError(
-                f"{type(module).__name__} cannot be run for many networks at once ({reason}); train them one by one"
-            ) from error
-        return logits
-
-    return together
 
 
 def _is_chain(module: nn.Sequential) -> bool:
@@ -160,9 +154,6 @@ def train_stacked(
         seeds: K seeds of the order of examples; the first also seeds dropout.
         watch: called after every epoch with the networks as they are, whose tensors the next epoch overwrites.
 
-    Returns:
-        The trained networks.
-
     Raises:
         LandscapeError: counts that do not fit each other, a recipe with augmentation, or networks that cannot be
             vectorised.
@@ -185,10 +176,9 @@ def train_stacked(
     if recipe.shift:
         raise LandscapeError(f"recipe {recipe.name!r} augments images, which stacked training does not; use shift=0")
     leaves = {name: value.clone().requires_grad_() for name, value in stacked.parameters.items()}
-    buffers = {name: value.clone() for name, value in stacked.buffers.items()}
-    now = Stacked(stacked.module, {name: leaf.detach() for name, leaf in leaves.items()}, buffers)
-    forward, training = forward_of(stacked.module), stacked.module.training
-    optimiser = optimiser_of(recipe, list(leaves.values()))
+    moving = Stacked(stacked.module, leaves, {name: value.clone() for name, value in stacked.buffers.items()})
+    now = replace(moving, parameters={name: leaf.detach() for name, leaf in leaves.items()})
+    optimiser, training = optimiser_of(recipe, list(leaves.values())), stacked.module.training
     stacked.module.train()
     try:
         with seeded(seeds[0]):
@@ -196,7 +186,7 @@ def train_stacked(
                 loss = float("nan")
                 order = orders(seeds, repeat(epoch), chosen.shape[1])
                 for batch in chosen.gather(1, order).split(recipe.batch_size, dim=1):
-                    logits = forward(leaves, buffers, X[batch])
+                    logits = moving.logits(X[batch])
                     # The sum over networks: each network's gradient is that of its own mean.
                     value = F.cross_entropy(logits.flatten(0, 1), y[batch].flatten(), reduction="sum") / batch.shape[1]
                     optimiser.zero_grad()

@@ -47,28 +47,6 @@ def test_threads_are_as_before():
         torch.set_num_threads(before)
 
 
-def test_rows_survive_an_exception_bit_for_bit_and_are_not_run_again(tmp_path):
-    ran = []
-
-    def work(x):
-        ran.append(x)
-        if x == 2:
-            raise ValueError("stop")
-        return {"value": x / 3, "text": "é", "flag": True, "curve": np.array([np.nan, np.inf, x])}
-
-    jobs = {str(x): (x,) for x in range(4)}
-    with pytest.raises(ValueError, match="stop"), JobsRun(tmp_path / "s.h5", "table", {"a": 1}) as run:
-        run_jobs(work, jobs, run)
-    assert ran == [0, 1, 2]
-    with JobsRun(tmp_path / "s.h5", "table", {"a": 1}) as run:
-        assert run.done.keys() == {"0", "1"}
-        np.testing.assert_equal(
-            run.done["1"], {"value": 1 / 3, "text": "é", "flag": True, "curve": np.array([np.nan, np.inf, 1])}
-        )
-        run_jobs(lambda x: {"value": x}, jobs, run)
-        assert (run.done["3"]["value"], run.done["1"]["value"]) == (3, 1 / 3)
-
-
 def test_a_result_is_stored_with_its_origin_and_its_seconds(tmp_path):
     bare = Estimate(value=1.0, standard_error=0.0, matvecs=1, method="exact", quantity="trace")
     settings = {"model": {"name": "mlp"}, "data": "abc", "epochs": 3}
@@ -82,30 +60,6 @@ def test_a_result_is_stored_with_its_origin_and_its_seconds(tmp_path):
     }
     assert result.seconds > 0
     assert dict(ls.open_study(tmp_path / "s.h5")["sgd-0/trace"].provenance) == dict(result.provenance)
-    assert not (tmp_path / "s.h5.partial").exists()
-
-
-def test_a_finished_result_of_other_settings_is_not_replaced(tmp_path):
-    bare = Estimate(value=1.0, standard_error=0.0, matvecs=1, method="exact", quantity="trace")
-    settings = {"model": {"name": "mlp"}, "data": "abc", "epochs": 3, "noise": (0.0, 0.5)}
-    for _ in range(2):  # the same settings may be run again
-        with JobsRun(tmp_path / "s.h5", "sgd-0/trace", settings) as run:
-            run.conclude(bare)
-    stored = (tmp_path / "s.h5").read_bytes()
-    for change, named in (
-        ({"epochs": 4}, "epochs"),
-        ({"data": "abd"}, "data"),
-        ({"model": None, "seeds": 1}, "model.name"),
-    ):
-        with (
-            pytest.raises(
-                LandscapeError,
-                match=rf"'sgd-0/trace' in s\.h5 already holds a result of another computation \({named}:",
-            ),
-            JobsRun(tmp_path / "s.h5", "sgd-0/trace", {**settings, **change}),
-        ):
-            pass
-    assert (tmp_path / "s.h5").read_bytes() == stored
     assert not (tmp_path / "s.h5.partial").exists()
 
 

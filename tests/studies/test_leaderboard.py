@@ -142,9 +142,12 @@ def test_a_sample_keeps_lines_of_the_design(path):
         sampled(zoo.trials, zoo.kept, 8)
 
 
-def test_an_unknown_score_is_refused_in_a_line(path):
+def test_what_is_wrong_is_said_in_a_line(path):
     with pytest.raises(LandscapeError, match="unknown score 'nonsense'; "):
         leaderboard("nonsense", path=path)
+    for call in (ls.zoo, lambda path: leaderboard(path=path)):
+        with pytest.raises(LandscapeError, match="path=3 is int, expected the path of a zoo"):
+            call(3)
 
 
 @pytest.mark.slow

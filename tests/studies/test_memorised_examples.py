@@ -73,12 +73,6 @@ def test_neither_groups_nor_a_study_change_numbers(split, tmp_path):
     assert again.memorised == stored.memorised
 
 
-@pytest.mark.slow
-def test_workers_do_not_change_numbers(split):
-    one, two = (memorised_examples(SMALL, split, **QUICK, workers=workers) for workers in (1, 2))
-    np.testing.assert_array_equal(one.test_predictions, two.test_predictions)
-
-
 def test_users_own_tensors(split):
     X, y = torch.rand(30, 1, 4, 4), torch.arange(30) % 3
     own = memorised_examples(partial(mlp, (16, 8, 3)), ((X, y), (X[:6], y[:6])), **QUICK)

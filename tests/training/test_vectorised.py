@@ -11,7 +11,7 @@ from landscape.errors import LandscapeError, NumericalError
 from landscape.experiments import evaluate, get_recipe, train
 from landscape.models import mlp
 from landscape.models.common import seeded
-from landscape.training.vectorised import forward_of, stack, train_stacked
+from landscape.training.vectorised import stack, train_stacked
 
 SMALL = partial(mlp, (64, 16, 10))
 
@@ -53,7 +53,8 @@ def split():
 def test_logits_are_those_of_each_network(factory, split):
     X = split.test[0][:30]
     stacked = stack(factory, range(3))
-    logits = forward_of(stacked.module.eval())(stacked.parameters, stacked.buffers, X.expand(3, *X.shape))
+    stacked.module.eval()
+    logits = stacked.logits(X.expand(3, *X.shape))
     for k in range(3):
         torch.testing.assert_close(logits[k], factory(seed=k).eval()(X))
 
