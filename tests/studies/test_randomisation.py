@@ -68,7 +68,7 @@ def test_table_summary_and_figure_say_the_same(found):
     words = dict(found.summary())
     assert words["fits"].startswith("training accuracy 100.00%")
     assert "from least to most noise" in words["steps to accuracy 1"]
-    assert len(found.plot().axes) == 6
+    assert len(found.plot().axes) == 5  # two scores beside curves, time to fit and test error
     with pytest.raises(KeyError, match="no run with"):
         found.where(condition="nothing")
     with pytest.raises(KeyError, match="no 'own/nothing'; there are"):

@@ -86,7 +86,7 @@ def test_table_figure_and_words(table):
     assert header.split() == ["p", "=", "0", "p", "=", "0.4", "p", "=", "1", "change", "τ", "p"]
     assert loss.startswith("train/loss")
     assert dict(table.summary())["rows"] == "36: 3 noise × 4 seed × 3 stage"
-    assert len(table.plot().axes) == 9
+    assert len(table.plot().axes) == 7  # four scores beside curves, time to fit and test error
 
 
 def test_runs_that_miss_a_place_are_reported_and_not_compared(split):
