@@ -12,11 +12,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from landscape.errors import LandscapeError, NotDefinedError
-from landscape.function.fitting import fit_weights
+from landscape.function.fitting import read_weights
 from landscape.function.forward import unwrapped
 from landscape.function.norms import Norm
 from landscape.function.objective import Objective
-from landscape.function.weights import Weights, load_weights
+from landscape.function.weights import Weights
 
 Source = str | os.PathLike[str] | Mapping[str, Tensor]
 _OPTIONS = inspect.signature(Objective).parameters.keys() - {"model", "data", "loss", "weights"}
@@ -91,14 +91,14 @@ class Checkpoint:
             self.weights = Weights({name: tensor.detach().clone() for name, tensor in own.items()})
             self.weights.fits = self.model
         else:
-            self.weights = fit_weights(self.model, load_weights(weights, key=key), prefix=prefix)
+            self.weights = read_weights(self.model, weights, key=key, prefix=prefix)
         self.notes = tuple(note for note in (self.weights.source, *self.weights.left_out) if note)
         if self.weights.left_out:
             warnings.warn("; ".join((f"read {self.notes[0]}", *self.notes[1:])), stacklevel=2)
         if name is None and isinstance(weights, str | os.PathLike):
             path = Path(weights).absolute()
             name = f"{path.parent.name}/{path.stem}".lstrip("/")
-        self.init = None if init is None else fit_weights(self.model, load_weights(init))
+        self.init = None if init is None else read_weights(self.model, init)
         self.loss, self.optimizer, self.lr, self.momentum = loss, optimizer, lr, momentum
         self.batch_size, self.step, self.name, self.options = batch_size, step, name, options
         self._data = {"train": train, "test": test}

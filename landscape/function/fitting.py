@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import os
 import weakref
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from landscape.errors import LandscapeError
+from landscape.function.group import shards_of
 from landscape.function.structure import Structure
 from landscape.function.weights import Weights, few, load_weights
 
@@ -80,16 +83,64 @@ def fit_weights(model: nn.Module, weights: Mapping[str, Tensor], *, prefix: str 
             unexpected.remove(name)
     if missing or unexpected:
         raise LandscapeError(_misfit(model, missing, unexpected))
-    broken = [k for k, tensor in own.items() if not (tensor.isfinite() if k in parameters else tensor == tensor).all()]
-    if broken:
-        raise LandscapeError(
-            f"the weights are NaN or infinite in {few(broken)}; the training diverged: use earlier ones"
-        )
+    _check_finite(own, parameters)
     source = weights.source + (f" without {few(stripped)}" if stripped else "")
     kept = private.state_dict().keys() | parameters.keys() | given.keys()  # not a buffer that neither side keeps
     fitted = Weights({k: own[k].detach() for k in own if k in kept}, source, (*weights.left_out, *left_out))
     fitted.fits = model
     return fitted
+
+
+def read_weights(
+    model: nn.Module,
+    source: str | os.PathLike[str] | Mapping[str, Tensor],
+    *,
+    key: str | None = None,
+    prefix: str | None = None,
+) -> Weights:
+    """Return the weights of a file, a folder or a mapping under a network's own names.
+
+    Of a sharded network every process reads its own shards alone where the folder is one of `torch.distributed.checkpoint`,
+    however many processes wrote it; other files are read whole.
+
+    Args:
+        model, prefix: as `fit_weights` takes them.
+        source, key: as `load_weights` takes them.
+
+    Raises:
+        LandscapeError: as either raises; of a sharded network, in every process.
+    """
+    world = shards_of(model)
+    if world is None or isinstance(source, Mapping) or not (Path(source).expanduser() / ".metadata").is_file():
+        return fit_weights(model, load_weights(source, key=key), prefix=prefix)
+    own = {name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)}
+    parts = {name: (tuple(tensor.shape), world.own_box(tensor)) for name, tensor in own.items()}
+    read = world.attempt(lambda: _fitting(model, own, load_weights(source, key=key, parts=parts)))
+    fitted = Weights({name: world.given_as(own[name], tensor) for name, tensor in read.items()}, read.source)
+    fitted.fits = model
+    return fitted
+
+
+def _fitting(model: nn.Module, own: Mapping[str, Tensor], read: Weights) -> Weights:
+    """Check parts of weights that have the network's own names already, and give them its precision, or a higher one."""
+    missing, unexpected = ([name for name in a if name not in b] for a, b in ((own, read), (read, own)))
+    if missing or unexpected:
+        raise LandscapeError(_misfit(model, missing, unexpected))
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    _check_numbers(read, own, parameters)
+    _check_finite(read, parameters)
+    for name, tensor in read.items():
+        finer = name in parameters and tensor.dtype.itemsize > own[name].dtype.itemsize
+        read[name] = tensor if finer else tensor.to(own[name].dtype)
+    return read
+
+
+def _check_finite(tensors: Mapping[str, Tensor], parameters: Collection[str]) -> None:
+    broken = [k for k, t in tensors.items() if not (t.isfinite() if k in parameters else t == t).all()]
+    if broken:
+        raise LandscapeError(
+            f"the weights are NaN or infinite in {few(broken)}; the training diverged: use earlier ones"
+        )
 
 
 def _private(model: nn.Module) -> nn.Module:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 import torch.distributed as dist
@@ -17,15 +17,13 @@ from landscape.arguments import device_named
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.batches import Batch, leaves, pick
 from landscape.function.forward import forward, logits, takes_keywords, unwrapped
+from landscape.function.group import shards_of
 from landscape.function.guard import Guard
 from landscape.function.losses import BatchLoss, Loss, OfEverything, OwnLoss, describe, first_output, resolve
 from landscape.function.norms import Norm, couples, following
 from landscape.function.parameters import ParameterSpace, Selection, cast
 from landscape.function.structure import Structure
 from landscape.hashing import fingerprint, fingerprint_of_parts
-
-if TYPE_CHECKING:
-    from landscape.function.shards import Shards
 
 Metric = Callable[[Tensor, Tensor], Tensor]
 """``f(output, target)``: a mean over the examples, or one value each."""
@@ -76,7 +74,7 @@ class Function:
             if not callable(metric):
                 found = type(metric).__name__
                 raise LandscapeError(f"the metric {name!r} is {found}, expected a function (output, target)")
-        self.shards = _shards_of(self.model)
+        self.shards = shards_of(self.model)
         self.space = ParameterSpace.select(self.model, parameters, dtype)
         if self.shards is not None:
             self.space = self.shards.localised(self.space)
@@ -370,11 +368,3 @@ class Function:
         if self.shards is None:
             return fingerprint(theta, *self._fixed.values())
         return fingerprint_of_parts(theta.dtype, self.size, self.shards.one_by_one(theta), *self._fixed.values())
-
-
-def _shards_of(model: nn.Module) -> Shards | None:
-    if not (dist.is_available() and dist.is_initialized()):
-        return None
-    from landscape.function.shards import shards_of  # which takes half a second to import
-
-    return shards_of(model)

@@ -10,16 +10,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from landscape.errors import LandscapeError, LostProcessError
 from landscape.function.batches import move
 from landscape.function.data import Data
 from landscape.function.world import ALONE, Summed, World
+
+if TYPE_CHECKING:
+    from landscape.function.shards import Shards
 
 T = TypeVar("T")
 
@@ -50,6 +53,19 @@ def world_of(group: Any) -> World:
     return Group(chosen) if dist.get_world_size(chosen) > 1 else ALONE
 
 
+def shards_of(model: nn.Module) -> Shards | None:
+    """Return the world of a network whose parameters are sharded; `None` where they are not.
+
+    Raises:
+        LandscapeError: the shards have no mesh, or lie on meshes that are no parts of one.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        return None
+    from landscape.function.shards import find_shards  # loads torch.distributed.tensor, half a second
+
+    return find_shards(model)
+
+
 class Group(World):
     """The processes of a group, each with its own batches and all of theta.
 
@@ -61,6 +77,8 @@ class Group(World):
         self.group, self.rank, self.count = group, dist.get_rank(group), dist.get_world_size(group)
         self.first = dist.get_global_rank(group, 0)
         self.device = torch.device("cuda" if "nccl" in dist.get_backend(group) else "cpu")
+        self.owners = self.seats = tuple(range(self.count))
+        """The first process with each part of the data; which part each process has."""
         self._life = _life(group)
 
     def __deepcopy__(self, memo: Any) -> Group:
@@ -70,10 +88,16 @@ class Group(World):
         raise LandscapeError("what several processes share cannot be pickled; pass the objective's weights on instead")
 
     def sum(self, value: Summed) -> Summed:
-        """Return the sum over all processes, in the type of the value, the same bits in every process."""
+        """Return the sum over the parts of the data, in the type of the value, the same bits in every process."""
+        if len(self.owners) == 1:
+            return value
         if not isinstance(value, Tensor):
             kind = torch.int64 if isinstance(value, int) else torch.float64
             return type(value)(self.sum(torch.tensor(value, dtype=kind)).item())
+        return self.sum_of_all(value if self.rank in self.owners else torch.zeros_like(value))
+
+    def sum_of_all(self, value: Tensor) -> Tensor:
+        """Return the sum over all processes, the same bits in every one."""
         total = value.detach().to(self.device, copy=True).contiguous()
 
         def reduce() -> None:
@@ -84,12 +108,16 @@ class Group(World):
         return total.to(value.device)
 
     def join(self, rows: Tensor) -> Tensor:
-        """Return the rows of all processes in their order."""
-        return torch.cat([part.to(rows.device) for part in self.exchange(rows.detach().cpu())])
+        """Return the rows of all parts of the data in their order."""
+        if len(self.owners) == 1:
+            return rows
+        every = self.exchange(rows.detach().cpu() if self.rank in self.owners else None)
+        return torch.cat([part.to(rows.device) for part in every if part is not None])
 
     def before(self, size: int) -> int:
-        """Return the sum of a number over the processes before this one."""
-        return sum(self.exchange(size)[: self.rank])
+        """Return the sum of a number over the parts of the data before this process's."""
+        every = self.exchange(size)
+        return sum(every[owner] for owner in self.owners[: self.seats[self.rank]])
 
     def share(self, value: T) -> T:
         """Return what the first process has."""
@@ -147,37 +175,48 @@ class Group(World):
             LandscapeError: there are fewer examples, or batches, than processes.
         """
         whole = data.fingerprint()
-        if len(set(self.exchange(whole))) > 1:
-            return data.some(range(len(data)))
+        every = self.exchange(whole)
+        odd = next((rank for rank, seat in enumerate(self.seats) if every[rank] != every[self.owners[seat]]), None)
+        if odd is not None:
+            first = self.owners[self.seats[odd]]
+            raise LandscapeError(
+                f"processes {first} and {odd} have different data; where modules are parallel all need the same"
+            )
+        count, seat = len(self.owners), self.seats[self.rank]
+        if count == 1 or len(set(every)) > 1:
+            return data if count == 1 else data.some(range(len(data)))
         many = len(data) if data.uncut else data.n
-        if many < self.count:
+        if many < count:
             what = "batches that cannot be cut" if data.uncut else "examples"
-            raise LandscapeError(f"{many} {what} for {self.count} processes; use at most {many}")
-        mine = range(many * self.rank // self.count, many * (self.rank + 1) // self.count)
+            raise LandscapeError(f"{many} {what} for {count} processes; use at most {many}")
+        mine = range(many * seat // count, many * (seat + 1) // count)
         part = data.some(mine) if data.uncut else data.regrouped(mine, self._sizes(many, len(mine), data.largest))
         part.sha256, part.cut = whole, data.largest
         return part
 
     def _sizes(self, n: int, mine: int, largest: int) -> list[int]:
         """Return sizes of batches, of which every process has the same number."""
-        count = math.ceil(math.ceil(n / self.count) / largest)
+        count = math.ceil(math.ceil(n / len(self.owners)) / largest)
         return [mine * (i + 1) // count - mine * i // count for i in range(min(count, mine))]
 
     def everything(self, data: Data) -> Data:
         """Return the data of all processes; kept, because several may ask for it."""
+        if len(self.owners) == 1:
+            return data
         if data.everything is None:
             host = torch.device("cpu")
             parts = self.exchange([(move(batch.raw, host, None), batch.size) for batch in data.stored])
-            whole = data.made_of([pair for part in parts for pair in part])
+            whole = data.made_of([pair for owner in self.owners for pair in parts[owner]])
             # cut as one process would cut it
             data.everything = whole if data.uncut else whole.regrouped(None, data.cut or whole.largest)
         return data.everything
 
     def relayed(self, items: Sequence[T]) -> Iterator[T]:
         """Yield what all processes have, one at a time in their order, in every process."""
-        for owner, many in enumerate(self.exchange(len(items))):
+        many = self.exchange(len(items))
+        for owner in self.owners:
             source = dist.get_global_rank(self.group, owner)
-            for i in range(many):
+            for i in range(many[owner]):
                 held = [items[i] if owner == self.rank else None]
                 self._call(partial(dist.broadcast_object_list, held, source, group=self.group))
                 yield held[0]  # type: ignore[misc]

@@ -356,7 +356,9 @@ class Objective(Function):
         chosen = indices.tolist() if isinstance(indices, Tensor) else list(indices)
         if self.batches.uncut and chosen == list(range(self.n)):
             return copy.copy(self)
-        fresh = self._on(self.everything.batches.regrouped(chosen, self.batches.largest), tried=True, world=ALONE)
+        fresh = self._on(
+            self.everything.batches.regrouped(chosen, self.batches.largest), tried=True, world=self.world.undivided
+        )
         return fresh if len(chosen) < self.world.count else fresh.divided(self.world)
 
     @checked
@@ -378,13 +380,17 @@ class Objective(Function):
 
     def _on(self, data: Data, *, tried: bool, world: World | None = None) -> Objective:
         fresh = self._with(world=world or self.world)
+        if isinstance(fresh.world, type(self.shards)):
+            fresh.shards = fresh.world
         fresh._take_data(data, tried=tried)
         return fresh
 
     @property
     def everything(self) -> Objective:
-        """The same function as one process has it, with the data of all: for what is no sum over batches."""
-        return self if self.world is ALONE else self._on(self.world.everything(self.batches), tried=True, world=ALONE)
+        """The same function with all data in every process: for what is no sum over batches."""
+        if self.world is ALONE:
+            return self
+        return self._on(self.world.everything(self.batches), tried=True, world=self.world.undivided)
 
     def divided(self, world: World) -> Objective:
         """Return the same function with this process's part of the data, all of which every process has now."""

@@ -11,10 +11,12 @@ import io
 import pickle
 import pickletools
 import re
+import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,6 +41,8 @@ _STORAGES = {
 _TYPES = {str(kind): kind for kind in vars(torch).values() if isinstance(kind, torch.dtype)}
 _DENSE = {f"torch._utils._rebuild_tensor{version}" for version in ("", "_v2", "_v3")}
 _SPECIAL = {"_rebuild_qtensor": "quantised", "_rebuild_sparse_tensor": "sparse"}
+_SPAN = 2**22
+"""Bytes of a file that are read at a time where a part of a tensor is wanted."""
 _PLAIN = re.compile(
     r"torch\.(\w+|(storage|cuda)\.\w+|(_utils|_tensor|serialization)\._\w+|nn\.parameter\.\w+)$|(collections|_codecs)\."
     r"|(builtins|__builtin__)\.(object|complex|bytearray|bytes|slice|range|set|frozenset|list|dict|tuple|int|long|float|str|unicode|bool)$"
@@ -173,6 +177,40 @@ class Archive:
         """
         if isinstance(value, Tensor):
             return value
+        key, dtype, offset, size, stride = self._array(value)
+        return torch.as_strided(self._storage(key, dtype), size, stride, offset)
+
+    def shape(self, value: Any) -> tuple[int, ...]:
+        """Return the shape of the tensor of a record."""
+        return self._array(value)[3]
+
+    def copy_part(self, value: Any, box: Sequence[tuple[int, int]], target: Tensor) -> None:
+        """Copy a part of the tensor of a record, (start, length) along each dimension; little more of the file is read.
+
+        Rows that lie apart are read together with what lies between them, at most `_SPAN` bytes at a time.
+
+        Raises:
+            LandscapeError: as `tensor`.
+        """
+        key, dtype, offset, size, stride = self._array(value)
+        if all((0, length) == pair for length, pair in zip(size, box, strict=True)):
+            target.copy_(self.tensor(value))  # all of it, with its checksum
+            return
+        last = sum((length - 1) * step for (_, length), step in zip(box, stride, strict=True))
+        several = [dim for dim, (_, length) in enumerate(box) if length > 1]
+        if several and (last + 1) * dtype.itemsize > _SPAN:
+            widest = max(several, key=lambda dim: stride[dim])
+            start, length = box[widest]
+            for first, many in ((start, length // 2), (start + length // 2, length - length // 2)):
+                half = [*box[:widest], (first, many), *box[widest + 1 :]]
+                self.copy_part(value, half, target.narrow(widest, first - start, many))
+            return
+        first = offset + sum(start * step for (start, _), step in zip(box, stride, strict=True))
+        numbers = self._numbers(key, dtype, first, last + 1)
+        target.copy_(torch.as_strided(numbers, [length for _, length in box], stride))
+
+    def _array(self, value: Any) -> tuple[str, torch.dtype, int, tuple[int, ...], tuple[int, ...]]:
+        """Return storage, type, offset, shape and strides of a dense array."""
         kind, args = value.name, value.args
         while kind not in _DENSE:
             what = kind.split(".")[-1]
@@ -190,8 +228,7 @@ class Archive:
             dtype = _STORAGES[storage.name.split(".")[-1]]
             if len(args) > 6 and args[6]:
                 raise LandscapeError("a weight is a conjugate or negated view; save its values")
-        stored = self._storage(str(key), dtype)
-        return torch.as_strided(stored, lengths(size), lengths(stride), offset)
+        return str(key), dtype, offset, lengths(size), lengths(stride)
 
     def _storage(self, key: str, dtype: torch.dtype) -> Tensor:
         if key not in self._read:
@@ -199,7 +236,23 @@ class Archive:
             with self._file.open(f"{self._root}data/{key}") as part:
                 part.readinto(content.numpy())  # type: ignore[attr-defined]
             self._read[key] = content
-        raw = self._read[key]
+        return self._as(self._read[key], dtype)
+
+    def _numbers(self, key: str, dtype: torch.dtype, first: int, many: int) -> Tensor:
+        """Return some numbers of a storage, read where they lie."""
+        info, file = self._file.getinfo(f"{self._root}data/{key}"), self._file.fp
+        content = torch.empty(many * dtype.itemsize, dtype=torch.uint8)
+        if first < 0 or first * dtype.itemsize + len(content) > info.file_size or info.compress_type or file is None:
+            raise LandscapeError(
+                "a weight does not lie in the numbers stored for it; torch.save never compresses, save it again"
+            )
+        file.seek(info.header_offset + 26)
+        name, extra = struct.unpack("<HH", file.read(4))
+        file.seek(info.header_offset + 30 + name + extra + first * dtype.itemsize)
+        content.numpy()[:] = np.frombuffer(file.read(len(content)), np.uint8)
+        return self._as(content, dtype)
+
+    def _as(self, raw: Tensor, dtype: torch.dtype) -> Tensor:
         raw = raw[: len(raw) // dtype.itemsize * dtype.itemsize]
         return (raw.view(-1, dtype.itemsize).flip(1).flatten() if self._swapped else raw).view(dtype)
 

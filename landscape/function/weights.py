@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from landscape.errors import LandscapeError
-from landscape.function.distributed import inside, read_distributed
+from landscape.function.distributed import Parts, inside, read_distributed
 from landscape.function.pickled import CONVERT, Archive, Record, entries, is_tensor
 
 _NESTED = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params")
@@ -56,7 +56,12 @@ class Weights(dict[str, Tensor]):
         self._metadata = versions  # where `load_state_dict` looks for the versions of modules
 
 
-def load_weights(source: str | os.PathLike[str] | Mapping[str, Any], *, key: str | None = None) -> Weights:
+def load_weights(
+    source: str | os.PathLike[str] | Mapping[str, Any],
+    *,
+    key: str | None = None,
+    parts: Parts | None = None,
+) -> Weights:
     """Return the state dict that a file, a folder or a mapping holds, on the CPU, without running code from it.
 
     Args:
@@ -65,6 +70,8 @@ def load_weights(source: str | os.PathLike[str] | Mapping[str, Any], *, key: str
             a Hugging Face folder or its index file, in one piece or sharded; a `torch.distributed.checkpoint` folder; or
             a mapping of either kind.
         key: the entry to read where a file holds several state dicts, such as ``"state_dict_ema"``.
+        parts: by name, the shape of a tensor and the part that is wanted, (start, length) along each dimension. Of a
+            `torch.distributed.checkpoint` folder no more is read; other files are read whole.
 
     Returns:
         Tensors by name, names as they are in the file (`fit_weights` takes wrappers' prefixes off).
@@ -83,7 +90,7 @@ def load_weights(source: str | os.PathLike[str] | Mapping[str, Any], *, key: str
     if path is not None and not (path.is_file() or path.is_dir()):  # a pipe would be waited for
         raise LandscapeError(f"there is no file {name}; expected weights such as 'model.safetensors' or 'model.pt'")
     try:
-        weights = _load(path, key) if path is not None else _state_dict(source, key)
+        weights = _load(path, key, parts) if path is not None else _state_dict(source, key)
     except LandscapeError as error:
         raise LandscapeError(f"{name}: {error}") from error.__cause__
     except _DAMAGE as error:
@@ -93,9 +100,9 @@ def load_weights(source: str | os.PathLike[str] | Mapping[str, Any], *, key: str
     return weights
 
 
-def _load(path: Path, key: str | None = None) -> Weights:
+def _load(path: Path, key: str | None = None, parts: Parts | None = None) -> Weights:
     if path.is_dir():
-        return _load_folder(path, key)
+        return _load_folder(path, key, parts)
     if path.suffix == ".json":
         return _load_shards(path, key)
     if path.suffix == ".safetensors":
@@ -112,9 +119,9 @@ def _load(path: Path, key: str | None = None) -> Weights:
     return found
 
 
-def _load_folder(folder: Path, key: str | None) -> Weights:
+def _load_folder(folder: Path, key: str | None, parts: Parts | None) -> Weights:
     if (folder / ".metadata").is_file():
-        return Weights(read_distributed(folder, lambda found: _network(found, key)))
+        return Weights(read_distributed(folder, lambda found: _under(_network(found, key), parts or {}), parts))
     for name in (*_INDEXES, *_SINGLES):
         if (folder / name).is_file():
             return _load(folder / name, key)
@@ -148,6 +155,13 @@ def _network(found: Mapping[str, Any], key: str | None) -> Mapping[str, Any]:
     if key is not None or not found:
         raise LandscapeError(f"holds no tensors below {key!r}" if found else "holds no tensors")
     return found
+
+
+def _under(found: Mapping[str, Any], names: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Take a prefix off with which the names are found; all is as it is where there are none."""
+    first = next(iter(names), "")
+    off = next((name.removesuffix(first) for name in found if first and f".{name}".endswith(f".{first}")), "")
+    return {name.removeprefix(off): entry for name, entry in found.items() if name.startswith(off)}
 
 
 def _state_dict(tree: Any, key: str | None, archive: Archive | None = None) -> Weights:

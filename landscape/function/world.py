@@ -81,6 +81,11 @@ class World:
         """Yield what all processes have, in their order."""
         return items
 
+    @property
+    def undivided(self) -> World:
+        """The world of this process when it has all data."""
+        return ALONE
+
     def over_parts(self, partial: Tensor) -> Tensor:
         """Return inner products over this process's part of theta as those over all of theta."""
         return partial
@@ -96,6 +101,21 @@ class World:
     def whole(self, rows: Tensor) -> Tensor:
         """Return vectors (…, P) of which every process has a part (…, p)."""
         return rows
+
+    def draw(self, row: Tensor, fill: Callable[[Tensor], Any]) -> Tensor:
+        """Fill this process's part (p,) of a vector (P,) that a generator fills; return it.
+
+        Args:
+            row: to be filled, (p,).
+            fill: draws as many numbers as a tensor has, such as ``lambda numbers: numbers.normal_(generator=…)``.
+        """
+        fill(row)
+        return row
+
+    def normal(self, size: int, generator: torch.Generator, dtype: torch.dtype = torch.float64) -> Tensor:
+        """Return this process's part of P standard normal numbers."""
+        row = torch.empty(self.length(size), dtype=dtype)
+        return self.draw(row, lambda numbers: numbers.normal_(generator=generator))
 
     def dot(self, u: Tensor, v: Tensor) -> Tensor:
         """Return ⟨u, v⟩ in float64: of two vectors (P,), or of the rows (K, P) one by one."""

@@ -128,8 +128,7 @@ class Curvature(Operator):
             NumericalError: The products differ, or are not those of a symmetric matrix; the message names the likely culprit.
         """
         generator = torch.Generator().manual_seed(0)
-        drawn = torch.randn(2, self.size, generator=generator, dtype=torch.float64).to(self.device, self.dtype)
-        v, u = self.world.part(drawn)
+        v, u = (self.world.normal(self.size, generator).to(self.device, self.dtype) for _ in range(2))
         first, second = (self._fresh_product(v, seed) for seed in (1, 2))
         norm = self.world.norm
         difference = float(norm(first - second) / norm(first).clamp_min(1e-300))

@@ -117,8 +117,7 @@ def difference(objective: Objective, product: Callable[[Tensor], Tensor]) -> tup
         objective: the function, on a few examples.
         product: v (P,) ↦ H v, the same matrix by the program in question.
     """
-    v = torch.randn(objective.size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    v = objective.world.part(v.to(objective.device, objective.dtype))
+    v = objective.world.normal(objective.size, torch.Generator().manual_seed(0)).to(objective.device, objective.dtype)
     norm, slack = objective.world.norm, SLACK[objective.dtype]
 
     def distance(a: Tensor, b: Tensor) -> float:

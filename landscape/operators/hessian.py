@@ -122,10 +122,8 @@ def compare(objective: Objective, program: str, why: str) -> float:
     off = require_derivative(part, product, why)
     # forward mode sees what runs under no_grad: differences agree with what is no gradient
     if why and program == "recompute":
-        u, v = part.world.part(
-            torch.randn(2, part.size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-        )
-        u, v = (vector.to(part.device, part.dtype) for vector in (u, v))
+        generator = torch.Generator().manual_seed(1)
+        u, v = (part.world.normal(part.size, generator).to(part.device, part.dtype) for _ in range(2))
         twisted = asymmetry(part.world, u, v, product(u), product(v))
         if twisted > SLACK[part.dtype]:
             raise NumericalError(

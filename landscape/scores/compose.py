@@ -74,7 +74,8 @@ class Composition:
             "needs": tuple(dict.fromkeys((*logits, *quantity.needs))),
             "unit": functional.unit or quantity.unit,
             "invariant": self._invariances(),
-            "sums": functional.sums if quantity.sums else "",
+            "sums": functional.sums and quantity.sums,
+            "shards": functional.shards,
             "together": self.together if functional.stacks else None,
         }
         if functional.cost is not None:

@@ -16,12 +16,20 @@ from landscape.scores.register import OF_DECISIONS, OF_PROBABILITIES, Definition
 from landscape.transforms.logits import normalize_logits
 
 PERCENTILE = 0.1
-control = partial(score, orientation="control", panel=True, sums="batches")
+control = partial(score, orientation="control", panel=True, sums=True)
 """`score` for what accompanies every panel."""
 
 
 @control(
-    "loss", "loss", family="fit", formula="L(w)", cost=0.33, invariant=OF_PROBABILITIES, unit="loss", sums="shards"
+    "loss",
+    "loss",
+    family="fit",
+    formula="L(w)",
+    cost=0.33,
+    invariant=OF_PROBABILITIES,
+    unit="loss",
+    sums=True,
+    shards=True,
 )
 def loss(objective: Objective) -> Measurement:
     """Return the loss, which must match before sharpness is compared."""
@@ -36,7 +44,8 @@ def loss(objective: Objective) -> Measurement:
     cost=0.33,
     invariant=OF_DECISIONS,
     needs=("errors",),
-    sums="shards",
+    sums=True,
+    shards=True,
 )
 def accuracy(objective: Objective) -> Measurement:
     """Return the share of right decisions."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,6 +67,7 @@ class Functional:
         unit: of the result; `None`: that of the quantity.
         over: what it asks of the perturbation: to be ``a set``, ``noise`` or ``directions``; empty: its units alone.
         sums: as in `Definition`: it reads sums over batches, never a single example or a sub-batch.
+        shards: as in `Definition`.
         of_loss: it follows derivatives of the loss, whatever else it reads.
         climbs: it follows the gradient, which normalised logits of two classes do not have.
         guesses: it starts from the size of the weights, which a shift of the logits changes.
@@ -77,7 +78,8 @@ class Functional:
     cost: Callable[..., float] | None = None
     unit: str | None = None
     over: str = ""
-    sums: Literal["", "batches"] = ""
+    sums: bool = False
+    shards: bool = False
     of_loss: bool = False
     climbs: bool = False
     guesses: bool = False
@@ -187,7 +189,7 @@ def one_step_rise(case: Case, radii: Sequence[float], *, subset: int | None = SU
         yield Measurement(float(total), None, radius, 1 + FORWARD)
 
 
-@partial(Functional, unit="%", of_loss=True, climbs=True, over="a set", sums="batches")
+@partial(Functional, unit="%", of_loss=True, climbs=True, over="a set", sums=True)
 def relative_rise(case: Case, radii: Sequence[float], *, iterations: int = 10, seed: int = 0) -> Iterator[Measurement]:
     r"""Largest rise of the loss in a box by L-BFGS-B, :math:`100\,(\max L - L(w)) / (1 + L(w))`: a lower bound."""
     objective, moved = case.objective, case.perturbation
@@ -219,7 +221,7 @@ def _either_side(case: Case, values: Values, steps: Iterable[Tensor], radii: Seq
     Functional,
     cost=lambda radii, *, pairs, **_: FORWARD * (1 + 2 * pairs * radii),
     over="noise",
-    sums="batches",
+    sums=True,
     stacks=True,
 )
 def mean_rise(case: Case, radii: Sequence[float], *, pairs: int = 8, seed: int = 0) -> list[Measurement]:
@@ -238,7 +240,7 @@ def mean_rise(case: Case, radii: Sequence[float], *, pairs: int = 8, seed: int =
     Functional,
     cost=lambda radii, *, directions, **_: FORWARD * (1 + 2 * directions * radii),
     over="directions",
-    sums="batches",
+    sums=True,
 )
 def second_difference(case: Case, radii: Sequence[float], *, directions: int = 4, seed: int = 0) -> list[Measurement]:
     r"""Mean over directions of :math:`(Q(w + hd) + Q(w - hd) - 2Q(w)) / h^2`, which sees kinks, as the Hessian does not."""
@@ -268,7 +270,7 @@ def over_samples(samples: np.ndarray) -> list[tuple[Any, Any]]:
     cost=lambda radii, *, samples, **_: FORWARD * radii * (1 + samples),
     unit="nat",
     over="noise",
-    sums="batches",
+    sums=True,
 )
 def log_mean_exp(
     case: Case, radii: Sequence[float], *, samples: int = 100, per_example: bool = False, seed: int = 0
@@ -295,7 +297,7 @@ def log_mean_exp(
     cost=lambda radii, *, directions, **_: PRODUCT * directions,
     of_loss=True,
     over="directions",
-    sums="batches",
+    sums=True,
 )
 def curvature(case: Case, *, directions: int = 20, seed: int = 0) -> Iterator[Measurement]:
     r"""Mean over directions of the second derivative :math:`d^T H d`."""

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
 from torch import Tensor
 
+from landscape.errors import NotDefinedError
 from landscape.function.objective import Objective
 from landscape.scores.requirements import require
 from landscape.transforms.factors import factors_fixed
 from landscape.transforms.head import gauge_fixed
 from landscape.transforms.logits import normalize_logits
+
+if TYPE_CHECKING:
+    from landscape.scores.register import Definition
 
 
 @dataclass(frozen=True)
@@ -52,10 +57,18 @@ class Gauged:
         """Return the objective in a gauge; without ``fix`` the shift of all logits and the basis of products stay."""
         return self._at(gauge if fix else Gauge(normalised=gauge.normalised))[0]
 
-    def suited(self, sums: str) -> Gauged:
-        """Return what a score is measured on, by what it is a sum of: the parts of several processes, or all data in each."""
+    def suited(self, score: Definition) -> Gauged:
+        """Return what a score is measured on: in several processes their sums, or all data in each where it is no sum.
+
+        Raises:
+            NotDefinedError: it takes norms of all of theta, of which a process has a part.
+        """
         world = self.objective.world
-        if world.count == 1 or sums == "shards" or (sums and not world.sharded):
+        if world.sharded and not score.shards:
+            raise NotDefinedError(
+                f"{score.slug} is not defined for a sharded model: it needs all weights in one process"
+            )
+        if world.count == 1 or score.sums:
             return self
         if self._whole is None:
             self._whole = Gauged(self.objective.everything)

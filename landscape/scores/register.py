@@ -114,8 +114,8 @@ class Definition:
         unit: unit of the value.
         panel: part of the primary panel.
         primary: one of the scores the verdict is decided on.
-        sums: what it is a sum of, so that processes that share the data measure it together: of ``batches``, or of ``shards`` of
-            theta, too, taking inner products through the objective's world; empty: each process sees all data.
+        sums: it is a sum over batches, so that processes that share the data measure it together; of others each sees all data.
+        shards: it is defined for a sharded model, too: norms and inner products are taken through the objective's world.
         stands_in: the primary score that it stands in for where that one is not defined, or was not measured.
         radii: default grid of radii.
         reference: the radius that stands for the score where one number is wanted; `None`: the only one there is.
@@ -140,7 +140,8 @@ class Definition:
     unit: str = "1"
     panel: bool = False
     primary: bool = False
-    sums: Literal["", "batches", "shards"] = ""
+    sums: bool = False
+    shards: bool = False
     stands_in: str = ""
     radii: tuple[float, ...] = ()
     reference: float | None = None
@@ -271,7 +272,7 @@ def register(
         if not isinstance(objective, Gauged):
             expect_objective(objective, entered[0].slug)
             objective = Gauged(objective)
-        objective = objective.suited(entered[0].sums)
+        objective = objective.suited(entered[0])
         for definition in entered:
             require(objective.objective, definition.needs, definition.slug)
         seed = int(given.get("seed", 0))

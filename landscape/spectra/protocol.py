@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -202,17 +203,25 @@ class Probes:
 
     def rows(self, start: int, stop: int) -> Tensor:
         """Return vectors number start, …, stop − 1 as rows (stop − start, P)."""
-        drawn = torch.empty(stop - start, self.size, dtype=self.dtype)
+        drawn = torch.empty(stop - start, self.world.length(self.size), dtype=self.dtype)
         for row, number in zip(drawn, range(start, stop), strict=True):
             entropy = np.random.SeedSequence((self.seed, number)).generate_state(1, np.uint64)[0]
             generator = torch.Generator().manual_seed(int(entropy >> 1))
             if self.kind == "rademacher":
-                row.random_(0, 2, generator=generator).mul_(2).sub_(1)
+                self.world.draw(row, partial(_bits, generator)).mul_(2).sub_(1)
             else:
-                row.normal_(generator=generator)
+                self.world.draw(row, partial(_normal, generator))
                 if self.kind == "sphere":
-                    row.mul_(self.size**0.5 / torch.linalg.vector_norm(row, dtype=torch.float64).item())
-        return self.world.part(drawn).to(self.device)
+                    row.mul_(self.size**0.5 / self.world.norm(row, dtype=torch.float64).item())
+        return drawn.to(self.device)
+
+
+def _bits(generator: torch.Generator, numbers: Tensor) -> Tensor:
+    return numbers.random_(0, 2, generator=generator)
+
+
+def _normal(generator: torch.Generator, numbers: Tensor) -> Tensor:
+    return numbers.normal_(generator=generator)
 
 
 def as_rows(vectors: Any, products: Products, what: str) -> Tensor:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -112,14 +113,17 @@ def transformer(seed=0):
 
 def cut(model, how):
     """Shard a network over all processes."""
-    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
-    if how == "tensor-parallel":
+    mesh = whole_mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    if how in ("fsdp × tensor-parallel", "hybrid"):
+        whole_mesh = init_device_mesh("cpu", (2, dist.get_world_size() // 2), mesh_dim_names=("data", "model"))
+        mesh = whole_mesh["model"]
+    if how.endswith("tensor-parallel"):
         plan = {"0": ColwiseParallel(output_layouts=Replicate()), "3": ColwiseParallel(), "5": RowwiseParallel()}
         parallelize_module(model, mesh, plan)
-    elif how == "fsdp":
+    if how.startswith("fsdp") or how == "hybrid":
         for layer in (model[0], model[3], model):
-            fully_shard(layer, mesh=mesh)
-    else:
+            fully_shard(layer, mesh=whole_mesh["data"] if "×" in how else whole_mesh)
+    if how == "fully":
         for module in model.modules():
             for key, tensor in module._parameters.items():
                 if tensor is not None:
@@ -172,6 +176,39 @@ def sharded(group, examples, how):
     }
 
 
+WIDE = (512, 4096, 10)
+"""A network of 8.6 MB in float32."""
+
+
+def saved(group, folder):
+    """Write a checkpoint of a fully sharded network, or of a whole one."""
+    model = ls.models.mlp(WIDE, seed=5)
+    dcp.save({"model": (cut(model, "fully") if group else model).state_dict()}, checkpoint_id=folder, no_dist=not group)
+    return {}
+
+
+def bytes_read():
+    """Return the bytes that this process has read from files so far."""
+    return int(Path("/proc/self/io").read_text().split("rchar: ")[1].split()[0])
+
+
+def restored(group, folder):
+    """Read it into a fully sharded network of other weights, and say what was read and what is there then."""
+    model = cut(ls.models.mlp(WIDE, seed=6), "fully") if group else ls.models.mlp(WIDE, seed=6)
+    data = (torch.ones(4, 512), torch.arange(4))
+    before = bytes_read()
+    checkpoint = ls.Checkpoint(model, folder, loss="cross_entropy", train=data)
+    read = bytes_read() - before
+    L = checkpoint.objective()
+    held = sum(tensor.to_local().numel() if group else tensor.numel() for tensor in checkpoint.weights.values())
+    expected = ls.Objective(ls.models.mlp(WIDE, seed=5), data, "cross_entropy", weights=None)
+    whole = torch.equal(L.world.whole(L.theta), expected.theta)
+    narrow = ls.models.mlp((512, 1024, 10))
+    narrow = cut(narrow, "fully") if group else narrow
+    other = message(lambda: ls.Checkpoint(narrow, folder, loss="cross_entropy", train=data))
+    return {"read": read, "held": 4 * held, "whole": whole, "other": other}
+
+
 def message(make):
     """Return what is raised, in words."""
     try:
@@ -213,10 +250,6 @@ def sharded_refusals(group, examples):
     X, y = (part[:40] for part in whole())
     rank, model = dist.get_rank(), cut(transformer(), "fully")
     mixed = cut(transformer().double() if rank else transformer(), "fully")
-    square = nn.Sequential(nn.Linear(64, 10))
-    mesh = init_device_mesh("cpu", (1, dist.get_world_size()), mesh_dim_names=("a", "b"))
-    weight = distribute_tensor(square[0].weight.detach(), mesh, [Replicate(), Shard(0)])
-    square[0].weight = nn.Parameter(weight)
     L = ls.Objective(model, (X, y), "cross_entropy")
     flat = type("FullyShardedDataParallel", (nn.Linear,), {})(64, 10)  # a stand-in: PyTorch's own wants an accelerator
     return {
@@ -224,7 +257,6 @@ def sharded_refusals(group, examples):
             lambda: ls.Objective(model, (X[: 20 + 9 * rank], y[: 20 + 9 * rank]), "cross_entropy", batch_size=9)
         ),
         "types": message(lambda: ls.Objective(mixed, (X, y), "cross_entropy")),
-        "mesh": message(lambda: ls.Objective(square, (X, y), "cross_entropy")),
         "no mesh": message(lambda: ls.Objective(flat, (X, y), "cross_entropy")),
         "score": message(lambda: ls.sharpness(L, ["m-sharpness"])),
         "block": message(lambda: ls.Hessian(L).block("0.*")),

@@ -63,9 +63,8 @@ REFUSALS = {
     "sharded_refusals": {
         "batches": "processes 0 and 1 have different numbers of batches (3 and 4)",
         "types": "processes 0 and 1 have different types",
-        "mesh": "the parameters lie on 1 meshes of 2 dimensions; expected one mesh of one dimension",
         "no mesh": "the model's shards have no mesh (FullyShardedDataParallel flattens them); shard it with",
-        "score": "is not defined for a sharded model",
+        "score": "m-sharpness is not defined for a sharded model",
         "block": "a block by name is not defined for a sharded model; pass parameters= to the objective",
         "dense": "has its rows in several processes: use products",
     },
@@ -94,6 +93,33 @@ def test_shards_in_two_and_three_processes(tmp_path, examples, how):
     found = measured(tmp_path, (1, 2, 3), ("sharded_products", examples, how), ("sharded", examples, how))
     for count in (2, 3):
         require_equal(found, count)
+
+
+@pytest.mark.parametrize(
+    ("wrote", "reads"),
+    [
+        (1, 2),
+        pytest.param(3, 2, marks=pytest.mark.slow),
+        pytest.param(3, 3, marks=pytest.mark.slow),
+    ],
+)
+def test_every_process_reads_its_own_shards_of_a_checkpoint(tmp_path, wrote, reads):
+    measured(tmp_path, (wrote,), ("saved", str(tmp_path / "step")))
+    for one in measured(tmp_path, (reads,), ("restored", str(tmp_path / "step")))[reads]:
+        found = one["restored"]
+        assert found["whole"]
+        assert found["held"] <= found["read"] < found["held"] + 100_000
+        assert found["held"] < 1.1 * 4 * (512 * 4096 + 4096 + 40970) / reads
+        assert (
+            "'linear1.weight' has shape (4096, 512), the model's (1024, 512); build the model it was" in found["other"]
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["fsdp × tensor-parallel", "hybrid"])
+def test_shards_on_a_mesh_of_two_dimensions(tmp_path, how):
+    found = measured(tmp_path, (1, 4), ("sharded_products", 33, how), ("sharded", 33, how))
+    require_equal(found, 4)
 
 
 @pytest.mark.slow

@@ -37,6 +37,11 @@ class Part(World):
     def part(self, rows):
         return rows.split(PARTS, dim=-1)[self.rank]
 
+    def draw(self, row, fill):
+        drawn = row.new_empty(P)
+        fill(drawn)
+        return row.copy_(self.part(drawn))
+
     def whole(self, rows):
         return torch.cat(self.gather(rows), dim=-1)
 
