@@ -75,17 +75,20 @@ class Diagonal(nn.Module):
         return x @ (self.u * self.v).unsqueeze(1)
 
 
-def worst_of_diagonal(objective, radius):
+class Exact(Geodesics):
     """For a network of u ∘ v, with the metric du²/u² + dv²/v², geodesics are exact: u e^b, v e^b with 2‖b‖² ≤ ρ²."""
-    slices, theta = objective.space.slices, objective.theta
 
-    def horizontal(x):
-        out = torch.zeros_like(x)
-        out[slices["u"]] = out[slices["v"]] = (x[slices["u"]] + x[slices["v"]]) / 2
+    def horizontal(self, x):
+        where, out = self.objective.space.slices, torch.zeros_like(x)
+        out[where["u"]] = out[where["v"]] = (x[where["u"]] + x[where["v"]]) / 2
         return out
 
-    moved = Geodesics(objective, weights, lambda x: theta * torch.exp(horizontal(x)), horizontal)
-    return largest_rise(Case(objective, moved), [radius])[0].value
+    def walk(self, x):
+        return self.theta * torch.exp(self.horizontal(x))
+
+
+def worst_of_diagonal(objective, radius):
+    return largest_rise(Case(objective, Exact(objective, weights)), [radius])[0].value
 
 
 def test_diagonal_networks():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -14,16 +14,13 @@ from landscape.function.gradients import value_and_gradient
 from landscape.function.objective import Objective
 from landscape.graphs.units.factors import search_products
 from landscape.scores import quantities
-from landscape.scores.ascent import Evaluate
+from landscape.scores.ascent import Evaluate, Map
 from landscape.scores.compose import compose
 from landscape.scores.functionals import largest_rise
 from landscape.scores.gauges import normalised
 from landscape.scores.network import network
 from landscape.scores.perturbations import Ball, Perturbation, Scale, in_ball, unit, weights
 from landscape.scores.register import UndefinedError
-
-Walk = Callable[[Tensor], Tensor]
-"""Coordinates x of unit length in the metric -> weights at the end of the geodesic, (P,) each."""
 
 
 @dataclass(frozen=True)
@@ -114,30 +111,28 @@ def attention_pairs(objective: Objective) -> list[FactorPair]:
 
 
 class Geodesics(Ball):
-    """‖x‖ ≤ ρ in unit coordinates x of the tangent space: weights move along horizontal geodesics γ_x(1).
+    """‖x‖ ≤ ρ in unit coordinates x of the tangent space: weights move along horizontal geodesics γ_x(1)."""
 
-    Args:
-        objective: the network.
-        scale: units of the weights outside factors.
-        walk: ``x -> weights at the end of the geodesic``; `None`: that of the network's attention.
-        horizontal: takes the part along the symmetry out of x; `None`: that of the network's attention.
-    """
-
-    def __init__(self, objective: Objective, scale: Scale, walk: Walk | None = None, horizontal: Walk | None = None):
+    def __init__(self, objective: Objective, scale: Scale):
         super().__init__(objective, scale)
-        self.theta = self.theta.double()
+        self.objective, self.theta = objective, self.theta.double()
         self.c = self.at(self.theta)
-        self.pairs = attention_pairs(objective) if walk is None else []
-        self.walk, self.horizontal = walk or self._walk, horizontal or self._horizontal
 
-    def _walk(self, x: Tensor) -> Tensor:
+    @cached_property
+    def pairs(self) -> list[FactorPair]:
+        """The factors of the network's attention."""
+        return attention_pairs(self.objective)
+
+    def walk(self, x: Tensor) -> Tensor:
+        """Return the weights at the end of the geodesic."""
         out = self.theta + self.c * x
         for pair in self.pairs:
             for where, ends in pair.walk(x):
                 out = out.index_copy(0, where, ends)
         return out
 
-    def _horizontal(self, x: Tensor) -> Tensor:
+    def horizontal(self, x: Tensor) -> Tensor:
+        """Return x without its part along the symmetry."""
         for pair in self.pairs:
             x = pair.horizontal(x)
         return x
@@ -154,7 +149,7 @@ class Geodesics(Ball):
 
         return evaluate
 
-    def projection(self, radius: float) -> Walk:
+    def projection(self, radius: float) -> Map:
         """Return the map from coordinates to the nearest ones in the set."""
         return lambda x: in_ball(self.horizontal(x), radius)
 
