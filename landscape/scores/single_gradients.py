@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,14 +13,12 @@ from torch.utils._pytree import tree_map
 
 from landscape.errors import NotDefinedError
 from landscape.function.batches import Batch
+from landscape.function.gradients import CHUNK_BYTES
 from landscape.function.objective import Objective
 from landscape.operators import Fisher
 from landscape.operators.fisher import FisherRule
 from landscape.scores.register import Definition, Measurement, score
 from landscape.scores.requirements import class_count
-
-CHUNK_BYTES = 16 * 2**20
-"""Memory that the gradients of the examples treated at once may take: what fits the cache is fastest."""
 
 Quantity = Callable[[Tensor, Batch], Tensor]
 
@@ -54,24 +51,11 @@ def gradient_rows(objective: Objective, quantity: Quantity | None = None) -> Ite
                 ) from error
 
 
-@dataclass(frozen=True)
-class Moments:
-    """First two moments of the gradients of n single examples.
-
-    Attributes:
-        mean: g, (P,), in float64.
-        square: mean of the squared entries, (P,), in float64: the diagonal of the uncentred covariance.
-        n: number of examples.
-    """
+class Moments(NamedTuple):
+    """Mean g (P,) of the gradients of single examples, and diagonal (P,) of C = (1/n) Σ (g_i − g)(g_i − g)ᵀ, in float64."""
 
     mean: Tensor
-    square: Tensor
-    n: int
-
-    @property
-    def variance(self) -> Tensor:
-        """Diagonal of C = (1/n) Σ (g_i − g)(g_i − g)ᵀ, (P,)."""
-        return (self.square - self.mean.square()).clamp_min(0)
+    variance: Tensor
 
 
 def gradient_moments(objective: Objective) -> Moments:
@@ -93,7 +77,7 @@ def gradient_moments(objective: Objective) -> Moments:
             "the covariance of gradients is not defined here: examples have unequal weights in the loss (ignored "
             "targets or class weights), so that it is not the mean over examples"
         )
-    return Moments(mean, square, objective.n)
+    return Moments(mean, (square - mean.square()).clamp_min(0))
 
 
 def layer_snr(objective: Objective, moments: Moments | None = None) -> dict[str, float]:
