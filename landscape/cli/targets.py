@@ -39,11 +39,7 @@ def add_own(parser: argparse.ArgumentParser, arms: bool = False) -> None:
 
 
 def import_object(reference: str) -> Any:
-    """Import ``package.module:name``, looking in the working directory too.
-
-    Raises:
-        LandscapeError: the reference is not of that form, or there is no such module or name.
-    """
+    """Import ``package.module:name``, looking in the working directory too."""
     module_name, _, attribute = reference.partition(":")
     if not module_name or not attribute:
         raise LandscapeError(f"{reference!r} does not name an object; expected package.module:name")
@@ -70,11 +66,7 @@ def import_object(reference: str) -> Any:
 
 
 def data_of_arms(named: Sequence[str] | None, arms: Sequence[str]) -> dict[str, str | None]:
-    """Return which loader each arm has: ``ARM=MODULE:LOADER``, or the one that names no arm.
-
-    Raises:
-        LandscapeError: an arm that is not compared, or two loaders for one.
-    """
+    """Return which loader each arm has: ``ARM=MODULE:LOADER``, or the one that names no arm."""
     given: dict[str, str] = {}
     for item in named or []:
         arm, _, loader = item.rpartition("=")
@@ -91,11 +83,7 @@ def data_of_arms(named: Sequence[str] | None, arms: Sequence[str]) -> dict[str, 
 
 
 def load(arguments: argparse.Namespace, path: str) -> Any:
-    """Return the `Checkpoint` a path names.
-
-    Raises:
-        LandscapeError: the file is missing, has no manifest and no --model, or does not fit.
-    """
+    """Return the `Checkpoint` a path names: one of ours by its manifest, or weights that fit --model."""
     if not Path(path).exists():
         raise LandscapeError(f"there is no file {Path(path).name!r}; expected a checkpoint")
     if arguments.model is None:

@@ -353,11 +353,7 @@ def _grid(value: np.ndarray, shape: tuple[int, ...], layout: str, key: str, file
 
 
 def _numbers(file: h5py.Group, name: str) -> np.ndarray:
-    """Return a dataset of plain numbers as float64.
-
-    Raises:
-        LandscapeError: it is missing, a link, holds something else or claims more than is stored.
-    """
+    """Return a dataset of plain numbers as float64; nothing else is read, and no more than is stored."""
     found = member(file, name)
     if not isinstance(found, h5py.Dataset):
         raise LandscapeError(f"the file holds no array {name!r}; it is of another kind")

@@ -109,21 +109,14 @@ def heatmap(plane: Plane, ax: Axes | None = None, *, centre: bool = True, **look
 
 @dataclass(frozen=True)
 class Window:
-    """The coordinates of a plane's grid.
+    """The coordinates of a plane's grid."""
 
-    Attributes:
-        x: (nx,) coordinates along the first direction.
-        y: (ny,) along the second.
-        matrix: (2, 2), takes (x, y) to the paper: the identity, or true distances with the true angle between directions.
-        labels: of both axes.
-        distances: whether the coordinates are Euclidean distances.
-    """
-
-    x: np.ndarray
-    y: np.ndarray
+    x: np.ndarray  # (nx,) coordinates along the first direction
+    y: np.ndarray  # (ny,) along the second
+    # (2, 2), takes (x, y) to the paper: the identity, or true distances with the true angle between directions
     matrix: np.ndarray
-    labels: tuple[str, str]
-    distances: bool
+    labels: tuple[str, str]  # of both axes
+    distances: bool  # whether the coordinates are Euclidean distances
 
     def points(self) -> tuple[np.ndarray, np.ndarray]:
         """Return X and Y (ny, nx) of the grid points."""
@@ -197,27 +190,16 @@ def missing(values: np.ndarray, computed: np.ndarray) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class Seen:
-    """A plane as it is to be drawn.
+    """A plane as it is to be drawn."""
 
-    Attributes:
-        values: (ny, nx), NaN where there is no number.
-        scale: levels, colours and heights.
-        window: where the points lie.
-        masks: the points without a number, by reason.
-        label: the drawn quantity.
-        cmap: name of the colour map.
-        colourbar: whether to add one.
-        legend: whether to explain the hatches.
-    """
-
-    values: np.ndarray
-    scale: Scale
-    window: Window
-    masks: dict[str, np.ndarray]
-    label: str
-    cmap: str
-    colourbar: bool
-    legend: bool
+    values: np.ndarray  # (ny, nx), NaN where there is no number
+    scale: Scale  # levels, colours and heights
+    window: Window  # where the points lie
+    masks: dict[str, np.ndarray]  # the points without a number, by reason
+    label: str  # the drawn quantity
+    cmap: str  # name of the colour map
+    colourbar: bool  # whether to add one
+    legend: bool  # whether to explain the hatches
 
 
 def seen_of(plane: Plane, look: Look, *, levels: int, between: bool = False) -> Seen:

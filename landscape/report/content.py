@@ -19,22 +19,14 @@ V = TypeVar("V")
 
 @dataclass(frozen=True)
 class Content:
-    """What a study holds.
+    """What a study holds."""
 
-    Attributes:
-        name: name of the file.
-        attributes: what the file says of its making.
-        results: every result by name.
-        checkpoints: what was recorded of each checkpoint.
-        unfinished: names of results that are still being computed.
-        unreadable: why a result could not be read, by name: of a later kind, or edited elsewhere.
-    """
-
-    name: str
-    attributes: Mapping[str, Any]
-    results: Mapping[str, Result]
-    checkpoints: Mapping[str, Mapping[str, Any]]
-    unfinished: tuple[str, ...]
+    name: str  # name of the file
+    attributes: Mapping[str, Any]  # what the file says of its making
+    results: Mapping[str, Result]  # every result by name
+    checkpoints: Mapping[str, Mapping[str, Any]]  # what was recorded of each checkpoint
+    unfinished: tuple[str, ...]  # names of results that are still being computed
+    # why a result could not be read, by name: of a later kind, or edited elsewhere
     unreadable: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, cls: type[R]) -> dict[str, R]:

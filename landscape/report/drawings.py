@@ -25,19 +25,12 @@ MOST = 12
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure that can be drawn.
+    """A figure that can be drawn."""
 
-    Attributes:
-        name: slug, for file names and labels.
-        title: what it shows.
-        caption: how to read it.
-        draw: draws it and returns axes or the figure.
-    """
-
-    name: str
-    title: str
-    caption: str
-    draw: Callable[[], Any]
+    name: str  # slug, for file names and labels
+    title: str  # what it shows
+    caption: str  # how to read it
+    draw: Callable[[], Any]  # draws it and returns axes or the figure
 
 
 def drawings(content: Content) -> Iterator[Drawing]:

@@ -17,25 +17,15 @@ Kind = Literal["verdict", "table", "figure", "missing", "source", "text", "folde
 
 @dataclass(frozen=True)
 class Block:
-    """One piece of a report.
+    """One piece of a report."""
 
-    Attributes:
-        kind: which of the template's forms it takes.
-        title: its heading.
-        text: what it says; `Markup` where it is HTML already.
-        table: of a table.
-        source: of a figure, as a data URL.
-        size: of a figure: ``wide`` or ``narrow``.
-        items: blocks that unfold, or references.
-    """
-
-    kind: Kind
-    title: str = ""
-    text: str = ""
-    table: Table | None = None
-    source: str = ""
-    size: str = ""
-    items: tuple[Any, ...] = ()
+    kind: Kind  # which of the template's forms it takes
+    title: str = ""  # its heading
+    text: str = ""  # what it says; `Markup` where it is HTML already
+    table: Table | None = None  # of a table
+    source: str = ""  # of a figure, as a data URL
+    size: str = ""  # of a figure: ``wide`` or ``narrow``
+    items: tuple[Any, ...] = ()  # blocks that unfold, or references
 
 
 @dataclass(frozen=True)

@@ -134,11 +134,9 @@ def _read_fields(group: h5py.Group, cls: type[Result]) -> dict[str, Any]:
 
 
 def read_attributes(group: h5py.Group, *wanted: str) -> dict[str, Any]:
-    """Return the attributes of a group as Python values, with those that are datasets because they are long.
+    """Return attributes of a group as Python values, with those that are datasets because they are long.
 
-    Args:
-        group: of a result, a checkpoint or the file.
-        wanted: their names; by default all that are not about the storing itself.
+    Where none are wanted by name, it is all that are not about the storing itself.
     """
     as_json, long = (set(str(read_attribute(group, name) or "").split("\n")) - {""} for name in ("json", "long"))
     values: dict[str, Any] = {}

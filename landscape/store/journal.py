@@ -30,16 +30,10 @@ Payload = Sequence[bytes | memoryview]
 
 
 class Journal:
-    """An open journal that records can be appended to.
+    """An open journal that records can be appended to, made with its folder when absent.
 
-    Args:
-        path: the file; created with its folder when absent.
-        identity: what the records depend on, as JSON values. A journal of another identity is refused.
-
-    Attributes:
-        path: the file.
-        records: the payloads found when it was opened, oldest first.
-        size: bytes of the file.
+    The identity is what the records depend on, as JSON values. ``records`` are the payloads found when it was opened, oldest
+    first, ``size`` the bytes of the file.
 
     Raises:
         LandscapeError: the file is not a journal, has another identity, or cannot be written.
@@ -130,11 +124,7 @@ class Journal:
 
 
 def read_journal(path: Path, count: int | None = None) -> tuple[dict[str, Any], list[bytearray]]:
-    """Return (identity, payloads) of a journal without changing it, also while another process appends.
-
-    Args:
-        path: the file.
-        count: how many payloads to read, from the first on; `None` reads all.
+    """Return (identity, payloads) of a journal, all or so many from the first on, also while another process appends.
 
     Raises:
         LandscapeError: the file is missing, not a journal, or damaged in its header.

@@ -18,11 +18,7 @@ FORMAT = "landscape-study"
 
 
 def root_attributes(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the attributes of a new file's root.
-
-    Args:
-        provenance: of the first result stored; its device, dtype and seed are repeated at the root.
-    """
+    """Return the attributes of a new file's root, where device, dtype and seed of the first result stored are repeated."""
     known = {key: provenance[key] for key in ("device", "dtype", "seed") if key in provenance}
     commit = caller_commit()
     return {

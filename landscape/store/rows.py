@@ -26,11 +26,9 @@ COMPUTED = "computed"
 
 
 def filled(template: R, rows: Mapping[Any, Mapping[str, np.ndarray]]) -> R:
-    """Return a result with rows written into its arrays, and marked in ``computed`` when it has that.
+    """Return a result with rows written into its arrays by their index, and marked in ``computed`` when it has that.
 
-    Args:
-        template: the result before any row was finished: coordinates, and values that are NaN.
-        rows: the arrays of each row by its index; what is under other keys is left out.
+    The template is the result before any row was finished; what is under keys that are no index is left out.
     """
     field = _rows_field(type(template))
     blank: Mapping[str, np.ndarray] = getattr(template, field.name)

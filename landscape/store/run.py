@@ -312,15 +312,7 @@ def unfinished(study: Path) -> dict[str, Path]:
 
 
 def read_parts(file: Path, count: int | None = None) -> dict[Any, Any]:
-    """Return the parts of an unfinished result by key, also while it is being computed.
-
-    Args:
-        file: as `partial_file` and `unfinished` return it.
-        count: how many records to read, from the first on; `None` reads all.
-
-    Raises:
-        LandscapeError: the file is damaged.
-    """
+    """Return the parts of an unfinished result by key, all or so many records from the first on, also while it is computed."""
     return dict(_unpacked(record, file) for record in read_journal(file, count)[1])
 
 

@@ -134,19 +134,12 @@ def _untag(value: Any, sequence: type, blobs: Sequence[np.ndarray]) -> Any:
 
 @dataclass(frozen=True)
 class Column:
-    """One column: what is stored, which rows are `None`, and what the stored values mean.
+    """One column: what is stored, which rows are `None`, and what the stored values mean."""
 
-    Attributes:
-        values: (rows,) float64, int64, bool, int8 or text.
-        missing: indices of the rows that hold `None`.
-        encoding: ``plain``, ``bool`` (int8 with −1 where missing) or ``json`` (text).
-        fill: what stands for `None` in a column of integers, otherwise `None`.
-    """
-
-    values: np.ndarray
-    missing: tuple[int, ...] = ()
-    encoding: str = "plain"
-    fill: int | None = None
+    values: np.ndarray  # (rows,) float64, int64, bool, int8 or text
+    missing: tuple[int, ...] = ()  # indices of the rows that hold `None`
+    encoding: str = "plain"  # ``plain``, ``bool`` (int8 with −1 where missing) or ``json`` (text)
+    fill: int | None = None  # what stands for `None` in a column of integers, otherwise `None`
 
 
 def to_columns(rows: Iterable[Any], cls: type) -> dict[str, Column]:

@@ -131,14 +131,7 @@ class Writer:
     def save(
         self, result: Result, name: str, *, overwrite: bool = False, identity: Mapping[str, Any] | None = None
     ) -> None:
-        """Add a result, as `landscape.store.save` does.
-
-        Args:
-            result: any result of this package.
-            name: see `landscape.store.save`.
-            overwrite: replace a different result of that name.
-            identity: what makes its computation the same when it is called again, see `landscape.store.Run`.
-        """
+        """Add a result, as `landscape.store.save` does, with what makes its computation the same when it is called again."""
         if not isinstance(result, Result):
             raise LandscapeError(f"a study file stores results of this package, not a {type(result).__name__}")
         path, content = path_of(type(result), name), content_sha256(result)
@@ -254,11 +247,7 @@ class Writer:
 
 @contextmanager
 def opened_study(path: Path) -> Iterator[h5py.File]:
-    """Open a study for reading within a `with` block.
-
-    Raises:
-        LandscapeError: the file is missing, foreign, truncated, damaged, no study, or one of a later schema.
-    """
+    """Open a file for reading within a `with` block, which must be a study of a known schema."""
     with opened(path) as file:
         if read_attribute(file, "format") != FORMAT:
             raise LandscapeError(f"{path.name} is an HDF5 file but no study (its root lacks format={FORMAT!r})")
@@ -267,11 +256,7 @@ def opened_study(path: Path) -> Iterator[h5py.File]:
 
 
 def stored_as(path: Path, name: str, identity: Mapping[str, Any]) -> Any:
-    """Return the result of a computation that a study holds already, or `None` where the name is free.
-
-    Raises:
-        LandscapeError: the name holds something else, the result was edited elsewhere, or the file cannot be read.
-    """
+    """Return the result of a computation that a study holds already, or `None` where the name is free."""
     if not path.exists():
         return None
     with opened_study(path) as file:
@@ -289,11 +274,7 @@ def stored_as(path: Path, name: str, identity: Mapping[str, Any]) -> Any:
 
 
 def read_checked(group: h5py.Group, path: Path) -> Result:
-    """Return the result that a group holds, after comparing it with its fingerprints.
-
-    Raises:
-        LandscapeError: it is not what was saved, or cannot be read.
-    """
+    """Return the result that a group holds, after comparing it with its fingerprints."""
     result = read_result(group)
     if part := change_in(group, result):
         raise LandscapeError(
