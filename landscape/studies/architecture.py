@@ -180,7 +180,6 @@ def _smoothness(
 
 
 def _findings(trials: Trials) -> Iterator[Finding]:
-    """Say the order of the architectures by each measure."""
     cells = trials.by("architecture")
     scores = {
         name: f"{name.replace('-', ' ').replace(' linf', '')}, smoothest first" for name in ("beta peak", *SCORES)

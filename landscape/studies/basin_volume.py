@@ -112,7 +112,6 @@ def basin_volume(
 
 
 def _measure(factory: ModelFactory, split: Split, recipe: Recipe, directions: int, *, poison: int, seed: int) -> Row:
-    """Train one network and measure its basin on the clean training examples."""
     run = train(dataclasses.replace(recipe, poison=poison), split, factory, seed=seed)
     objective = as_checkpoint(run, factory).objective()
     options = {slug: {"directions": directions} for slug in _SCORES}

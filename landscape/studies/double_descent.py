@@ -132,7 +132,6 @@ def _train_width(
     *,
     width: int,
 ) -> list[dict[str, Any]]:
-    """Train the networks of one width together; return their errors and scores, one per seed."""
     everything = torch.arange(len(train[1])).expand(len(seeds), -1)
     trained = train_stacked(
         stack(partial(factory, width), seeds), *train, everything, recipe, epochs=epochs, seeds=seeds

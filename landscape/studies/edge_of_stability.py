@@ -167,7 +167,6 @@ def _problem(factory: ModelFactory | None, data: Any, loss: Any) -> Problem:
 
 
 def _describe(descent: Descent) -> Mapping[str, Any]:
-    """Name everything that decides the numbers of a run, in JSON values."""
     problem = descent.posed
     return {
         **vars(descent),

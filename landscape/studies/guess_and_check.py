@@ -263,7 +263,6 @@ def _row(found: Stacked, train: Pair, test: Pair) -> Row:
 
 
 def _generator(seed: list[int]) -> torch.Generator:
-    """Return a generator for a stream of its own."""
     (state,) = np.random.SeedSequence(seed).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 

@@ -151,7 +151,6 @@ def _train(
     width: int,
     seed: int,
 ) -> Row:
-    """Train one network and measure how far it left its kernel."""
     build = partial(factory, width)
     run = train(dataclasses.replace(recipe, label_noise=LABELS[labels]), split, build, seed=seed)
     checkpoint = as_checkpoint(run, build)

@@ -150,7 +150,6 @@ def _train(
     batch: str,
     seed: int,
 ) -> Row:
-    """Train one network and score it."""
     run = train(_planned(recipe, sizes, epochs, matching, batch), split, factory, seed=seed)
     checkpoint = as_checkpoint(run, factory)
     objective = checkpoint.objective("train", norm="frozen")
@@ -179,7 +178,6 @@ def _effects(trials: Trials) -> list[Effect]:
 
 
 def _findings(trials: Trials) -> Iterator[Finding]:
-    """Say how the arms were trained, then how many times sharper large batches end."""
     for matching in trials.levels("matching"):
         for batch in ("small", "large"):
             arm = trials.where(matching=matching, batch=batch)

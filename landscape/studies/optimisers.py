@@ -120,7 +120,6 @@ def _measure(
 
 
 def _findings(trials: Trials) -> Iterator[Finding]:
-    """Give the verdicts on raw sharpness, then say where each optimiser stands against its threshold."""
     assert trials.comparison is not None
     yield Finding("seeds", str(len(trials.levels("seed"))))
     for verdict in trials.comparison.verdicts:

@@ -166,7 +166,6 @@ def _measure(
     condition: Condition,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """Train one network under a condition and measure it at the end."""
     treated = dataclasses.replace(recipe, inputs=condition.inputs, label_noise=condition.noise)  # type: ignore[arg-type]
     goals = {"end": LossGoal(recipe.target, recipe.target_accuracy)}
     return measured_run(treated, split, factory, seed, goals, levels, panel)

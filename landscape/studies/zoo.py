@@ -194,7 +194,6 @@ def measure_zoo(
 
 
 def _measured(networks: Trials, panel: Panel, seeds: Sequence[int], **group: Any) -> list[dict[str, Any]]:
-    """Measure the networks of one group."""
     part = networks.where(**group)
     columns = {**part.factors, **part.measures}
     rows = [{name: values[i].item() for name, values in columns.items()} for i in range(len(part))]
