@@ -155,6 +155,21 @@ class Named(nn.Linear):
         return {"hidden": x, "logits": super().forward(x)}
 
 
+class Scaled(nn.Linear):
+    def forward(self, x, scale):
+        return {"hidden": x, "logits": super().forward(x * scale)}
+
+
+class TiedAndUnused(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encode, self.decode, self.unused = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(2, 2)
+        self.decode.weight = self.encode.weight
+
+    def forward(self, x):
+        return self.decode(torch.tanh(self.encode(x)))[:, :3]
+
+
 class OfMappings(nn.Linear):
     def forward(self, batch):
         return super().forward(batch["atoms"])
@@ -214,6 +229,10 @@ def on_objects(model, batch):
 
 def unseen(model, batch):
     return model(batch.x).square().mean()
+
+
+def ridge(model, batch):
+    return F.cross_entropy(model(batch[0]), batch[1]) + 0.1 * model.weight.square().sum()
 
 
 def contrastive(model, batch):
@@ -380,11 +399,18 @@ KINDS = {
         partial(seeded, OfMappings, 4, 3), {"atoms": X, "labels": Y}, "cross_entropy", classes({"atoms": X}, Y)
     ),
     "classes on the last axis": Kind(
-        partial(seeded, Tagger), (TOKENS[:, :4], PADDED), "cross_entropy", lambda m: by_token(m(TOKENS[:, :4]), PADDED), 6
+        partial(seeded, Tagger), (TOKENS[:, :4], PADDED), "cross_entropy", lambda m: by_token(m(TOKENS[:, :4]), PADDED), 6,
+        options={"batch_size": 4},
     ),
     "tied padding": Kind(
         partial(seeded, TiedPadding), (TOKENS[:, 0], LABELS[:, 1]), "cross_entropy",
-        lambda m: F.cross_entropy(m[0].weight[TOKENS[:, 0]] @ m[0].weight.T, LABELS[:, 1]), 6,
+        lambda m: F.cross_entropy(m[0].weight[TOKENS[:, 0]] @ m[0].weight.T, LABELS[:, 1]), 6, options={"batch_size": 4},
+    ),
+    "tied and unused": Kind(partial(seeded, TiedAndUnused), (X, Y), "cross_entropy", classes(X, Y)),
+    "a penalty on the weights": Kind(linear, PAIRS, ls.BatchLoss(ridge), lambda m: ridge(m, (X, Y))),
+    "a factor for all examples": Kind(
+        partial(seeded, Scaled, 4, 3), [{"x": x, "scale": torch.tensor(2.0), "labels": y} for x, y in PAIRS], "cross_entropy",
+        lambda m: F.cross_entropy(m(X, 2)["logits"], Y),
     ),
 }  # fmt: skip
 
@@ -407,7 +433,8 @@ def test_every_kind_is_the_function_that_pytorch_computes(case):
     if kind.rows:
         assert objective.rebatch(4).loss() == pytest.approx(value, rel=1e-12)
         assert objective.subset([3, 5]).rebatch(1).n == 2
-        assert objective.batches.fingerprint() == objective.rebatch(5).batches.fingerprint()
+        once = objective.batches.fingerprint() == objective.rebatch(5).batches.fingerprint()
+        assert once != ("factor" in case)  # which every batch holds again
     else:
         assert type(objective.batches[0].raw) is type(kind.data[0])
         of_examples = (
