@@ -84,7 +84,10 @@ class Checkpoint:
                 f"Checkpoint() got an unexpected keyword argument {unknown!r}; those of Objective are taken too"
             )
         if not isinstance(model, nn.Module):
-            raise LandscapeError(f"the model is {type(model).__name__}, expected a torch.nn.Module before the weights")
+            raise LandscapeError(
+                f"the model is {type(model).__name__}, expected a torch.nn.Module before the weights: "
+                'ls.Checkpoint(model, "weights.pt", loss=…, train=…)'
+            )
         self.model = unwrapped(model)
         if weights is None:  # copied at once: the user may go on training the model
             own = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}

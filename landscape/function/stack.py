@@ -54,14 +54,14 @@ class Stack:
         """Return the same functions with batches of another size."""
         return Stack([one.rebatch(size) for one in self.members])
 
-    def call(self, _: Tensor, compute: Callable[[nn.Module], Any]) -> Any:
+    def call(self, theta: Tensor, compute: Callable[[nn.Module], Any]) -> Any:
         """Return ``compute(network)``; each evaluation puts the weights in by itself."""
         return compute(self.members[0].network)
 
-    def mapped(self, of: Of) -> Callable[[Any, Tensor, Batch], Tensor]:
-        """Return a function of one objective as one of the stack, its weights (…, K, P) and a batch: (…, K). Inside the guard."""
+    def mapped(self, of: Of) -> Callable[[Tensor, Batch], Tensor]:
+        """Return a function of one objective as one of the weights (…, K, P) and a batch of all: (…, K). Inside the guard."""
 
-        def every(_: Any, theta: Tensor, batch: Batch) -> Tensor:
+        def every(theta: Tensor, batch: Batch) -> Tensor:
             def one(theta: Tensor, fixed: dict[str, Tensor], inputs: Any, target: Tensor | None) -> Tensor:
                 here = replace(batch, inputs=inputs, target=target, raw=(inputs, target))
                 return of(self.members[0].with_fixed(fixed), theta, here)
@@ -76,7 +76,7 @@ class Stack:
 
     def batch_value(self, theta: Tensor, batch: Batch) -> Tensor:
         """Return the loss of each network on its batch, (…, K) at (…, K, P). Use inside the guard."""
-        return self.mapped(lambda one, at, part: one.batch_value(at, part).reshape(()))(self, theta, batch)
+        return self.mapped(lambda one, at, part: one.batch_value(at, part).reshape(()))(theta, batch)
 
     def groups(self, points: Iterable[Tensor]) -> Iterator[Tensor]:
         """Yield points (K, P) as many at a time, (M, K, P), as are evaluated at once."""

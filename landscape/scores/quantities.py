@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
 
 import numpy as np
 import torch
@@ -64,15 +64,17 @@ class Quantity:
 
 def values_at(objective: Objective | Stack, points: Iterable[Tensor], share: Share, meter: Meter) -> np.ndarray:
     """Return a quantity of the data set at points theta, (K,) in float64, of a stack (K, …): one guard and one wait for all."""
-    found = []
-    of: Callable[[Any, Tensor, Batch], Tensor] = share
+    found: list[Tensor] = []
+    of: Callable[[Tensor, Batch], Tensor]
     if isinstance(objective, Stack):
         of, points = objective.mapped(share), objective.groups(points)
+    else:
+        of = partial(share, objective)
     with objective.guard(), torch.no_grad():
         for theta in points:
             total = torch.zeros(theta.shape[:-1], dtype=torch.float64, device=objective.device)
             for batch in objective.batches:
-                total += of(objective, theta, batch).double()
+                total += of(theta, batch).double()
             found.append(total if isinstance(objective, Stack) else total[None])
             meter.forward(len(found[-1]))
     return objective.world.sum(torch.cat(found)).cpu().numpy() if found else np.zeros(0)
