@@ -113,7 +113,10 @@ def published(function: Callable[P, R]) -> Callable[P, R]:
     @checked
     @wraps(function)
     def conducted(*args: P.args, **kwargs: P.kwargs) -> R:
-        given = signature.bind(*args, **kwargs)
+        try:
+            given = signature.bind(*args, **kwargs)
+        except TypeError:
+            return function(*args, **kwargs)  # raises Python's own message, which names the function
         given.apply_defaults()
         for name, check in CHECKED.items():
             if given.arguments.get(name) is not None:

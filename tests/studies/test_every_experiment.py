@@ -216,6 +216,11 @@ def test_calls_that_make_no_sense_are_told_why(call, message):
         call()
 
 
+def test_an_argument_that_does_not_exist_is_told_with_the_name_of_the_study():
+    with pytest.raises(TypeError, match=r"large_batch\(\) got an unexpected keyword argument 'batches'"):
+        experiments.large_batch(batches=3)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
