@@ -161,14 +161,7 @@ class Derived(Operator):
 
 
 class Sum(Derived):
-    """The linear combination Σ_i c_i A_i of operators of one size, dtype and device.
-
-    Args:
-        terms: Pairs (c_i, A_i).
-
-    Raises:
-        LandscapeError: The operators differ in size, dtype or device.
-    """
+    """The linear combination Σ_i c_i A_i of operators of one size, dtype and device, given as pairs (c_i, A_i)."""
 
     def __init__(self, terms: Sequence[tuple[float, Operator]]):
         self.terms = list(terms)
@@ -209,13 +202,7 @@ class Scaled(Derived):
 
 
 class Block(Derived):
-    """The principal sub-matrix of an operator on some of its coordinates: products with zeros elsewhere.
-
-    Args:
-        op: The whole operator (P, P).
-        index: The coordinates kept, in order.
-        name: What the block is called.
-    """
+    """The principal sub-matrix of an operator on some of its coordinates, in order: products with zeros elsewhere."""
 
     def __init__(self, op: Operator, index: Tensor, name: str):
         super().__init__(op, name)
@@ -229,13 +216,9 @@ class Block(Derived):
 
 
 class BlockDiagonal(Derived):
-    """The operator with everything outside its diagonal blocks set to zero.
+    """The operator with everything outside its diagonal blocks, which together cover 0 … P, set to zero.
 
     All blocks are multiplied in one block of vectors, so that they share the forward and the first backward pass.
-
-    Args:
-        op: The whole operator (P, P).
-        blocks: Name and place of each block; together they cover 0 … P.
     """
 
     def __init__(self, op: Operator, blocks: Mapping[str, Sequence[slice]]):

@@ -111,11 +111,7 @@ def difference(objective: Objective, product: Callable[[Tensor], Tensor]) -> tup
 
     Kinks do not disturb it: across one, the differences of gradients over two steps disagree with each other. Where the gradient
     is exactly zero the vector is, too: such entries may be constants, as the embedding of a padding token is. Costs 2 gradients
-    and a product; 3 gradients more where these differ.
-
-    Args:
-        objective: the function, on a few examples.
-        product: v (P,) ↦ H v, the same matrix by the program in question.
+    and a product (v ↦ H v by the program in question); 3 gradients more where these differ.
     """
     v = objective.world.normal(objective.size, torch.Generator().manual_seed(0)).to(objective.device, objective.dtype)
     norm, slack = objective.world.norm, SLACK[objective.dtype]

@@ -49,11 +49,7 @@ def require_second_derivative(first: Tensor, value: Tensor) -> None:
     """Raise where a first derivative hides that it has none itself.
 
     A custom function marked ``@once_differentiable`` leaves an error node that no path to theta passes, so that a second
-    derivative would silently lack its part.
-
-    Args:
-        first: A derivative with its graph.
-        value: What was differentiated, to name the functions of the network that may be the cause.
+    derivative would silently lack its part. The value that was differentiated names the functions that may be the cause.
 
     Raises:
         NoSecondDerivativeError: There is such a node.

@@ -18,13 +18,7 @@ from landscape.operators.jacobian import JacobianRule, Middle, class_weights, fa
 
 
 class FisherRule(JacobianRule):
-    """Jᵀ E_y[s sᵀ] J with the scores s of targets y that the network itself predicts.
-
-    Args:
-        objective: The loss.
-        samples: Targets drawn per example; 0: the exact expectation over all of them.
-        seed: Seed of the draws.
-    """
+    """Jᵀ E_y[s sᵀ] J with the scores s of targets y that the network itself predicts; exact, or of some samples of y."""
 
     def __init__(self, objective: Objective, samples: int = 0, seed: int = 0):
         super().__init__(objective)

@@ -118,12 +118,7 @@ class Basis:
 
 
 def planned(products: Products, rows: int, where: Where) -> str:
-    """Return in words what a basis takes, before anything is computed.
-
-    Args:
-        products: the operator.
-        rows: vectors that are kept at most.
-        where: they lie.
+    """Return in words what a basis of so many rows takes, before anything is computed.
 
     Raises:
         LandscapeError: there is not so much memory, or room on the disk.

@@ -83,17 +83,7 @@ def certified(
     Pairs that come up join, and the search begins again from another random start. Four fifths of the probability that is
     allowed go to the first search and 1/5j(j + 1) of it to the j-th repetition, so that all together keep to it.
 
-    Args:
-        products: the operator.
-        goal: what was wanted.
-        found: the pairs.
-        locked: vectors (d, P) that the caller left out.
-        demand: what to reach.
-        seed: seed of the run; the searches draw others.
-        whole: whether the pairs come from the whole space.
-
-    Returns:
-        The pairs, and what is known now.
+    The caller left out the vectors `locked` (d, P); `whole` says whether the pairs come from the whole space.
     """
     margin, before = demand.margin, products.count
     if not found.converged:
@@ -132,14 +122,6 @@ class Search:
     Beta(b/2, (n − b)/2), for all steps at once: no spectrum makes a miss likelier than the distribution function at g².
 
     Sources: Kuczyński and Woźniakowski 1992; van Dorsselaer, Hochstenbach and van der Vorst 2000.
-
-    Args:
-        products: the operator.
-        goal: what is wanted.
-        found: the pairs to beat.
-        locked: vectors that the caller left out.
-        entropy: of the start.
-        margin: ε of a miss.
     """
 
     def __init__(

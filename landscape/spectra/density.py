@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -90,12 +89,10 @@ def spectral_density(
             rules.append(
                 lanczos_quadrature(products, start, steps, locked=locked, low_memory=low_memory, progress=progress)
             )
-    nodes = np.concatenate([nodes for nodes, _ in rules])
-    weights = np.concatenate([weights for _, weights in rules])
+    nodes, weights = (np.concatenate(parts) for parts in zip(*rules, strict=True))
     positive = bool(getattr(products.op, "positive_semidefinite", False))
-    drawing = smooth(nodes, weights, axis=axis, width=width, grid=grid, points=points, positive=positive)
     return SpectralDensity(
-        **vars(drawing),
+        **_smoothed(nodes, weights, positive, axis=axis, width=width, grid=grid, points=points),
         nodes=nodes,
         weights=weights,
         outliers=outliers,
@@ -121,20 +118,6 @@ def _outliers(deflate: Any, products: Products) -> tuple[np.ndarray | None, Basi
     rows = as_rows(deflate, products, "deflate")
     units = rows / world.norm(rows)[:, None]
     return host(world.dot(units, products.rows(units))), basis
-
-
-@dataclass(frozen=True)
-class Smoothed:
-    """A density and its standard error on a grid, as the fields of `SpectralDensity` name them."""
-
-    axis: str
-    positive: bool
-    width: float
-    grid: np.ndarray
-    density: np.ndarray
-    standard_error: np.ndarray
-    negative_density: np.ndarray | None = None
-    negative_standard_error: np.ndarray | None = None
 
 
 def resmooth(
@@ -163,21 +146,14 @@ def resmooth(
         LandscapeError: unknown axis, a width that is not positive, or a grid that does not fit the axis.
     """
     positive = density.positive if positive is None else positive
-    drawn = smooth(density.nodes, density.weights, axis=axis, width=width, grid=grid, points=points, positive=positive)
-    return density.replace(**vars(drawn))
+    drawn = _smoothed(density.nodes, density.weights, positive, axis=axis, width=width, grid=grid, points=points)
+    return density.replace(**drawn)
 
 
-def smooth(
-    nodes: np.ndarray,
-    weights: np.ndarray,
-    *,
-    axis: Axis = "linear",
-    width: float | None = None,
-    grid: Any = None,
-    points: int = 1000,
-    positive: bool = False,
-) -> Smoothed:
-    """Replace each node by a Gaussian and average over probes; arguments as in `resmooth`.
+def _smoothed(
+    nodes: np.ndarray, weights: np.ndarray, positive: bool, *, axis: Axis, width: float | None, grid: Any, points: int
+) -> dict[str, Any]:
+    """Replace each node by a Gaussian and average over probes; return the fields of `SpectralDensity` that this makes.
 
     Of a positive operator N(x; θ, width²) + N(−x; θ, width²) is drawn for x ≥ 0: reflected at zero, its area stays one.
     """
@@ -196,12 +172,19 @@ def smooth(
         grid = np.linspace(max(lowest, 0.0) if positive else lowest, nodes.max() + 4 * width, points)
     axis_values = np.asarray(grid, dtype=np.float64)
     mean, error = _mixture(axis_values, nodes, weights, width, reflect=positive)
-    return Smoothed("linear", positive, width, axis_values, mean, error)
+    drawn = {"axis": "linear", "positive": positive, "width": width, "grid": axis_values}
+    return {
+        **drawn,
+        "density": mean,
+        "standard_error": error,
+        "negative_density": None,
+        "negative_standard_error": None,
+    }
 
 
 def _logarithmic(
     nodes: np.ndarray, weights: np.ndarray, width: float | None, grid: Any, points: int, positive: bool
-) -> Smoothed:
+) -> dict[str, Any]:
     sizes = np.abs(nodes)
     largest = float(sizes.max())
     if largest == 0:
@@ -215,9 +198,11 @@ def _logarithmic(
     if not np.all(axis_values > 0):
         raise LandscapeError("the grid of a logarithmic axis holds values of zero or below: pass |λ| > 0")
     where = np.log10(axis_values)
-    above = _mixture(where, decades, np.where(seen & (nodes > 0), weights, 0.0), width)
-    below = _mixture(where, decades, np.where(seen & (nodes < 0), weights, 0.0), width)
-    return Smoothed("log", positive, width, axis_values, *above, *below)
+    drawn: dict[str, Any] = {"axis": "log", "positive": positive, "width": width, "grid": axis_values}
+    for sign, prefix in ((1, ""), (-1, "negative_")):
+        curves = _mixture(where, decades, np.where(seen & (sign * nodes > 0), weights, 0.0), width)
+        drawn[f"{prefix}density"], drawn[f"{prefix}standard_error"] = curves
+    return drawn
 
 
 def _mixture(

@@ -211,15 +211,7 @@ def _identity(products: Products, known: bool, begin: Tensor, settings: dict[str
 def _iterate(
     run: Lanczos, goal: Goal, history: list[tuple[int, float]], label: str, keep: Callable[[], None] | None
 ) -> Found:
-    """Extend the basis until the measured residuals pass, the space ends, or the budget does.
-
-    Args:
-        run: the process, which may have begun before.
-        goal: when to stop.
-        history: (products, excess) of every step, which grows.
-        label: of the progress bar.
-        keep: called after every step.
-    """
+    """Extend the basis until the measured residuals pass, the space ends, or the budget does; `history` grows by every step."""
     strictness, attempts = 1.0, 0
     judged = run.size > 0  # a run that goes on may have been there already
     reserve = goal.k * goal.verify + goal.block_size

@@ -82,14 +82,13 @@ class Lanczos:
         if locked is not None:
             self.basis.append(locked)
         self.probes = products.probes(seed, "gaussian")
-        self.drawn = 0
-        self.restarts = 0
-        self.sequence = 0
+        self.drawn = self.restarts = self.sequence = 0
         self.confirmed = False
         self.projected = np.zeros((0, 0))
         self.block = len(start)
+        largest = float(products.world.largest(start).abs().max())
         self.candidates = orthonormalise(
-            start, self.basis, room=self.room, negligible=self._scale(start) * products.epsilon, draw=self.draw
+            start, self.basis, room=self.room, negligible=largest * products.epsilon, draw=self.draw
         ).rows
         self.coupling = np.zeros((len(self.candidates), 0))
 
@@ -170,10 +169,7 @@ class Lanczos:
 
     def restart(self, values: np.ndarray, coefficients: np.ndarray) -> None:
         """Shrink the basis to chosen Ritz vectors (n, m); the recurrence stays true."""
-        if self.sequence < self.size:
-            self.sequence = 0
-        else:
-            self.sequence = len(values)
+        self.sequence = 0 if self.sequence < self.size else len(values)
         turn = np.zeros((self.locked + self.size, self.locked + len(values)))
         turn[: self.locked, : self.locked] = np.eye(self.locked)
         turn[self.locked :, self.locked :] = coefficients
@@ -214,10 +210,6 @@ class Lanczos:
         self.sequence, self.drawn, self.restarts = state.sequence, state.drawn, state.restarts
         self.confirmed = state.confirmed
         self.products.count = state.matvecs
-
-    def _scale(self, rows: Tensor) -> float:
-        """Return the largest magnitude of an entry."""
-        return float(self.products.world.largest(rows).abs().max())
 
     def _device(self, array: np.ndarray) -> Tensor:
         return torch.as_tensor(array).to(self.products.device, self.products.dtype)

@@ -69,14 +69,8 @@ def joined(found: Found, run: Lanczos, goal: Goal, coefficients: np.ndarray, oth
     """Return the k wanted pairs of the span of the pairs found and of more that a deflated run found beside them.
 
     A small Rayleigh–Ritz problem from products already there and one for each vector that joins, so that what little the
-    deflated vectors kept of the new ones comes right as well.
-
-    Args:
-        found: the pairs so far.
-        run: the process on the deflated operator.
-        goal: what is wanted.
-        coefficients: (n, m) of the vectors that join, in the basis of the run.
-        others: (…, 2) further Ritz values of the run, each with its residual.
+    deflated vectors kept of the new ones comes right as well. The vectors that join are given by their coefficients (n, m) in
+    the basis of the run; `others` (…, 2) are further Ritz values of it, each with its residual.
     """
     products, world = run.products, run.products.world
     more = run.vectors(coefficients)

@@ -36,8 +36,7 @@ def lanczos_quadrature(
         progress: a bar to move on by the products spent.
 
     Returns:
-        Nodes (K, m) and weights (K, m), each row of weights summing to one. A start vector that lies in a smaller
-        invariant subspace has fewer nodes; its row is filled up with weights of zero.
+        Nodes and weights (K, m); where v lies in a smaller invariant subspace, filled up with weights of zero.
 
     Raises:
         NumericalError: the operator is not symmetric, not deterministic, or a product is not finite.

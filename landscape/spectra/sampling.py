@@ -28,13 +28,8 @@ def sample_until(
 
     Args:
         enough: says whether the samples so far suffice.
-        draw: makes samples number start, …, stop − 1 as an array (stop − start, …).
+        draw: makes samples number start, …, stop − 1 as an array (stop − start, …), at most a block of them.
         budget: the most samples.
-        block: samples made at a time.
-        description: what the progress bar shows.
-
-    Returns:
-        All samples (n, …).
     """
     parts: list[np.ndarray] = []
     count, ask = 0, FEWEST

@@ -20,11 +20,7 @@ Multiply = Callable[[Tensor], Tensor]
 
 
 class Rule(ABC):
-    """One mathematical object on one batch: its share A_b, with A = Σ_b A_b, linear in the batch's scale.
-
-    Args:
-        objective: The function it is the curvature of.
-    """
+    """One mathematical object on one batch: its share A_b, with A = Σ_b A_b, linear in the batch's scale."""
 
     def __init__(self, objective: Objective):
         self.objective = objective
@@ -47,12 +43,7 @@ class Rule(ABC):
 
 
 class Program(ABC):
-    """A way to compute one batch's share of a product.
-
-    Args:
-        rule: What is multiplied.
-        theta: Where, (P,).
-    """
+    """A way to compute one batch's share of a product with a matrix at theta (P,)."""
 
     name: str
     keeps: bool = True

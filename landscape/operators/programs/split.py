@@ -40,8 +40,6 @@ class Split(Program):
     2 gradients, on networks of convolutions and norm layers too, where a kept graph costs 3.
 
     Args:
-        rule: What is multiplied.
-        theta: Where, (P,).
         room: Bytes a batch's state may take for everything both parts use to be kept, which is a little faster than the fewest
             bytes.
         batches: The data, to check a trace on another batch than the one traced.
@@ -93,8 +91,7 @@ class Split(Program):
         as a constant: where all of these are what the function holds fixed, nothing can, and a few examples are enough to
         compare forward over reverse mode, which is what was traced, with the plain path.
 
-        Returns:
-            The fixed arguments and the vector it was checked with.
+        Returns the fixed arguments and the vector it was checked with.
 
         Raises:
             TraceError: They differ: the trace has something baked in that depends on the data or on theta.
