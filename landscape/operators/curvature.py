@@ -37,8 +37,6 @@ class Curvature(Operator):
             product slower, a third to a half of the memory less), or ``auto``: all, when a quarter of the memory is enough.
         coalesce: Join small batches, and cut those that do not fit into memory, where that changes nothing but speed.
         compile: Send the split program through Inductor (on CUDA also CUDA graphs). Compiling takes 2–25 s.
-        tune: Choose between the programs (compiled ones too, with ``compile=True``) by timing them on the first batch. The choice
-            may then differ from run to run, and with it the last digits.
         tf32: Allow TF32 in matrix products and convolutions on CUDA: faster, three digits.
         check: Whether a product of the Hessian is compared with a difference of gradients on a few examples, once per program.
             `None`: where the network or the loss holds what may hide a term from PyTorch (custom autograd functions, script
@@ -63,7 +61,6 @@ class Curvature(Operator):
         keep: Keep = "auto",
         coalesce: bool = True,
         compile: bool = False,
-        tune: bool = False,
         tf32: bool = False,
         check: bool | None = None,
     ):
@@ -71,7 +68,7 @@ class Curvature(Operator):
         self.objective = objective
         self.size, self.dtype, self.device = objective.size, objective.dtype, objective.theta.device
         self.world = objective.world
-        self.settings = Settings(program, memory, products, keep, coalesce, compile, tune, tf32, check)
+        self.settings = Settings(program, memory, products, keep, coalesce, compile, tf32, check)
         self.rule = self._rule()
         self._states: dict[int, Any] = {}  # of batches, kept between products
         self._prepared: Prepared | None = None
@@ -175,7 +172,7 @@ class Curvature(Operator):
             if not out_of_memory(error) or self.settings.program == "recompute":
                 raise
         # outside the handler, where the failed attempt's tensors are gone
-        frugal = replace(self.settings, program="recompute", compile=False, tune=False)
+        frugal = replace(self.settings, program="recompute", compile=False)
         return self._without_states(prepare(self.rule, frugal))
 
     def multiply(self, V: Tensor) -> Tensor:

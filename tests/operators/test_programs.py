@@ -1,4 +1,4 @@
-"""How products are computed: plans, memory, coalescing, mixed keeping, tuning, compiling, and what happens when they fail."""
+"""How products are computed: plans, memory, coalescing, mixed keeping, compiling, and what happens when they fail."""
 
 import gc
 import subprocess
@@ -38,6 +38,10 @@ def vector(op, seed=1):
     return torch.randn(op.size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(op.dtype)
 
 
+def same(op, other):
+    torch.testing.assert_close(op @ vector(op), other @ vector(op), rtol=1e-10, atol=1e-12)
+
+
 # --- memory -------------------------------------------------------------------------------------------------------------
 
 
@@ -45,7 +49,7 @@ def test_small_batches_are_joined_and_the_product_stays_the_same():
     objective = problem()
     joined, apart = ls.Hessian(objective), ls.Hessian(objective, coalesce=False)
     assert (joined.plan.batches, apart.plan.batches) == (1, 5)
-    torch.testing.assert_close(joined @ vector(joined), apart @ vector(apart), rtol=1e-10, atol=1e-12)
+    same(joined, apart)
 
 
 def test_a_budget_for_some_batches_keeps_those_and_computes_the_others_again():
@@ -77,7 +81,7 @@ def test_a_batch_that_does_not_fit_is_cut():
     assert max(batch.size for batch in smaller.stored) <= 16
     H = ls.Hessian(objective, memory=4 * costs.saved(16))
     assert H.plan.batch_size <= 16
-    torch.testing.assert_close(H @ vector(H), ls.Hessian(objective) @ vector(H), rtol=1e-10, atol=1e-12)
+    same(H, ls.Hessian(objective))
 
 
 class Centred(nn.Linear):
@@ -159,7 +163,7 @@ def test_memory_that_ends_while_a_program_is_traced_leaves_the_one_that_keeps_no
         "nothing else fits into memory; checked against differences of gradients",
     )
     assert 0 < H.plan.difference < 1e-6
-    torch.testing.assert_close(H @ vector(H), ls.Hessian(objective) @ vector(H), rtol=1e-10, atol=1e-12)
+    same(H, ls.Hessian(objective))
 
 
 # --- the choice ---------------------------------------------------------------------------------------------------------
@@ -218,13 +222,6 @@ def test_vectors_mapped_together_give_what_one_after_the_other_do(monkeypatch):
     H = ls.Hessian(objective, program="split")
     assert H.plan.mapped
     torch.testing.assert_close(H @ V, looped, rtol=1e-10, atol=1e-12)
-
-
-def test_tuning_chooses_among_programs_that_agree():
-    objective = problem()
-    H = ls.Hessian(objective, tune=True)
-    assert H.plan.reason.startswith("fastest of kept")
-    torch.testing.assert_close(H @ vector(H), ls.Hessian(objective) @ vector(H), rtol=1e-10, atol=1e-12)
 
 
 class Checkpointing(nn.Linear):
@@ -289,13 +286,13 @@ def test_a_sampled_fisher_matrix_can_be_split(n):
     model, data = nn.Linear(4, 3).double(), (torch.randn(n, 4, dtype=torch.float64), torch.arange(n) % 3)
     objective = ls.Objective(model, data, "cross_entropy", batch_size=8)
     kept, split = (ls.Fisher(objective, samples=2, program=program, coalesce=False) for program in ("kept", "split"))
-    torch.testing.assert_close(split @ vector(split), kept @ vector(kept), rtol=1e-10, atol=1e-12)
+    same(split, kept)
 
 
 def test_ragged_batches_get_a_trace_each():
     objective = problem(n=20)
     H = ls.Hessian(objective, program="split", coalesce=False)
-    torch.testing.assert_close(H @ vector(H), ls.Hessian(objective) @ vector(H), rtol=1e-10, atol=1e-12)
+    same(H, ls.Hessian(objective))
     assert len(H._prepared.program._traces) == 2
 
 
@@ -420,7 +417,7 @@ def test_a_failed_product_leaves_no_state_that_a_later_one_would_use(monkeypatch
         patched.setattr(ls.Hessian, "_multiply", lambda *_: (_ for _ in ()).throw(ValueError("stop")))
         with pytest.raises(ValueError, match="stop"):
             H @ vector(H)
-    torch.testing.assert_close(H @ vector(H), ls.Hessian(problem()) @ vector(H), rtol=1e-10, atol=1e-12)
+    same(H, ls.Hessian(problem()))
 
 
 # --- kinds of models ----------------------------------------------------------------------------------------------------
@@ -456,7 +453,7 @@ def test_a_compiled_module_is_run_eagerly():
     data = [batch.raw for batch in objective.batches]
     other = ls.Objective(torch.compile(objective.model), data, "cross_entropy", dtype=torch.float64)
     H = ls.Hessian(other)
-    torch.testing.assert_close(H @ vector(H), ls.Hessian(objective) @ vector(H), rtol=1e-10, atol=1e-12)
+    same(H, ls.Hessian(objective))
 
 
 def test_dictionary_batches_and_losses_of_ones_own_split_too():

@@ -51,16 +51,6 @@ def test_no_ghosts_after_many_steps(matrix_with):
     assert (nodes > 2).sum() == 1
 
 
-def test_side_by_side_runs_equal_single_ones(matrix_with):
-    matrix = matrix_with(np.linspace(-1, 4, 60))
-    vectors = starts(60, 3)
-    nodes, weights = lanczos_quadrature(Products(matrix), vectors, 20)
-    for row in range(3):
-        alone = lanczos_quadrature(Products(matrix), vectors[row : row + 1], 20)
-        np.testing.assert_allclose(alone[0][0], nodes[row], atol=1e-10)
-        np.testing.assert_allclose(alone[1][0], weights[row], atol=1e-10)
-
-
 def test_an_invariant_subspace_ends_a_run_and_saves_products():
     matrix = torch.diag(torch.tensor([3.0, 3.0, 1.0] + [0.0] * 97, dtype=torch.float64))
     products = Products(matrix)

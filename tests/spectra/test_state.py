@@ -74,13 +74,21 @@ def test_an_interrupt_without_a_file_names_the_remedy(matrix_with, counting):
 
 def test_a_file_of_another_run_is_refused(matrix_with, counting, tmp_path):
     matrix, path = matrix_with(SPECTRUM), tmp_path / "run.npz"
+
+    def of(weights, act=None):
+        operator = counting(matrix, act)
+        operator.provenance = {"weights_sha256": weights}
+        return operator
+
     with pytest.raises(KeyboardInterrupt):
-        top_eigenpairs(counting(matrix, stop_at(25, KeyboardInterrupt())), checkpoint=path, **OPTIONS)
+        top_eigenpairs(of("first", stop_at(25, KeyboardInterrupt())), checkpoint=path, **OPTIONS)
     with pytest.raises(LandscapeError, match="which: 'LM' there, 'SA' here"):
-        top_eigenpairs(counting(matrix), checkpoint=path, **{**OPTIONS, "which": "SA"})
+        top_eigenpairs(of("first"), checkpoint=path, **{**OPTIONS, "which": "SA"})
+    with pytest.raises(LandscapeError, match="weights_sha256: 'first' there, 'second' here"):
+        top_eigenpairs(of("second"), checkpoint=path, **OPTIONS)
     path.write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(LandscapeError, match="not a journal of this package"):
-        top_eigenpairs(counting(matrix), checkpoint=path, **OPTIONS)
+        top_eigenpairs(of("first"), checkpoint=path, **OPTIONS)
 
 
 def test_a_stored_run_is_found_again_by_what_was_multiplied(matrix_with, counting, tmp_path):
@@ -107,18 +115,6 @@ def test_a_full_disk_costs_the_keeping_and_not_the_computation(matrix_with, coun
         pairs = top_eigenpairs(counting(matrix_with(SPECTRUM)), save=save, checkpoint_seconds=0.0, **OPTIONS)
     assert len(told) == 1
     assert open_study(save[0])["sgd-0/top4"].matvecs == pairs.matvecs
-
-
-def test_a_saved_run_of_other_weights_is_not_continued(matrix_with, counting, tmp_path):
-    matrix, save = matrix_with(SPECTRUM), (tmp_path / "study.h5", "sgd-0/top4")
-    operator = counting(matrix, stop_at(25, KeyboardInterrupt()))
-    operator.provenance = {"weights_sha256": "first"}
-    with pytest.raises(KeyboardInterrupt):
-        top_eigenpairs(operator, save=save, **OPTIONS)
-    other = counting(matrix)
-    other.provenance = {"weights_sha256": "second"}
-    with pytest.raises(LandscapeError, match="weights_sha256: 'first' there, 'second' here"):
-        top_eigenpairs(other, save=save, **OPTIONS)
 
 
 def test_where_a_run_is_saved_is_checked_before_the_first_product(matrix_with, counting, tmp_path):

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from statistics import median
-
-import torch
 
 from landscape.errors import LandscapeError
 from landscape.function.batches import Batch
@@ -24,9 +18,6 @@ from landscape.operators.programs.split import Compiled, Split
 
 MOST_VECTORS = 64
 """Vectors multiplied at a time at most."""
-
-ROUNDS = 5
-"""Products timed per program where timing was asked for."""
 
 # a graph of this size still has its values in cache on a CPU, and keeps a GPU busy
 _TARGET_BYTES = {"cpu": 32 * 2**20, "cuda": 2 * 2**30}
@@ -54,35 +45,28 @@ def prepare(rule: Rule, settings: Settings) -> Prepared:
     objective, world = rule.objective, rule.objective.world
     if world.sharded:  # every process must call the network as often as the others
         frugal: Choice = "recompute" if settings.program == "recompute" else "kept"
-        settings = replace(settings, program=frugal, coalesce=False, tune=False, compile=False)
+        settings = replace(settings, program=frugal, coalesce=False, compile=False)
     available = budget(settings.memory, objective.device)
     costs = measure(objective, objective.batches[0])
     batches = coalesced(objective, costs, available) if settings.coalesce else objective.batches
     chosen, reason = settings.program, "asked for"
     first = rule.dress(batches[0].rescaled(1.0), ())
-    if chosen == "auto" and settings.tune:
-        program, reason = fastest(_candidates(rule, settings, batches, first), first)
-    else:
-        if chosen == "auto" and settings.compile:
-            chosen, reason = "split", "compiled"
-        elif chosen == "auto":
-            chosen, reason = _cheaper(objective, costs, settings, available)
-        try:
-            program = _make(chosen, rule, settings, batches, first)
-        except TraceError as error:
-            if settings.program == "split" and not objective.nested:
-                raise
-            program, reason = Kept(rule, objective.theta), f"{reason}, but {error}"
+    if chosen == "auto" and settings.compile:
+        chosen, reason = "split", "compiled"
+    elif chosen == "auto":
+        chosen, reason = _cheaper(objective, costs, settings, available)
+    try:
+        program = _make(chosen, rule, settings, batches, first)
+    except TraceError as error:
+        if settings.program == "split" and not objective.nested:
+            raise
+        program, reason = Kept(rule, objective.theta), f"{reason}, but {error}"
     traced = program.trace(first) if isinstance(program, Split) else None
     example_bytes = (traced.kept_bytes if traced else costs.graph(first.size)) / first.size
     plan = _plan(program, reason, batches, available, costs, example_bytes)
     if world.sharded:
         kept, chunk = (min(numbers) for numbers in zip(*world.exchange((plan.kept, plan.chunk)), strict=True))
         plan = replace(plan, kept=kept, chunk=chunk)
-    if isinstance(program, Split):
-        plan = replace(plan, trace_seconds=program.trace_seconds)
-    if isinstance(program, Compiled):
-        plan = replace(plan, compiled=program.compiled, compile_seconds=program.compile_seconds)
     return Prepared(plan, program, batches)
 
 
@@ -100,15 +84,6 @@ def _make(choice: Choice, rule: Rule, settings: Settings, batches: Data, first: 
     split = (Compiled if settings.compile else Split)(rule, theta, room=room, batches=batches)
     split.trace(first)
     return split
-
-
-def _candidates(rule: Rule, settings: Settings, batches: Data, first: Batch) -> list[Program]:
-    """Every program that keeps states and works here; the compiled one where compiling was asked for."""
-    programs: list[Program] = [Kept(rule, rule.objective.theta)]
-    for wanted in (False, True) if settings.compile else (False,):
-        with suppress(TraceError):
-            programs.append(_make("split", rule, replace(settings, compile=wanted), batches, first))
-    return programs
 
 
 def _cheaper(objective: Objective, costs: Costs, settings: Settings, available: int) -> tuple[Choice, str]:
@@ -148,7 +123,7 @@ def _plan(
         if kept_bytes + size * example_bytes + working > available:
             break
         kept, kept_bytes = kept + 1, kept_bytes + size * example_bytes
-    mapped = isinstance(program, Split) and program.mapped()
+    mapped = program.mapped()
     # a vector in a chunk takes its product and a copy, and the working memory too where vectors go together
     each = 16 * len(program.theta) + (2 * working if mapped else 0)
     return Plan(
@@ -161,6 +136,9 @@ def _plan(
         budget_bytes=available,
         chunk=min(MOST_VECTORS, max(1, int((available - kept_bytes) // (2 * each)))),
         mapped=mapped,
+        compiled=program.compiled,
+        trace_seconds=program.trace_seconds,
+        compile_seconds=program.compile_seconds,
     )
 
 
@@ -200,26 +178,3 @@ def _separable(objective: Objective) -> bool:
     second = sizes[0] if len(sizes) > 1 else sizes[0] // 2
     indices = [*range(min(_FEW, second)), *range(second, min(second + _FEW, sum(sizes)))]
     return separable(objective, objective.theta, objective.batches.regrouped(indices, len(indices))[0])
-
-
-def fastest(programs: Sequence[Program], batch: Batch) -> tuple[Program, str]:
-    """Return the program whose product with one vector takes least time, and the times in words.
-
-    States are built first and not timed: a tuned operator is one that many products will follow. Rounds are interleaved, so
-    that drift of the machine cancels.
-    """
-    v = torch.ones_like(programs[0].theta)[:, None]
-    states = [program.build(batch) for program in programs]
-    times: list[list[float]] = [[] for _ in programs]
-    for turn in range(ROUNDS + 1):
-        for program, state, taken in zip(programs, states, times, strict=True):
-            begun = time.perf_counter()
-            program.multiply(state, batch, v)
-            if v.device.type == "cuda":
-                torch.cuda.synchronize(v.device)
-            if turn:  # the first round warms up
-                taken.append(time.perf_counter() - begun)
-    medians = [median(taken) for taken in times]
-    best = min(range(len(programs)), key=medians.__getitem__)
-    words = ", ".join(f"{p.label} {1e3 * t:.3g} ms" for p, t in zip(programs, medians, strict=True))
-    return programs[best], f"fastest of {words} a batch"

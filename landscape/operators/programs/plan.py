@@ -21,7 +21,6 @@ class Settings:
     keep: Keep = "auto"
     coalesce: bool = True
     compile: bool = False
-    tune: bool = False
     tf32: bool = False
     check: bool | None = None
 

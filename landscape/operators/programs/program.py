@@ -55,13 +55,14 @@ class Program(ABC):
     compiled: bool = False
     """Whether its code went through the compiler."""
 
-    @property
-    def label(self) -> str:
-        """Name in messages."""
-        return f"compiled {self.name}" if self.compiled else self.name
+    trace_seconds = compile_seconds = 0.0
 
     def __init__(self, rule: Rule, theta: Tensor):
         self.rule, self.theta = rule, theta.detach()
+
+    def mapped(self) -> bool:
+        """Whether several vectors go through it together."""
+        return False
 
     @abstractmethod
     def build(self, batch: Batch) -> Any:

@@ -51,7 +51,6 @@ class Split(Program):
         super().__init__(rule, theta)
         self.room, self.batches = room, batches
         self._traces: dict[Any, tuple[Traced, Second]] = {}
-        self.trace_seconds = 0.0
 
     def trace(self, batch: Batch) -> Traced:
         """Return the split program for batches of this kind, traced and checked when it is the first.
@@ -138,7 +137,6 @@ class Compiled(Split):
     """
 
     compiled = True
-    compile_seconds = 0.0
 
     def second(self, program: Traced, fixed: tuple[Tensor, ...], v: Tensor) -> Second:
         """Compile the part that runs for each vector, and compare it with the plain one."""
