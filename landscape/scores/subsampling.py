@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,7 +82,12 @@ def sampling_error(
     order = torch.as_tensor(np.random.default_rng(seed).permutation(n))
     size = math.ceil(n / groups)
     shares = np.array([batch.scale for batch in objective.subset(order).rebatch(size).batches.stored])
-    forms, traces = _kept(objective, operator, list(order.split(size)), vectors, probes, seed)
+
+    def curvature(chosen: Tensor) -> Operator:
+        return operator(objective.subset(chosen))
+
+    signs = Probes(objective.size, seed, "rademacher", objective.device, objective.dtype).rows(0, probes)
+    forms, traces = _kept(curvature, order.split(size), vectors, signs)
     _check_pairs(pairs, np.tensordot(shares, forms, 1), k)
     count = len(shares)
     drawn = np.random.default_rng([seed, 1]).multinomial(count, np.full(count, 1 / count), size=draws) * shares
@@ -92,7 +97,7 @@ def sampling_error(
     # a bootstrap of count groups spreads too little by (count − 1)/count, and a part n/N of the data is known already
     widen = (count / (count - 1) * (1 - left)) ** 0.5
     by_probe = shares @ traces
-    sizes, means, bias, bias_error = _bias(objective, operator, order, vectors[0], left, seed)
+    sizes, means, bias, bias_error = _bias(curvature, order, vectors[0], left, seed)
     estimates: dict[str, Any] = {
         "values": np.asarray(pairs.values[:k], dtype=np.float64),
         "standard_errors": widen * resampled.std(0, ddof=1),
@@ -120,19 +125,12 @@ def sampling_error(
 
 
 def _kept(
-    objective: Objective,
-    operator: Callable[[Objective], Operator],
-    parts: list[Tensor],
-    vectors: Tensor,
-    probes: int,
-    seed: int,
+    curvature: Callable[[Tensor], Operator], groups: Sequence[Tensor], vectors: Tensor, signs: Tensor
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return VᵀA_gV (groups, k, k) and zᵀA_gz (groups, probes): one pass over the data."""
-    signs = Probes(objective.size, seed, "rademacher", objective.device, objective.dtype).rows(0, probes)
-    rows = torch.cat([vectors, signs])
-    forms, traces = [], []
-    for part in bar(parts, desc="products of every group", unit="group"):
-        applied = (operator(objective.subset(part)) @ rows.T).double()
+    rows, forms, traces = torch.cat([vectors, signs]), [], []
+    for group in bar(groups, desc="products of every group", unit="group"):
+        applied = (curvature(group) @ rows.T).double()
         form = vectors.double() @ applied[:, : len(vectors)]
         forms.append(((form + form.T) / 2).cpu().numpy())
         traces.append((signs.double() * applied[:, len(vectors) :].T).sum(1).cpu().numpy())
@@ -140,12 +138,7 @@ def _kept(
 
 
 def _bias(
-    objective: Objective,
-    operator: Callable[[Objective], Operator],
-    order: Tensor,
-    vector: Tensor,
-    left: float,
-    seed: int,
+    curvature: Callable[[Tensor], Operator], order: Tensor, vector: Tensor, left: float, seed: int
 ) -> tuple[list[int], list[float], float, float]:
     """Return subset sizes, mean λ₁ of each, and the bias of the whole sample with its error."""
     n = len(order)
@@ -153,7 +146,7 @@ def _bias(
     for parts in bar(PARTS, desc="largest eigenvalue of subsets", unit="size"):
         found = []
         for subset in order.tensor_split(parts):
-            A = operator(objective.subset(subset))
+            A = curvature(subset)
             below = float(vector.double() @ (A @ vector).double())
             largest = float(top_eigenpairs(A, 1, tol=1e-3, start=vector, vectors=False, seed=seed).values[0])
             found.append(largest)
