@@ -28,7 +28,6 @@ control = partial(score, orientation="control", panel=True, sums=True)
     cost=0.33,
     invariant=OF_PROBABILITIES,
     unit="loss",
-    sums=True,
     shards=True,
 )
 def loss(objective: Objective) -> Measurement:
@@ -44,7 +43,6 @@ def loss(objective: Objective) -> Measurement:
     cost=0.33,
     invariant=OF_DECISIONS,
     needs=("errors",),
-    sums=True,
     shards=True,
 )
 def accuracy(objective: Objective) -> Measurement:

@@ -46,6 +46,7 @@ def test_an_unconverged_end_is_marked(classifier):
     assert {row.status for row in rows} == {"not converged"}
     assert rows[0].note.startswith("λmax is at least this, and an eigenvalue lies within")
     assert rows[1].note.startswith("λmin is at most this")
+    assert rows[0].value > 0 > rows[1].value
 
 
 def test_a_tiny_loss_is_measured_in_float64(classifier):
