@@ -19,18 +19,8 @@ from landscape.tables import table_latex
 def csv(result: Result, path: str | os.PathLike[str]) -> Path:
     """Write the main table of a result as CSV: a header, then one row per grid point, eigenvalue, score …
 
-    Numbers have as many digits as it takes to read them back bit for bit; NaN and infinities are ``nan`` and ``inf``;
-    an empty field means that there is nothing. Planes have x fastest.
-
-    Args:
-        result: any result; its columns are those of ``result.columns()``.
-        path: the file.
-
-    Returns:
-        The file.
-
-    Raises:
-        LandscapeError: the place cannot be written.
+    The columns are those of ``result.columns()``. Numbers have as many digits as it takes to read them back bit for bit; NaN
+    and infinities are ``nan`` and ``inf``; an empty field means that there is nothing. Planes have x fastest.
 
     >>> import tempfile
     >>> import numpy as np
@@ -57,16 +47,6 @@ def json(result: Result, path: str | os.PathLike[str]) -> Path:
     JSON has no NaN: it and the infinities are the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``, which
     ``float()`` and JavaScript's ``Number()`` understand.
 
-    Args:
-        result: any result.
-        path: the file.
-
-    Returns:
-        The file.
-
-    Raises:
-        LandscapeError: the place cannot be written.
-
     >>> import tempfile
     >>> import numpy as np
     >>> from landscape.results import Line
@@ -85,12 +65,6 @@ def latex(result: Result, path: str | os.PathLike[str], *, caption: str | None =
         path: the file, for ``\input``.
         caption: of the first table, in LaTeX; `None`: what the table is called.
         label: ``\label`` of the first table; further ones get ``-2``, ``-3`` ….
-
-    Returns:
-        The file.
-
-    Raises:
-        LandscapeError: the place cannot be written.
 
     >>> import tempfile
     >>> from landscape.results import Score, Scores

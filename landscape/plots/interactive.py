@@ -1,6 +1,7 @@
 """Figures to turn, zoom and read values off, by plotly (extra ``[interactive]``); each saves as one HTML page.
 
-They share levels, colours and markers with the figures of `landscape.plots`, so that a page and a paper agree.
+They share levels, colours and markers with the figures of `landscape.plots`, so that a page and a paper agree. They return a
+``plotly.graph_objects.Figure`` and raise what those raise, and a `LandscapeError` where plotly is not installed.
 """
 
 from __future__ import annotations
@@ -39,12 +40,6 @@ def surface(planes: Plane | Mapping[str, Plane], *, columns: int = 3, **look: Un
         planes: one plane, or several by name.
         columns: surfaces in a row.
         look: as for `landscape.plots.surface`.
-
-    Returns:
-        A ``plotly.graph_objects.Figure``.
-
-    Raises:
-        LandscapeError: plotly is not installed, no planes, no such metric, fewer than 2 × 2 points, or unusable levels.
 
     >>> x = np.linspace(-1, 1, 5)
     >>> bowl = Plane(x=x, y=x, values={"train/loss": x**2 + x[:, None] ** 2}, computed=np.ones((5, 5)))
@@ -92,12 +87,6 @@ def plane(result: Plane, **look: Unpack[Look]) -> Any:
     Args:
         result: values (ny, nx) over x and y, in units of the directions.
         look: as for `landscape.plots.contour`.
-
-    Returns:
-        A ``plotly.graph_objects.Figure``.
-
-    Raises:
-        LandscapeError: plotly is not installed, no such metric, fewer than 2 × 2 points, or unusable levels.
 
     >>> x = np.linspace(-1, 1, 5)
     >>> bowl = Plane(x=x, y=x, values={"train/loss": x**2 + x[:, None] ** 2}, computed=np.ones((5, 5)))
