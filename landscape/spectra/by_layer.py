@@ -221,7 +221,7 @@ def _sample(
 
     From P probes on, the unit vectors take their place, and the samples count P times, so that means are exact.
     """
-    random, over_parts = products.probes(seed, "rademacher"), products.world.over_parts
+    random, over_parts, dot = products.probes(seed, "rademacher"), products.world.over_parts, products.world.dot
     exact = probes >= products.size
     units = torch.eye(products.size, dtype=products.dtype, device=products.device) if exact else random.rows(0, 0)
     probes, missed_probes = (products.size, products.size) if exact else (probes, missed_probes)
@@ -236,7 +236,7 @@ def _sample(
             products.require_finite(traces[-1])
             for row, whole in zip(rows[: max(0, missed_probes - start)], applied, strict=False):
                 outside = whole - (diagonal @ row).double()
-                missed.append(host(over_parts(torch.stack([outside.square().sum(), whole.square().sum()]))))
+                missed.append(host(torch.stack([dot(outside, outside), dot(whole, whole)])))
             progress.update(stop - start)
     return np.concatenate(traces) * (products.size if exact else 1), np.array(missed)
 
