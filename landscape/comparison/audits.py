@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 
 from landscape.function.objective import Objective
-from landscape.results import Audit
+from landscape.results import Audit, AuditRow
 from landscape.results.comparison import Audited
 from landscape.scores import audit
 
 TOLERANCE = 0.01
 """How far S(T(w))/S(w) may lie from 1 before a score is descriptive only."""
-
-
 AUDIT = "audit/"
 """In the row of a run, what the names of the columns of `Audited` begin with."""
 
@@ -69,16 +67,8 @@ def in_words(rows: Sequence[Audited]) -> str:
 def worst_over_radii(recipe: str, found: Audit) -> list[Audited]:
     """Say how each score took each transformation of a network, at the radius where it took it worst."""
     order = ("not applicable", "invariant", "within error", "not invariant")
-    worst: dict[tuple[str, str], Audited] = {}
+    radii: dict[tuple[str, str], list[AuditRow]] = {}
     for row in found.rows:
-        key, new = (
-            (row.score, row.transformation),
-            Audited(recipe, row.score, row.transformation, row.ratio, row.verdict),
-        )
-        old = worst.get(key)
-        if old is None or (order.index(new.verdict), abs(new.ratio - 1)) > (
-            order.index(old.verdict),
-            abs(old.ratio - 1),
-        ):
-            worst[key] = new
-    return list(worst.values())
+        radii.setdefault((row.score, row.transformation), []).append(row)
+    worst = {key: max(rows, key=lambda r: (order.index(r.verdict), abs(r.ratio - 1))) for key, rows in radii.items()}
+    return [Audited(recipe, *key, row.ratio, row.verdict) for key, row in worst.items()]

@@ -141,8 +141,7 @@ def compare(
     members = _members(recipes)
     arms, matched = _matched(members, match)
     seats = [(slug, index, one) for slug, arm in arms.items() for index, one in enumerate(arm)]
-    _require_one_loss(seats)
-    _require_others(seats)
+    _require_comparable(seats)
     rows: list[dict[str, Any]] = []
     for slug, index, one in seats:
         run = members[slug][index]
@@ -191,15 +190,13 @@ def compare(
     return _with_origin(result, scored[0].provenance, seed, options, started)
 
 
-def _require_one_loss(seats: Sequence[tuple[str, int, Matched]]) -> None:
+def _require_comparable(seats: Sequence[tuple[str, int, Matched]]) -> None:
+    """Raise unless all are measured by one loss, and every seed of a recipe is another network."""
     names = sorted({objective.loss_name for _, _, one in seats for objective in one.at})
     if len(names) > 1:
         raise LandscapeError(
             f"the recipes are measured by different losses, {', '.join(names)}; pass checkpoints with one loss"
         )
-
-
-def _require_others(seats: Sequence[tuple[str, int, Matched]]) -> None:
     seen: dict[tuple[str, str], int] = {}
     for slug, index, one in seats:
         same = seen.setdefault((slug, fingerprint(one.at[0].theta)), index)

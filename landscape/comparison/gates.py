@@ -123,92 +123,54 @@ def check(
     """
     waive = gates_named(waive)
     both = [*arm_a, *arm_b]
+    names = [f"{slug}-{i}" for slug, arm in ((a, arm_a), (b, arm_b)) for i in range(len(arm))]
     losses = [float(np.mean([f.loss for f in arm])) for arm in (arm_a, arm_b)]
-    accuracies = [float(np.mean([f.accuracy for f in arm])) for arm in (arm_a, arm_b)]
     ratio = float(np.max(losses) / np.min(losses) - 1) if np.min(losses) > 0 else math.inf
+    accuracies = [float(np.mean([f.accuracy for f in arm])) for arm in (arm_a, arm_b)]
+    gap = 0.0 if all(math.isnan(f.accuracy) for f in both) else abs(accuracies[0] - accuracies[1])
     noise, frozen = (
         float(np.max([np.median([getattr(f, name) for f in arm]) for arm in (arm_a, arm_b)]))
         for name in ("noise_ratio", "frozen_ratio")
     )
-    gap = 0.0 if all(math.isnan(f.accuracy) for f in both) else abs(accuracies[0] - accuracies[1])
-    networks, inputs = len({f.network for f in both}), len({f.inputs for f in both})
-    smallest = min(len(arm_a), len(arm_b))
-    modal = float(np.max([f.modal_share for f in both]))
-    names = [f"{slug}-{i}" for slug, arm in ((a, arm_a), (b, arm_b)) for i in range(len(arm))]
-    at_rest = "mean gradient within its sampling noise; train on if not"
+    modal, smallest = float(np.max([f.modal_share for f in both])), min(len(arm_a), len(arm_b))
+    loss_note = "train both to the same loss, or pass match='temper' (--match temper)"
+    if not np.isfinite(ratio):
+        odd = [f"{name} has {f.loss:.3g}" for name, f in zip(names, both, strict=True) if not 0 < f.loss < math.inf]
+        loss_note = f"losses are finite and positive; {', '.join(odd)}"
+    rest_note = "mean gradient within its sampling noise; train on if not"
     if not stationary and not noise <= 1:
-        at_rest = f"{REPORTED}: the scores that decide need no critical point, those of the family curvature do"
+        rest_note = f"{REPORTED}: the scores that decide need no critical point, those of the family curvature do"
     if not math.isnan(frozen):
-        at_rest += f" ({frozen:.2g} with frozen norm statistics)"
-    measured = [
-        (
-            "network",
-            networks == 1,
-            networks,
-            1,
-            f"parameters have the same names and shapes{_odd(names, both, 'network')}",
-        ),
-        (
-            "inputs",
-            inputs == 1,
-            inputs,
-            1,
-            f"all checkpoints are measured on the same inputs{_odd(names, both, 'inputs')}",
-        ),
-        ("seeds", smallest >= fewest, smallest, fewest, f"significance needs at least {fewest} seeds per recipe"),
-        ("train accuracy", gap <= 0.005, gap, 0.005, "train both to the same accuracy"),
-        (
-            "train loss",
-            ratio <= loss_tolerance,
-            ratio,
-            loss_tolerance,
-            "train both to the same loss, or pass match='temper' (--match temper)"
-            if np.isfinite(ratio)
-            else _unusable(names, both),
-        ),
-        ("gradient", noise <= 1 or not stationary, noise, 1.0, at_rest),
-        (
-            "collapse",
-            modal <= 3,
-            modal,
-            3.0,
-            "no predictor gives nearly always the same answer" + _most(names, both, modal),
-        ),
-    ]
+        rest_note += f" ({frozen:.2g} with frozen norm statistics)"
+    modal_note = "no predictor gives nearly always the same answer"
+    if modal > 3:
+        modal_note += f", as {next(name for name, f in zip(names, both, strict=True) if f.modal_share == modal)} does"
+
+    def gate(name: str, value: float, limit: float, note: str, *, passed: bool | None = None) -> Gate:
+        passed = value <= limit if passed is None else passed
+        return Gate(a, b, name, passed or name in waive, float(value), float(limit),
+                    WAIVED if name in waive and not passed else note)  # fmt: skip
+
+    def alike(name: str, of: str, note: str) -> Gate:
+        kinds = [getattr(f, of) for f in both]
+        odd = [name for name, kind in zip(names, kinds, strict=True) if kind != max(kinds, key=kinds.count)]
+        return gate(name, len(set(kinds)), 1, note + (f", {', '.join(odd)} not those of the others" if odd else ""))
+
     return [
-        Gate(
-            a,
-            b,
-            name,
-            passed or name in waive,
-            float(value),
-            float(limit),
-            WAIVED if name in waive and not passed else note,
-        )
-        for name, passed, value, limit, note in measured
+        alike("network", "network", "parameters have the same names and shapes"),
+        alike("inputs", "inputs", "all checkpoints are measured on the same inputs"),
+        gate(
+            "seeds",
+            smallest,
+            fewest,
+            f"significance needs at least {fewest} seeds per recipe",
+            passed=smallest >= fewest,
+        ),
+        gate("train accuracy", gap, 0.005, "train both to the same accuracy"),
+        gate("train loss", ratio, loss_tolerance, loss_note),
+        gate("gradient", noise, 1.0, rest_note, passed=noise <= 1 or not stationary),
+        gate("collapse", modal, 3.0, modal_note),
     ]
-
-
-def _odd(names: Sequence[str], facts: Sequence[Facts], what: str) -> str:
-    """Name the checkpoints that are not like most; empty where all are."""
-    kinds = [getattr(one, what) for one in facts]
-    usual = max(kinds, key=kinds.count)
-    others = [name for name, kind in zip(names, kinds, strict=True) if kind != usual]
-    return f", {', '.join(others)} not those of the others" if others else ""
-
-
-def _unusable(names: Sequence[str], facts: Sequence[Facts]) -> str:
-    """Name the checkpoints whose loss cannot be compared."""
-    found = [
-        f"{name} has {one.loss:.3g}" for name, one in zip(names, facts, strict=True) if not 0 < one.loss < math.inf
-    ]
-    return f"losses are finite and positive; {', '.join(found)}"
-
-
-def _most(names: Sequence[str], facts: Sequence[Facts], share: float) -> str:
-    """Name the checkpoint of the largest modal share where it is too large."""
-    worst = next((name for name, one in zip(names, facts, strict=True) if one.modal_share == share), "")
-    return f", as {worst} does" if share > 3 else ""
 
 
 def _modal_share(objective: Objective) -> float:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, fields
 from itertools import combinations
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -25,8 +25,6 @@ SHARED = (
 """What must be said of intervals where seeds do not have draws of their own."""
 CONDITIONS = ("train/", "test/", "temperature")
 """How measures begin that say how a run was trained and what it is worth; the table of a comparison shows them."""
-
-
 DRAWS = GATES + "draws"
 """The measure that holds the seed of a run's random draws, where it is known."""
 
@@ -80,11 +78,10 @@ def judge(
     """
     if by not in trials.factors or len(trials.levels(by)) < 2:
         raise LandscapeError(f"trials with one level of {by!r} or none; a comparison needs two")
-    lacking = [field.name for field in fields(Facts) if GATES + field.name not in trials.measures and _needed(field)]
-    if lacking:
+    needed = [GATES + field.name for field in fields(Facts) if field.default is MISSING]
+    if lacking := [name for name in needed if name not in trials.measures]:
         raise LandscapeError(
-            f"these trials lack {', '.join(GATES + name for name in lacking)}, which the gates look at; measure them with "
-            "landscape.comparison.facts"
+            f"these trials lack {', '.join(lacking)}, which the gates look at; measure them with landscape.comparison.facts"
         )
     scores = [name for name in trials.measures if name in REGISTRY] if scores is None else list(scores)
     levels = [str(one) for one in trials.levels(by)]
@@ -114,11 +111,9 @@ def judge(
             errors=None if own_draws or pairs is not None else (errors[i, first], errors[j, second]),
             deciding=tuple(chosen.values()), unconverged=unconverged,
         )  # fmt: skip
-        how = (
-            f"{len(first)} pairs of the same initial weights, sign flips"
-            if pairs is not None
-            else "independent seeds, permutations"
-        )
+        how = "independent seeds, permutations"
+        if pairs is not None:
+            how = f"{len(first)} pairs of the same initial weights, sign flips"
         left = dict.fromkeys(fact.gauge for arm in known for fact in arm if fact.gauge)
         gauges = [f"In the scores that decide, {words}." for words in left]
         gates, tests = [*gates, *mine], [*tests, *found]
@@ -132,7 +127,7 @@ def judge(
     count = len(levels) * (len(levels) - 1) // 2
     over = f", not over the {count} pairs of recipes" if count > 1 else ""
     corrected = (
-        "" if not tests else f"p values are corrected by Holm's method over the {len(chosen)} scores that decide{over}."
+        f"p values are corrected by Holm's method over the {len(chosen)} scores that decide{over}." if tests else ""
     )
     return Comparison(
         recipes=tuple(levels),
@@ -204,7 +199,3 @@ def _facts(arm: Trials) -> list[Facts]:
     names = [field.name for field in fields(Facts) if GATES + field.name in arm.measures]
     columns = [arm[GATES + name].tolist() for name in names]
     return [Facts(**dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True)]
-
-
-def _needed(field: Field[Any]) -> bool:
-    return field.default is MISSING
