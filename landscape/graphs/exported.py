@@ -6,9 +6,10 @@ operation, knows every shape, follows Python code that branches on shapes, and n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from landscape.function.forward import takes_keywords
 from landscape.function.structure import deep_copy
 from landscape.graphs.ops import facts
 
+T = TypeVar("T")
 Inputs = Tensor | tuple[Tensor, ...] | Mapping[str, Tensor]
 
 
@@ -33,19 +35,6 @@ class View:
 
     name: str
     index: Tensor
-
-
-@dataclass(frozen=True)
-class Flow:
-    """A traced network.
-
-    Attributes:
-        graph: operations in the order in which they run.
-        views: the parameter or buffer behind each placeholder that is one.
-    """
-
-    graph: Graph
-    views: dict[str, View]
 
 
 def arguments(model: nn.Module, example_inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -79,7 +68,7 @@ def shape(node: Node) -> torch.Size:
     return node.meta["val"].shape
 
 
-def export(model: nn.Module, example_inputs: Inputs) -> Flow:
+def export(model: nn.Module, example_inputs: Inputs) -> tuple[Graph, dict[str, View]]:
     """Trace a copy of a network in evaluation mode; the network itself is left alone.
 
     Args:
@@ -87,7 +76,7 @@ def export(model: nn.Module, example_inputs: Inputs) -> Flow:
         example_inputs: a tensor (N, …) or a tuple of the arguments; of a single tensor two examples are traced.
 
     Returns:
-        The graph and the tensors behind its placeholders.
+        The graph, and the parameter or buffer behind each placeholder that is one.
 
     Raises:
         LandscapeError: the network cannot be traced, for instance because it branches on values.
@@ -105,21 +94,17 @@ def export(model: nn.Module, example_inputs: Inputs) -> Flow:
             f"The network cannot be traced on the example inputs ({first}): give inputs it accepts, and a forward pass "
             "that does not branch on values."
         ) from error
-    tensors = {
-        **dict(plain.named_parameters(remove_duplicate=False)),
-        **dict(plain.named_buffers(remove_duplicate=False)),
-    }
+    tensors = dict(chain(plain.named_parameters(remove_duplicate=False), plain.named_buffers(remove_duplicate=False)))
     first_name: dict[int, str] = {}
     for name, tensor in tensors.items():
         first_name.setdefault(id(tensor), name)
     signature = program.graph_signature
-    named = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     views = {
         placeholder: View(first_name[id(tensors[name])], positions(tensors[name]))
-        for placeholder, name in named.items()
+        for placeholder, name in {**signature.inputs_to_parameters, **signature.inputs_to_buffers}.items()
         if name in tensors
     }
-    return Flow(program.graph, views)
+    return program.graph, views
 
 
 def positions(tensor: Tensor) -> Tensor:
@@ -127,13 +112,14 @@ def positions(tensor: Tensor) -> Tensor:
     return torch.arange(tensor.numel()).reshape(tensor.shape)
 
 
-def moved(node: Node, places: Tensor) -> Tensor | tuple[Tensor, ...]:
-    """Return where the entries of an activation or parameter are after an operation that only moves them."""
+def moved(node: Node, places: Tensor, like: Callable[[Tensor], T]) -> T | tuple[T, ...]:
+    """Return where entries are after an operation that only moves them, each part of the result made by ``like(places)``."""
     if facts(node).elementwise:
-        return places
+        return like(places)
     # contiguous, because a view that suits the strides of the values need not suit those of their positions
     args, kwargs = map_arg((node.args, node.kwargs), lambda n: places.contiguous())
-    return node.target(*args, **kwargs)  # type: ignore[operator]
+    parts = node.target(*args, **kwargs)  # type: ignore[operator]
+    return like(parts) if isinstance(parts, Tensor) else tuple(map(like, parts))
 
 
 def overlap(indices: list[Tensor]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -91,11 +92,11 @@ def search_products(model: nn.Module, example_inputs: Inputs) -> tuple[list[Prod
     Raises:
         LandscapeError: the network cannot be traced.
     """
-    network = export(model, example_inputs)
+    graph, views = export(model, example_inputs)
     search = _Search()
-    for node in network.graph.nodes:
+    for node in graph.nodes:
         if node.op == "placeholder":
-            search.values[node] = network.views.get(node.name)
+            search.values[node] = views.get(node.name)
         elif node.op == "output":
             for source in node.all_input_nodes:
                 search.spoil(search.values.get(source))
@@ -157,7 +158,10 @@ def _step(search: _Search, node: Node) -> Any:
         return sources[0][index_of(node)] if isinstance(sources[0], tuple) else None
     copies = facts(node).moves or name in ("repeat", "repeat_interleave")
     if copies and len(sources) == 1 and isinstance(sources[0], View | _Outputs):
-        return _moved(node, sources[0])
+        entries: View | _Outputs = sources[0]
+        if isinstance(entries, View):
+            return moved(node, entries.index, partial(View, entries.name))
+        return moved(node, entries.rows, partial(_Outputs, entries.source, blocks=entries.blocks))
     for source in sources:
         if isinstance(source, View):
             search.readers.setdefault(source.name, {})[node.name] = source.index
@@ -177,14 +181,6 @@ def _step(search: _Search, node: Node) -> Any:
 def _scales_by_number(node: Node) -> bool:
     op = facts(node)
     return op.elementwise and op.linear is not None and node.all_input_nodes == [node.args[0]]
-
-
-def _moved(node: Node, source: View | _Outputs) -> Any:
-    def like(part: Tensor) -> Any:
-        return replace(source, index=part) if isinstance(source, View) else replace(source, rows=part)
-
-    parts = moved(node, source.index if isinstance(source, View) else source.rows)
-    return like(parts) if isinstance(parts, Tensor) else tuple(like(part) for part in parts)
 
 
 def _linear(search: _Search, node: Node) -> _Outputs | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -48,12 +49,12 @@ def follow(model: nn.Module, example_inputs: Inputs) -> Analysis:
     Raises:
         LandscapeError: the network cannot be traced.
     """
-    network = export(model, example_inputs)
+    graph, views = export(model, example_inputs)
     tracker = Tracker()
     output = Signal(())
-    for node in network.graph.nodes:
+    for node in graph.nodes:
         if node.op == "placeholder":
-            tracker.values[node] = network.views.get(node.name) or unknown(node)
+            tracker.values[node] = views.get(node.name) or unknown(node)
         elif node.op == "output":
             output = _output(tracker, node)
         else:
@@ -96,9 +97,7 @@ def _step(tracker: Tracker, node: Node, rule: Rule | None) -> Any:
         source = tracker.values.get(node.args[0])  # type: ignore[arg-type]
         return source[index_of(node)] if isinstance(source, tuple) else tracker.refuse(node, "getitem")
     if len(sources) == 1 and isinstance(sources[0], View) and facts(node).moves:
-        parts = moved(node, sources[0].index)
-        views = [replace(sources[0], index=part) for part in ([parts] if isinstance(parts, Tensor) else parts)]
-        return views[0] if isinstance(parts, Tensor) else tuple(views)
+        return moved(node, sources[0].index, partial(View, sources[0].name))
     if rule is not None and any(isinstance(source, Signal) for source in sources):
         return rule(tracker, node)
     return tracker.refuse(node, f"it passes through {name}")
