@@ -85,10 +85,14 @@ def test_basis_functions_interpolate_the_ends_and_sum_to_one():
     np.testing.assert_allclose(_polygon(0.25, 2), [0.5, 0.5, 0.0])
 
 
+def weighing(function, size):
+    loss = ls.BatchLoss(lambda model, batch: function(model.weight))
+    return ls.Objective(nn.Linear(size, 1, bias=False), [(torch.zeros(1, size),)], loss, dtype=torch.float64)
+
+
 def ring():
     """Minima on a circle of radius 1: the straight path between two of them has a barrier."""
-    loss = ls.BatchLoss(lambda model, batch: (model.weight.square().sum() - 1).square())
-    return ls.Objective(nn.Linear(2, 1, bias=False), [(torch.zeros(1, 2),)], loss, dtype=torch.float64)
+    return weighing(lambda w: (w.square().sum() - 1).square(), 2)
 
 
 @pytest.mark.parametrize(("kind", "bends", "best"), [("bezier", 1, 0.05), ("bezier", 3, 0.05), ("polygon", 3, 0.1)])
@@ -137,8 +141,7 @@ def test_networks_with_batch_norm_are_connected_and_left_alone():
 
 def double_well():
     """L(w) = (w² − 1)² + w/10, with minima near ±1."""
-    loss = ls.BatchLoss(lambda model, batch: ((model.weight**2 - 1) ** 2 + 0.1 * model.weight).sum())
-    return ls.Objective(nn.Linear(1, 1, bias=False), [(torch.zeros(1, 1),)], loss, dtype=torch.float64)
+    return weighing(lambda w: ((w**2 - 1) ** 2 + 0.1 * w).sum(), 1)
 
 
 def point(value):
@@ -146,7 +149,10 @@ def point(value):
 
 
 def test_the_barrier_is_measured_over_the_higher_end_and_over_the_mean():
-    path = interpolate(double_well(), point(-1.0), point(1.0), points=3)
+    objective = double_well()
+    path = interpolate(objective, point(-1.0), point(0.5), points=4)  # a peer walked along the end, not the difference
+    np.testing.assert_allclose(path.loss, [objective.loss(point(w)) for w in (-1.0, -0.5, 0.0, 0.5)], atol=1e-12)
+    path = interpolate(objective, point(-1.0), point(1.0), points=3)
     np.testing.assert_allclose(path.loss, [-0.1, 1.0, 0.1])
     assert path.barrier == pytest.approx(0.9)
     assert path.barrier_of(over="mean") == pytest.approx(1.0)
@@ -154,13 +160,6 @@ def test_the_barrier_is_measured_over_the_higher_end_and_over_the_mean():
         path.barrier_of(over="smaller")
     with pytest.raises(KeyError, match="train/loss"):
         path.barrier_of("accuracy")
-
-
-def test_the_ends_are_the_solutions():
-    # the first version of one peer walked along the end itself instead of the difference
-    path = interpolate(double_well(), point(-1.0), point(0.5), points=4)
-    expected = [double_well().loss(point(w)) for w in (-1.0, -0.5, 0.0, 0.5)]
-    np.testing.assert_allclose(path.loss, expected, atol=1e-12)
 
 
 def test_the_matrix_of_barriers_is_symmetric():
@@ -171,15 +170,10 @@ def test_the_matrix_of_barriers_is_symmetric():
     assert found[0, 1] == pytest.approx(0.9)
 
 
-def normed(seed):
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3)).double()
-
-
 def test_norm_statistics_are_estimated_again_along_the_path_and_both_versions_kept():
     torch.manual_seed(0)
     X, y = torch.randn(50, 4, dtype=torch.float64) * 3 + 1, torch.randint(3, (50,))
-    a, b = normed(1), normed(2)
+    a, b = (nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3)).double() for _ in range(2))
     for model in (a, b):
         model.train()(X)
     objective = ls.Objective(a, (X, y), "cross_entropy")

@@ -65,6 +65,7 @@ CASES = [
     (lambda: slices.adaptive_plane(OBJECTIVE, TWO, refinements=0), "expected at least 5"),
     (lambda: slices.adaptive_plane(OBJECTIVE, TWO, tolerance=0.0), "expected at least 5"),
     (lambda: slices.log_coordinates(1.0, 10), "odd"),
+    (lambda: ls.plane(OBJECTIVE, OTHER), "directions of type Objective, expected those of ls.random_directions"),
     (lambda: ls.plane(OBJECTIVE, torch.ones(2, 3)), "vectors of 2 parameters"),
     (lambda: ls.plane(OBJECTIVE, torch.ones(1, 2)), "expected 2"),
     (lambda: ls.plane(OBJECTIVE, torch.tensor([[1.0, 0.0], [-3.0, 0.0]])), "collinear"),
