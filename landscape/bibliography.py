@@ -44,11 +44,6 @@ class Entry:
         return tuple(part.strip() for part in self["keywords"].split(",") if part.strip())
 
     @property
-    def url(self) -> str:
-        """Where it can be read; empty for those that are not on arXiv."""
-        return f"https://arxiv.org/abs/{self['eprint']}" if self["eprint"] else ""
-
-    @property
     def authors(self) -> str:
         """Family names: ``Li et al.`` for more than three authors.
 

@@ -18,46 +18,30 @@ def hidden():
     return bar(range(3)).disable
 
 
-def test_a_statement_holds_until_the_next():
+def test_a_statement_holds_until_the_next_and_a_block_to_its_end():
     assert not hidden()
-    progress(False)
+    assert repr(progress(False)) == "progress bars are hidden"
+    assert hidden()
+    with progress(True):
+        assert not hidden()
     assert hidden()
     progress(True)
     assert not hidden()
-
-
-def test_a_block_ends_as_it_began():
-    with progress(False):
-        assert hidden()
-        with progress(True):
-            assert not hidden()
-        assert hidden()
-    assert not hidden()
-
-
-def test_a_block_ends_as_it_began_after_an_exception():
     with pytest.raises(KeyError), progress(False):
         raise KeyError
     assert not hidden()
 
 
-def test_the_environment_decides_until_asked(monkeypatch):
-    monkeypatch.setenv("LANDSCAPE_PROGRESS", "0")
+@pytest.mark.parametrize("quiet", ["environment", "log"])
+def test_the_environment_and_logs_decide_until_asked(quiet, monkeypatch):
+    if quiet == "environment":
+        monkeypatch.setenv("LANDSCAPE_PROGRESS", "0")
+    else:
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
     assert hidden()
     with progress(True):
         assert not hidden()
     assert hidden()
-
-
-def test_a_log_gets_no_bars_unless_asked(monkeypatch):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
-    assert hidden()
-    with progress(True):
-        assert not hidden()
-
-
-def test_the_switch_says_what_it_did():
-    assert repr(progress(False)) == "progress bars are hidden"
 
 
 def test_a_bar_iterates_and_leaves_no_line(capsys):

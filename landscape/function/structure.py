@@ -10,7 +10,7 @@ import copy
 import types
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -47,10 +47,10 @@ class Structure:
             if isinstance(module, nn.EmbeddingBag):
                 module.sparse, module.scale_grad_by_freq = False, False
             elif isinstance(module, nn.Embedding):
-                shared = sum(holder.get(key) is module.weight for holder, key, _ in self._slots) > 1
+                shared = sum(holder[key] is module.weight for holder, key, _ in self._slots) > 1
                 _make_plain(module, constant=not shared)
 
-    def _found(self, model: nn.Module) -> Iterator[tuple[MutableMapping[str, Any], str, str]]:
+    def _found(self, model: nn.Module) -> Iterator[tuple[dict[str, Any] | _Attributes, str, str]]:
         """Yield every place of a tensor in the copy: what holds it, under which key, and the first name of that tensor.
 
         A module that is registered under several names has one place; modules that share a tensor have several.
@@ -99,8 +99,8 @@ def converted(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.
     return deep_copy(model)._apply(lambda tensor: tensor.to(device, cast(tensor.dtype, dtype)))
 
 
-class _Attributes(MutableMapping[str, Any]):
-    """The tensors of a scripted module, which live outside Python."""
+class _Attributes:
+    """The tensors of a scripted module, which live outside Python, as a mapping holds them."""
 
     def __init__(self, module: torch.jit.ScriptModule):
         self.module = module
@@ -110,15 +110,6 @@ class _Attributes(MutableMapping[str, Any]):
 
     def __setitem__(self, key: str, value: Any) -> None:
         setattr(self.module, key, value)
-
-    def __delitem__(self, key: str) -> None:
-        raise NotImplementedError
-
-    def __iter__(self) -> Iterator[str]:
-        raise NotImplementedError
-
-    def __len__(self) -> int:
-        raise NotImplementedError
 
 
 class _Plain(nn.Module):

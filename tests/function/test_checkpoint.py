@@ -77,19 +77,10 @@ def test_options_reach_the_objective():
     assert all(name.endswith("weight") for name in ckpt.objective().names)
 
 
-def test_weights_that_do_not_fit_are_listed():
-    with pytest.raises(ls.LandscapeError) as caught:
-        ls.Checkpoint(network(), {"nothing": torch.zeros(2)}, loss="cross_entropy", train=(X, Y))
-    assert "nothing" in str(caught.value)
-
-
-def test_an_unknown_keyword_is_refused_where_it_is_written():
+def test_arguments_in_the_wrong_place_are_named():
     with pytest.raises(TypeError, match=r"Checkpoint\(\) got an unexpected keyword argument 'optimiser'"):
         ls.Checkpoint(network(), loss="cross_entropy", train=(X, Y), optimiser="sgd")
-
-
-def test_a_file_in_the_place_of_the_model_is_named():
-    with pytest.raises(ls.LandscapeError, match=r"the model is str, expected a torch\.nn\.Module before the weights"):
+    with pytest.raises(ls.LandscapeError, match=r"is str, expected a torch\.nn\.Module .*: ls\.Checkpoint\(model, "):
         ls.Checkpoint("best.pt", network(), loss="cross_entropy", train=(X, Y))
 
 
@@ -126,16 +117,3 @@ def test_weights_of_double_precision_lose_none(tmp_path):
     save_file(trained.state_dict(), tmp_path / "w.safetensors")
     ckpt = ls.Checkpoint(network(), tmp_path / "w.safetensors", loss="cross_entropy", train=(X, Y), dtype=torch.float64)
     assert ckpt.objective().loss() == ls.Objective(trained, (X, Y), "cross_entropy").loss()
-
-
-def test_extra_state_and_infinite_masks_are_no_hindrance():
-    class Odd(nn.Linear):
-        def __init__(self):
-            super().__init__(4, 3)
-            self.register_buffer("mask", torch.full((3, 3), float("-inf")).triu(1))
-
-        def get_extra_state(self):
-            return {"scale": 1}
-
-    ckpt = ls.Checkpoint(Odd(), loss="cross_entropy", train=(X, Y))
-    assert ckpt.objective().at(Odd().state_dict()).size == 15

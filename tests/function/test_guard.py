@@ -152,16 +152,6 @@ def test_an_embedding_that_changes_its_weights_is_refused():
         ls.Objective(Tokens(max_norm=1.0), TOKENS, "cross_entropy")
 
 
-def test_an_autocast_block_around_a_call_changes_no_number():
-    torch.manual_seed(0)
-    objective = ls.Objective(nn.Linear(3, 2), (torch.randn(8, 3), torch.arange(8) % 2), "cross_entropy")
-    loss, gradient = objective.value_and_gradient()
-    with torch.autocast("cpu", torch.bfloat16):
-        assert objective.loss() == loss
-        assert torch.equal(objective.gradient(), gradient)
-        assert torch.is_autocast_enabled("cpu")
-
-
 def test_inference_mode_is_refused_in_one_line():
     objective = ls.Objective(nn.Linear(3, 2), (torch.ones(8, 3), torch.arange(8) % 2), "cross_entropy")
     with (
