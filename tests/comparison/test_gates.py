@@ -1,6 +1,7 @@
 """Gates: each fails when its own condition is broken, and no other does."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -31,8 +32,8 @@ def failed(arm_b, arm_a=None, **options):
 )
 def test_each_gate_fails_alone(changes, gate):
     assert failed([GOOD] * 8) == []
-    assert failed([Facts(**{**vars(GOOD), **changes})] * 8) == [gate]
-    assert failed([Facts(**{**vars(GOOD), **changes})] * 8, waive=[gate]) == []
+    assert failed([replace(GOOD, **changes)] * 8) == [gate]
+    assert failed([replace(GOOD, **changes)] * 8, waive=[gate]) == []
 
 
 @pytest.mark.parametrize(
@@ -47,13 +48,13 @@ def test_each_gate_fails_alone(changes, gate):
 )
 def test_the_checkpoint_that_fails_a_gate_is_named(changes, note):
     arm = [GOOD] * 8
-    arm[3] = Facts(**{**vars(GOOD), **changes})
+    arm[3] = replace(GOOD, **changes)
     (gate,) = [gate for gate in check("a", "b", [GOOD] * 8, arm) if not gate.passed]
     assert gate.note.endswith(note)
 
 
 def test_only_a_gate_that_failed_is_marked_as_waived():
-    slope = Facts(**{**vars(GOOD), "noise_ratio": 1.5})
+    slope = replace(GOOD, noise_ratio=1.5)
     notes = {gate.gate: gate.note for gate in check("a", "b", [GOOD] * 8, [slope] * 8, waive=["gradient", "collapse"])}
     assert notes["gradient"] == WAIVED
     assert WAIVED not in (notes["collapse"], notes["train loss"])
@@ -65,34 +66,27 @@ def test_only_a_gate_that_failed_is_marked_as_waived():
      ({"loss": float("nan")}, "train loss"), ({"modal_share": float("nan")}, "collapse")],
 )  # fmt: skip
 def test_what_is_not_a_number_passes_no_gate(changes, gate):
-    broken = Facts(**{**vars(GOOD), **changes})
+    broken = replace(GOOD, **changes)
     assert failed([GOOD] * 7 + [broken]) == [gate]
     assert failed([broken] * 8, [broken] * 8) == ([gate] if gate != "train accuracy" else [])  # a task without accuracy
 
 
 @pytest.mark.parametrize("ratio", [3.0, float("nan")])
 def test_a_gradient_is_reported_where_no_score_needs_a_critical_point(ratio):
-    slope = Facts(**{**vars(GOOD), "noise_ratio": ratio})
+    slope = replace(GOOD, noise_ratio=ratio)
     (gate,) = (g for g in check("a", "b", [GOOD] * 8, [slope] * 8, stationary=False) if g.gate == "gradient")
     assert gate.passed
     assert gate.note.startswith("reported: the scores that decide need no critical point")
 
 
 def test_facts_know_the_weights_a_run_started_from_and_a_head_that_was_not_found():
-    whole = objective()
-    init = {"w": torch.zeros(2), "b": torch.ones(1)}
-    assert facts(whole).init == ""
-    assert (
-        facts(whole, init).init
-        == facts(whole, dict(reversed(init.items()))).init
-        != facts(whole, {"w": init["w"]}).init
-    )
-    assert facts(whole).gauge == ""
+    whole, init = objective(), {"w": torch.zeros(2), "b": torch.ones(1)}
+    known, turned, other = (facts(whole, one).init for one in (init, dict(reversed(init.items())), {"w": init["w"]}))
+    assert known == turned != other
+    assert (facts(whole).init, facts(whole).gauge) == ("", "")
     rolled = torch.nn.Sequential(ls.models.mlp((4, 6, 3)).double(), Shifted())
-    assert (
-        "the shift of all logits is left in"
-        in facts(ls.Objective(rolled, (whole.batches[0].inputs, whole.targets), "cross_entropy")).gauge
-    )
+    found = facts(ls.Objective(rolled, (whole.batches[0].inputs, whole.targets), "cross_entropy"))
+    assert "the shift of all logits is left in" in found.gauge
 
 
 class Shifted(torch.nn.Module):
@@ -102,15 +96,9 @@ class Shifted(torch.nn.Module):
         return x + x.roll(1, 1)
 
 
-def test_too_few_seeds():
+def test_seeds_are_counted_and_gates_go_by_their_names():
     assert failed([GOOD] * 5) == ["seeds"]
-
-
-def test_one_gate_is_named_without_a_list():
     assert gates_named("train loss") == gates_named(["train loss"]) == ("train loss",)
-
-
-def test_unknown_gate():
     with pytest.raises(ls.LandscapeError, match="the gates are"):
         check("a", "b", [GOOD], [GOOD], waive=["luck"])
 
@@ -150,7 +138,7 @@ def test_a_network_with_batch_norm_is_judged_on_the_function_of_its_batches_and_
     found = facts(checkpoint.objective())
     assert found.noise_ratio == gradient_noise_ratio(checkpoint.objective(norm="batch"))
     assert found.frozen_ratio == pytest.approx(gradient_noise_ratio(checkpoint.objective(norm="frozen")), rel=1e-5)
-    trained = Facts(**{**vars(GOOD), "frozen_ratio": 2.94})
+    trained = replace(GOOD, frozen_ratio=2.94)
     (gate,) = (gate for gate in check("a", "b", [GOOD] * 8, [GOOD] * 8) if gate.gate == "gradient")
     assert "frozen" not in gate.note
     (gate,) = (gate for gate in check("a", "b", [trained] * 8, [trained] * 8) if gate.gate == "gradient")
