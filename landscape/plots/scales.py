@@ -219,8 +219,8 @@ class LogLabels(Formatter):
         if low >= 1e-4 and high <= 1e5:
             return _plain(f"{x:.6g}")
         mantissa, _, power = f"{x:.6e}".partition("e")
-        factor = f"{float(mantissa):g}"
-        return f"${'' if factor == '1' else factor + ' ' + chr(92) + 'times '}10^{{{int(power)}}}$"
+        factor = "" if float(mantissa) == 1 else rf"{float(mantissa):g} \times "
+        return f"${factor}10^{{{int(power)}}}$"
 
 
 def plain_ticks(axis: Axis) -> None:

@@ -17,7 +17,8 @@ from landscape.errors import LandscapeError
 from landscape.plots.scales import spans
 from landscape.plots.scores import effects
 from landscape.plots.studies import architecture, guess_and_check
-from landscape.plots.style import DASHES, DOUBLE, GREY, check_panels, colour, entry, legend, marker, panels, sheet
+from landscape.plots.style import DASHES, DOUBLE, GREY, check_panels, colour, entry, legend, marker, sheet
+from landscape.plots.style import panels as panels_on
 from landscape.results.trials import Trials
 
 OWN: dict[str, Callable[..., Any]] = {"architecture": architecture, "guess-and-check": guess_and_check}
@@ -27,7 +28,7 @@ _WIDE = 8.0  # the largest of a factor's levels over the smallest, from which it
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """The options of `trials`, which describes them; ``effects``: draw what the study's effects are instead."""
+    """What `trials` draws, by its options and the study's own view; ``effects``: the study's effects instead."""
 
     x: str = ""
     y: str | Sequence[str | Sequence[str]] = ()
@@ -48,7 +49,19 @@ class View:
 
 
 def trials(
-    result: Trials, figure: Figure | SubFigure | None = None, *, columns: int = 3, **options: Any
+    result: Trials,
+    figure: Figure | SubFigure | None = None,
+    *,
+    x: str | None = None,
+    y: str | Sequence[str | Sequence[str]] | None = None,
+    hue: str | None = None,
+    panels: str | None = None,
+    join: str | None = None,
+    where: Mapping[str, Any] | None = None,
+    level: Mapping[str, float] | None = None,
+    margin: Mapping[str, float] | None = None,
+    limit: float | None = None,
+    columns: int = 3,
 ) -> Figure | SubFigure:
     """Draw measures of every run that met its target: dots are runs, lines and bars their means (geometric if positive).
 
@@ -56,7 +69,7 @@ def trials(
 
     Args:
         result: trials.
-        columns: panels in a row.
+        figure: where to draw; `None`: a new figure as wide as two columns.
         x: a factor or measure; for arrays, the array that they are drawn over, if it is not their coordinate.
         y: measures or arrays, one panel per entry; several in one entry share a panel in different dashes.
         hue: the factor that gives colours and markers.
@@ -66,10 +79,15 @@ def trials(
         level: by name of y, where to draw a dashed horizontal line.
         margin: by name of y, the half-width in log10 of a grey band around the mean of the first colour: that of a tie.
         limit: the largest value shown.
+        columns: panels in a row.
 
     Raises:
         LandscapeError: there is nothing of such a name.
     """
+    options = {
+        "x": x, "y": y, "hue": hue, "panels": panels, "join": join, "where": where, "level": level, "margin": margin,
+        "limit": limit,
+    }  # fmt: skip
     asked = {name: value for name, value in options.items() if value is not None}
     if not asked and result.study in OWN:
         return OWN[result.study](result, figure)
@@ -91,7 +109,7 @@ def trials(
     across, own = min(columns, len(cells)), figure is None
     height = 1.8 * math.ceil(len(cells) / across) + 0.2
     with sheet(figure, width=DOUBLE if across > 1 else DOUBLE / 1.6, height=height) as figure:
-        axes = panels(figure, len(cells), columns)
+        axes = panels_on(figure, len(cells), columns)
         for ax, (members, names, label, title) in zip(axes, cells, strict=True):
             _panel(ax, members, names, view, result)
             ax.set(ylabel=textwrap.fill(label, 23), title=title)
