@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
@@ -296,6 +296,20 @@ class Objective(Function):
         here = {**self._fixed, **self.space.unflatten(self._theta)}
         fresh._theta = fresh._take_tensors({name: weights.get(name, tensor) for name, tensor in here.items()})
         return fresh
+
+    def whole_tensors(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """Return some of the parameters in theta by name; of a sharded network each put together in every process."""
+        own, wanted = self.space.unflatten(self._theta), set(names)
+        found = {name: tensor for name, tensor in own.items() if name in wanted}
+        return found if self.shards is None else {name: self.shards.joined(name, part) for name, part in found.items()}
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> Objective:
+        """Return the same function with other values of some of the parameters in theta, each whole."""
+        parts = self.space.unflatten(self._theta)
+        for name, tensor in tensors.items():
+            if name in parts:
+                parts[name] = tensor if self.shards is None else self.shards.part_of(name, tensor)
+        return self.at(self.space.flatten(parts))
 
     def with_fixed(self, fixed: Mapping[str, Tensor]) -> Objective:
         """Return the same function with other buffers and unselected parameters, as `fixed` gives them."""

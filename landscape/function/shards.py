@@ -356,17 +356,21 @@ class Shards(Group):
                         mine &= (at >= first) & (at < first + length)
                 yield found[mine]
 
+    def joined(self, name: str, part: Tensor) -> Tensor:
+        """Return a whole parameter, of which every process has a part."""
+        parts = self.exchange(part.reshape(_sizes(self.box(name))).cpu())
+        whole = parts[0].new_empty(self._pieces[name].whole)
+        for rank, one in enumerate(parts):
+            _narrowed(whole, self.box(name, rank)).copy_(one)
+        return whole.reshape(self._pieces[name].shape).to(part.device)
+
     def one_by_one(self, theta: Tensor) -> Iterator[Tensor]:
         """Yield the whole parameters of theta, flat, one after another."""
         start = 0
         for name in self.names:
-            sizes = _sizes(self.box(name))
-            parts = self.exchange(theta[start : start + prod(sizes)].reshape(sizes).cpu())
-            start += prod(sizes)
-            whole = parts[0].new_empty(self._pieces[name].whole)
-            for rank, part in enumerate(parts):
-                _narrowed(whole, self.box(name, rank)).copy_(part)
-            yield whole.flatten()
+            size = prod(_sizes(self.box(name)))
+            yield self.joined(name, theta[start : start + size]).flatten().cpu()
+            start += size
 
     def largest(self, rows: Tensor) -> Tensor:
         """Return the entry of largest magnitude of each row, (K, 1), with its sign."""

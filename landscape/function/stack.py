@@ -45,6 +45,7 @@ class Stack:
         self._fixed = {name: torch.stack([one.fixed[name] for one in members]) for name in first.fixed}
         self.batches = [_joined(batches) for batches in zip(*(one.batches for one in members), strict=True)]
         self.n, self.norm, self.device, self.world = first.n, first.norm, first.device, ALONE
+        self.size = first.size
 
     def guard(self) -> Guard:
         """Return the guard of the first, with kernels that can be mapped."""

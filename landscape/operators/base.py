@@ -191,8 +191,8 @@ class Scaled(Derived):
     def __init__(self, op: Operator, d: Any):
         super().__init__(op, f"scaled {op.name}")
         self.d = torch.as_tensor(d).detach().to(op.device, torch.float64)
-        if self.d.shape != (op.size,):
-            raise LandscapeError(f"the scaling has shape {tuple(self.d.shape)}, expected ({op.size},)")
+        if self.d.shape != (size := op.world.length(op.size),):
+            raise LandscapeError(f"the scaling has shape {tuple(self.d.shape)}, expected ({size},)")
         if not torch.isfinite(self.d).all():
             raise LandscapeError("the scaling holds NaN or infinity; expected finite numbers")
 

@@ -46,7 +46,7 @@ class Composition:
                 f"{self.slug}: its functional follows derivatives of the loss, but the quantity is the {quantity.name}; "
                 "choose quantities.loss, or a functional that reads values, such as mean_rise"
             )
-        made = getattr(self.perturbation.make, "func", self.perturbation.make)
+        made = self._made
         method, choice = _OVER.get(functional.over, ("", ""))
         if method and not hasattr(made, method):
             raise LandscapeError(
@@ -63,6 +63,11 @@ class Composition:
         return radii | self.perturbation.options | keyword_options(self.functional.measure) | gauge
 
     @property
+    def _made(self) -> Any:
+        """The kind of the perturbation."""
+        return getattr(self.perturbation.make, "func", self.perturbation.make)
+
+    @property
     def _has_radii(self) -> bool:
         return "radii" in inspect.signature(self.functional.measure).parameters
 
@@ -75,7 +80,7 @@ class Composition:
             "unit": functional.unit or quantity.unit,
             "invariant": self._invariances(),
             "sums": functional.sums and quantity.sums,
-            "shards": functional.shards,
+            "shards": functional.shards and self._made.shards,
             "together": self.together if functional.stacks else None,
         }
         if functional.cost is not None:

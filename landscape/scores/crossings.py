@@ -92,7 +92,7 @@ def log_radius(radii: np.ndarray) -> tuple[float, float, str]:
     return float(np.median(logs)), float(finite.std(ddof=1)), note
 
 
-@partial(Functional, unit="1", over="directions", sums=True)
+@partial(Functional, unit="1", over="directions", sums=True, shards=True)
 def median_radius(case: Case, radii: Sequence[float], *, directions: int = 20, seed: int = 0) -> Iterator[Measurement]:
     """Inverse square of the median first radius at which the quantity has risen by c, over random directions.
 
@@ -115,7 +115,7 @@ def ball_log_volume(dimension: int) -> float:
     return float(dimension / 2 * np.log(np.pi) - gammaln(dimension / 2 + 1))
 
 
-@partial(Functional, unit="nat", over="directions", sums=True)
+@partial(Functional, unit="nat", over="directions", sums=True, shards=True)
 def log_volume(case: Case, radii: Sequence[float], *, directions: int = 20, seed: int = 0) -> Iterator[Measurement]:
     r"""Negative log volume of the basin, :math:`-\log\omega_P - P\,E_u \log r(u)` with u on the unit sphere."""
     drawn, size = case.perturbation.directions(directions, seed), case.objective.size
@@ -132,7 +132,7 @@ def log_volume(case: Case, radii: Sequence[float], *, directions: int = 20, seed
         yield Measurement(float(value), float(error), level, meter.gradients)
 
 
-@partial(Functional, unit="decade", over="directions", sums=True)
+@partial(Functional, unit="decade", over="directions", sums=True, shards=True)
 def spread_of_radii(case: Case, *, directions: int = 40, level: float = 1e-2, seed: int = 0) -> list[Measurement]:
     """How much closer the quantity changes in the worst random directions than in the median one, in decades."""
     meter = Meter()

@@ -58,7 +58,7 @@ def ends(
     return found
 
 
-@partial(Functional, of_loss=True, sums=True)
+@partial(Functional, of_loss=True, sums=True, shards=True)
 def scaled_maximum(case: Case, *, tol: float = 1e-3, max_matvecs: int = 60, seed: int = 0) -> list[Measurement]:
     """Largest eigenvalue of D H D with D = diag(c): ½ρ² times it is the worst rise within ‖δ/c‖₂ ≤ ρ at a minimum."""
 
@@ -69,7 +69,7 @@ def scaled_maximum(case: Case, *, tol: float = 1e-3, max_matvecs: int = 60, seed
     return with_enough_precision(measure, case.objective)
 
 
-@partial(Functional, cost=lambda radii, *, matvecs, **_: PRODUCT * matvecs, of_loss=True, sums=True)
+@partial(Functional, cost=lambda radii, *, matvecs, **_: PRODUCT * matvecs, of_loss=True, sums=True, shards=True)
 def scaled_trace(case: Case, *, matvecs: int = PROBES, seed: int = 0) -> Iterator[Measurement]:
     """Trace of D H D with D = diag(c): ½ρ² times it is the mean rise under noise ρ c ∘ z."""
     op = scaled(Hessian(case.objective), case.perturbation.c)

@@ -16,7 +16,7 @@ from landscape.scores.register import OF_DECISIONS, OF_PROBABILITIES, Definition
 from landscape.transforms.logits import normalize_logits
 
 PERCENTILE = 0.1
-control = partial(score, orientation="control", panel=True, sums=True)
+control = partial(score, orientation="control", panel=True, sums=True, shards=True)
 """`score` for what accompanies every panel."""
 
 
@@ -28,7 +28,6 @@ control = partial(score, orientation="control", panel=True, sums=True)
     cost=0.33,
     invariant=OF_PROBABILITIES,
     unit="loss",
-    shards=True,
 )
 def loss(objective: Objective) -> Measurement:
     """Return the loss, which must match before sharpness is compared."""
@@ -43,7 +42,6 @@ def loss(objective: Objective) -> Measurement:
     cost=0.33,
     invariant=OF_DECISIONS,
     needs=("errors",),
-    shards=True,
 )
 def accuracy(objective: Objective) -> Measurement:
     """Return the share of right decisions."""
@@ -69,13 +67,13 @@ def gradient_norm(objective: Objective) -> Measurement:
     >>> round(gradient_norm(ls.Objective(net, (torch.ones(1, 1), target), "mse_loss"))[0].value, 4)
     2.0
     """
-    return Measurement(float(torch.linalg.vector_norm(objective.gradient().double())), gradients=1)
+    return Measurement(float(objective.world.norm(objective.gradient().double())), gradients=1)
 
 
 @control("weight-norm", "norm of the weights", family="fit", formula="‖w‖₂", cost=0, invariant="T4", unit="parameter")
 def weight_norm(objective: Objective) -> Measurement:
     """Return the Euclidean length of theta (P,), all selected parameters included."""
-    return Measurement(math.sqrt(float(objective.theta.double().square().sum())))
+    return Measurement(math.sqrt(float(objective.world.over_parts(objective.theta.double().square().sum()))))
 
 
 def initial_weights(objective: Objective, checkpoint: Any) -> Objective:
@@ -114,8 +112,8 @@ def distance_from_init(objective: Objective, *, checkpoint: Any = None) -> list[
         NotDefinedError: the initial weights are not known.
     """
     start = initial_weights(objective, checkpoint).theta.double()
-    moved = float(torch.linalg.vector_norm(objective.theta.double() - start))
-    length = float(torch.linalg.vector_norm(start))
+    norm = objective.world.norm
+    moved, length = float(norm(objective.theta.double() - start)), float(norm(start))
     return [
         Measurement(moved, name="distance-from-init"),
         Measurement(moved / length if length > 0 else float("inf"), name="relative-movement"),

@@ -98,7 +98,12 @@ class Functional:
 
 
 @partial(
-    Functional, cost=lambda radii, *, iterations, **_: radii * (iterations + 1), of_loss=True, climbs=True, over="a set"
+    Functional,
+    cost=lambda radii, *, iterations, **_: radii * (iterations + 1),
+    of_loss=True,
+    climbs=True,
+    over="a set",
+    shards=True,
 )
 def largest_rise(
     case: Case, radii: Sequence[float], *, subset: int = SUBSET, iterations: int = 20
@@ -122,7 +127,7 @@ def largest_rise(
                 if not best > top.initial:
                     best, spent = torch.maximum(best, climb(start=aside).best), 2
                 total += (best - top.initial) * batch.scale
-                slope += radius * (moved.ascent(top.gradient).double() @ top.gradient.double()) * batch.scale
+                slope += radius * parts.world.dot(moved.ascent(top.gradient), top.gradient) * batch.scale
                 meter.gradient(spent * (iterations + 1) * batch.size / parts.n)
         value = float(total)
         note = f"the slope at the weights alone gives {float(slope) / value:.0%} of it" if value > 0 else ""
@@ -135,6 +140,7 @@ def largest_rise(
     of_loss=True,
     climbs=True,
     stacks=True,
+    shards=True,
 )
 def largest_mean_rise(
     case: Case, radii: Sequence[float], *, subset: int = SUBSET, iterations: int = 10, seed: int = 0
@@ -173,7 +179,9 @@ def _both_ways(evaluate: Evaluate, *, at_once: bool) -> Evaluate:
     return mean
 
 
-@partial(Functional, cost=lambda radii, **_: radii * (1 + FORWARD), of_loss=True, climbs=True, over="a set")
+@partial(
+    Functional, cost=lambda radii, **_: radii * (1 + FORWARD), of_loss=True, climbs=True, over="a set", shards=True
+)
 def one_step_rise(case: Case, radii: Sequence[float], *, subset: int | None = SUBSET) -> Iterator[Measurement]:
     """Mean over sub-batches of the rise after one step that is steepest within the box or ball."""
     parts, moved = case.parts(subset), case.perturbation
@@ -223,6 +231,7 @@ def _either_side(case: Case, values: Values, steps: Iterable[Tensor], radii: Seq
     over="noise",
     sums=True,
     stacks=True,
+    shards=True,
 )
 def mean_rise(case: Case, radii: Sequence[float], *, pairs: int = 8, seed: int = 0) -> list[Measurement]:
     r"""Mean rise :math:`E_z[Q(w + \rho\,c \odot z)] - Q(w)` under noise.
@@ -241,6 +250,7 @@ def mean_rise(case: Case, radii: Sequence[float], *, pairs: int = 8, seed: int =
     cost=lambda radii, *, directions, **_: FORWARD * (1 + 2 * directions * radii),
     over="directions",
     sums=True,
+    shards=True,
 )
 def second_difference(case: Case, radii: Sequence[float], *, directions: int = 4, seed: int = 0) -> list[Measurement]:
     r"""Mean over directions of :math:`(Q(w + hd) + Q(w - hd) - 2Q(w)) / h^2`, which sees kinks, as the Hessian does not."""
@@ -271,6 +281,7 @@ def over_samples(samples: np.ndarray) -> list[tuple[Any, Any]]:
     unit="nat",
     over="noise",
     sums=True,
+    shards=True,
 )
 def log_mean_exp(
     case: Case, radii: Sequence[float], *, samples: int = 100, per_example: bool = False, seed: int = 0
@@ -298,12 +309,13 @@ def log_mean_exp(
     of_loss=True,
     over="directions",
     sums=True,
+    shards=True,
 )
 def curvature(case: Case, *, directions: int = 20, seed: int = 0) -> Iterator[Measurement]:
     r"""Mean over directions of the second derivative :math:`d^T H d`."""
     V = torch.stack(case.perturbation.directions(directions, seed)).to(case.objective.theta)
     products = (Hessian(case.objective) @ V.T).T
-    (mean,) = over_samples((V.double() * products.double()).sum(1, keepdim=True).cpu().numpy())
+    (mean,) = over_samples(case.objective.world.dot(V, products)[:, None].cpu().numpy())
     yield Measurement(*mean, gradients=PRODUCT * len(V), note=kink_note(case.objective))
 
 
@@ -313,6 +325,7 @@ def curvature(case: Case, *, directions: int = 20, seed: int = 0) -> Iterator[Me
     unit="1",
     of_loss=True,
     climbs=True,
+    shards=True,
 )
 def worst_over_mean(case: Case, radii: Sequence[float], *, pairs: int = 8, seed: int = 0) -> Iterator[Measurement]:
     r"""Worst case over average case at equal expected length, :math:`S_{max}(\rho\sqrt{P'}) / S_{avg}(\rho)`.
@@ -321,7 +334,7 @@ def worst_over_mean(case: Case, radii: Sequence[float], *, pairs: int = 8, seed:
     """
     at, scale = case.objective, case.perturbation.scale
     ball, noise = replace(case, perturbation=Ball(at, scale)), replace(case, perturbation=Noise(at, scale))
-    length = float((ball.perturbation.c > 0).sum()) ** 0.5
+    length = float(at.world.over_parts((ball.perturbation.c > 0).sum())) ** 0.5
     for radius in radii:
         (worst,) = largest_rise(ball, [radius * length], subset=at.n)
         (mean,) = mean_rise(noise, [radius], pairs=pairs, seed=seed)

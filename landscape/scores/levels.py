@@ -118,7 +118,7 @@ def find_levels(
     return found[0], found[1], asked, why
 
 
-@partial(Functional, unit="1", guesses=True, over="noise", sums=True, stacks=True)
+@partial(Functional, unit="1", guesses=True, over="noise", sums=True, shards=True, stacks=True)
 def tolerated_noise(
     case: Case, *, rise: float = RISE, samples: int = 16, epsilon: float = 0.0, guess: float = 1.0, seed: int = 0
 ) -> list[Measurement]:

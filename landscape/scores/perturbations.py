@@ -17,6 +17,7 @@ from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.batches import Batch
 from landscape.function.gradients import value_and_gradient
 from landscape.function.objective import Objective
+from landscape.function.world import ALONE, World
 from landscape.scores.ascent import Evaluate, Map
 from landscape.slices import random_directions
 
@@ -26,22 +27,31 @@ Seeds = int | Sequence[int]
 """A seed, or one for each network of a stack."""
 
 
-def draws(size: int, count: int, seed: Seeds, noise: NoiseKind = "normal") -> Iterator[Tensor]:
+def draws(size: int, count: int, seed: Seeds, noise: NoiseKind = "normal", world: World = ALONE) -> Iterator[Tensor]:
     """Yield random vectors (P,) of a CPU generator in float64, the same on every device and for every dtype; (K, P) of K seeds.
+
+    Where several processes hold a part of theta each, every one gets its part of them.
 
     >>> first, second = draws(2, 2, seed=0)
     >>> bool((first == next(iter(draws(2, 1, seed=0)))).all())
     True
     """
     if isinstance(seed, Sequence):
-        yield from (torch.stack(each) for each in zip(*(draws(size, count, one, noise) for one in seed), strict=True))
+        yield from (
+            torch.stack(each) for each in zip(*(draws(size, count, one, noise, world) for one in seed), strict=True)
+        )
         return
     generator = seeded_generator(seed)
     for _ in range(count):
         if noise == "normal":
-            yield torch.randn(size, dtype=torch.float64, generator=generator)
+            yield world.normal(size, generator)
         else:
-            yield 2 * torch.rand(size, dtype=torch.float64, generator=generator) - 1
+            row = torch.empty(world.length(size), dtype=torch.float64)
+            yield 2 * world.draw(row, partial(_uniform, generator)) - 1
+
+
+def _uniform(generator: torch.Generator, numbers: Tensor) -> Tensor:
+    return numbers.uniform_(generator=generator)
 
 
 @dataclass(frozen=True)
@@ -110,22 +120,22 @@ def number(value: Tensor) -> Any:
     return float(value) if value.ndim == 0 else value.cpu().numpy()
 
 
-def length(rows: Tensor) -> Tensor:
+def length(rows: Tensor, world: World = ALONE) -> Tensor:
     """Return ‖x‖₂ of a vector (P,), or of each row (K, P) of a stack, with a dimension for broadcasting, summed in float64.
 
     A sum in float32 is off by 7e-6 at 20,000 entries.
     """
-    return torch.linalg.vector_norm(rows, dim=-1, keepdim=True, dtype=torch.float64)
+    return world.norm(rows, dtype=torch.float64)[..., None]
 
 
-def unit(vector: Tensor) -> Tensor:
+def unit(vector: Tensor, world: World = ALONE) -> Tensor:
     """Return a vector at unit length, or zero: Foret et al. 2021, equation 2 with p = 2."""
-    return vector / length(vector).to(vector).clamp_min(torch.finfo(vector.dtype).tiny)
+    return vector / length(vector, world).to(vector).clamp_min(torch.finfo(vector.dtype).tiny)
 
 
-def in_ball(x: Tensor, radius: float) -> Tensor:
+def in_ball(x: Tensor, radius: float, world: World = ALONE) -> Tensor:
     """Return the nearest point of the ball about the origin."""
-    return x * (radius / length(x).clamp_min(radius)).to(x)
+    return x * (radius / length(x, world).clamp_min(radius)).to(x)
 
 
 class Moved:
@@ -134,13 +144,17 @@ class Moved:
     Attributes:
         theta: the weights, (P,).
         c: their units, (P,).
+        whole: P, also where this process has a part of the weights.
         size: what a perturbation of unit radius is to the weights: 1 in units of their own, else their root mean square.
+        shards: whether the weights may be a part of them, as those of a sharded network are.
     """
 
+    shards = True
+
     def __init__(self, objective: Objective, scale: Scale):
-        self.scale, self.theta = scale, objective.theta
+        self.scale, self.theta, self.world, self.whole = scale, objective.theta, objective.world, objective.size
         self.c = self.at(self.theta)
-        sizes = number(self.theta.double().square().mean(-1).sqrt())
+        sizes = number((self.world.over_parts(self.theta.double().square().sum(-1)) / self.whole).sqrt())
         self.size = np.where(sizes == 0, 1.0, sizes)[()] if scale.absolute else 1.0
 
     def at(self, theta: Tensor) -> Tensor:
@@ -195,7 +209,7 @@ class Box(Moved):
         return 0.1 * (radius * self.c) * self._drawn().clamp(-1, 1)
 
     def _drawn(self, seed: Seeds = 0) -> Tensor:
-        return next(iter(draws(self.c.shape[-1], 1, seed=seed))).to(self.c)
+        return next(iter(draws(self.whole, 1, seed, world=self.world))).to(self.c)
 
 
 class Ball(Box):
@@ -215,15 +229,15 @@ class Ball(Box):
 
     def ascent(self, gradient: Tensor) -> Tensor:
         """Return the step of unit radius in coordinates that climbs fastest."""
-        return unit(gradient)
+        return unit(gradient, self.world)
 
     def projection(self, radius: float) -> Map:
         """Return the map from coordinates to the nearest ones in the set."""
-        return partial(in_ball, radius=radius)
+        return partial(in_ball, radius=radius, world=self.world)
 
     def corner(self, radius: float, seed: Seeds) -> Tensor:
         """Return a random point on the edge of the set."""
-        return radius * unit(self._drawn(seed) * (self.c != 0))
+        return radius * unit(self._drawn(seed) * (self.c != 0), self.world)
 
     def aside(self, radius: float) -> Tensor:
         """Return a point of the set beside the origin."""
@@ -232,6 +246,8 @@ class Ball(Box):
 
 class SubspaceBox(Box):
     """|y| ≤ ε c(Aᵀw) about w in w + Ay, with A made orthonormal, so that its pseudo-inverse is its transpose."""
+
+    shards = False
 
     def __init__(self, objective: Objective, scale: Scale, *, dimensions: int = 100, seed: int = 0):
         super().__init__(objective, scale)
@@ -263,7 +279,7 @@ class Noise(Moved):
 
     def drawn(self, count: int, seed: Seeds) -> Iterator[Tensor]:
         """Yield z, (P,)."""
-        return (z.to(self.c) for z in draws(self.c.shape[-1], count, seed, self.noise))
+        return (z.to(self.c) for z in draws(self.whole, count, seed, self.noise, self.world))
 
     def steps(self, count: int, seed: Seeds) -> Iterator[Tensor]:
         """Yield displacements of unit radius, (P,)."""
@@ -279,11 +295,11 @@ class Sphere(Moved):
 
     def __init__(self, objective: Objective, scale: Scale):
         super().__init__(objective, scale)
-        self.size = float(length(self.theta)) or 1.0
+        self.size = float(length(self.theta, self.world)) or 1.0
 
     def directions(self, count: int, seed: int) -> list[Tensor]:
         """Return displacements of unit length, (P,) each."""
-        return [unit(z) for z in draws(len(self.theta), count, seed)]
+        return [unit(z, self.world) for z in draws(self.whole, count, seed, world=self.world)]
 
 
 class Filters(Moved):
@@ -304,7 +320,7 @@ class Filters(Moved):
         except LandscapeError as error:
             raise NotDefinedError(f"slices along filter-normalised directions are not defined here: {error}") from error
         assert drawn is not None
-        return list(torch.from_numpy(drawn))
+        return list(self.world.part(torch.from_numpy(drawn)))
 
 
 def box(scale: Scale) -> Perturbation:

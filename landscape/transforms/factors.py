@@ -129,14 +129,14 @@ def factors_fixed(objective: Objective) -> tuple[Objective, tuple[str, ...]]:
     chosen = set(objective.names)
     found = [product for product in found if chosen & {name for name, _ in (*product.left, *product.right)}]
     if found:
-        space = objective.space
-        own = {**objective.fixed, **space.unflatten(objective.theta)}
+        space, held = objective.whole_space, {name for p in found for name, _ in (*p.left, *p.right)}
+        own = {**objective.fixed, **objective.whole_tensors(held)}
         # the order of theta, in which draws are made: then a permuted network in the coordinates of the original agrees
         places: dict[str, Tensor] = {name: torch.arange(t.numel()) + space.size for name, t in objective.fixed.items()}
         places |= replace(space, dtypes=(torch.long,) * len(space.names)).unflatten(torch.arange(space.size))
         changed = _fixed(own, found, places)
         rest = {name: changed.get(name, tensor) for name, tensor in objective.fixed.items()}
-        objective = objective.with_fixed(rest).at(space.flatten({**own, **changed}))
+        objective = objective.with_fixed(rest).with_tensors(changed)
     return objective, left
 
 

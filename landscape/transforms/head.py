@@ -331,5 +331,5 @@ def _transformed(
 def _on_objective(
     objective: Objective, layer: Layer, change: Callable[[Tensor], Tensor], parts: Sequence[View] | None = None
 ) -> Objective:
-    tensors = objective.space.unflatten(objective.theta)
-    return objective.at(objective.space.flatten({**tensors, **_on_rows(tensors, layer, change, parts)}))
+    tensors = objective.whole_tensors(view.name for view in layer.views)
+    return objective.with_tensors(_on_rows(tensors, layer, change, parts))

@@ -26,6 +26,7 @@ from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, 
 
 import landscape as ls
 from landscape.comparison.gates import GATES
+from landscape.scores.register import REGISTRY
 
 
 def digits(examples, *, seed=1, group=None, **options):
@@ -91,6 +92,26 @@ def panel(group, examples, scores=None):
     return {f"{row.name} {row.radius}": row.value for row in rows}
 
 
+def sharded_panel(group, examples, how):
+    """The primary panel and the other scores that are defined on shards."""
+    L = sharded_objective(group, examples, how)
+    panel = ls.sharpness(
+        L, [d.slug for d in REGISTRY.values() if d.shards and "init" not in d.slug and d.slug != "relative-movement"]
+    )
+    missing = ls.sharpness(L).rows if group else ()
+    return {f"{row.name} {row.radius}": row.value for row in panel.rows} | {
+        "missing": " ".join(row.name for row in missing if row.status == "not defined") if group else "keskar"
+    }
+
+
+def sharded_comparison(group, examples, how):
+    """Two recipes of two seeds, sharded."""
+    arms = {"a": [sharded_objective(group, examples, how, seed=s) for s in (1, 2)]}
+    arms["b"] = [sharded_objective(group, examples, how, seed=s) for s in (3, 4)]
+    found = ls.compare(arms, scores=["trace", "adaptive-average"], waive=list(GATES), audit=False)
+    return {"values": found.values, "errors": found.standard_errors}
+
+
 def comparison(group, examples):
     """Two recipes of two seeds."""
     arms = {
@@ -131,9 +152,9 @@ def cut(model, how):
     return model
 
 
-def sharded_objective(group, examples, how):
+def sharded_objective(group, examples, how, seed=0):
     """Return the loss of a network that is fully sharded, also by FSDP2, or tensor-parallel."""
-    model = transformer().double()
+    model = transformer(seed).double()
     data = (part[:examples] for part in whole())
     size = 8 if examples < 100 else 512
     return ls.Objective(model if group is None else cut(model, how), tuple(data), "cross_entropy", batch_size=size)
@@ -258,7 +279,7 @@ def sharded_refusals(group, examples):
         ),
         "types": message(lambda: ls.Objective(mixed, (X, y), "cross_entropy")),
         "no mesh": message(lambda: ls.Objective(flat, (X, y), "cross_entropy")),
-        "score": message(lambda: ls.sharpness(L, ["m-sharpness"])),
+        "score": message(lambda: ls.sharpness(L, ["keskar"])),
         "block": message(lambda: ls.Hessian(L).block("0.*")),
         "dense": message(lambda: ls.Hessian(L).dense()),
     }

@@ -19,8 +19,10 @@ def measured(folder, counts, *wanted):
     return found
 
 
-ROUNDED = {"curvature-at-scale 0.001": 1e-7, "curvature-at-scale 0.01": 1e-9}
-"""Differences of losses that are divided by the square of a step."""
+ROUNDED = {"curvature-at-scale 0.001": 1e-7, "curvature-at-scale 0.01": 1e-9} | dict.fromkeys(
+    ["adaptive-average 0.1", "adaptive-average 0.2", "adaptive-average 0.8", "lpf 0.01", "local-entropy 10000.0"], 1e-11
+)
+"""Differences of nearly equal losses, or those divided by the square of a step."""
 
 
 def require_equal(found, count):
@@ -64,7 +66,7 @@ REFUSALS = {
         "batches": "processes 0 and 1 have different numbers of batches (3 and 4)",
         "types": "processes 0 and 1 have different types",
         "no mesh": "the model's shards have no mesh (FullyShardedDataParallel flattens them); shard it with",
-        "score": "m-sharpness is not defined for a sharded model",
+        "score": "keskar is not defined for a sharded model",
         "block": "a block by name is not defined for a sharded model; pass parameters= to the objective",
         "dense": "has its rows in several processes: use products",
     },
@@ -113,6 +115,13 @@ def test_every_process_reads_its_own_shards_of_a_checkpoint(tmp_path, wrote, rea
         assert (
             "'linear1.weight' has shape (4096, 512), the model's (1024, 512); build the model it was" in found["other"]
         )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", HOW)
+def test_scores_and_comparisons_of_sharded_networks(tmp_path, how):
+    found = measured(tmp_path, (1, 2), ("sharded_panel", 33, how), ("sharded_comparison", 33, how))
+    require_equal(found, 2)
 
 
 @pytest.mark.slow

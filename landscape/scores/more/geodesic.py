@@ -113,6 +113,8 @@ def attention_pairs(objective: Objective) -> list[FactorPair]:
 class Geodesics(Ball):
     """‖x‖ ≤ ρ in unit coordinates x of the tangent space: weights move along horizontal geodesics γ_x(1)."""
 
+    shards = False
+
     def __init__(self, objective: Objective, scale: Scale):
         super().__init__(objective, scale)
         self.objective, self.theta = objective, self.theta.double()
