@@ -219,8 +219,12 @@ def expected_calibration_error(confidence: Tensor, right: Tensor, bins: int = 15
     invariant=OF_PROBABILITIES,
     needs=("classes",),
 )
-def calibration(objective: Objective) -> list[Measurement]:
-    """Measure how confident the predictions are and whether rightly so, from one forward pass."""
+def calibration(objective: Objective, *, bins: int = 15) -> list[Measurement]:
+    """Measure how confident the predictions are and whether rightly so, from one forward pass.
+
+    Args:
+        bins: equal bins of confidence.
+    """
     logits, target = objective.outputs().double(), objective.targets
     counted = (target != objective.known.ignore_index).flatten()
     rows = logits.movedim(1, -1).flatten(0, -2)[counted]
@@ -228,7 +232,7 @@ def calibration(objective: Objective) -> list[Measurement]:
     right = predicted == target.flatten()[counted]
     length = torch.linalg.vector_norm(rows - rows.mean(1, keepdim=True), dim=1)
     return [
-        Measurement(expected_calibration_error(confidence, right), gradients=FORWARD, name="calibration-error"),
+        Measurement(expected_calibration_error(confidence, right, bins), gradients=FORWARD, name="calibration-error"),
         Measurement(float(confidence.mean()), name="confidence"),
         Measurement(float(length.mean()), name="logit-norm"),
     ]

@@ -76,7 +76,7 @@ def test_a_ball_about_the_origin_has_the_mass_of_chi_squared():
 
 
 def test_preconditioning_finds_more_volume(classifier):
-    P = preconditioner(classifier(), "curvature", probes=500, seed=0)
+    P = preconditioner(classifier(), "curvature", epsilon=0.01, probes=500, seed=0)
     assert float(P.log().sum()) == pytest.approx(0.0, abs=1e-9)  # of determinant one
     assert float(P.max() / P.min()) > 5
     objective = classifier(sizes=(6, 24, 16, 3), activation="gelu")

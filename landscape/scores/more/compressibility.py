@@ -20,8 +20,6 @@ from landscape.scores.register import Definition, Measurement, score
 RISE = 0.01
 MOST_BITS = 16
 HALVINGS = 10
-SHARE, LARGEST = 0.9, 1024
-"""Share of the accuracy that a subspace must reach, and the largest dimension that is tried."""
 
 
 def quantized(objective: Objective, bits: int) -> Tensor:
@@ -75,7 +73,7 @@ def pruned(objective: Objective, share: float) -> Tensor:
     invariant="T1 T4 T7",
     needs=("errors",),
 )
-def compressibility(objective: Objective) -> list[Measurement]:
+def compressibility(objective: Objective, *, rise: float = RISE) -> list[Measurement]:
     """Measure how coarsely the weights can be rounded, and how many removed, at the price of one per cent of errors.
 
     Rounding is to equal steps within each tensor, removal by size within each matrix, both after training; the largest share is
@@ -83,9 +81,10 @@ def compressibility(objective: Objective) -> list[Measurement]:
 
     Args:
         objective: a classifier on its training data.
+        rise: rise of the error that is allowed.
     """
     meter = Meter()
-    limit = float(values_at(objective, [objective.theta], error_share, meter)[0]) + RISE + 1e-12
+    limit = float(values_at(objective, [objective.theta], error_share, meter)[0]) + rise + 1e-12
 
     def holds(theta: Tensor) -> bool:
         return float(values_at(objective, [theta], error_share, meter)[0]) <= limit
@@ -118,43 +117,53 @@ def largest_that_holds(holds: Callable[[float], bool]) -> float:
     unit="dimension",
 )
 def intrinsic_dimension(
-    objective: Objective, *, checkpoint: Any = None, steps: int = 300, seed: int = 0
+    objective: Objective,
+    *,
+    checkpoint: Any = None,
+    share: float = 0.9,
+    steps: int = 300,
+    lr: float = 0.05,
+    largest: int = 1024,
+    seed: int = 0,
 ) -> Measurement:
     r"""Find the smallest random subspace through the initial weights in which training reaches 90 % of the accuracy.
 
     .. math:: w = w_0 + A y, \qquad A \in \mathbb{R}^{P \times d} \text{ with orthonormal columns}
 
-    Dimensions are doubled from 2 to 1,024; training is Adam on all data. It is a property of data and architecture more than of
-    one solution, and depends on the number of steps.
+    Dimensions are doubled from 2; training is Adam on all data. It is a property of data and architecture more than of one
+    solution, and depends on the number of steps.
 
     Args:
         objective: at the trained weights, whose accuracy sets the goal.
-        steps: of Adam per dimension.
+        share: of the trained accuracy that counts as reached.
+        steps: of Adam a dimension.
+        lr: its learning rate.
+        largest: largest dimension tried, at most P.
 
     Raises:
         NotDefinedError: no 0–1 error, or the initial weights are not known.
     """
     start = initial_weights(objective, checkpoint)
     meter = Meter()
-    goal = SHARE * (1 - float(values_at(objective, [objective.theta], error_share, meter)[0]))
-    dimension, top = 2, min(LARGEST, objective.size)
+    goal = share * (1 - float(values_at(objective, [objective.theta], error_share, meter)[0]))
+    dimension, top = 2, min(largest, objective.size)
     with bar(desc="intrinsic dimension", unit="dimension") as progress:
         while dimension <= top:
-            if _subspace_accuracy(start, dimension, steps, seed, meter) >= goal:
+            if _subspace_accuracy(start, dimension, steps, lr, seed, meter) >= goal:
                 return Measurement(float(dimension), gradients=meter.gradients, note="to a factor of two")
             dimension *= 2
             progress.update()
-    note = f"{top} random directions do not reach {SHARE:.0%} of the accuracy in {steps} steps"
+    note = f"{top} random directions do not reach {share:.0%} of the accuracy in {steps} steps"
     return Measurement(math.nan, gradients=meter.gradients, status="not defined", note=note)
 
 
-def _subspace_accuracy(start: Objective, dimension: int, steps: int, seed: int, meter: Meter) -> float:
+def _subspace_accuracy(start: Objective, dimension: int, steps: int, lr: float, seed: int, meter: Meter) -> float:
     generator = seeded_generator(seed)
     draws = torch.randn(start.size, dimension, dtype=torch.float64, generator=generator)
     basis = torch.linalg.qr(draws).Q.to(start.theta)
     origin = start.theta
     y = torch.zeros(dimension, dtype=origin.dtype, device=origin.device, requires_grad=True)
-    optimizer = torch.optim.Adam([y], lr=0.05)
+    optimizer = torch.optim.Adam([y], lr=lr)
     for _ in range(steps):
         gradient = start.gradient(origin + basis @ y.detach())
         y.grad = basis.T @ gradient

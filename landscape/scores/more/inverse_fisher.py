@@ -93,7 +93,7 @@ _SOURCE = "Thomas et al. 2020, arXiv 1906.07774"
     invariant="T1 T2 T4 T5",
     needs=("likelihood",),
 )
-def tic(objective: Objective) -> Measurement:
+def tic(objective: Objective, *, rtol: float | None = None) -> Measurement:
     r"""Return the effective number of parameters Tr(F⁺C), which over n estimates the generalisation gap.
 
     The pseudo-inverse keeps the invariance to every reparametrisation, because the range of C lies in that of F; damping
@@ -103,6 +103,8 @@ def tic(objective: Objective) -> Measurement:
 
     Args:
         objective: a negative log-likelihood with at most 3,000 parameters (choose some with ``parameters=``).
+        rtol: singular values of the scores (of a classifier; else eigenvalues of F) below ``rtol`` times the largest count
+            as zero; `None`: what rounding leaves certain, about 1e-9 for classifiers in float64.
 
     Raises:
         NotDefinedError: no likelihood, or too many parameters to form F.
@@ -112,11 +114,11 @@ def tic(objective: Objective) -> Measurement:
             f"{objective.size} parameters are too many to invert F; use tic-diagonal, or "
             f"select at most {DENSE} with parameters="
         )
-    value, rank = (_of_classifier if objective.likelihood == "categorical" else _dense)(objective)
+    value, rank = _of_classifier(objective, rtol) if objective.likelihood == "categorical" else _dense(objective, rtol)
     return Measurement(value, gradients=2 * PRODUCT * objective.size, note=f"rank of F {rank}")
 
 
-def _of_classifier(objective: Objective) -> tuple[float, int]:
+def _of_classifier(objective: Objective, rtol: float | None) -> tuple[float, int]:
     """Return Tr(F⁺C) and the rank of F from the scores of all classes, without dividing by small eigenvalues.
 
     With R = UΣVᵀ the scores by rows, F = RᵀR/n, and the gradient of an example is the row of its class over −√p: in
@@ -124,19 +126,20 @@ def _of_classifier(objective: Objective) -> tuple[float, int]:
     """
     rows = torch.cat([part.double() for part in score_rows(objective)])
     left, singular, _ = torch.linalg.svd(rows, full_matrices=False)
-    kept = left[:, singular > ROUNDING * torch.finfo(objective.dtype).eps ** 0.5 * singular[0]]
+    cut = ROUNDING * torch.finfo(objective.dtype).eps ** 0.5 if rtol is None else rtol
+    kept = left[:, singular > cut * singular[0]]
     target, n = objective.targets, objective.n
     log_p = objective.outputs().double().log_softmax(1).gather(1, target[:, None])[:, 0]
     whitened = kept[target * n + torch.arange(n, device=target.device)] * (n**0.5 * (-0.5 * log_p).exp())[:, None]
     return float((whitened - whitened.mean(0)).square().sum() / n), kept.shape[1]
 
 
-def _dense(objective: Objective) -> tuple[float, int]:
+def _dense(objective: Objective, rtol: float | None) -> tuple[float, int]:
     """Return Tr(F⁺C) and the rank of F from both matrices in full."""
     F = Fisher(objective).dense().double()
     C = GradientCovariance(objective).dense().double()
     values, axes = torch.linalg.eigh((F + F.T) / 2)
-    kept = values > objective.size * torch.finfo(objective.dtype).eps * values[-1]
+    kept = values > (objective.size * torch.finfo(objective.dtype).eps if rtol is None else rtol) * values[-1]
     along = axes[:, kept]
     return float(((along.T @ C @ along).diagonal() / values[kept]).sum()), int(kept.sum())
 
@@ -151,17 +154,18 @@ def _dense(objective: Objective) -> tuple[float, int]:
     invariant="T4 T5",
     needs=("likelihood", "classes"),
 )
-def tic_diagonal(objective: Objective) -> Measurement:
+def tic_diagonal(objective: Objective, *, epsilon: float = 1e-7) -> Measurement:
     """Return Σ C_ii / (F_ii + ε max F), with the centred covariance and the exact diagonal of the Fisher matrix.
 
-    ε is 1e-7; weights without any information count nothing.
+    Args:
+        epsilon: relative size of what is added to the diagonal; weights without any information count nothing.
 
     Raises:
         NotDefinedError: no class likelihood, or single gradients are not defined.
     """
     diagonal, cost = fisher_diagonal(objective)
     variance = gradient_moments(objective).variance
-    value = (variance / (diagonal + 1e-7 * diagonal.max()).clamp_min(torch.finfo(torch.float64).tiny)).sum()
+    value = (variance / (diagonal + epsilon * diagonal.max()).clamp_min(torch.finfo(torch.float64).tiny)).sum()
     return Measurement(float(value), gradients=cost + 2)
 
 

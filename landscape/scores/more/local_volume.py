@@ -24,7 +24,6 @@ from landscape.spectra import diagonal
 Preconditioner = Literal["none", "curvature"]
 _POINTS = 4001
 _WIDTHS = 60.0
-EPSILON = 0.01
 
 
 def log_radial_integral(r: float, along: float, dimension: int, s: float) -> float:
@@ -48,7 +47,7 @@ def log_radial_integral(r: float, along: float, dimension: int, s: float) -> flo
     return float(logsumexp(logs, b=(x[1] - x[0]) / 3 * weights))
 
 
-def preconditioner(objective: Objective, kind: Preconditioner, *, probes: int, seed: int) -> Tensor:
+def preconditioner(objective: Objective, kind: Preconditioner, *, epsilon: float, probes: int, seed: int) -> Tensor:
     """Return the diagonal of P, (P,) in float64, of determinant one: longer steps where the curvature is small.
 
     Raises:
@@ -59,7 +58,7 @@ def preconditioner(objective: Objective, kind: Preconditioner, *, probes: int, s
     if kind != "curvature":
         raise LandscapeError(f"a preconditioner of {kind!r}; expected 'none' or 'curvature'")
     entries = torch.as_tensor(diagonal(GaussNewton(objective), matvecs=probes, seed=seed).values).double().cpu()
-    scale = 1 / (entries.abs().sqrt() + EPSILON)
+    scale = 1 / (entries.abs().sqrt() + epsilon)
     return scale / scale.log().mean().exp()
 
 
@@ -84,6 +83,7 @@ def local_volume(
     directions: int = 50,
     prior: float | None = None,
     precondition: Preconditioner = "curvature",
+    epsilon: float = 0.01,
     probes: int = 100,
     seed: int = 0,
 ) -> list[Measurement]:
@@ -93,13 +93,14 @@ def local_volume(
         \int_0^{r(u)} x^{D-1} e^{-\lVert w + x\hat u\rVert^2/(2s^2)}\,dx \;\Vert Pu\Vert^{-D}, \qquad \hat u = Pu/\lVert Pu\rVert
 
     Directions are drawn uniformly and stretched by a diagonal P of determinant one, :math:`p_i \propto 1/(\sqrt{|h_i|} +
-    0.01)` with h the diagonal of the Gauss–Newton matrix. The mean over directions is dominated by the largest: the
+    \epsilon)` with h the diagonal of the Gauss–Newton matrix. The mean over directions is dominated by the largest: the
     result is a lower bound, and comparable only between checkpoints of one architecture, prior and preconditioner.
 
     Args:
         radii: KL levels in nats.
         prior: s; `None`: the root mean square of the weights.
         precondition: ``curvature`` or ``none``.
+        epsilon: ε of the preconditioner.
         probes: products spent on the diagonal.
 
     Raises:
@@ -108,18 +109,19 @@ def local_volume(
     """
     w, size = objective.theta.double().cpu(), objective.size
     s = float(w.square().mean().sqrt()) if prior is None else float(prior)
-    scale = preconditioner(objective, precondition, probes=probes, seed=seed)
+    scale = preconditioner(objective, precondition, epsilon=epsilon, probes=probes, seed=seed)
     units, penalties = [], []
     for z in draws(size, directions, seed):
         stretched = scale * z / z.norm()
         penalties.append(size * float(stretched.norm().log()))
         units.append(stretched / stretched.norm())
-    case, found = Case(objective, None, quantities.divergence), []
-    constant = ball_log_volume(size) + np.log(size) - size / 2 * np.log(2 * np.pi * s**2)
-    constant -= float(w.square().sum()) / (2 * s**2)
+    case = Case(objective, None, quantities.divergence)
+    found = []
     for level in radii:
         meter = Meter(0.0 if precondition == "none" else PRODUCT * probes)
         crossed = crossings(case, level, units, meter, guess=s / 64)
+        constant = ball_log_volume(size) + np.log(size) - size / 2 * np.log(2 * np.pi * s**2)
+        constant -= float(w.square().sum()) / (2 * s**2)
         logs = [
             constant + log_radial_integral(min(r, 100 * s * size**0.5), float(u @ w), size, s) - penalty
             for r, u, penalty in zip(crossed, units, penalties, strict=True)
