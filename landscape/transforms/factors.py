@@ -35,6 +35,7 @@ def gl_attention(model: nn.Module, example_inputs: Inputs, *, alpha: float = 1.0
     or values share A or B. Scores invariant to rescaling need not be invariant to this.
 
     Args:
+        model, example_inputs: a network, which is copied, and inputs of it: a tensor (N, …) or a tuple of arguments.
         alpha: A is alpha times a Gaussian matrix of unit variance per column, redrawn until well conditioned.
         seed: of the matrices.
 
@@ -90,6 +91,9 @@ def fix_factors(model: nn.Module, example_inputs: Inputs) -> Transformed:
     splits the singular values evenly. Biases are columns of their factor. Heads that share keys or values are one product.
     Signs, and the basis where singular values are equal, are set by the first entries that are large enough; rows of
     singular value zero are zero.
+
+    Args:
+        model, example_inputs: a network, which is copied, and inputs of it: a tensor (N, …) or a tuple of arguments.
 
     Raises:
         LandscapeError: the network has no such product, or cannot be traced.

@@ -33,6 +33,7 @@ def softmax_shift(model: nn.Module, example_inputs: Inputs, *, scale: float = 1.
     no probability does, and every score that reads |w| changes.
 
     Args:
+        model, example_inputs: a network, which is copied, and inputs of it: a tensor (N, …) or a tuple of arguments.
         scale: s, the standard deviation of the shift.
         seed: of the shift.
 
@@ -61,6 +62,9 @@ def gauge_fix(model: nn.Module, example_inputs: Inputs) -> Transformed:
     $W \to W - \frac1C \mathbf 1 \mathbf 1^\top W$, $b \to b - \bar b$: of all networks that differ by a softmax shift,
     the one of smallest norm, so that scores that read |w| agree on all of them.
 
+    Args:
+        model, example_inputs: a network, which is copied, and inputs of it: a tensor (N, …) or a tuple of arguments.
+
     Raises:
         NotDefinedError: the outputs are not logits of two or more classes.
         LandscapeError: the logits do not come straight from one layer of their own.
@@ -80,6 +84,7 @@ def temperature(model: nn.Module, example_inputs: Inputs, *, t: float = 2.0) -> 
     cross-entropy of 2.4e-4, doubled logits lower the largest Hessian eigenvalue more than a hundredfold.
 
     Args:
+        model, example_inputs: a network, which is copied, and inputs of it: a tensor (N, …) or a tuple of arguments.
         t: the factor, positive; an inverse temperature.
 
     Raises:

@@ -28,6 +28,7 @@ def layer_scale(
     what is scaled. Inside a residual network this acts within the branches: a trunk cannot be rescaled.
 
     Args:
+        model, example_inputs: a network, which is copied, and inputs of it: a tensor (N, …) or a tuple of arguments.
         alpha: the factor, positive.
         layers: names of the layers to multiply, from `places`; by default the first valid one.
 
@@ -63,6 +64,7 @@ def node_scale(
     convolution keep one factor through pooling and flattening.
 
     Args:
+        model, example_inputs: a network, which is copied, and inputs of it: a tensor (N, …) or a tuple of arguments.
         spread: r > 0, in units of the natural logarithm.
         layers: names of the layers whose units are scaled, from `places`; by default every valid one.
         seed: of the factors.
@@ -104,6 +106,7 @@ def norm_layer_scale(
     shares it or it is no setting, the function changes by the order of $\epsilon / \sigma^2$, which `change` reports.
 
     Args:
+        model, example_inputs: a network, which is copied, and inputs of it: a tensor (N, …) or a tuple of arguments.
         alpha: the factor, positive.
         layers: names of the layers to multiply; by default every one that feeds norm layers alone.
 
@@ -150,6 +153,7 @@ def permutation(model: nn.Module, example_inputs: Inputs, *, seed: int = 0) -> T
     activation will do. `Transformed.map_draw` puts random draws in the same order.
 
     Args:
+        model, example_inputs: a network, which is copied, and inputs of it: a tensor (N, …) or a tuple of arguments.
         seed: of the permutations.
 
     Returns:
@@ -198,6 +202,9 @@ def fold_batch_norm(model: nn.Module, example_inputs: Inputs) -> Transformed:
     $W \to \frac{\gamma}{\sqrt{\sigma^2 + \epsilon}} W$ per output channel,
     $b \to \beta + \frac{\gamma}{\sqrt{\sigma^2 + \epsilon}} (b - \mu)$; the norm becomes the identity, and the
     layer gains a bias if it had none. In evaluation mode nothing changes; the new network is not for training.
+
+    Args:
+        model, example_inputs: a network, which is copied, and inputs of it: a tensor (N, …) or a tuple of arguments.
 
     Returns:
         The new network and the largest change of its predicted probabilities; `where` lists the layers.

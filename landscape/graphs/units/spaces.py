@@ -49,7 +49,10 @@ class Units:
 
     def root(self) -> Units:
         """Return the class that this one has been merged into."""
-        return self if self.parent is None else self.parent.root()
+        node = self
+        while node.parent is not None:  # a deep network makes a long chain
+            node = node.parent
+        return node
 
     def pin(self, reason: str) -> None:
         """Forbid any change of this class; the first reason is kept for the message."""

@@ -26,7 +26,7 @@ class Rule(ABC):
         self.objective = objective
 
     def dress(self, batch: Batch, before: Sequence[Batch]) -> Batch:
-        """Return the batch with what else the rule needs of it in ``raw``, given the batches before it in the data."""
+        """Return the batch with what else the rule needs of it in ``draws``, given the batches before it in the data."""
         return batch
 
     def verified(self, plan: Plan, settings: Settings) -> Plan:
