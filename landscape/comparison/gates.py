@@ -148,17 +148,18 @@ def check(
 
     def gate(name: str, value: float, limit: float, note: str, *, passed: bool | None = None) -> Gate:
         passed = value <= limit if passed is None else passed
-        return Gate(a, b, name, passed or name in waive, float(value), float(limit),
-                    WAIVED if name in waive and not passed else note)  # fmt: skip
+        waived = name in waive and not passed
+        return Gate(a, b, name, passed or waived, float(value), float(limit), WAIVED if waived else note)
 
-    def alike(name: str, of: str, note: str) -> Gate:
-        kinds = [getattr(f, of) for f in both]
-        odd = [name for name, kind in zip(names, kinds, strict=True) if kind != max(kinds, key=kinds.count)]
-        return gate(name, len(set(kinds)), 1, note + (f", {', '.join(odd)} not those of the others" if odd else ""))
+    def alike(fact: str, note: str) -> Gate:
+        kinds = [getattr(f, fact) for f in both]
+        usual = max(kinds, key=kinds.count)
+        odd = [name for name, kind in zip(names, kinds, strict=True) if kind != usual]
+        return gate(fact, len(set(kinds)), 1, note + (f", {', '.join(odd)} not those of the others" if odd else ""))
 
     return [
-        alike("network", "network", "parameters have the same names and shapes"),
-        alike("inputs", "inputs", "all checkpoints are measured on the same inputs"),
+        alike("network", "parameters have the same names and shapes"),
+        alike("inputs", "all checkpoints are measured on the same inputs"),
         gate(
             "seeds",
             smallest,

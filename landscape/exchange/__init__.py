@@ -10,10 +10,8 @@ function                      format
 `read_goldstein`              the same files, and those of programs that copied its names, as a plane or line
 ============================  ======================================================================================
 
-Those that write take a result (any, or where the format holds nothing else a plane or line) and a path, return what they
-wrote, and raise a `LandscapeError` where the place cannot be written. ``read_goldstein_directions`` and
-``read_goldstein_projection`` read the files beside a surface. Accuracies become shares between 0 and 1, and what was read says
-in its provenance which tool and file it came from.
+``read_goldstein_directions`` and ``read_goldstein_projection`` read the files beside a surface. Accuracies become shares
+between 0 and 1, and what was read says in its provenance which tool and file it came from.
 """
 
 from collections.abc import Callable

@@ -22,6 +22,16 @@ def csv(result: Result, path: str | os.PathLike[str]) -> Path:
     The columns are those of ``result.columns()``. Numbers have as many digits as it takes to read them back bit for bit; NaN
     and infinities are ``nan`` and ``inf``; an empty field means that there is nothing. Planes have x fastest.
 
+    Args:
+        result: any result.
+        path: the file.
+
+    Returns:
+        The file.
+
+    Raises:
+        LandscapeError: the place cannot be written.
+
     >>> import tempfile
     >>> import numpy as np
     >>> from landscape.results import Line
@@ -47,6 +57,16 @@ def json(result: Result, path: str | os.PathLike[str]) -> Path:
     JSON has no NaN: it and the infinities are the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``, which
     ``float()`` and JavaScript's ``Number()`` understand.
 
+    Args:
+        result: any result.
+        path: the file.
+
+    Returns:
+        The file.
+
+    Raises:
+        LandscapeError: the place cannot be written.
+
     >>> import tempfile
     >>> import numpy as np
     >>> from landscape.results import Line
@@ -65,6 +85,12 @@ def latex(result: Result, path: str | os.PathLike[str], *, caption: str | None =
         path: the file, for ``\input``.
         caption: of the first table, in LaTeX; `None`: what the table is called.
         label: ``\label`` of the first table; further ones get ``-2``, ``-3`` ….
+
+    Returns:
+        The file.
+
+    Raises:
+        LandscapeError: the place cannot be written.
 
     >>> import tempfile
     >>> from landscape.results import Score, Scores

@@ -61,7 +61,15 @@ FIGURES = frozenset(kind for kind, draw in KINDS.items() if "figure" in signatur
 
 
 def plot(result: Result, ax: Any = None, **options: Any) -> Any:
-    """Draw a result the way its kind is usually drawn; the options are those of the function of the kind, listed in `KINDS`.
+    """Draw a result the way its kind is usually drawn.
+
+    Args:
+        result: any result of the package.
+        ax: where to draw; `None`: a new figure. A kind with several panels (`FIGURES`) takes a figure or a part of one.
+        **options: of the function of the kind, listed in `KINDS`.
+
+    Returns:
+        The axes, or the figure of a result with several panels; both have ``.figure``.
 
     Raises:
         LandscapeError: axes for a result that needs a figure, or what the function raises.

@@ -97,9 +97,13 @@ class Card:
 
 
 def card(study: Content | Study | str | os.PathLike[str]) -> Card:
-    """Return the flatness card of a study, given it or the path of its file.
+    """Return the flatness card of a study.
 
-    It shows itself in a notebook, and has ``.html()``, ``.latex()``, ``.bibtex()`` and ``.save(path)``.
+    Args:
+        study: a study, or the path of its file.
+
+    Returns:
+        A `Card`, which shows itself in a notebook; ``.html()``, ``.latex()``, ``.bibtex()`` and ``.save(path)``.
 
     Raises:
         LandscapeError: the file is missing, foreign or damaged.

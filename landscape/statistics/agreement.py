@@ -87,6 +87,12 @@ def granulated(cells: Cells, score: np.ndarray, outcome: np.ndarray, weights: np
     factor scores on that axis alone. In a full factorial design without ties $\psi_i$ is the mean of τ over its lines, as
     published.
 
+    Args:
+        cells: the design.
+        score: mean of each cell (C,), NaN where it has none.
+        outcome: likewise.
+        weights: how often each cell counts (R, C); `None`: once.
+
     Returns:
         ψ of every factor, (R, axes); NaN where its pairs never vary in the outcome, 0 where they never do in the score.
 
@@ -121,6 +127,12 @@ def conditional_information(
     levels of the factors in S for both: $I(V_\mu; V_g \mid U_S) / H(V_g \mid U_S)$, entropies by counting. The smallest
     over S of at most two factors is K. Counting is biased upwards when a value of $U_S$ has few pairs, so K describes and does
     not test.
+
+    Args:
+        cells: the design.
+        score: mean of each cell (C,), NaN where it has none.
+        outcome: likewise.
+        weights: how often each cell counts (R, C); `None`: once.
 
     Returns:
         The normalised information (R,) in [0, 1] by the factors that are known; NaN where they leave nothing to explain.
@@ -250,6 +262,12 @@ def selection_regret(
     cells: Cells, score: np.ndarray, outcome: np.ndarray, weights: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     r"""Return how far the cell of lowest score is from that of lowest outcome, $y_{\arg\min s} - \min y$, mean over strata.
+
+    Args:
+        cells: the design.
+        score: mean of each cell (C,), higher = sharper; NaN where it has none.
+        outcome: such as test error, lower = better.
+        weights: how often each cell counts (R, C); `None`: once.
 
     Returns:
         The regret of choosing by the score, the mean over the choices that share the lowest score, and that of choosing at

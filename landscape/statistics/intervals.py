@@ -36,11 +36,12 @@ class Interval:
     standard_error: float
 
 
-def bootstrap_interval(*samples: ArrayLike, resamples: int = 9_999, seed: int = 0) -> Interval:
+def bootstrap_interval(a: ArrayLike, b: ArrayLike | None = None, *, resamples: int = 9_999, seed: int = 0) -> Interval:
     """Return the mean of one sample, or that of the second less that of the first, with its BCa bootstrap interval.
 
     Args:
-        samples: one vector or two, each resampled on its own; pass the differences of pairs.
+        a: the sample (n,); of pairs their differences.
+        b: the second sample (m,), resampled on its own; `None`: there is one.
         resamples: bootstrap samples.
         seed: of the resampling.
 
@@ -56,10 +57,10 @@ def bootstrap_interval(*samples: ArrayLike, resamples: int = 9_999, seed: int = 
     >>> interval.value, interval.low < 3.0 < interval.high
     (3.0, True)
     """
-    data = tuple(vector(sample, f"sample {i}", fewest=2) for i, sample in enumerate(samples, 1))
+    data = tuple(vector(one, f"sample {i}", fewest=2) for i, one in enumerate((a, b), 1) if one is not None)
 
-    def mean(a: np.ndarray, b: np.ndarray | None = None, *, axis: int = -1) -> Any:
-        return a.mean(axis) if b is None else b.mean(axis) - a.mean(axis)
+    def mean(x: np.ndarray, y: np.ndarray | None = None, *, axis: int = -1) -> Any:
+        return x.mean(axis) if y is None else y.mean(axis) - x.mean(axis)
 
     value = float(mean(*data))
     if all(np.ptp(sample) == 0 for sample in data):
@@ -161,6 +162,10 @@ def mean_difference(a: ArrayLike, b: ArrayLike, *, paired: bool = False, shared:
 
 def superiority(a: ArrayLike, b: ArrayLike) -> float:
     r"""Return the chance that a seed of `b` scores above a seed of `a`, ties counted half: $U / (n_a n_b)$, in [0, 1].
+
+    Args:
+        a: values of the first arm, one per seed (n_a,).
+        b: values of the second (n_b,).
 
     Raises:
         NotDefinedError: an empty arm.
