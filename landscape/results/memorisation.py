@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy import stats
 
 from landscape.results.base import Result
 from landscape.results.schema import array, printed, rows
@@ -199,6 +198,8 @@ class Memorisation(Result):
         wrong, right = scores[self.changed], scores[~self.changed]
         if not len(wrong) or not len(right):
             return math.nan
+        from scipy import stats  # takes half a second to load, and every result is loaded with this one
+
         return float(stats.mannwhitneyu(wrong, right, nan_policy="omit").statistic / (len(wrong) * len(right)))
 
     def summary(self) -> Iterator[tuple[str, str]]:

@@ -223,12 +223,12 @@ def smoothness(
 def _along_gradient(objective: Objective, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """Return the losses, the changes of the gradient and the norm of the gradient."""
     theta, gradient = objective.theta, objective.gradient()
-    norm = float(torch.linalg.vector_norm(gradient, dtype=torch.float64))
+    norm = float(objective.world.norm(gradient, dtype=torch.float64))
     if norm == 0:
         raise LandscapeError("the gradient is zero at a point of the run, so there is no step along it; leave it out")
     losses, changes = [], []
     for step in eta:
         value, moved = objective.value_and_gradient(theta - float(step) * gradient)
         losses.append(value)
-        changes.append(float(torch.linalg.vector_norm((moved - gradient).double())))
+        changes.append(float(objective.world.norm((moved - gradient).double())))
     return np.array(losses), np.array(changes), norm

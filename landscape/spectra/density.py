@@ -6,7 +6,6 @@ import time
 from typing import Any, Literal, get_args
 
 import numpy as np
-from scipy.stats import norm
 
 from landscape.arguments import checked
 from landscape.bars import bar
@@ -209,6 +208,8 @@ def _mixture(
     grid: np.ndarray, nodes: np.ndarray, weights: np.ndarray, width: float, *, reflect: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean over probes of Σ w N(x; θ, width²) and its standard error."""
+    from scipy.stats import norm  # takes half a second to load, and eigenvalues need none of it
+
     curves = np.stack(
         [norm.pdf(grid[:, None], node[None], width) @ weight for node, weight in zip(nodes, weights, strict=True)]
     )
