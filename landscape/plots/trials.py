@@ -6,6 +6,7 @@ import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -140,7 +141,8 @@ def _suffix(names: Sequence[str]) -> str | None:
 
 def _label(result: Trials, names: Sequence[str]) -> str:
     """What stands beside an axis that shows these names."""
-    return _named(result, _suffix(names) or names[0])
+    begin = takewhile(lambda words: len(set(words)) == 1, zip(*(name.split() for name in names), strict=False))
+    return _named(result, _suffix(names) or " ".join(words[0] for words in begin) or names[0])
 
 
 def _named(result: Trials, name: str) -> str:
