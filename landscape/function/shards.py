@@ -285,10 +285,19 @@ class Shards(Group):
         """Return this process's part of the data; all of them have the same number of batches.
 
         Raises:
-            LandscapeError: they have not, or tensor-parallel processes have different data.
+            LandscapeError: they have not, one has a single example where others have more, or tensor-parallel processes have
+                different data.
         """
         part = super().divided(data)
         self.agree(**{"numbers of batches": len(part)})
+        alone = [size == 1 for size in self.exchange(part.stored[0].size)]
+        if any(alone) and not all(
+            alone
+        ):  # the loss is tried out on halves of a batch, in which all must call the network
+            rank = alone.index(True)
+            raise LandscapeError(
+                f"process {rank} has a batch of one example, others have more; give every process two at least"
+            )
         return part
 
     # --- vectors ------------------------------------------------------------------------------------------------------

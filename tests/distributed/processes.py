@@ -216,7 +216,7 @@ def bytes_read():
 def restored(group, folder):
     """Read it into a fully sharded network of other weights, and say what was read and what is there then."""
     model = cut(ls.models.mlp(WIDE, seed=6), "fully") if group else ls.models.mlp(WIDE, seed=6)
-    data = (torch.ones(4, 512), torch.arange(4))
+    data = (torch.ones(6, 512), torch.arange(6))
     before = bytes_read()
     checkpoint = ls.Checkpoint(model, folder, loss="cross_entropy", train=data)
     read = bytes_read() - before
@@ -277,6 +277,7 @@ def sharded_refusals(group, examples):
         "batches": message(
             lambda: ls.Objective(model, (X[: 20 + 9 * rank], y[: 20 + 9 * rank]), "cross_entropy", batch_size=9)
         ),
+        "single": message(lambda: ls.Objective(model, (X[:3], y[:3]), "cross_entropy")),
         "types": message(lambda: ls.Objective(mixed, (X, y), "cross_entropy")),
         "no mesh": message(lambda: ls.Objective(flat, (X, y), "cross_entropy")),
         "score": message(lambda: ls.sharpness(L, ["keskar"])),

@@ -64,6 +64,7 @@ REFUSALS = {
     },
     "sharded_refusals": {
         "batches": "processes 0 and 1 have different numbers of batches (3 and 4)",
+        "single": "process 0 has a batch of one example, others have more; give every process two at least",
         "types": "processes 0 and 1 have different types",
         "no mesh": "the model's shards have no mesh (FullyShardedDataParallel flattens them); shard it with",
         "score": "keskar is not defined for a sharded model",
