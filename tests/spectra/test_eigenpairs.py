@@ -84,7 +84,7 @@ def test_gaps_and_bounds_in_closed_form():
 
 
 def test_vectors_are_unit_orthogonal_rows_whose_largest_entry_is_positive(matrix_with):
-    vectors = top_eigenpairs(matrix_with(SPECTRUM), 5, "LM", 1e-6).vectors
+    vectors = top_eigenpairs(matrix_with(SPECTRUM), 5, "LM", 1e-6, seed=2).vectors
     assert vectors.shape == (5, 100)
     assert np.all(np.take_along_axis(vectors, np.abs(vectors).argmax(1)[:, None], 1) > 0)
     np.testing.assert_allclose(vectors @ vectors.T, np.eye(5), atol=1e-9)
