@@ -101,6 +101,8 @@ def saturated(growth: np.ndarray, radii: np.ndarray) -> np.ndarray:
 
     >>> saturated(np.log([[0.01, 0.04, 0.16, 0.6], [0.1, 0.4, 0.9, 1.0]]), np.array([0.1, 0.2, 0.4, 0.8]))
     array([False, False,  True,  True])
+    >>> saturated(np.log([[0.01, 0.04, 0.05, np.nan]]), np.array([0.1, 0.2, 0.4, 0.8]))
+    array([False, False, False, False])
     """
     silent = np.zeros(growth.shape[1:], dtype=bool)
     known = np.flatnonzero(np.isfinite(radii))

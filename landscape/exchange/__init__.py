@@ -6,7 +6,7 @@ function                      format
 `csv`, `json`                 every number with all its digits
 `latex`                       ``booktabs`` tables with uncertainties as ±
 `paraview`                    XDMF over HDF5
-`write_goldstein`             surface and direction files of the original loss-landscape code
+`write_goldstein`             surface, direction and projection files of the original loss-landscape code
 `read_goldstein`              the same files, and those of programs that copied its names, as a plane or line
 ============================  ======================================================================================
 

@@ -45,18 +45,20 @@ def write_goldstein(
     path: str | os.PathLike[str],
     *,
     shapes: Shapes | None = None,
+    projection: np.ndarray | None = None,
 ) -> list[Path]:
     """Write a line or a plane as a surface file of the original loss-landscape code, with its directions beside it.
 
     Args:
         result: with values such as ``train/loss`` and ``train/accuracy``; other values go into the group ``landscape``.
         path: the surface file; `landscape.exchange.surface_name` gives the name the original would choose. The directions
-            go to ``STEM_directions.h5``.
+            go to ``STEM_directions.h5`` and the projection to ``STEM_directions.h5_proj_cos.h5``.
         shapes: shapes of the parameters in the order of the flat vector, as in
             ``{name: tensor.shape for name, tensor in model.named_parameters()}``; `None`: one flat tensor.
+        projection: (T, 2) coordinates of the checkpoints of a run in the plane.
 
     Returns:
-        The files written: the surface; the directions, when their vectors are known.
+        The files written: the surface; the directions, when their vectors are known; the projection.
 
     Raises:
         LandscapeError: neither line nor plane, no loss of training or test examples, shapes that do not fit, or a place
@@ -92,6 +94,10 @@ def write_goldstein(
             files.append(directions)
             with h5py.File(stack.enter_context(replacing(directions)), "w") as file:
                 _write_directions(file, parts, result.directions)
+        if projection is not None:
+            files.append(surface.with_name(f"{directions.name}_proj_cos.h5"))
+            with h5py.File(stack.enter_context(replacing(files[-1])), "w") as file:
+                _write_projection(file, np.asarray(projection, dtype=np.float64))
     return files
 
 
@@ -145,6 +151,12 @@ def _write_directions(file: h5py.File, parts: Sequence[Sequence[np.ndarray]], di
     if explained is not None:
         file["explained_variance_ratio_"] = np.asarray(explained, dtype=np.float64)
     _describe(file.create_group("landscape"), directions)
+
+
+def _write_projection(file: h5py.File, points: np.ndarray) -> None:
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise LandscapeError(f"a projection of shape {points.shape}, expected (T, 2): one point per checkpoint")
+    file["proj_xcoord"], file["proj_ycoord"] = points.T
 
 
 def _cut(vectors: np.ndarray, shapes: Shapes | None) -> list[list[np.ndarray]]:

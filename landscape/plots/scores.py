@@ -183,19 +183,26 @@ def _sharper(row: Any) -> bool:
     return getattr(row, "orientation", "higher is sharper") == "higher is sharper"
 
 
-def evidence(result: Evidence, figure: Figure | SubFigure | None = None) -> Figure | SubFigure:
+def evidence(
+    result: Evidence, figure: Figure | SubFigure | None = None, *, most: int | None = None
+) -> Figure | SubFigure:
     """Draw a line per score, best Ψ first: Ψ, τ over cells and ρ within cells, with 95 % intervals.
 
     Colours are verdicts; open markers are controls, in the direction that suits them.
+
+    Args:
+        result: the board.
+        most: scores shown, from the top; `None`: all.
 
     Raises:
         LandscapeError: no score was judged.
 
     >>> one = Judged(score="trace", place=1, verdict="no", psi=0.5, psi_low=0.4, psi_high=0.6)
-    >>> len(evidence(Evidence(rows=(one,)), Figure()).axes)
-    3
+    >>> drawn = evidence(Evidence(rows=(one, one)), Figure(), most=1).axes
+    >>> len(drawn), [tick.get_text() for tick in drawn[0].get_yticklabels()]
+    (3, ['trace'])
     """
-    rows = [row for row in result.rows if row.place]
+    rows = [row for row in result.rows if row.place][:most]
     if not rows:
         raise LandscapeError("no score was judged; there is nothing to draw")
     own = figure is None

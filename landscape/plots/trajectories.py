@@ -33,6 +33,8 @@ def trajectory(
     off_plane: np.ndarray | None = None,
     plane: Plane | None = None,
     explained: Sequence[float] | np.ndarray | None = None,
+    marks: Sequence[int] = (),
+    mark_label: str = "learning rate lowered",
     **options: Any,
 ) -> Axes:
     """Draw checkpoints of one run projected onto a plane.
@@ -49,6 +51,8 @@ def trajectory(
         off_plane: (T,) Euclidean distances from the plane.
         plane: drawn below, as contours without filling.
         explained: share of the trajectory's variance along each axis, between 0 and 1.
+        marks: indices of points to ring.
+        mark_label: what the rings mean.
         **options: passed to `contour`: ``levels``, ``limit``, ``filled`` …
 
     Raises:
@@ -78,8 +82,11 @@ def trajectory(
         if plane is None or explained is not None:
             shares = ("", "") if explained is None else [f" ({100 * share:.1f} %)" for share in explained[:2]]
             ax.set(xlabel=f"principal component 1{shares[0]}", ylabel=f"principal component 2{shares[1]}")
-        ends = _path(ax, points, distance)
-        legend(ax, ends, own=own)
+        handles = _path(ax, points, distance)
+        if len(marks):
+            ring: dict[str, Any] = {"markersize": 8, "markerfacecolor": "none", "color": PALETTE[1], "zorder": 6}
+            handles += ax.plot(*points[list(marks)].T, "o", label=mark_label, **ring)
+        legend(ax, handles, own=own)
     return ax
 
 
@@ -118,7 +125,7 @@ def animate(
         seconds: length of the animation; the last picture stays for another second.
         most: pictures; of a longer run some checkpoints are left out.
         dpi: resolution in dots per inch; the figure is as wide as one column.
-        **options: passed on to `trajectory`: ``levels``, ``limit`` …
+        **options: passed on to `trajectory`: ``levels``, ``limit``, ``marks`` …
 
     Returns:
         The file.

@@ -18,7 +18,6 @@ from landscape.statistics.samples import equally_long, vector
 
 EXACT_LIMIT = 200
 """Values per stratum up to which the null is computed exactly; the normal one is then right to three digits at p = 1e-4."""
-_KNOWN = 2  # factors that the conditional information takes as known, at most
 _AT_ONCE = 2_000_000  # weighted pairs counted at a time
 
 
@@ -119,7 +118,7 @@ def tau_b(score: np.ndarray, outcome: np.ndarray, pairs: np.ndarray, weights: np
 
 
 def conditional_information(
-    cells: Cells, score: np.ndarray, outcome: np.ndarray, weights: np.ndarray | None = None
+    cells: Cells, score: np.ndarray, outcome: np.ndarray, weights: np.ndarray | None = None, *, largest: int = 2
 ) -> dict[tuple[str, ...], np.ndarray]:
     r"""Return how much the order of two cells by a score tells of their order by an outcome, factors known.
 
@@ -133,6 +132,7 @@ def conditional_information(
         score: mean of each cell (C,), NaN where it has none.
         outcome: likewise.
         weights: how often each cell counts (R, C); `None`: once.
+        largest: factors in the largest set S.
 
     Returns:
         The normalised information (R,) in [0, 1] by the factors that are known; NaN where they leave nothing to explain.
@@ -153,7 +153,7 @@ def conditional_information(
     if not (order[1] != 1).any():
         raise NotDefinedError("The outcome's order never varies: conditional independence needs outcomes that differ.")
     found = {}
-    for subset in (s for size in range(_KNOWN + 1) for s in combinations(range(len(cells.axes)), size)):
+    for subset in (s for size in range(largest + 1) for s in combinations(range(len(cells.axes)), size)):
         setting = groups(np.column_stack([cells.stratum, cells.codes[:, subset]]))
         known = setting[first] * (setting.max() + 1) + setting[second]
         of = np.unique(known, return_inverse=True)[1] * 9 + order[0] * 3 + order[1]
@@ -215,19 +215,27 @@ def hoeffding_weight(difference: ArrayLike, test_size: int) -> np.ndarray:
     return np.maximum(0.0, 1 - 2 * np.exp(-2 * test_size * half**2)) ** 2
 
 
-def sign_errors(cells: Cells, score: np.ndarray, outcome: np.ndarray, *, test_size: int) -> SignErrors:
+def sign_errors(
+    cells: Cells,
+    score: np.ndarray,
+    outcome: np.ndarray,
+    *,
+    test_size: int,
+    least_effective: float | None = None,
+) -> SignErrors:
     r"""Return how often a score orders runs wrongly when one factor changes, per environment.
 
     An environment is a pair of cells that differ in exactly one factor; its runs are all pairs of seeds. Each pair errs
     by $\frac12 (1 - \mathrm{sign}(\Delta\mu)\,\mathrm{sign}(\Delta g))$ and weighs $w = \max(h - \frac12, 0)$ with h from
-    `hoeffding_weight`. Environments are dropped whose effective size $(\sum w)^2 / \sum w^2$ is below three quarters of the
-    pairs that the seeds of their cells make, which of four seeds is the published 12.
+    `hoeffding_weight`. Environments of small effective size $(\sum w)^2 / \sum w^2$ are dropped.
 
     Args:
         cells: the design.
         score: one per model (M,), higher meant to go with a higher outcome; NaN where it has none.
         outcome: generalisation gap of each model, a fraction of one.
         test_size: examples the gap was measured on.
+        least_effective: effective number of pairs an environment must have; `None`: three quarters of those that the seeds of
+            its cells make, which of four seeds is the published 12.
 
     Raises:
         NotDefinedError: no environment is left, which a small test set or few seeds cause.
@@ -248,7 +256,8 @@ def sign_errors(cells: Cells, score: np.ndarray, outcome: np.ndarray, *, test_si
     total = weight.sum(axis=(1, 2))
     with np.errstate(invalid="ignore"):
         effective = np.nan_to_num(total**2 / np.square(weight).sum(axis=(1, 2)))
-    kept = (effective >= 0.75 * there.sum(axis=(1, 2))) & (total > 0)
+    enough = 0.75 * there.sum(axis=(1, 2)) if least_effective is None else least_effective
+    kept = (effective >= enough) & (total > 0)
     if not kept.any():
         raise NotDefinedError(
             f"All {len(kept)} environments carry too little weight with {test_size} test examples; "

@@ -21,27 +21,37 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with its 95 % bootstrap interval.
+    """A value with its bootstrap interval.
 
     Attributes:
         value: the statistic of the data.
         low: lower end.
         high: upper end.
         standard_error: standard deviation of the bootstrap distribution.
+        confidence: coverage aimed at.
     """
 
     value: float
     low: float
     high: float
     standard_error: float
+    confidence: float = CONFIDENCE
 
 
-def bootstrap_interval(a: ArrayLike, b: ArrayLike | None = None, *, resamples: int = 9_999, seed: int = 0) -> Interval:
+def bootstrap_interval(
+    a: ArrayLike,
+    b: ArrayLike | None = None,
+    *,
+    confidence: float = CONFIDENCE,
+    resamples: int = 9_999,
+    seed: int = 0,
+) -> Interval:
     """Return the mean of one sample, or that of the second less that of the first, with its BCa bootstrap interval.
 
     Args:
         a: the sample (n,); of pairs their differences.
         b: the second sample (m,), resampled on its own; `None`: there is one.
+        confidence: coverage.
         resamples: bootstrap samples.
         seed: of the resampling.
 
@@ -50,6 +60,7 @@ def bootstrap_interval(a: ArrayLike, b: ArrayLike | None = None, *, resamples: i
 
     Raises:
         NotDefinedError: fewer than two values in a sample.
+        LandscapeError: a confidence that is not between 0 and 1.
 
     Source: Efron 1987, *JASA* 82:171–185; computed by `scipy.stats.bootstrap`.
 
@@ -57,6 +68,8 @@ def bootstrap_interval(a: ArrayLike, b: ArrayLike | None = None, *, resamples: i
     >>> interval.value, interval.low < 3.0 < interval.high
     (3.0, True)
     """
+    if not 0 < confidence < 1:
+        raise LandscapeError(f"confidence is {confidence}: expected a number between 0 and 1, such as 0.95.")
     data = tuple(vector(one, f"sample {i}", fewest=2) for i, one in enumerate((a, b), 1) if one is not None)
 
     def mean(x: np.ndarray, y: np.ndarray | None = None, *, axis: int = -1) -> Any:
@@ -64,17 +77,17 @@ def bootstrap_interval(a: ArrayLike, b: ArrayLike | None = None, *, resamples: i
 
     value = float(mean(*data))
     if all(np.ptp(sample) == 0 for sample in data):
-        return Interval(value, value, value, 0.0)
+        return Interval(value, value, value, 0.0, confidence)
     result = stats.bootstrap(
         data,
         mean,
         vectorized=True,
-        confidence_level=CONFIDENCE,
+        confidence_level=confidence,
         n_resamples=resamples,
         rng=np.random.default_rng(seed),
     )
     ends = result.confidence_interval
-    return Interval(value, float(ends.low), float(ends.high), float(result.standard_error))
+    return Interval(value, float(ends.low), float(ends.high), float(result.standard_error), confidence)
 
 
 def student_interval(value: float, standard_error: float, degrees: float, level: float = 0.95) -> tuple[float, float]:
@@ -109,9 +122,9 @@ class Difference:
     error: Any
     degrees: Any
 
-    def interval(self) -> tuple[Any, Any]:
-        """Return the two-sided 95 % confidence interval."""
-        reach = stats.t.ppf((1 + CONFIDENCE) / 2, self.degrees) * self.error
+    def interval(self, confidence: float = CONFIDENCE) -> tuple[Any, Any]:
+        """Return the two-sided confidence interval."""
+        reach = stats.t.ppf((1 + confidence) / 2, self.degrees) * self.error
         return self.value - reach, self.value + reach
 
     def within(self, margin: float) -> Any:
@@ -121,9 +134,9 @@ class Difference:
             below = stats.t.cdf((self.value - margin) / self.error, self.degrees)
         return np.where(self.error > 0, np.maximum(above, below), np.where(abs(self.value) < margin, 0.0, 1.0))
 
-    def beyond(self, margin: float) -> Any:
+    def beyond(self, margin: float, confidence: float = CONFIDENCE) -> Any:
         """Return whether the whole interval lies outside the margin."""
-        low, high = self.interval()
+        low, high = self.interval(confidence)
         return (low > margin) | (high < -margin)
 
 
@@ -180,8 +193,8 @@ def superiority(a: ArrayLike, b: ArrayLike) -> float:
     return float(u) / (len(first) * len(second))
 
 
-def detectable(a: np.ndarray, b: np.ndarray, *, level: float = 0.05) -> float:
-    r"""Return the smallest difference of means that a two-sided t test finds with a power of 80 %, approximately.
+def detectable(a: np.ndarray, b: np.ndarray, *, level: float = 0.05, power: float = POWER) -> float:
+    r"""Return the smallest difference of means that a two-sided t test finds with a power of 1 − β, approximately.
 
     $\delta = (t_{1-\alpha/2} + t_{1-\beta}) \sqrt{s_a^2/n_a + s_b^2/n_b}$ with $n_a + n_b - 2$ degrees of freedom; a
     permutation test of the same seeds has nearly this power.
@@ -190,6 +203,7 @@ def detectable(a: np.ndarray, b: np.ndarray, *, level: float = 0.05) -> float:
         a: (n_a,) values of the first recipe, one per seed.
         b: (n_b,) values of the second.
         level: two-sided level of the test, α.
+        power: probability of finding it, 1 − β.
 
     Returns:
         The difference in the units of the values; NaN with fewer than two values in an arm.
@@ -203,4 +217,4 @@ def detectable(a: np.ndarray, b: np.ndarray, *, level: float = 0.05) -> float:
     if min(len(a), len(b)) < 2:
         return math.nan
     degrees = len(a) + len(b) - 2
-    return float((stats.t.ppf(1 - level / 2, degrees) + stats.t.ppf(POWER, degrees)) * mean_difference(a, b).error)
+    return float((stats.t.ppf(1 - level / 2, degrees) + stats.t.ppf(power, degrees)) * mean_difference(a, b).error)

@@ -64,7 +64,9 @@ def test_points_not_computed_are_minus_one_there_and_missing_again_here(plane, f
 
 
 def test_what_goes_out_comes_back(plane, line, folder, minimum):
-    surface, direction_file = export.goldstein(plane, folder / "plane.h5", shapes=[(2, 3), (4,)])
+    surface, direction_file, projection = export.goldstein(
+        plane, folder / "plane.h5", shapes=[(2, 3), (4,)], projection=np.array([[1.0, 2.0], [0, 0]])
+    )
     directions = importers.goldstein_directions(direction_file)
     back = importers.goldstein(surface, directions=directions)
     minimum(back.loss)
@@ -73,6 +75,7 @@ def test_what_goes_out_comes_back(plane, line, folder, minimum):
         np.testing.assert_allclose(back.values[name], value, rtol=1e-15)
     np.testing.assert_allclose(directions.vectors, plane.directions.vectors, rtol=1e-6)
     assert directions.info["shapes"] == [[2, 3], [4]]
+    assert importers.goldstein_projection(projection).tolist() == [[1.0, 2.0], [0.0, 0.0]]
     [surface] = export.goldstein(line, folder / "line.h5")
     again = importers.goldstein(surface)
     assert type(again) is Line
@@ -92,6 +95,7 @@ def test_names_are_those_the_original_would_choose(plane, line):
         ({"values": {"train/margin": np.zeros((7, 11))}}, {}, "needs 'train/loss'"),
         ({"values": {"train/loss": np.zeros((11, 7))}}, {}, r"expected \(ny, nx\)"),
         ({}, {"shapes": [(3,)]}, "3 parameters"),
+        ({}, {"projection": np.zeros(3)}, "expected \\(T, 2\\)"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_nothing_is_left_behind(plane, folder, change, options, message):

@@ -39,10 +39,11 @@ def test_the_distance_from_the_plane_is_colour_and_size():
     plots.trajectory(POINTS, off_plane=np.zeros(4)).figure.canvas.draw()
 
 
-def test_a_plane_lies_below(valley):
-    ax = plots.trajectory(POINTS, plane=valley, explained=(0.9, 0.05), limit=2.0)
+def test_a_plane_lies_below_and_marks_are_ringed(valley):
+    ax = plots.trajectory(POINTS, plane=valley, explained=(0.9, 0.05), marks=[1], limit=2.0)
     assert ax.get_xlim() == (-1.0, 1.5)
     assert ax.get_ylabel() == "principal component 2 (5.0 %)"
+    np.testing.assert_array_equal(named(ax)["learning rate lowered"].get_xydata(), POINTS[1:2])
 
 
 def run(steps=5):

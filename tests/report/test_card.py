@@ -49,6 +49,8 @@ def test_the_detectable_difference_is_found_with_the_promised_power():
     drawn = rng.normal(size=(2, 2000, 8))
     found = ttest_ind(drawn[0] + difference, drawn[1], axis=1).pvalue < 0.05
     assert found.mean() == pytest.approx(0.8, abs=0.03)
+    found = ttest_ind(drawn[0] + detectable(a, b, power=0.5), drawn[1], axis=1).pvalue < 0.05
+    assert found.mean() == pytest.approx(0.5, abs=0.035)
     assert np.isnan(detectable(a[:1], b))
 
 

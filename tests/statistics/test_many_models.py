@@ -93,6 +93,7 @@ def test_conditional_information_is_one_for_the_outcome_itself_and_nothing_where
     rng = np.random.default_rng(1)
     cells, gap = Cells.of_design(GRID), rng.normal(size=18)
     assert min(share[0] for share in conditional_information(cells, gap, gap).values()) == pytest.approx(1.0)
+    assert {len(known) for known in conditional_information(cells, gap, gap, largest=1)} == {0, 1}
     lr, width = np.repeat(np.arange(3), 40), np.tile(np.arange(40), 3)
     explained = Cells.of_design({"lr": lr, "width": width})
     shares = conditional_information(explained, *(10 * lr + rng.normal(size=(2, 120))))
@@ -136,6 +137,9 @@ def test_sign_error_drops_environments_below_the_noise_of_the_test_set():
     gap = 0.3 * LR + 0.1 * WIDTH
     found = sign_errors(FOUR, gap, gap, test_size=360)
     assert found.dropped == 2  # differences of 0.1 say nothing with 360 examples
+    assert sign_errors(FOUR, gap, gap, test_size=10_000, least_effective=15.9).dropped == 0
+    with pytest.raises(NotDefinedError, match="too little weight"):
+        sign_errors(FOUR, gap, gap, test_size=10_000, least_effective=16.1)  # than the pairs of four seeds
     assert (found.axis.tolist(), found.error.tolist()) == ([0, 0], [0.0, 0.0])
     with pytest.raises(NotDefinedError, match="too little weight"):
         sign_errors(Cells.of_design({"lr": LR[::4], "width": WIDTH[::4]}), gap[::4], gap[::4], test_size=30)

@@ -110,6 +110,7 @@ def test_pairing_finds_what_independent_arms_hide():
         (lambda: permutation_floor(0, 5), "at least one seed"),
         (lambda: holm([0.1, 1.2]), "must lie in"),
         (lambda: bootstrap_interval([1.0]), "at least 2"),
+        (lambda: bootstrap_interval([1.0, 2.0], confidence=95), "between 0 and 1"),
         (lambda: permutation_test(range(5), range(8)), "at least 6"),
         (lambda: sign_flip_test(range(8), range(8)), "at least 9"),
         (lambda: superiority([], [1.0]), "at least 1"),
@@ -143,6 +144,8 @@ def test_bootstrap_of_two_arms_is_of_their_difference():
     assert found.value == pytest.approx(1 + np.mean(b - a))
     assert found.high - found.low == pytest.approx(2 * 1.96 * np.sqrt((a.var() + b.var()) / 20), rel=0.1)
     assert found == bootstrap_interval(a, b + 1)
+    narrow = bootstrap_interval(a, b + 1, confidence=0.5)
+    assert narrow.high - narrow.low == pytest.approx((found.high - found.low) * 0.674 / 1.96, rel=0.1)
     assert bootstrap_interval([2.0] * 5).standard_error == 0.0
 
 
