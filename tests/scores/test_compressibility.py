@@ -19,6 +19,7 @@ def test_bits_of_weights_that_need_few(each):
     mixed = -torch.ones(200)
     mixed[:100] = -0.3
     assert compressibility(each(mixed).on(wrong_at_zero))[0].value == 3
+    assert compressibility(each(mixed).on(wrong_at_zero), rise=0.5)[0].value == 2
 
 
 def test_share_that_can_be_removed():
@@ -57,5 +58,8 @@ def test_intrinsic_dimension_of_a_task_with_one():
     made = ls.Checkpoint(net, loss="cross_entropy", train=(X, y), init=init)
     (row,) = intrinsic_dimension(made.objective(), checkpoint=made, steps=60)
     assert 2 <= row.value <= 16
+    untrained = {"checkpoint": made, "steps": 1, "lr": 0.0, "largest": 4}  # right for one of the two classes
+    assert intrinsic_dimension(made.objective(), **untrained, share=0.4)[0].value == 2
+    assert intrinsic_dimension(made.objective(), **untrained)[0].note.startswith("4 random directions do not reach 90%")
     with pytest.raises(NotDefinedError, match="initial weights"):
         intrinsic_dimension(made.objective())

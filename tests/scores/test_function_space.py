@@ -93,6 +93,8 @@ def test_calibration(classifier):
     _, confidence, length = calibration(objective)
     assert confidence.value == pytest.approx(float(logits.softmax(1).max(1).values.mean()))
     assert length.value == pytest.approx(float((logits - logits.mean(1, keepdim=True)).norm(dim=1).mean()))
+    accuracy = float((logits.argmax(1) == objective.targets).double().mean())
+    assert calibration(objective, bins=1)[0].value == pytest.approx(abs(accuracy - confidence.value))
 
 
 def test_input_jacobian_of_a_linear_softmax():
