@@ -72,6 +72,11 @@ def test_the_loss_of_a_transformer_with_padding_is_the_one_that_is_differentiate
     step = 1e-5 * gradient / gradient.norm()
     slope = (objective.loss(objective.theta + step) - objective.loss(objective.theta - step)) / 2e-5
     assert slope == pytest.approx(float(gradient.norm()), rel=1e-6)
+    v = torch.randn(objective.size, generator=generator, dtype=torch.float64)
+    differences = ls.operators.FiniteDifferenceHessian(objective) @ v
+    for program in ("kept", "split", "recompute"):  # attention with a mask has kernels of its own
+        product = ls.Hessian(objective, program=program) @ v
+        assert float((product - differences).norm() / product.norm()) < 1e-7
     assert settings() == before
 
 
