@@ -90,7 +90,8 @@ def main():
         "# Cross-entropy over many classes, second derivative",
         "",
         f"{arguments.rows:,} rows of {arguments.classes:,} classes, float32 ({size:.0f} MB), one thread, medians of 7 in "
-        "processor time. Double backward and landscape keep the gradient with its graph, one copy, which the formula alone does not have. "
+        "processor time. Double backward and landscape keep the gradient with its graph, one copy, which the formula alone "
+        "does not have. "
         f"`python benchmarks/large_classes.py`, {time.strftime('%d %B %Y')}, PyTorch {torch.__version__}.",
         "",
         "| program | time, landscape = 1 | peak above logits and vector, copies of the logits | largest error of a row's entry |",
