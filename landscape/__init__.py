@@ -6,6 +6,7 @@ Names are loaded when first used (PEP 562), so that ``landscape --help`` does no
 from __future__ import annotations
 
 from importlib import import_module
+from sys import modules
 from typing import TYPE_CHECKING, Any
 
 from landscape._version import __version__
@@ -33,7 +34,7 @@ def __getattr__(name: str) -> Any:
     elif name in MODULES:
         value = import_module(f"landscape.{name}")
     else:
-        raise AttributeError(f"module 'landscape' has no attribute {name!r}")
+        raise AttributeError(f"module 'landscape' has no attribute {name!r}", name=name, obj=modules[__name__])
     globals()[name] = value
     return value
 

@@ -10,21 +10,26 @@ from contextvars import ContextVar
 from numbers import Integral, Real
 from typing import Any, ParamSpec, TypeVar
 
+import numpy as np
 import torch
 
 from landscape.errors import LandscapeError, name_users_line
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_EXPECTED: dict[str, tuple[type, str]] = {"int": (Integral, "a whole number"), "float": (Real, "a number")}
+_EXPECTED: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "int": (Integral, "a whole number"),
+    "float": (Real, "a number"),
+    "bool": ((bool, np.bool_), "True or False"),
+}
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
     """Return the function with its numbers checked before it runs, by its annotations.
 
-    An argument annotated ``int`` must be a whole number, ``float`` a number, ``| None`` allows that too, and one called
-    ``seed`` must be one of at least 0: `None` would draw another sample every time. One annotated ``Objective`` must be one. The
-    function is `settled`.
+    An argument annotated ``int`` must be a whole number, ``float`` a number, ``bool`` a truth value, ``| None`` allows that
+    too, and one called ``seed`` must be one of at least 0: `None` would draw another sample every time. One annotated
+    ``Objective`` must be one. The function is `settled`.
 
     Raises:
         LandscapeError: at the call; the message names the argument.
@@ -80,7 +85,9 @@ def expect_objective(value: Any, what: str) -> None:
     landscape.errors.LandscapeError: sharpness got a list, expected an Objective: pass ls.Objective(model, data, loss)
     """
     if "Objective" not in {kind.__name__ for kind in type(value).__mro__}:
-        remedy = 'checkpoint.objective("train")' if hasattr(value, "objective") else "ls.Objective(model, data, loss)"
+        made = getattr(value, "objective", None)
+        remedy = "its .objective" if made is not None else "ls.Objective(model, data, loss)"
+        remedy = 'checkpoint.objective("train")' if callable(made) and not hasattr(made, "theta") else remedy
         raise LandscapeError(f"{what} got a {type(value).__name__}, expected an Objective: pass {remedy}")
 
 
@@ -109,7 +116,7 @@ def check_numbers(kinds: Mapping[str, str], given: Mapping[str, Any]) -> None:
         given: value by name.
 
     Raises:
-        LandscapeError: a number is none, or not whole; a seed is negative.
+        LandscapeError: a number is none, or not whole; a truth value is none; a seed is negative.
     """
     for name, value in given.items():
         kind = kinds.get(name, "").strip("'")

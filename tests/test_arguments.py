@@ -9,6 +9,9 @@ from landscape.arguments import seeded_generator
 
 X, Y = torch.randn(30, 4, generator=torch.Generator().manual_seed(0)), torch.arange(30) % 3
 
+CHECKPOINT = ls.Checkpoint(ls.models.mlp((4, 6, 3)), loss="cross_entropy", train=(X, Y))
+NORMED = ls.Objective(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3)), (X, Y), "cross_entropy")
+
 
 @pytest.fixture(scope="module")
 def objective():
@@ -39,6 +42,32 @@ def objective():
         (lambda o: o.rebatch(2.5), "size=2.5 is float"),
         (lambda o: o.subset(torch.arange(30) < 5), "index is True, expected whole numbers; of a mask"),
         (lambda o: o.subset([1.5]), "index is 1.5"),
+        (lambda o: o.subset([-1]), "example -1 is out of range; the data has 30 examples"),
+        (lambda o: o.subset(3), "the examples are 3, expected their indices: [3]"),
+        (lambda o: CHECKPOINT.objective([]), "not []"),
+        (lambda o: CHECKPOINT.objective(recalibrated="yes"), "recalibrated='yes' is str, expected True or False"),
+        (lambda o: CHECKPOINT.objective(norm="Frozen"), "norm is 'Frozen', expected 'frozen', 'batch'"),
+        (lambda o: NORMED.with_norm("batch", batch_size=0), "batch_size is 0, expected at least 1"),
+        (lambda o: ls.Objective(o.model, (X, Y), "cross_entropy", parameters=3), "parameters are 3, expected patterns"),
+        (
+            lambda o: ls.Objective(o.model, (X, Y), "cross_entropy", metrics="acc"),
+            "metrics are 'acc', expected functions",
+        ),
+        (lambda o: ls.Hessian(ls.Hessian(o)), "Hessian got a Hessian, expected an Objective: pass its .objective"),
+        (lambda o: ls.barriers(o, o), "solutions are Objective, expected a list of at least 2"),
+        (lambda o: ls.sharpness(o, 3), "scores are 3, expected names such as 'lambda-max'"),
+        (lambda o: ls.sharpness(o, []), "scores are [], expected names such as 'lambda-max'"),
+        (lambda o: ls.sharpness(o, [3]), "unknown score 3"),
+        (lambda o: ls.sharpness(o, "keskar", radii=0.1), "radii are 0.1; expected one or more positive numbers"),
+        (lambda o: ls.sharpness(o, "trace", options=3), "options are 3, expected a mapping"),
+        (lambda o: ls.sharpness(o, "trace", options={"trace": 3}), "the options of trace are 3, expected a mapping"),
+        (lambda o: ls.compare({3: [o], 4: [o]}), "a recipe is called 3, expected text"),
+        (lambda o: ls.placebo(3), "placebo got int, expected a Comparison"),
+        (lambda o: ls.open_study(3), "the file is 3, expected its path, such as 'study.h5'"),
+        (lambda o: ls.open_study(""), "the file is '', expected its path"),
+        (lambda o: ls.export.csv(o, "a.csv"), "csv got Objective, expected a result"),
+        (lambda o: ls.export.json(3, "a.json"), "json got int, expected a result"),
+        (lambda o: ls.export.latex(3, "a.tex"), "latex got int, expected a result"),
         (lambda o: ls.Objective(o.model, (X, Y), "cross_entropy", batch_size=1.5), "batch_size=1.5 is float"),
         (lambda o: ls.Objective(o.model, (X, Y), "cross_entropy", dtype="float64"), "dtype is 'float64', expected"),
         (lambda o: ls.Objective(o.model, (X, Y), "cross_entropy", dtype=torch.int64), "expected a floating-point one"),

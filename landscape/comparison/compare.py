@@ -260,6 +260,8 @@ def _members(recipes: Mapping[str, Arm]) -> Members:
         )
     arms: Members = {}
     for name, arm in recipes.items():
+        if not isinstance(name, str):
+            raise LandscapeError(f"a recipe is called {name!r}, expected text such as 'sgd'")
         runs = [
             [run] if isinstance(run, One) or not isinstance(run, Sequence) else list(run)
             for run in ([arm] if isinstance(arm, One) else list(arm))

@@ -16,6 +16,7 @@ from landscape.arguments import checked
 from landscape.comparison.rule import Outcome, rule, steady
 from landscape.errors import LandscapeError
 from landscape.results import Comparison, Placebo
+from landscape.results.base import expect_result
 from landscape.scores.register import deciding
 from landscape.statistics import holm, mean_difference, permutation_p_values
 
@@ -56,6 +57,7 @@ def placebo(
     Source: Efron 2014, *JASA* 109:991–1007, for the error of what is averaged over resamples.
     """
     started = time.perf_counter()
+    expect_result(comparison, "placebo", Comparison)
     recipe = comparison.recipes[0] if recipe is None else recipe
     if recipe not in comparison.recipes:
         raise LandscapeError(f"no recipe {recipe!r}; the comparison has {', '.join(comparison.recipes)}")

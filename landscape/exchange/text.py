@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from landscape.results import Result, plain
+from landscape.results.base import expect_result
 from landscape.store.files import write_text
 from landscape.tables import table_latex
 
@@ -42,6 +43,7 @@ def csv(result: Result, path: str | os.PathLike[str]) -> Path:
     0.5,inf
     <BLANKLINE>
     """
+    expect_result(result, "csv", Result)
     columns = result.columns()
     text = io.StringIO()
     writer = comma_separated.writer(text, lineterminator="\n")
@@ -74,6 +76,7 @@ def json(result: Result, path: str | os.PathLike[str]) -> Path:
     >>> javascript.loads(json(one, Path(tempfile.mkdtemp()) / "line.json").read_text())["values"]
     {'train/loss': [0.1, 'NaN']}
     """
+    expect_result(result, "json", Result)
     return write_text(path, to_json({"kind": result.kind, **result.to_dict()}, indent=1) + "\n")
 
 
@@ -98,6 +101,7 @@ def latex(result: Result, path: str | os.PathLike[str], *, caption: str | None =
     >>> print(latex(one, Path(tempfile.mkdtemp()) / "scores.tex").read_text().splitlines()[7])
     trace & $2.00 \pm 0.13$ & 0 & ok \\
     """
+    expect_result(result, "latex", Result)
     first, *rest = result.tables()
     texts = [table_latex(first, caption=caption, label=label)]
     texts += [table_latex(table, label=label and f"{label}-{i}") for i, table in enumerate(rest, start=2)]

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from landscape.arguments import checked
 from landscape.errors import LandscapeError, NotDefinedError
 from landscape.function.fitting import read_weights
 from landscape.function.forward import unwrapped
@@ -107,6 +108,7 @@ class Checkpoint:
         self._data = {"train": train, "test": test}
         self._objectives: dict[tuple[str, bool], Objective] = {}
 
+    @checked
     def objective(self, on: str = "train", *, recalibrated: bool = True, norm: Norm | None = None) -> Objective:
         """Return the loss on the training or the test data as a function centred at this solution.
 
@@ -122,10 +124,12 @@ class Checkpoint:
                 known and statistics are not to be kept.
 
         Raises:
-            LandscapeError: ``norm="batch"`` and no ``batch_size``.
+            LandscapeError: ``norm="batch"`` and no ``batch_size``; an unknown ``on`` or ``norm``.
             NotDefinedError: the checkpoint has no test data.
         """
-        if on not in self._data:
+        if norm not in ("frozen", "batch", None):
+            raise LandscapeError(f"norm is {norm!r}, expected 'frozen', 'batch' or None")
+        if not isinstance(on, str) or on not in self._data:
             raise LandscapeError(f"a checkpoint has 'train' and 'test' data, not {on!r}")
         if self._data[on] is None:
             raise NotDefinedError(f"this checkpoint was given no {on} data; pass {on}=(X, y)")

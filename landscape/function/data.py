@@ -181,9 +181,8 @@ class Data(Sequence[Batch]):
         if not wanted:
             raise LandscapeError("a subset of no examples; name at least one index")
         if min(wanted) < 0 or max(wanted) >= total:
-            raise LandscapeError(
-                f"example {max(max(wanted), -min(wanted))} is out of range; the data has {total} examples"
-            )
+            outside = max(wanted) if max(wanted) >= total else min(wanted)
+            raise LandscapeError(f"example {outside} is out of range; the data has {total} examples, counted from 0")
         self._require_unchanged()
         raws = [batch.raw for batch in self._batches]
         where, starts = (

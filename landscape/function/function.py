@@ -65,6 +65,10 @@ class Function:
         if mode not in ("eval", "train"):
             raise LandscapeError(f"mode is {mode!r}, expected 'eval' or 'train'")
         self.model = unwrapped(model)
+        if metrics is not None and not isinstance(metrics, Mapping):
+            raise LandscapeError(
+                f"metrics are {metrics!r}, expected functions (output, target) by name: {{'name': function}}"
+            )
         self.mode, self.metrics = mode, dict(metrics or {})
         for name, metric in self.metrics.items():
             if name in ("loss", "accuracy"):

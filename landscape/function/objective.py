@@ -341,6 +341,8 @@ class Objective(Function):
             NotDefinedError: a batch size is given, but the data cannot be cut.
         """
         fresh, data = self._with(norm=self._norm(norm)), self._data()
+        if batch_size is not None and batch_size < 1:
+            raise LandscapeError(f"batch_size is {batch_size}, expected at least 1")
         if batch_size is not None:
             data = self.world.everything(data)
         if fresh.norm == "frozen" and self.norm == "frozen":
@@ -367,7 +369,10 @@ class Objective(Function):
 
     def subset(self, indices: Sequence[int] | Tensor) -> Objective:
         """Return the objective on some of the examples, in the order given."""
-        chosen = indices.tolist() if isinstance(indices, Tensor) else list(indices)
+        chosen = indices.tolist() if isinstance(indices, Tensor) else indices
+        if not isinstance(chosen, Iterable):
+            raise LandscapeError(f"the examples are {chosen!r}, expected their indices: [{chosen!r}]")
+        chosen = list(chosen)
         if self.batches.uncut and chosen == list(range(self.n)):
             return copy.copy(self)
         fresh = self._on(

@@ -153,9 +153,11 @@ def match(names: Iterable[str], patterns: str | Iterable[str]) -> list[str]:
     ['fc.weight', 'fc.bias']
     """
     names = list(names)
+    if not isinstance(patterns, Iterable):
+        raise LandscapeError(f"parameters are {patterns!r}, expected patterns of names such as 'fc.*', or a predicate")
     wanted = [patterns] if isinstance(patterns, str) else list(patterns)
     for pattern in wanted:
-        if not any(fnmatchcase(name, pattern) for name in names):
+        if not isinstance(pattern, str) or not any(fnmatchcase(name, pattern) for name in names):
             near = get_close_matches(pattern, names, n=3, cutoff=0.3) or names[:3]
             raise LandscapeError(f"the pattern {pattern!r} matches no parameter; names look like {', '.join(near)}")
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in wanted)]

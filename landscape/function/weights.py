@@ -137,11 +137,18 @@ def _load_shards(index: Path, key: str | None) -> Weights:
 
 def _load_legacy(path: Path) -> Any:
     """Read a file of before PyTorch 1.6, which holds its tensors behind the pickle."""
+    with open(path, "rb") as file:
+        if not (first := file.read(1)):
+            raise LandscapeError(
+                "damaged or no weights file, it is empty; expected what torch.save or safetensors wrote"
+            )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols; whether it can be read is told by the result
             return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except (pickle.UnpicklingError, LookupError, ValueError) as error:
+        if first != pickle.PROTO:
+            raise LandscapeError("damaged or no weights file; expected what torch.save or safetensors wrote") from error
         text = f"it is no plain state dict: reading it would run code from the file; {CONVERT}"
         raise LandscapeError(text) from error
 

@@ -19,6 +19,7 @@ from landscape.errors import LandscapeError
 from landscape.plots.scales import Scale, add_colourbar, darkened, scale_of
 from landscape.plots.style import COLOURMAP, GREY, canvas, ink, legend
 from landscape.results import Directions, Plane
+from landscape.results.base import expect_result
 
 Levels = int | Sequence[float] | np.ndarray | Scale
 HATCHES = {"inf": "/////", "NaN": "xxxxx", "not computed": "....."}
@@ -251,6 +252,7 @@ def seen_together(planes: Iterable[Plane], look: Look, *, levels: int, between: 
 
 def _values(plane: Plane, metric: str, dataset: str | None) -> np.ndarray:
     """Return the values (ny, nx) to draw, checked against the coordinates."""
+    expect_result(plane, "a picture of a plane", Plane)
     try:
         values = np.asarray(plane.value(metric, dataset), dtype=float)
     except KeyError as error:

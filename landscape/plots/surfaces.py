@@ -184,6 +184,8 @@ def grid(
     >>> [ax.get_title() for ax in grid(bowls, Figure()).axes[:2]]
     ['flat', 'sharp']
     """
+    if not isinstance(planes, Mapping):
+        raise LandscapeError(f"planes are {type(planes).__name__}, expected planes by name: {{'sgd': plane}}")
     check_panels("planes", len(planes), columns)
     if kind not in _DRAW:
         raise LandscapeError(f"kind={kind!r}; expected one of {', '.join(_DRAW)}")

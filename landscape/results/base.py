@@ -23,6 +23,27 @@ _MOST = 200
 """Rows of a table that a notebook unfolds."""
 
 
+def expect_result(value: Any, what: str, kind: type[Result]) -> None:
+    """Raise unless what the user passed is a result of a kind.
+
+    Args:
+        value: what the user passed.
+        what: what takes it, for the message.
+        kind: the class.
+
+    Raises:
+        LandscapeError: it is something else.
+
+    >>> expect_result(3, "csv", Result)
+    Traceback (most recent call last):
+        ...
+    landscape.errors.LandscapeError: csv got int, expected a result; of a study, study["name"]
+    """
+    if not isinstance(value, kind):
+        expected = 'a result; of a study, study["name"]' if kind is Result else f"a {kind.__name__}"
+        raise LandscapeError(f"{what} got {type(value).__name__}, expected {expected}")
+
+
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Result:
     """The base of every result: provenance, cost in seconds, saving, drawing and printing.

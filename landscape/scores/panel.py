@@ -35,6 +35,8 @@ class Panel:
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.options, Mapping):
+            raise LandscapeError(f"options are {self.options!r}, expected a mapping {{score: {{option: value}}}}")
         slugs = [definition.slug for definition in self.definitions]
         for slug in [*self.options, *(self.radii if isinstance(self.radii, Mapping) else ())]:
             if slug not in REGISTRY:
@@ -43,13 +45,19 @@ class Panel:
                 raise LandscapeError(f"options for {slug!r}, which is not measured; add it to scores=")
         for slug, given in self.options.items():
             taken = options_of(REGISTRY[slug])
+            if not isinstance(given, Mapping):
+                raise LandscapeError(f"the options of {slug} are {given!r}, expected a mapping {{option: value}}")
             if unknown := sorted(set(given) - set(taken)):
                 raise LandscapeError(f"{slug} has no option {', '.join(unknown)}; it has {', '.join(taken) or 'none'}")
             check_numbers(taken, given)
         radii = self.radii
         grids = radii.values() if isinstance(radii, Mapping) else [radii] if radii is not None else []
         for grid in grids:
-            if not len(grid) or not all(isinstance(radius, Real) and radius > 0 for radius in grid):
+            if (
+                not hasattr(grid, "__len__")
+                or not len(grid)
+                or not all(isinstance(radius, Real) and radius > 0 for radius in grid)
+            ):
                 raise LandscapeError(f"radii are {grid!r}; expected one or more positive numbers")
 
     @property

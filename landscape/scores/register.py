@@ -387,14 +387,16 @@ def select(scores: str | Sequence[str] | None) -> list[Definition]:
     """
     if scores is None:
         return [definition for definition in ordered() if definition.panel]
-    wanted = [scores] if isinstance(scores, str) else list(scores)
+    if not isinstance(scores, Iterable) or not (scores := [scores] if isinstance(scores, str) else list(scores)):
+        raise LandscapeError(f"scores are {scores!r}, expected names such as 'lambda-max', or None for the usual ones")
+    wanted = scores
     if wanted == ["all"]:
         return ordered()
     chosen: dict[str, Definition] = {}
     for name in wanted:
         found = {d.slug: d for d in ordered() if name in (d.slug, d.family)}
         if not found:
-            close = difflib.get_close_matches(name, [*REGISTRY, *FAMILIES], cutoff=0.5)
+            close = difflib.get_close_matches(str(name), [*REGISTRY, *FAMILIES], cutoff=0.5)
             known = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(REGISTRY)}"
             raise LandscapeError(f"unknown score {name!r}; {known}")
         chosen |= found

@@ -215,7 +215,7 @@ def named(objective: Objective, also: Mapping[str, Objective] | None, dataset: s
     if dataset in others:
         raise LandscapeError(f"also= uses the name {dataset!r} of the objective itself; choose another")
     for name in (dataset, *others):
-        if not name or "/" in name:
+        if not isinstance(name, str) or not name or "/" in name:
             raise LandscapeError(f"a data set has the name {name!r}; expected a word without slashes, such as 'test'")
     for name, other in others.items():
         if not isinstance(other, Objective):

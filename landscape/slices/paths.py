@@ -138,6 +138,8 @@ def barriers(
     >>> barriers(objective, [torch.tensor([-1.0]), torch.tensor([0.0]), torch.tensor([2.0])])  # convex: none
     array([[0., 0., 0.], [0., 0., 0.], [0., 0., 0.]])
     """
+    if not hasattr(solutions, "__len__"):
+        raise LandscapeError(f"solutions are {type(solutions).__name__}, expected a list of at least 2")
     if len(solutions) < 2:
         raise LandscapeError(f"{len(solutions)} solution(s), expected at least 2 to have a barrier between them")
     target = placed(save, Path)

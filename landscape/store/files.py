@@ -59,8 +59,10 @@ def ordinary(path: str | os.PathLike[str]) -> Path:
     """Return where a file is or would be, links followed: the one a link points to is read or replaced, not the link.
 
     Raises:
-        LandscapeError: there is a pipe or a device, or links lead in a circle.
+        LandscapeError: it is no path, there is a pipe or a device, or links lead in a circle.
     """
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise LandscapeError(f"the file is {path!r}, expected its path, such as 'study.h5'")
     given = Path(path).expanduser()
     try:
         if given.exists() and not (given.is_file() or given.is_dir()):

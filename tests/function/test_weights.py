@@ -351,6 +351,21 @@ def test_missing_files_and_empty_folders(tmp_path):
         load_weights(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "damaged or no weights file, it is empty"),
+        (b"hello, this is no checkpoint", "damaged or no weights file"),
+        (b"\x89HDF\r\n\x1a\n", "damaged or no weights file"),
+        (b"\x93NUMPY\x01\x00v\x00{'descr': '<f8'}", "damaged or no weights file"),
+    ],
+)
+def test_another_file_is_said_to_be_no_weights(tmp_path, content, message):
+    (tmp_path / "w.pt").write_bytes(content)
+    with pytest.raises(LandscapeError, match=rf"w\.pt: {message}; expected what torch\.save or safetensors wrote"):
+        load_weights(tmp_path / "w.pt")
+
+
 def test_what_is_neither_a_file_nor_a_state_dict_is_refused():
     with pytest.raises(LandscapeError, match="the weights are Tensor, expected a file or a state dict"):
         load_weights(torch.zeros(3))

@@ -51,6 +51,7 @@ CASES = [
     (lambda: plane(together=0), "at least 1 point"),
     (lambda: plane(also={"train": None}), "choose another"),
     (lambda: plane(also={"a/b": None}), "without slashes"),
+    (lambda: plane(also={3: OTHER}), "the name 3; expected a word without slashes"),
     (lambda: plane(dataset="a/b"), "without slashes"),
     (lambda: plane(also={"test": OTHER}), "same network"),
     (lambda: ls.line(nn.Linear(2, 1), ONE), r"got a Linear, expected an Objective: pass ls.Objective\(model"),
