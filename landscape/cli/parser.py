@@ -261,14 +261,18 @@ def _measured(parser: argparse.ArgumentParser, *, entry: str | None = None, on: 
 
 
 def _seed(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{value}, expected 0 or more")
-    return value
+    return _whole(text, 0, "0 or more")
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value}, expected at least 1")
+    return _whole(text, 1, "at least 1")
+
+
+def _whole(text: str, least: int, expected: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number of {expected}") from None
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{value}, expected {expected}")
     return value

@@ -7,6 +7,7 @@ import inspect
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,9 @@ def import_object(reference: str) -> Any:
         ) from None
     for part in attribute.split("."):
         if not hasattr(found, part):
-            raise LandscapeError(f"{module_name} has no {attribute!r}")
+            close = get_close_matches(part, [name for name in vars(found) if not name.startswith("_")], n=3)
+            known = f"did you mean {' or '.join(close)}?" if close else "expected a name that it defines"
+            raise LandscapeError(f"{module_name} has no {attribute!r}; {known}")
         found = getattr(found, part)
     return found
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-from matplotlib.figure import FigureBase
+from matplotlib.figure import Figure
 
 from landscape.errors import LandscapeError
 from landscape.plots.style import as_written, style
@@ -51,7 +51,7 @@ def save(
     """
     while (owner := getattr(figure, "figure", figure)) is not figure:  # of axes, or of a part of a figure
         figure = owner
-    if not isinstance(figure, FigureBase):
+    if not isinstance(figure, Figure):
         raise LandscapeError(f"got {type(figure).__name__}, expected a figure, or axes of it: result.plot()")
     target = Path(path)
     unknown = sorted(set(formats) - set(_UNDATED))

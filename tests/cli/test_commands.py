@@ -140,6 +140,7 @@ WRONG = {
     "cannot write": (["eigen", "RUNS/sgd-0.safetensors", "-k", "1", "--save", "no/such/folder/s.h5"], "folder"),
     "too many eigenvalues": (["eigen", "RUNS/sgd-0.safetensors", "-k", "100000"], "100000"),
     "seed": (["eigen", "x.safetensors", "--seed", "-1"], "argument --seed: -1, expected 0 or more"),
+    "count": (["eigen", "x.safetensors", "-k", "few"], "argument -k: 'few', expected a whole number of at least 1"),
     "number": (["eigen", "x.safetensors", "--tol", "small"], "--tol: invalid float value"),
     "command": (["eigne", "x"], "invalid choice: 'eigne'"),
     "no command": ([], "COMMAND"),
@@ -149,6 +150,7 @@ WRONG = {
     "path": ([*BEST, "--model", "../mynet:build", *OWN[2:]], "write mynet:build"),
     "file": ([*BEST, "--model", "mynet.py:build", *OWN[2:]], "write mynet:build"),
     "no such factory": ([*BEST, "--model", "mynet:nothing", *OWN[2:]], "no 'nothing'"),
+    "misspelt factory": ([*BEST, "--model", "mynet:biuld", *OWN[2:]], "no 'biuld'; did you mean build"),
     "no data": ([*BEST, *OWN[:2]], "--data"),
     "a factory with arguments": (
         [*BEST, "--model", "mynet:wide", *OWN[2:]],
