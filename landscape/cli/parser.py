@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from landscape._version import __version__
 from landscape.cli import commands
-from landscape.cli.targets import add_own, add_target
+from landscape.cli.targets import add_own, add_target, positive, whole
 
 EXPORTS = ("csv", "goldstein", "json", "latex", "paraview")
 
@@ -118,42 +118,42 @@ def build() -> argparse.ArgumentParser:
 
     demo = command("demo", commands.demo, "train SGD, momentum and random labels; measure, compare, draw")
     demo.add_argument("--out", default="study", help="folder to write")
-    demo.add_argument("--seeds", type=_positive, metavar="N", default=8, help="networks per recipe")
+    demo.add_argument("--seeds", type=positive, metavar="N", default=8, help="networks per recipe")
     demo.add_argument("--quick", action="store_true", help="small network, few examples, 2 seeds: a minute")
-    demo.add_argument("--workers", type=_positive, metavar="N", default=2, help="training processes")
+    demo.add_argument("--workers", type=positive, metavar="N", default=2, help="training processes")
 
     train = command("train", commands.train, "train reference networks on the digits")
     train.add_argument("recipe", nargs="+", help="sgd, momentum, momentum-matched, large-batch, random-labels, …")
     train.add_argument("--out", required=True, help="folder for checkpoints and manifests")
-    train.add_argument("--seeds", type=_positive, metavar="N", default=1, help="runs per recipe")
+    train.add_argument("--seeds", type=positive, metavar="N", default=1, help="runs per recipe")
     train.add_argument("--first-seed", type=_seed, default=0, help="seed of the first run")
     train.add_argument("--split-seed", type=_seed, default=0, help="seed of the split into training and test examples")
-    train.add_argument("--workers", type=_positive, metavar="N", default=1, help="training processes")
-    train.add_argument("--sizes", type=_positive, nargs="+", default=[64, 256, 256, 10], help="widths of the network")
+    train.add_argument("--workers", type=positive, metavar="N", default=1, help="training processes")
+    train.add_argument("--sizes", type=positive, nargs="+", default=[64, 256, 256, 10], help="widths of the network")
     train.add_argument("--target", type=float, help="training cross-entropy to stop at (default: 0.01)")
-    train.add_argument("--epochs", dest="max_epochs", type=_positive, metavar="N", help="where to give up")
+    train.add_argument("--epochs", dest="max_epochs", type=positive, metavar="N", help="where to give up")
     train.add_argument("--lr", type=float, help="learning rate")
     train.add_argument("--momentum", type=float, help="0 to below 1")
-    train.add_argument("--batch-size", type=_positive, help="examples per step")
+    train.add_argument("--batch-size", type=positive, help="examples per step")
     train.add_argument("--weight-decay", type=float, help="L2 penalty in every step")
     train.add_argument(
         "--augment", dest="shift", type=int, metavar="PIXELS", help="shift images at random by up to this much"
     )
     train.add_argument("--label-noise", type=float, metavar="P", help="redraw each training label with probability P")
-    train.add_argument("--examples", type=_positive, metavar="N", help="train on N examples only")
+    train.add_argument("--examples", type=positive, metavar="N", help="train on N examples only")
 
     experiment = command("experiment", commands.experiment, "repeat a published experiment; without a name, list them")
     experiment.add_argument("name", nargs="?", metavar="NAME", help="randomisation, double-descent, …")
     experiment.add_argument("--out", default="experiments", help="folder to write")
     experiment.add_argument("--save", metavar="STUDY", help="another place for the study file (default: OUT/NAME.h5)")
-    experiment.add_argument("--workers", type=_positive, metavar="N", default=1, help="processes")
+    experiment.add_argument("--workers", type=positive, metavar="N", default=1, help="processes")
     experiment.add_argument(
         "--quick", action="store_true", help="small settings: seconds, to see that everything works"
     )
 
     eigen = command("eigen", commands.eigen, "extreme eigenvalues of the Hessian, with measured residuals")
     add_target(eigen)
-    eigen.add_argument("-k", type=_positive, metavar="N", default=5, help="how many")
+    eigen.add_argument("-k", type=positive, metavar="N", default=5, help="how many")
     eigen.add_argument("--which", choices=["LA", "SA", "LM", "BE"], default="LA", help="which end, as in SciPy")
     eigen.add_argument("--tol", type=float, default=1e-3, help="relative residual")
     eigen.add_argument(
@@ -164,7 +164,7 @@ def build() -> argparse.ArgumentParser:
     slices = command("slice", commands.slice_, "loss along random filter-normalised directions")
     add_target(slices)
     slices.add_argument("--dims", type=int, choices=[1, 2], default=2, help="a line or a plane")
-    slices.add_argument("--points", type=_positive, metavar="N", default=51, help="grid points per axis")
+    slices.add_argument("--points", type=positive, metavar="N", default=51, help="grid points per axis")
     slices.add_argument("--span", type=float, default=1.0, help="from -span to span")
     slices.add_argument(
         "--normalize",
@@ -172,7 +172,7 @@ def build() -> argparse.ArgumentParser:
         default="filter",
         help="what gets the norm of the network's own weights",
     )
-    slices.add_argument("--workers", type=_positive, metavar="N", default=1, help="processes that share the rows")
+    slices.add_argument("--workers", type=positive, metavar="N", default=1, help="processes that share the rows")
     _measured(slices)
 
     score = command("score", commands.score, "sharpness scores with radius, standard error and cost")
@@ -197,7 +197,7 @@ def build() -> argparse.ArgumentParser:
     compare.add_argument(
         "--match", choices=["temper"], help="when losses differ: bring every network to one loss by its last layer"
     )
-    compare.add_argument("--workers", type=_positive, metavar="N", default=1, help="processes that share the seeds")
+    compare.add_argument("--workers", type=positive, metavar="N", default=1, help="processes that share the seeds")
     _measured(compare, entry="main", on=False)
 
     board = command(
@@ -209,8 +209,8 @@ def build() -> argparse.ArgumentParser:
         "--score", nargs="+", default=[], metavar="MODULE:FUNCTION", help="new scores, or names in the register"
     )
     board.add_argument("--zoo", metavar="PATH", help="another zoo (default: the one that ships with the repository)")
-    board.add_argument("--sample", type=_positive, metavar="N", default=300, help="networks to measure")
-    board.add_argument("--workers", type=_positive, metavar="N", default=2, help="processes")
+    board.add_argument("--sample", type=positive, metavar="N", default=300, help="networks to measure")
+    board.add_argument("--workers", type=positive, metavar="N", default=2, help="processes")
     board.add_argument("--save", default="leaderboard.h5", metavar="STUDY", help="keeps what is measured")
     board.add_argument("--seed", type=_seed, default=0, help="seed of random draws")
     board.add_argument("--overwrite", action="store_true", help="replace what another version of the score has left")
@@ -261,18 +261,4 @@ def _measured(parser: argparse.ArgumentParser, *, entry: str | None = None, on: 
 
 
 def _seed(text: str) -> int:
-    return _whole(text, 0, "0 or more")
-
-
-def _positive(text: str) -> int:
-    return _whole(text, 1, "at least 1")
-
-
-def _whole(text: str, least: int, expected: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number of {expected}") from None
-    if value < least:
-        raise argparse.ArgumentTypeError(f"{value}, expected {expected}")
-    return value
+    return whole(text, 0, "0 or more")

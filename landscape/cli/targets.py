@@ -34,6 +34,18 @@ def add_own(parser: argparse.ArgumentParser, arms: bool = False) -> None:
     own.add_argument("--loss", default="cross_entropy", help="a name in torch.nn.functional, or MODULE:FUNCTION")
     own.add_argument("--key", help="the entry to read where a file holds several state dicts, such as state_dict_ema")
     own.add_argument("--prefix", help="what comes before the network's names where several parts fit, such as student.")
+    own.add_argument(
+        "--batch-size",
+        type=positive,
+        metavar="N",
+        help="examples per step in training; networks with batch norm are then measured on batches of it",
+    )
+    own.add_argument(
+        "--init",
+        metavar="FILE",
+        help="the weights before training, {} standing for the checkpoint without its ending, such as '{}-init.pt'; "
+        "runs from the same ones are compared as pairs",
+    )
     own.add_argument("--parameters", metavar="PATTERN", nargs="+", help="only parameters whose names match")
     own.add_argument("--device", help="cpu, cuda, cuda:1 … (default: cuda when there is one)")
     own.add_argument("--dtype", choices=["float32", "float64"], help="compute in this precision")
@@ -108,7 +120,8 @@ def load(arguments: argparse.Namespace, path: str) -> Any:
         raise LandscapeError(f"--on test: {arguments.data} returned training data only; let it return (train, test)")
     return Checkpoint(
         model, path, loss=loss, train=train, test=test, name=Path(path).stem,
-        key=arguments.key, prefix=arguments.prefix, parameters=arguments.parameters, **placement(arguments),
+        key=arguments.key, prefix=arguments.prefix, parameters=arguments.parameters, batch_size=arguments.batch_size,
+        init=arguments.init and arguments.init.replace("{}", str(Path(path).with_suffix(""))), **placement(arguments),
     )  # fmt: skip
 
 
@@ -168,3 +181,19 @@ def _pair(data: Any) -> tuple[Any, Any]:
     if isinstance(data, tuple) and len(data) == 2 and not hasattr(data[1], "shape"):
         return data[0], data[1]
     return data, None
+
+
+def positive(text: str) -> int:
+    """Return the whole number, at least 1, that a word of the command line is."""
+    return whole(text, 1, "at least 1")
+
+
+def whole(text: str, least: int, expected: str) -> int:
+    """Return the whole number that a word of the command line is, or say what was expected."""
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number of {expected}") from None
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{value}, expected {expected}")
+    return value

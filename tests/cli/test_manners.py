@@ -6,6 +6,8 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from landscape.cli import main
 from landscape.cli.completion import commands_of, script
@@ -48,6 +50,31 @@ def test_arms_of_a_comparison_have_data_of_their_own(own, said, monkeypatch):
     assert "no arm 'c'; expected one of a, b" in said(*arms, *OWN, "--data", "c=mynet:noise")[2]
     assert "two loaders of all arms" in said(*arms, *OWN, "--data", "mynet:noise")[2]
     assert "no loader of b" in said(*arms, *OWN[:2], "--data", "a=mynet:noise")[2]
+
+
+def test_what_is_known_of_the_training_is_told_in_the_shell(own, said, monkeypatch):
+    weights = load_file("best.safetensors")
+    for name, factor in (("a", 2.0), ("a-init", 3.0)):
+        save_file({key: factor * value for key, value in weights.items()}, f"{name}.safetensors")
+    seen = {}
+    monkeypatch.setattr("landscape.comparison.compare", lambda recipes, **_: seen.update(recipes) or 1 / 0)
+    words = [
+        "compare",
+        "a=a.safetensors",
+        "b=a.safetensors",
+        *OWN,
+        "--batch-size",
+        "5",
+        "--init",
+        "{}-init.safetensors",
+    ]
+    with pytest.raises(ZeroDivisionError):
+        main(words)
+    checkpoint = seen["a"][0]
+    assert checkpoint.batch_size == 5
+    torch.testing.assert_close(checkpoint.init["0.weight"], 3 * weights["0.weight"])
+    assert "a-first.pt" in said(*words, "--init", "{}-first.pt")[2]
+    assert "0, expected at least 1" in said(*words, "--batch-size", "0")[2]
 
 
 @pytest.mark.parametrize(("option", "value"), [("--model", "mynet:broken"), ("--loss", "mynet:loss")])
