@@ -150,7 +150,7 @@ WRONG = {
     "path": ([*BEST, "--model", "../mynet:build", *OWN[2:]], "write mynet:build"),
     "file": ([*BEST, "--model", "mynet.py:build", *OWN[2:]], "write mynet:build"),
     "no such factory": ([*BEST, "--model", "mynet:nothing", *OWN[2:]], "no 'nothing'"),
-    "misspelt factory": ([*BEST, "--model", "mynet:biuld", *OWN[2:]], "no 'biuld'; did you mean build"),
+    "misspelt factory": ([*BEST, "--model", "mynet:bulld", *OWN[2:]], "no 'bulld'; did you mean build"),
     "no data": ([*BEST, *OWN[:2]], "--data"),
     "a factory with arguments": (
         [*BEST, "--model", "mynet:wide", *OWN[2:]],
