@@ -1,6 +1,6 @@
 """Memory of exact products with the Hessian of a GPT of 124 M weights on CPUs: in one process, and sharded over two.
 
-    python benchmarks/large.py            # writes results/large.md; 15 minutes, 14 GB
+    python benchmarks/large.py            # writes results/large.md; an hour on two cores, 11 GB
     python benchmarks/large.py --layers 2 --width 96 --vocabulary 5000   # a small one
 
 12 layers, width 768, a vocabulary of 50,257, random weights, 2 × 64 tokens, float32. Peaks are those of the resident memory
