@@ -7,8 +7,10 @@ believed that the file could not fill. Whatever is wrong is a `LandscapeError` t
 from __future__ import annotations
 
 import math
+import mmap
 import os
 import re
+import struct
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +25,7 @@ from landscape.store.values import from_attribute
 
 _DEPTH = 12
 _LARGEST = 2**28  # bytes of an array that may unfold from less than a sixteenth of its size
+_HEAP = b"GCOL\x01\0\0\0"  # the signature and version of a collection of texts, in the HDF5 file format, III.E
 _PLAIN = (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.STRING)
 _H5_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
 
@@ -34,6 +37,7 @@ def opened(path: Path, *, expected: str = "a study file written by this package"
     # through a file of our own: HDF5 refuses a second look at what the same process opened in another way
     with explained(path), open(path, "rb", buffering=0) as raw:
         check_not_edited(raw.fileno(), path)
+        _check_heaps(raw.fileno(), path)
         with h5py.File(raw, "r") as file:
             yield file
 
@@ -57,6 +61,21 @@ def first_line(error: BaseException) -> str:
     """Return what an exception says, in one line without the paths of this machine."""
     text = str(error).strip() or type(error).__name__
     return re.sub(r"filename = '[^']*', ", "", text.splitlines()[0].strip("'\""))[:200]
+
+
+def _check_heaps(fd: int, path: Path) -> None:
+    """Raise when a heap of texts holds a free space of no length: one flipped bit makes it, and HDF5 never leaves it."""
+    with mmap.mmap(fd, 0, access=mmap.ACCESS_READ) as content:
+        start = content.find(_HEAP)
+        while start >= 0:
+            (size,) = struct.unpack_from("<Q", content, start + len(_HEAP))
+            at, end = start + 16, min(start + size, len(content))
+            while at + 16 <= end:
+                index, length = struct.unpack_from("<H6xQ", content, at)
+                if index == length == 0:
+                    raise LandscapeError(f"{path.name} is damaged (its texts); restore it from a copy")
+                at += 16 + (length + 7) // 8 * 8 if index else length
+            start = content.find(_HEAP, start + 1)
 
 
 def check_not_edited(fd: int, path: Path) -> None:

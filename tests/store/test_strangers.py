@@ -183,6 +183,16 @@ def test_loops_and_deep_nesting_end(stored):
     store.info(stored)
 
 
+def test_a_heap_with_a_free_space_of_no_length_is_refused(path):
+    estimate(1.0).save(path, "sgd-0/trace")
+    content = bytearray(path.read_bytes())
+    at = content.index(b"GCOL") + 16
+    content[at : at + 16] = bytes(16)  # HDF5 would go round there for ever
+    path.write_bytes(content)
+    with pytest.raises(LandscapeError, match=r"study\.h5 is damaged \(its texts\)"):
+        ls.open_study(path)
+
+
 # In a process of its own, where a crash of HDF5 would be told and memory is limited.
 FLIPS = """
     import resource, sys
