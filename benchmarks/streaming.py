@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import torch
+from large import memory
 
 import landscape as ls
 
@@ -29,12 +30,6 @@ class Made:
             yield torch.randn(4096, 1024, generator=generator), torch.randint(10, (4096,), generator=generator)
 
 
-def resident():
-    """Return the resident memory of this process in MB."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(lines["VmRSS"].split()[0]) / 1024
-
-
 def main():
     """Measure and write the table."""
     parser = argparse.ArgumentParser()
@@ -49,7 +44,7 @@ def main():
 
         def __iter__(self):
             for batch in super().__iter__():
-                seen.append(resident())
+                seen.append(1024 * memory("VmRSS"))
                 yield batch
 
     model, started = ls.models.mlp((1024, 16, 10)), time.process_time()
