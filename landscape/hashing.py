@@ -1,12 +1,16 @@
-"""Fingerprints of tensors: equal for equal values, whatever the device, the memory layout or the batches."""
+"""Fingerprints of tensors, equal for equal values, whatever the device, the memory layout or the batches; and of versions."""
 
 from __future__ import annotations
 
 import hashlib
+import platform
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from landscape._version import __version__
 
 
 def tensor_bytes(tensor: Tensor) -> bytes:
@@ -74,3 +78,17 @@ def batched_fingerprint(batches: Iterable[Sequence[Tensor]]) -> str:
     for column in columns.values():
         whole.update(column.digest())
     return whole.hexdigest()
+
+
+def environment() -> dict[str, str]:
+    """Return the versions that decide numbers.
+
+    >>> sorted(environment())
+    ['numpy', 'package', 'python', 'torch']
+    """
+    return {
+        "package": __version__,
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
-import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from landscape._version import __version__
 from landscape.arguments import checked
 from landscape.errors import LandscapeError, NotDefinedError, NumericalError
 from landscape.function.batches import Batch
@@ -27,6 +24,7 @@ from landscape.function.parameters import ParameterSpace, Selection
 from landscape.function.stream import Stream
 from landscape.function.weighting import check, in_batches, weighted
 from landscape.function.world import ALONE, World
+from landscape.hashing import environment
 
 Weights = Tensor | Mapping[str, Tensor]
 
@@ -469,17 +467,3 @@ class Objective(Function):
         if theta.shape != (self.space.size,):
             raise LandscapeError(f"theta has shape {tuple(theta.shape)}, expected ({self.space.size},)")
         return theta.to(self.device, self.dtype)
-
-
-def environment() -> dict[str, str]:
-    """Return the versions that decide numbers.
-
-    >>> sorted(environment())
-    ['numpy', 'package', 'python', 'torch']
-    """
-    return {
-        "package": __version__,
-        "torch": str(torch.__version__),
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }

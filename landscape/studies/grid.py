@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from landscape.bars import bar
 from landscape.comparison.audits import AUDIT, audited_in
 from landscape.datasets import Split
-from landscape.function.objective import environment
+from landscape.hashing import environment
 from landscape.results import Effect, Finding, Result, Trials
 from landscape.results.comparison import Comparison, Placebo
 from landscape.results.trials import stacked
